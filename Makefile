@@ -1,0 +1,41 @@
+# Figment. `make demo` and `make test` set up everything by themselves, inside this folder.
+include .env
+export
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+UV := $(shell command -v uv || echo .uv/bin/uv)
+RUN := .venv/bin/python
+DEMO := pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint ui pocket
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check uv
+
+.venv/.synced: pyproject.toml uv.lock $(filter .uv/bin/uv,$(UV))
+	$(UV) sync --locked --quiet
+	@touch $@
+
+setup: .venv/.synced  ## install the locked packages into .venv
+
+demo: setup  ## class names -> pictures -> classifier -> table, on the embedded models (minutes, two CPU cores)
+	@$(RUN) -m figment.ops.run $(DEMO)
+
+test: setup lint  ## lint, types, import contracts and all tests
+	$(RUN) -m pytest
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+	.venv/bin/mypy
+
+ui: setup  ## the MLflow UI on http://127.0.0.1:5000
+	$(RUN) -m mlflow ui --backend-store-uri sqlite:///.figment/mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+
+pocket: setup  ## train the embedded models anew (hours)
+	@$(RUN) -m figment.ops.run pipelines.pocket.pocket -c configs/pocket/pocket.yaml

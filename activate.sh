@@ -1,0 +1,3 @@
+# source activate.sh: the project's tools (zenml, mlflow, dvc, pytest) on PATH, with their state inside the clone.
+set -a && . ./.env && set +a
+PATH="$PWD/.venv/bin:$PATH"

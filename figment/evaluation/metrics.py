@@ -1,0 +1,52 @@
+"""Numbers about predictions, each with its interval."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import bootstrap
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+
+@dataclass(frozen=True)
+class Score:
+    """Top-1 accuracy in [0, 1] with its 95 % bootstrap interval over the test images."""
+
+    top1: float
+    low: float
+    high: float
+
+
+def top1(logits: Tensor, labels: Tensor, resamples: int = 2000, seed: int = 0) -> Score:
+    """Share of rows of ``logits`` (N, C) whose largest entry is at ``labels`` (N,)."""
+    correct = (logits.argmax(1) == labels).numpy().astype(np.float64)
+    if correct.std() == 0:
+        return Score(float(correct[0]), float(correct[0]), float(correct[0]))
+    interval = bootstrap((correct,), np.mean, n_resamples=resamples, method="percentile", rng=seed).confidence_interval
+    return Score(float(correct.mean()), float(interval.low), float(interval.high))
+
+
+def confusion(logits: Tensor, labels: Tensor) -> Tensor:
+    """(C, C) counts: row the true class, column the predicted one."""
+    return multiclass_confusion_matrix(logits.argmax(1), labels, num_classes=logits.shape[1])
+
+
+def per_class_accuracy(matrix: Tensor) -> Tensor:
+    """(C,) recall of each class from a confusion matrix."""
+    return matrix.diagonal() / matrix.sum(1).clamp(min=1)
+
+
+def gap_closed(score: float, baseline: float, upper_bound: float) -> float | None:
+    """How much of the way from the baseline to the real-trained upper bound; None if there is no way to go."""
+    return (score - baseline) / (upper_bound - baseline) if upper_bound > baseline else None
+
+
+def paired_difference(first: Tensor, second: Tensor, labels: Tensor, resamples: int = 2000, seed: int = 0) -> Score:
+    """Top-1 of ``first`` minus top-1 of ``second`` on the same images, with the paired bootstrap's interval."""
+    gain = (first.argmax(1) == labels).double() - (second.argmax(1) == labels).double()
+    rng = torch.Generator().manual_seed(seed)
+    draws = torch.randint(len(gain), (resamples, len(gain)), generator=rng)
+    means = gain[draws].mean(1)
+    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Score(float(gain.mean()), low, high)

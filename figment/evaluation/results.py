@@ -1,0 +1,65 @@
+"""The table of a run: every classifier on the same real test pictures, between chance and the real-trained bound."""
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from figment.evaluation import metrics
+from figment.labels import LabelSpace
+
+CHANCE, CLIP, BASE, REAL = "chance", "CLIP zero-shot", "base_class", "real"
+
+
+class Result(BaseModel):
+    """Top-1 in [0, 1] on the real test pictures with its 95 % bootstrap interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    images: int | None  # pictures it was trained on
+    top1: float
+    low: float
+    high: float
+    gain: tuple[float, float, float] | None = None  # over base class, paired: mean and 95 % interval
+    gap_closed: float | None = None
+
+
+class Results(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: tuple[str, ...]
+    test_images: int
+    rows: tuple[Result, ...]
+    confusion: tuple[tuple[int, ...], ...]  # of the best synthetic set: row the true class, column the predicted
+    confusion_of: str
+
+    def __getitem__(self, name: str) -> Result:
+        return next(row for row in self.rows if row.name == name)
+
+
+def tabulate(
+    labels: LabelSpace, truth: Tensor, clip_logits: Tensor, logits: dict[str, Tensor], images: dict[str, int]
+) -> Results:
+    """``logits`` of each classifier (N, C) by its name, ``images`` it was trained on; ``truth`` (N,)."""
+    base, bound = logits.get(BASE), logits.get(REAL)
+    base_score = metrics.top1(base, truth).top1 if base is not None else None
+    bound_score = metrics.top1(bound, truth).top1 if bound is not None else None
+    rows = [Result(name=CHANCE, images=None, top1=1 / len(labels), low=1 / len(labels), high=1 / len(labels))]
+    for name, scores in {CLIP: clip_logits, **logits}.items():
+        score = metrics.top1(scores, truth)
+        row = Result(name=name, images=images.get(name), top1=score.top1, low=score.low, high=score.high)
+        if base is not None and name not in (CLIP, BASE):
+            gain = metrics.paired_difference(scores, base, truth)
+            row = row.model_copy(update={"gain": (gain.top1, gain.low, gain.high)})
+        if base_score is not None and bound_score is not None and name not in (CLIP, BASE, REAL):
+            row = row.model_copy(update={"gap_closed": metrics.gap_closed(score.top1, base_score, bound_score)})
+        rows.append(row)
+    synthetic = [row for row in rows if row.name in logits and row.name != REAL]
+    best = max(synthetic, key=lambda row: row.top1).name
+    matrix = metrics.confusion(logits[best], truth)
+    return Results(
+        labels=labels.names,
+        test_images=len(truth),
+        rows=tuple(rows),
+        confusion=tuple(tuple(line) for line in matrix.tolist()),
+        confusion_of=best,
+    )

@@ -1,0 +1,55 @@
+"""What travels between pipeline steps: small typed references that name files by path and hash, never the bytes."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from figment.errors import InputError
+from figment.files import sha256_file
+
+
+class FileRef(BaseModel):
+    """A file under ``artifacts/`` and its SHA-256."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileRef":
+        return cls(path=path.as_posix(), sha256=sha256_file(path))
+
+    def open(self) -> Path:
+        """The path, after checking that the file is still the one meant."""
+        path = Path(self.path)
+        if not path.is_file():
+            raise InputError(
+                f"{path}: an earlier step wrote it, but it is gone; run the pipeline again to make it anew"
+            )
+        if sha256_file(path) != self.sha256:
+            raise InputError(
+                f"{path}: it changed since an earlier step of this run wrote it; do not run two pipelines into one folder"
+            )
+        return path
+
+
+class ClassifierRef(BaseModel):
+    """A trained classifier: the set it learnt from, how many pictures that was, its weights and its predictions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    images: int
+    weights: FileRef
+
+
+class Classifiers(BaseModel):
+    """All classifiers of a run, in the order of the results' table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    items: tuple[ClassifierRef, ...]
+
+    def __getitem__(self, name: str) -> ClassifierRef:
+        return next(item for item in self.items if item.name == name)

@@ -1,0 +1,76 @@
+"""A ZenML pipeline that refuses a config which ZenML would partly ignore, in one sentence a typo deserves."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ConfigDict, ValidationError, create_model
+from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
+from zenml.pipelines.pipeline_definition import Pipeline
+
+from figment.errors import InputError
+from figment.ops.tracking import ensure_experiment
+
+
+class CheckedPipeline(Pipeline):
+    """Checks its config file before compiling: top-level keys, parameters down to nested fields, and step names."""
+
+    def _compile(self, config_path: str | None = None, **overrides: Any) -> Any:
+        if config_path:
+            check_config(Path(config_path), self.entrypoint, self.invocations)
+        ensure_experiment(self.name)
+        return super()._compile(config_path=config_path, **overrides)
+
+
+def figment_pipeline(function: Callable[..., None]) -> CheckedPipeline:
+    """Decorator: a pipeline named after the function. Its steps keep their own books on what is done (``ops.caching``)."""
+    return CheckedPipeline(name=function.__name__, entrypoint=function, enable_cache=False)
+
+
+def check_config(path: Path, entrypoint: Callable[..., None], steps: Iterable[str] | None = None) -> dict[str, Any]:
+    """The parameters of a pipeline config, validated; raises InputError naming the file, the field and what is near."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not readable YAML ({' '.join(str(error).split())})") from error
+    _known(config, PipelineRunConfiguration.model_fields, f"{path}")
+    if steps is not None:
+        _known(config.get("steps") or {}, steps, f"{path}: steps")
+    parameters = config.get("parameters") or {}
+    signature = inspect.signature(entrypoint)
+    _known(parameters, signature.parameters, f"{path}: parameters")
+    fields: dict[str, Any] = {
+        name: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default)
+        for name, p in signature.parameters.items()
+    }
+    model = create_model("parameters", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+    try:
+        model.model_validate(parameters)
+    except ValidationError as error:
+        raise InputError(f"{path}: parameters.{_sentence(error, model)}") from error
+    return parameters
+
+
+def _known(found: Iterable[str], known: Iterable[str], where: str) -> None:
+    known = list(known)
+    for name in found:
+        if name not in known:
+            hint = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+            right = f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}"
+            raise InputError(f"{where}: {name!r} is not known here; {right}")
+
+
+def _sentence(error: ValidationError, model: Any) -> str:
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    if first["type"] != "extra_forbidden":
+        return f"{field}: {first['msg']}; found {str(first['input'])[:80]!r}"
+    for name in first["loc"][:-1]:
+        model = model.model_fields[name].annotation
+    hint = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, n=1, cutoff=0.4)
+    return f"{field} is not known; " + (
+        f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(model.model_fields)}"
+    )

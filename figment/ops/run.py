@@ -1,0 +1,105 @@
+"""Run a pipeline and print its results: what ``make demo`` calls. One process prepares the stack and runs.
+
+    python -m figment.ops.run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
+
+``zenml pipeline run`` with the same arguments does the same work without the table at the end.
+"""
+
+import argparse
+import importlib
+import json
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from figment.errors import InputError
+from figment.ops.environment import load_environment
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pipeline", help="module.path.of.a_pipeline")
+    parser.add_argument("-c", "--config", required=True, type=Path, help="YAML file of the run")
+    options = parser.parse_args(arguments)
+    start = time.monotonic()
+    load_environment()
+    quieten()
+    try:
+        run(options.pipeline, options.config)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to go on where it stopped", file=sys.stderr)
+        return 130
+    print(f"{time.monotonic() - start:.0f} s")
+    return 0
+
+
+def run(pipeline: str, config: Path) -> None:
+    """Prepare the stack, run the pipeline, print its table. Raises the InputError at the bottom of a failed step."""
+    from figment.ops.stack import prepare
+
+    prepare()
+    from figment.ops.pipelines import check_config
+
+    module, _, name = pipeline.rpartition(".")
+    instance = getattr(importlib.import_module(module), name)
+    parameters = check_config(config, instance.entrypoint)
+    try:
+        instance.with_options(config_path=str(config))()
+    except Exception as error:
+        raise root_cause(error) from error
+    print_results(Path(parameters["output"]))
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The InputError that a chain of exceptions goes back to, or the exception itself."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, InputError):
+            return link
+        link = link.__cause__ or link.__context__
+    return error
+
+
+def print_results(output: Path) -> None:
+    """The table of ``results.json``, if the pipeline made one."""
+    file = output / "results.json"
+    if not file.is_file():
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from figment.evaluation.results import Results
+
+    results = Results.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    table = Table(title=f"top-1 on {results.test_images} real pictures of {len(results.labels)} classes")
+    for column in ("trained on", "pictures", "top-1 %", "95 % interval", "over base class", "gap closed"):
+        table.add_column(column, justify="left" if column == "trained on" else "right")
+    for row in results.rows:
+        table.add_row(
+            row.name.replace("_", " "),
+            "" if row.images is None else str(row.images),
+            f"{100 * row.top1:.1f}",
+            "" if row.low == row.high else f"{100 * row.low:.1f} - {100 * row.high:.1f}",
+            "" if row.gain is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * g for g in row.gain)),
+            "" if row.gap_closed is None else f"{100 * row.gap_closed:.0f} %",
+        )
+    Console().print(table)
+    print(f"report: {output / 'report.html'}")
+
+
+def quieten() -> None:
+    """Warnings that a user can do nothing about."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    for name in ("mlflow", "alembic", "diffusers", "transformers", "great_expectations", "git"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The local ZenML stack, prepared in one process and again at no harm: store, orchestrator, MLflow tracker, registry."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from figment.ops.environment import ROOT, load_environment
+
+STACK, TRACKER, REGISTRY = "figment", "figment_mlflow", "figment_registry"
+
+
+def prepare(root: Path = ROOT) -> None:
+    """Make the clone ready to run: its data, a ZenML repository and the stack. Costs little when all is there."""
+    load_environment(root)
+    (root / ".figment").mkdir(exist_ok=True)
+    if not (root / "data").is_dir():
+        subprocess.run([sys.executable, "-m", "dvc", "pull", "-q"], check=True, cwd=root)
+
+    from zenml.client import Client
+    from zenml.enums import StackComponentType as Kind
+
+    if not (root / ".zen").is_dir():
+        Client.initialize(root)
+    client = Client()
+    if STACK not in {stack.name for stack in client.list_stacks(name=STACK)}:
+        default = client.get_stack("default")
+        tracker = _component(Kind.EXPERIMENT_TRACKER, TRACKER, {"tracking_uri": "sqlite:///.figment/mlflow.db"})
+        registry = _component(Kind.MODEL_REGISTRY, REGISTRY, {})
+        client.create_stack(
+            STACK,
+            {
+                Kind.ORCHESTRATOR: default.components[Kind.ORCHESTRATOR][0].id,
+                Kind.ARTIFACT_STORE: default.components[Kind.ARTIFACT_STORE][0].id,
+                Kind.EXPERIMENT_TRACKER: tracker,
+                Kind.MODEL_REGISTRY: registry,
+            },
+        )
+    if client.active_stack_model.name != STACK:
+        client.activate_stack(STACK)
+
+
+def _component(kind: object, name: str, configuration: dict[str, str]) -> object:
+    from zenml.client import Client
+
+    client = Client()
+    found = client.list_stack_components(type=str(kind), name=name)
+    if found.total:
+        return found.items[0].id
+    return client.create_stack_component(name, "mlflow", kind, configuration).id  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    prepare()

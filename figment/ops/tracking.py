@@ -1,0 +1,94 @@
+"""MLflow: one run a pipeline run, shared by its tracked steps; a metric is called ``<stage>/<what>``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+from PIL import Image
+from torch import nn
+
+ARTIFACTS = Path(".figment/mlartifacts")
+
+
+def ensure_experiment(name: str) -> None:
+    """Create the experiment with its artifacts inside the clone (MLflow's own default follows the working directory)."""
+    if mlflow.get_experiment_by_name(name) is None:
+        mlflow.create_experiment(name, artifact_location=ARTIFACTS.resolve().as_uri())
+
+
+def log_parameters(stage: str, values: Mapping[str, Any]) -> None:
+    """Flat parameters of a stage; nested mappings become dotted names."""
+    mlflow.log_params({f"{stage}.{name}": value for name, value in _flatten(values).items()})
+
+
+def log_metrics(stage: str, values: Mapping[str, float], step: int | None = None) -> None:
+    mlflow.log_metrics({f"{stage}/{name}": float(value) for name, value in values.items()}, step=step)
+
+
+def log_file(path: Path, folder: str | None = None) -> None:
+    mlflow.log_artifact(str(path), folder)
+
+
+def log_image(image: Image.Image, name: str) -> None:
+    mlflow.log_image(image, name)
+
+
+def log_dataset(path: Path, sha256: str, context: str) -> None:
+    """Name an input or product of the run by its hash."""
+    source = mlflow.data.from_numpy(np.zeros(0), source=path.as_posix(), name=path.name, digest=sha256[:32])
+    mlflow.log_input(source, context=context)
+
+
+def tag(values: Mapping[str, str]) -> None:
+    mlflow.set_tags(dict(values))
+
+
+def is_registered(name: str, version: str) -> bool:
+    """Whether the registry holds this version."""
+    return bool(mlflow.MlflowClient().search_model_versions(f"name = '{name}' and version_number = {int(version)}"))
+
+
+def register_classifier(model: nn.Module, image_size: int, labels: Sequence[str], name: str) -> str:
+    """Log the classifier with signature and input example, register it and point ``challenger`` at it.
+
+    Exported by torch (no pickle), batch dimension free. Returns the registered version.
+    """
+    example = np.random.default_rng(0).random((4, 3, image_size, image_size), dtype=np.float32)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 3, image_size, image_size))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(labels)))]),
+    )
+    info = mlflow.pytorch.log_model(
+        model.eval(),
+        name="classifier",
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "torchvision", "timm"],
+        registered_model_name=name,
+        metadata={"labels": list(labels)},
+    )
+    version = str(info.registered_model_version)
+    mlflow.MlflowClient().set_registered_model_alias(name, "challenger", version)
+    return version
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    return flat
+
+
+def log_confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
+    """The confusion matrix as a table: row the true class, column the predicted one."""
+    columns: dict[str, list[Any]] = {"true class": list(labels)}
+    columns |= {label: [line[i] for line in matrix] for i, label in enumerate(labels)}
+    mlflow.log_table(columns, "confusion.json")

@@ -1,0 +1,43 @@
+"""The one config of the pocket models: their world, and how long each is trained."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from figment.pocket.artwork import OBJECTS
+
+
+class WorldConfig(BaseModel):
+    """Which artwork teaches the models, which is held back as "real", and how many scenes are drawn."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    teachers: tuple[str, ...] = ("data/artwork/noto.parquet", "data/artwork/fluent.parquet")
+    unseen: str = "data/artwork/twemoji.parquet"
+    objects: tuple[str, ...] = tuple(OBJECTS)
+    size: int = Field(32, multiple_of=8)
+    scenes: int = 100_000  # of the whole variety: for the autoencoder and CLIP
+    typical_scenes: int = 60_000  # of each object's typical look: for the generator
+    judge_scenes: int = 20_000  # of every artwork: for the judge alone
+    seed: int = 1
+
+
+class StageConfig(BaseModel):
+    """One model's training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=1)
+    learning_rate: float = Field(gt=0)
+    seed: int = 0
+
+
+class MeasureConfig(BaseModel):
+    """How the finished set is measured: DDIM steps, guidance scales of the curve, pictures per object and point."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_inference_steps: int = 12
+    guidance_scale: float = 4.0
+    guidance_curve: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5)
+    per_object: int = 20
+    seed: int = 0

@@ -1,0 +1,96 @@
+"""The independent judge: a small multi-label CNN trained on real renders of every art set, on nothing generated.
+
+It names the objects in a picture. It gates the autoencoder and measures the generator; the pocket CLIP, which
+validates pictures at run time, is never its own judge.
+"""
+
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from figment.pocket.loop import Progress, TrainingLoop
+from figment.pocket.world import Scenes
+
+
+def build_judge(num_objects: int) -> nn.Module:
+    """timm's test ResNet, wider, with a stride-1 stem: 32 px keep a 4x4 final map."""
+    model = timm.create_model("test_resnet", num_classes=num_objects, channels=(32, 64, 96, 192))
+    model.conv1[0].stride = (1, 1)
+    model.maxpool = nn.Identity()
+    return model
+
+
+def degrade(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Random blur and noise, so that softness alone does not change the judge's mind. Pixels in [-1, 1]."""
+    amount = torch.rand(len(pixels), 1, 1, 1, generator=generator).to(pixels.device)
+    blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    noise = torch.randn(pixels.shape, generator=generator).to(pixels.device)
+    mixed = torch.lerp(pixels, blurred, amount)
+    return mixed + noise * 0.08 * torch.rand(len(pixels), 1, 1, 1, generator=generator).to(pixels.device)
+
+
+def train_judge(
+    scenes: Scenes,
+    folder: Path,
+    *,
+    steps: int,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    report: Progress = print,
+) -> nn.Module:
+    """Binary cross-entropy per object on degraded renders; returns the averaged weights in eval mode."""
+    torch.manual_seed(seed)
+    model = build_judge(scenes.objects.shape[1]).train()
+    loop = TrainingLoop(
+        model, folder / "checkpoint.safetensors", steps=steps, learning_rate=learning_rate, seed=seed, ema=0.99
+    )
+    for step, rows in loop.batches(len(scenes.captions), batch_size):
+        logits = model(degrade(scenes.batch(rows), loop.generator))
+        loop.update(F.binary_cross_entropy_with_logits(logits, scenes.objects[rows].float()) * 10)
+        if step % 100 == 0 or step == steps:
+            report("judge", step, {"loss": loop.mean_loss})
+    loop.load_average()
+    refresh_statistics(model, scenes, loop.generator)
+    return model.eval()
+
+
+@torch.no_grad()
+def refresh_statistics(model: nn.Module, scenes: Scenes, generator: torch.Generator, batches: int = 40) -> None:
+    """Batch-norm statistics of the averaged weights (they are not parameters, so the checkpoint does not hold them)."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    model.train()
+    for _ in range(batches):
+        rows = torch.randint(len(scenes.captions), (128,), generator=generator)
+        model(degrade(scenes.batch(rows), generator))
+
+
+@torch.no_grad()
+def name_objects(judge: nn.Module, pixels: Tensor, batch_size: int = 256) -> Tensor:
+    """Logits (N, objects) for pictures in [-1, 1]."""
+    return torch.cat([judge(part) for part in pixels.split(batch_size)])
+
+
+def top1(logits: Tensor, labels: Tensor) -> float:
+    """Share of single-object pictures whose strongest object is the right one. ``labels`` (N,)."""
+    return float((logits.argmax(1) == labels).float().mean())
+
+
+def both_found(logits: Tensor, objects: Tensor) -> float:
+    """Share of two-object pictures whose two strongest objects are the right two. ``objects`` multi-hot (N, C)."""
+    best = torch.zeros_like(objects).scatter_(1, logits.topk(2, dim=1).indices, 1)
+    return float((best == objects).all(1).float().mean())
+
+
+def load_judge(weights: Path, num_objects: int) -> nn.Module:
+    """A trained judge in eval mode."""
+    model = build_judge(num_objects)
+    model.load_state_dict(load_file(weights))
+    return model.eval()

@@ -1,0 +1,20 @@
+"""What Figment asks a chat model, in its own words. The files beside this module are the texts; edit them freely."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "instructions"
+
+
+def pair_instruction(labels: Sequence[str], count: int) -> str:
+    """Ask for ``count`` captions of pictures that show all of ``labels`` (one label: several of it, or it alone)."""
+    return _text("pair").format(things=" and ".join(labels), count=count)
+
+
+def context_instruction(label: str, count: int) -> str:
+    """Ask for ``count`` captions of ``label`` in different places, weathers and times of day."""
+    return _text("context").format(thing=label, count=count)
+
+
+def _text(name: str) -> str:
+    return (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip()

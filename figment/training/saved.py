@@ -1,0 +1,60 @@
+"""Classifiers on disk: safetensors, and a JSON that says how to rebuild and read them."""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from figment.files import atomic, write_json
+from figment.labels import LabelSpace
+from figment.training.classifier import build_classifier, normalise
+from figment.training.config import TrainingConfig
+
+
+class ClassifierCard(BaseModel):
+    """What ``classifier.json`` holds. ``key`` names everything that decided the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    labels: LabelSpace
+    training: TrainingConfig
+    images: int
+
+
+def save_classifier(model: nn.Module, card: ClassifierCard, folder: Path) -> Path:
+    """Write the weights, then the card that vouches for them; returns the weights' path."""
+    weights = folder / "classifier.safetensors"
+    with atomic(weights) as partial:
+        save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, partial)
+    write_json(folder / "classifier.json", card.model_dump(mode="json"))
+    return weights
+
+
+def read_card(folder: Path) -> ClassifierCard | None:
+    """The card of a finished classifier, None if there is none."""
+    try:
+        return ClassifierCard.model_validate(json.loads((folder / "classifier.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def load_classifier(folder: Path) -> tuple[nn.Module, ClassifierCard]:
+    """The model in eval mode on the CPU, and its card."""
+    card = ClassifierCard.model_validate(json.loads((folder / "classifier.json").read_text(encoding="utf-8")))
+    model = build_classifier(card.training, len(card.labels))
+    model.load_state_dict(load_file(folder / "classifier.safetensors"))
+    return model.eval(), card
+
+
+class Deployable(nn.Module):
+    """A classifier that takes what users have: pictures (N, 3, S, S) float in [0, 1]; returns probabilities (N, C)."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model(normalise(pixels)).softmax(1)

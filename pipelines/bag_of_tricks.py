@@ -1,0 +1,49 @@
+"""Zero-shot classification by the bag of tricks (Shipard et al. 2023, "Diversity is Definitely Needed").
+
+Class names in; prompts, a plan, pictures, CLIP's verdicts, one classifier a trick and one on all combined, their top-1 on
+real pictures, a report and a registered model out.
+
+    zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
+"""
+
+from figment.datasets.config import RealConfig
+from figment.ops.pipelines import figment_pipeline
+from figment.synthesis.config import GeneratorConfig
+from figment.training.config import TrainingConfig
+from figment.validation.clip import ClipConfig
+from figment.validation.verdicts import AcceptanceConfig
+from steps.evaluation import evaluate_classifiers
+from steps.labels import choose_labels
+from steps.planning import plan_images
+from steps.prompts import write_prompts
+from steps.registration import register_classifier
+from steps.reporting import write_report
+from steps.synthesis import synthesise_images
+from steps.training import train_classifiers
+from steps.validation import validate_images
+
+
+@figment_pipeline
+def bag_of_tricks(
+    classes: list[str],
+    labels: str,
+    tricks: list[str],
+    domains: list[str],
+    images_per_class: int,
+    generator: GeneratorConfig,
+    clip: ClipConfig,
+    acceptance: AcceptanceConfig,
+    training: TrainingConfig,
+    real: RealConfig,
+    output: str,
+    seed: int = 0,
+) -> None:
+    space = choose_labels(classes, labels, generator.model, real)
+    prompts = write_prompts(space, tricks, domains, generator.guidance_scale, output)
+    plan = plan_images(space, prompts, tricks, domains, generator, images_per_class, seed, output)
+    images = synthesise_images(plan, generator, output)
+    verdicts = validate_images(space, plan, images, clip, acceptance, output)
+    classifiers = train_classifiers(space, images, verdicts, tricks, training, real, output)
+    results = evaluate_classifiers(space, classifiers, clip, real, training.image_size, output)
+    write_report(plan, images, verdicts, classifiers, results, generator, output)
+    register_classifier(classifiers, results, output)

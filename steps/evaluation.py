@@ -1,0 +1,39 @@
+"""Measure every classifier, and CLIP itself, on the real test pictures: the one time they are used."""
+
+from pathlib import Path
+from typing import Annotated
+
+from zenml import step
+
+from figment.datasets.config import RealConfig
+from figment.datasets.labelled import read_labelled
+from figment.evaluation.results import Results, tabulate
+from figment.files import write_json
+from figment.labels import LabelSpace
+from figment.manifests import Classifiers
+from figment.ops import tracking
+from figment.training.classifier import predict
+from figment.training.saved import load_classifier
+from figment.validation.clip import ClipConfig, ClipScorer
+
+
+@step(experiment_tracker=True)
+def evaluate_classifiers(
+    labels: LabelSpace, classifiers: Classifiers, clip: ClipConfig, real: RealConfig, image_size: int, output: str
+) -> Annotated[Results, "results"]:
+    """Top-1 with intervals, gains over base class and the gap closed; metrics.json for DVC, metrics for MLflow."""
+    test = read_labelled(Path(real.path), "test", labels, image_size, real.test_per_class)
+    scorer = ClipScorer(clip)
+    clip_logits = scorer.logits(test.pixels, scorer.text_features(labels)).cpu()
+    models = {item.name: load_classifier(item.weights.open().parent)[0] for item in classifiers.items}
+    logits = {name: predict(model, test.pixels) for name, model in models.items()}
+    images = {item.name: item.images for item in classifiers.items}
+    results = tabulate(labels, test.labels, clip_logits, logits, images)
+    for row in results.rows:
+        name = row.name.replace(" ", "_")
+        tracking.log_metrics("evaluation", {f"top1/{name}": row.top1})
+        if row.gap_closed is not None:
+            tracking.log_metrics("evaluation", {f"gap_closed/{name}": row.gap_closed})
+    write_json(Path(output) / "results.json", results.model_dump(mode="json"))
+    write_json(Path(output) / "metrics.json", {row.name: round(row.top1, 4) for row in results.rows})
+    return results

@@ -1,0 +1,38 @@
+"""The plan, and the gate it has to pass before anything is rendered."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.parquet as pq
+from zenml import step
+
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import quality
+from figment.planning.bag_of_tricks import plan_bag_of_tricks
+from figment.planning.plan import write_plan
+from figment.prompts.tricks import Prompt, build_tricks
+from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.generator import model_revision
+
+
+@step
+def plan_images(
+    labels: LabelSpace,
+    prompts: FileRef,
+    tricks: list[str],
+    domains: list[str],
+    generator: GeneratorConfig,
+    images_per_class: int,
+    seed: int,
+    output: str,
+) -> Annotated[FileRef, "plan"]:
+    """One row an image to be made."""
+    book = [Prompt(**{**row, "labels": tuple(row["labels"])}) for row in pq.read_table(prompts.open()).to_pylist()]
+    chosen = build_tricks(tricks, domains, generator.guidance_scale)
+    plan = plan_bag_of_tricks(book, chosen, generator, model_revision(generator), images_per_class, seed)
+    table = plan.to_pandas()
+    quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(labels))
+    path = Path(output) / "plan.parquet"
+    write_plan(plan, path)
+    return FileRef.of(path)

@@ -1,0 +1,25 @@
+"""The pocket CLIP."""
+
+from pathlib import Path
+from typing import Annotated
+
+from zenml import step
+
+from figment.ops import tracking
+from figment.pocket.banks import split
+from figment.pocket.clip import save_clip
+from figment.pocket.clip import train_clip as train
+from figment.pocket.config import StageConfig, WorldConfig
+from figment.pocket.tokenizer import build_world_tokenizer
+from figment.pocket.world import Scenes
+
+
+@step(experiment_tracker=True)
+def train_clip(banks: str, world: WorldConfig, stage: StageConfig) -> Annotated[str, "clip"]:
+    folder = Path(banks) / "clip"
+    tokenizer = build_world_tokenizer(world.objects, folder / "tokenizer")
+    training, _ = split(Scenes.load(Path(banks) / "wide.safetensors"))
+    report = lambda s, n, m: tracking.log_metrics(s, m, n)  # noqa: E731
+    model = train(tokenizer, training, folder, **stage.model_dump(), report=report)
+    save_clip(model, tokenizer, folder / "model")
+    return (folder / "model").as_posix()

@@ -1,0 +1,22 @@
+"""Train the judge: it measures, it trains nobody."""
+
+from pathlib import Path
+from typing import Annotated
+
+from safetensors.torch import save_file
+from zenml import step
+
+from figment.manifests import FileRef
+from figment.ops import tracking
+from figment.pocket.config import StageConfig
+from figment.pocket.judge import train_judge as train
+from figment.pocket.world import Scenes
+
+
+@step(experiment_tracker=True)
+def train_judge(banks: str, stage: StageConfig) -> Annotated[FileRef, "judge"]:
+    folder = Path(banks) / "judge"
+    scenes = Scenes.load(Path(banks) / "judge.safetensors")
+    model = train(scenes, folder, **stage.model_dump(), report=lambda s, n, m: tracking.log_metrics(s, m, n))
+    save_file(model.state_dict(), folder / "judge.safetensors")
+    return FileRef.of(folder / "judge.safetensors")

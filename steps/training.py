@@ -1,0 +1,75 @@
+"""Train the same classifier, with the same settings, on every set: only the data changes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.parquet as pq
+from zenml import step
+
+from figment.datasets.config import RealConfig
+from figment.datasets.labelled import read_labelled
+from figment.files import atomic, digest
+from figment.labels import LabelSpace
+from figment.manifests import ClassifierRef, Classifiers, FileRef
+from figment.ops import caching, tracking
+from figment.synthesis.pool import Pool
+from figment.training.config import TrainingConfig
+from figment.training.lists import read_training_list, training_list
+from figment.training.sets import train_on
+
+COMBINED, REAL = "combined", "real"
+
+
+@step(experiment_tracker=True)
+def train_classifiers(
+    labels: LabelSpace,
+    images: FileRef,
+    verdicts: FileRef,
+    tricks: list[str],
+    training: TrainingConfig,
+    real: RealConfig,
+    output: str,
+) -> Annotated[Classifiers, "classifiers"]:
+    """One classifier a trick, one on all of them combined, and the upper bound trained on real pictures."""
+    tracking.log_parameters("training", training.model_dump())
+    pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
+    sets = {trick: [trick] for trick in tricks} | ({COMBINED: tricks} if len(tricks) > 1 else {})
+    items = []
+    for name, members in sets.items():
+        chosen = training_list(judged, members)
+        folder = Path(output) / "classifiers" / name
+        with atomic(folder / "training_list.parquet") as partial:
+            pq.write_table(chosen, partial)
+        key = caching.key_of(
+            labels=labels.model_dump(), images=digest(chosen.to_pylist()), training=training.model_dump()
+        )
+        card = train_on(
+            name,
+            key,
+            lambda chosen=chosen, name=name: read_training_list(chosen, pool, labels, training.image_size, name),
+            labels,
+            training,
+            folder,
+            lambda step, m, name=name: tracking.log_metrics(f"training/{name}", m, step),
+        )
+        items.append(
+            ClassifierRef(name=name, images=card.images, weights=FileRef.of(folder / "classifier.safetensors"))
+        )
+
+    folder = Path(output) / "classifiers" / REAL
+    key = caching.key_of(
+        labels=labels.model_dump(),
+        real=[real.model_dump(), caching.data_digest(Path(real.path), "train")],
+        training=training.model_dump(),
+    )
+    card = train_on(
+        REAL,
+        key,
+        lambda: read_labelled(Path(real.path), "train", labels, training.image_size, real.train_per_class),
+        labels,
+        training,
+        folder,
+        lambda step, m: tracking.log_metrics(f"training/{REAL}", m, step),
+    )
+    items.append(ClassifierRef(name=REAL, images=card.images, weights=FileRef.of(folder / "classifier.safetensors")))
+    return Classifiers(items=tuple(items))

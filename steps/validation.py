@@ -1,0 +1,44 @@
+"""CLIP checks every picture; the verdicts pass their own gate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.parquet as pq
+from zenml import step
+
+from figment.files import atomic
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import caching, quality, tracking
+from figment.planning.plan import read_plan
+from figment.synthesis.pool import Pool
+from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.validate import validate
+from figment.validation.verdicts import AcceptanceConfig, reasons, yields
+
+
+@step(experiment_tracker=True)
+def validate_images(
+    labels: LabelSpace, plan: FileRef, images: FileRef, clip: ClipConfig, acceptance: AcceptanceConfig, output: str
+) -> Annotated[FileRef, "verdicts"]:
+    """One verdict an image: accepted, or the reason why not."""
+    path = Path(output) / "verdicts.parquet"
+    planned = read_plan(plan.open())
+    key = caching.key_of(
+        labels=labels.model_dump(),
+        plan=plan.sha256,
+        images=images.sha256,
+        clip=[clip.model_dump(), caching.model_digest(clip.model)],
+        acceptance=acceptance.model_dump(),
+    )
+    if not caching.is_current(path, key):
+        verdicts = validate(planned, Pool(images.open().parent), labels, ClipScorer(clip), acceptance)
+        with atomic(path) as partial:
+            pq.write_table(verdicts, partial)
+        caching.mark_current(path, key)
+    verdicts = pq.read_table(path)
+    quality.check(verdicts.to_pandas(), "verdicts", quality.verdict_suite(labels, len(planned)))
+    tracking.log_parameters("validation", {"clip": clip.model_dump(), **acceptance.model_dump()})
+    tracking.log_metrics("validation", {f"reason/{name}": count for name, count in reasons(verdicts).items()})
+    tracking.log_metrics("validation", {f"yield/{name}": share for name, share in yields(verdicts, "trick").items()})
+    return FileRef.of(path)
