@@ -1,6 +1,6 @@
 """Which classes, and whether the real pictures can measure them."""
 
-import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +10,6 @@ from figment.datasets.config import RealConfig
 from figment.datasets.labelled import read_labelled
 from figment.labels import LabelSpace
 from figment.synthesis.generator import unknown_names
-
-logger = logging.getLogger(__name__)
 
 
 @step
@@ -23,5 +21,7 @@ def choose_labels(
     for split in ("train", "test"):
         read_labelled(Path(real.path), split, space, size=32, per_class=1)
     for name, near in unknown_names(model, [label.prompt_name for label in space.labels]).items():
-        logger.warning("%s never saw %r; the nearest names it knows are %s", model, name, ", ".join(near) or "none")
+        print(
+            f"warning: {model} never saw {name!r}; the nearest it knows: {', '.join(near) or 'none'}", file=sys.stderr
+        )
     return space

@@ -77,27 +77,32 @@ def print_results(output: Path) -> None:
 
     results = Results.model_validate(json.loads(file.read_text(encoding="utf-8")))
     table = Table(title=f"top-1 on {results.test_images} real pictures of {len(results.labels)} classes")
-    for column in ("trained on", "pictures", "top-1 %", "95 % interval", "over base class", "gap closed"):
-        table.add_column(column, justify="left" if column == "trained on" else "right")
+    for column in ("trained on", "pictures", "top-1 %", "over base class", "gap closed"):
+        table.add_column(column, justify="left" if column == "trained on" else "right", no_wrap=True)
     for row in results.rows:
+        exact = row.low == row.high
         table.add_row(
             row.name.replace("_", " "),
             "" if row.images is None else str(row.images),
-            f"{100 * row.top1:.1f}",
-            "" if row.low == row.high else f"{100 * row.low:.1f} - {100 * row.high:.1f}",
+            f"{100 * row.top1:.1f}" + ("" if exact else f" [{100 * row.low:.1f}, {100 * row.high:.1f}]"),
             "" if row.gain is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * g for g in row.gain)),
             "" if row.gap_closed is None else f"{100 * row.gap_closed:.0f} %",
         )
-    Console().print(table)
-    print(f"report: {output / 'report.html'}")
+    Console(width=100).print(table)
+    print(f"[...]: 95 % bootstrap intervals\nreport: {output / 'report.html'}")
 
 
 def quieten() -> None:
-    """Warnings that a user can do nothing about."""
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=UserWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    for name in ("mlflow", "alembic", "diffusers", "transformers", "great_expectations", "git"):
+    """Silence what a user can do nothing about: other packages' warnings and their progress bars over tiny files."""
+    for category in (FutureWarning, UserWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category)
+    import diffusers
+    import transformers
+
+    for library in (diffusers.utils, transformers.utils):
+        library.logging.set_verbosity_error()
+        library.logging.disable_progress_bar()
+    for name in ("alembic", "git", "great_expectations"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -101,14 +101,11 @@ def extract(noto: Path, fluent: Path, twemoji: Path, out: Path) -> None:
         pq.write_table(pa.Table.from_pylist(rows), out / f"{art}.parquet")
 
 
-def load_sprites(path: Path, objects: list[str], typical: bool = False) -> tuple[Tensor, Tensor]:
-    """Read one art set: sprites (N, 4, 64, 64) premultiplied RGBA in [0, 1], object ids (N,) into ``objects``.
-
-    ``typical`` keeps each object's first glyph only.
-    """
+def load_sprites(path: Path, objects: list[str]) -> tuple[Tensor, Tensor]:
+    """Read one art set: sprites (N, 4, 64, 64) premultiplied RGBA in [0, 1], object ids (N,) into ``objects``."""
     sprites, ids = [], []
     for row in pq.read_table(path).to_pylist():
-        if row["object"] in objects and not (typical and objects.index(row["object"]) in ids):
+        if row["object"] in objects:
             rgba = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGBA")
             pixels = torch.from_numpy(np.array(rgba)).permute(2, 0, 1).float() / 255
             sprites.append(torch.cat([pixels[:3] * pixels[3:], pixels[3:]]))

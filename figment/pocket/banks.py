@@ -9,22 +9,22 @@ HELD_OUT = 2_000  # the first scenes of the wide bank: never trained on
 
 
 def worlds(config: WorldConfig) -> dict[str, World]:
-    """``wide`` and ``typical`` of the teachers' artwork, ``unseen`` of the artist held back, ``all`` for the judge."""
+    """``wide`` and ``calm`` of the teachers' artwork, ``unseen`` of the artist held back, ``all`` for the judge."""
     teachers, unseen, objects = [Path(p) for p in config.teachers], Path(config.unseen), list(config.objects)
     return {
         "wide": World(teachers, objects, config.size),
-        "typical": World(teachers, objects, config.size, typical=True),
+        "calm": World(teachers, objects, config.size, calm=True),
         "unseen": World([unseen], objects, config.size),
         "all": World([*teachers, unseen], objects, config.size),
     }
 
 
 def render_banks(config: WorldConfig, folder: Path) -> dict[str, Path]:
-    """Draw the banks that ``folder`` lacks: wide, typical and judge."""
+    """Draw the banks that ``folder`` lacks: wide, calm and judge."""
     by_name = worlds(config)
     wanted = {
         "wide": (by_name["wide"], config.scenes, config.seed),
-        "typical": (by_name["typical"], config.typical_scenes, config.seed + 1),
+        "calm": (by_name["calm"], config.calm_scenes, config.seed + 1),
         "judge": (by_name["all"], config.judge_scenes, config.seed + 2),
     }
     paths = {name: folder / f"{name}.safetensors" for name in wanted}

@@ -1,5 +1,7 @@
 """Stage three: the latent diffusion model, a StableDiffusionPipeline folder that differs from the real one in size only."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,6 +10,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, U
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from figment.files import write_json
 from figment.pocket.loop import Progress, TrainingLoop
 from figment.pocket.tokenizer import CONTEXT_LENGTH
 from figment.pocket.world import Scenes
@@ -133,3 +136,13 @@ def train_generator(
 
     loop.load_average()
     return assemble(vae, unet.eval(), text_encoder.eval(), tokenizer)
+
+
+def save_generator(pipeline: StableDiffusionPipeline, objects: Sequence[str], folder: Path) -> None:
+    """fp16 weights in a diffusers folder, and ``vocabulary.json``: the names that the model has learnt."""
+    pipeline.to(dtype=torch.float16).save_pretrained(folder)
+    config_file = folder / "vae" / "config.json"
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config.pop("block_out_channels", None)  # AutoencoderTiny derives it and warns when it reads it
+    write_json(config_file, config)
+    write_json(folder / "vocabulary.json", sorted(objects))

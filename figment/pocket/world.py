@@ -80,19 +80,19 @@ class Scenes:
 class World:
     """Draws scenes of ``objects`` out of one or more art sets (Parquet tables made by ``figment.pocket.artwork``).
 
-    A ``typical`` world shows each object by its first glyph, unmirrored and in calmer poses: what a generator can learn
-    on a CPU. CLIP, the judge and the real pictures use the whole variety.
+    A ``calm`` world shows its objects unmirrored and in steadier poses: half the modes, so a generator learns them in
+    half the time (classifiers flip their training pictures anyway). CLIP, judge and real pictures see every pose.
     """
 
     artwork: list[Path]
     objects: list[str]
     size: int = 32
-    typical: bool = False
+    calm: bool = False
     sprites: Tensor = field(init=False, repr=False)
     sprite_object: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        sets = [load_sprites(Path(path), self.objects, self.typical) for path in self.artwork]
+        sets = [load_sprites(Path(path), self.objects) for path in self.artwork]
         self.sprites = torch.cat([sprites for sprites, _ in sets])
         self.sprite_object = torch.cat([ids for _, ids in sets])
         counts = torch.bincount(self.sprite_object, minlength=len(self.objects))
@@ -175,8 +175,8 @@ class World:
             return (torch.rand(count, *shape, generator=g) * (high - low) + low).to(device)
 
         pair = paired.to(device)
-        scale = torch.where(pair, uniform(0.46, 0.54), uniform(0.80 if self.typical else 0.74, 0.94))
-        sway = 0.05 if self.typical else 0.08
+        scale = torch.where(pair, uniform(0.46, 0.54), uniform(0.80 if self.calm else 0.74, 0.94))
+        sway = 0.05 if self.calm else 0.08
         offset = torch.where(pair, uniform(-0.52, -0.46), uniform(-sway, sway))  # the first named stands on the left
         layer = self._place(first, scale, offset, uniform(-sway, sway), g)
         other = self._place(second, uniform(0.46, 0.54), uniform(0.46, 0.52), uniform(-sway, sway), g)
@@ -202,8 +202,8 @@ class World:
                 for i, p in zip(ids.tolist(), pick.tolist(), strict=True)
             ]
         )
-        angle = (torch.randn(count, generator=g) * (0.03 if self.typical else 0.06)).to(device)
-        mirrored = torch.rand(count, generator=g) < (0.0 if self.typical else 0.5)
+        angle = (torch.randn(count, generator=g) * (0.03 if self.calm else 0.06)).to(device)
+        mirrored = torch.rand(count, generator=g) < (0.0 if self.calm else 0.5)
         mirror = torch.where(mirrored, -1.0, 1.0).to(device)
         cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
         theta = torch.stack(

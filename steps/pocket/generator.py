@@ -1,16 +1,14 @@
 """The pocket diffusion model, on the gated autoencoder's latents."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from diffusers import AutoencoderTiny
 from zenml import step
 
 from figment.ops import tracking
 from figment.pocket.config import StageConfig, WorldConfig
-from figment.pocket.generator import encode_latents
+from figment.pocket.generator import encode_latents, save_generator
 from figment.pocket.generator import train_generator as train
 from figment.pocket.tokenizer import build_world_tokenizer
 from figment.pocket.world import Scenes
@@ -22,7 +20,7 @@ def train_generator(
 ) -> Annotated[str, "generator"]:
     folder = Path(banks) / "generator"
     vae = AutoencoderTiny.from_pretrained(autoencoder).eval()
-    scenes = Scenes.load(Path(banks) / "typical.safetensors")
+    scenes = Scenes.load(Path(banks) / "calm.safetensors")
     pipeline = train(
         vae,
         build_world_tokenizer(world.objects, folder / "tokenizer"),
@@ -32,6 +30,5 @@ def train_generator(
         **stage.model_dump(),
         report=lambda s, n, m: tracking.log_metrics(s, m, n),
     )
-    pipeline.to(dtype=torch.float16).save_pretrained(folder / "model")
-    (folder / "model" / "vocabulary.json").write_text(json.dumps(sorted(world.objects), indent=1) + "\n")
+    save_generator(pipeline, world.objects, folder / "model")
     return (folder / "model").as_posix()
