@@ -64,27 +64,25 @@ class LabelSpace(BaseModel):
 
     labels: tuple[Label, ...]
 
-    @model_validator(mode="after")
-    def _check(self) -> "LabelSpace":
+    def checked(self) -> "LabelSpace":
+        """Itself, or an InputError for a name that cannot be one or that is listed twice."""
         for i, label in enumerate(self.labels):
             check_name(label.name, f"classes[{i}]")
             check_name(label.prompt_name, f"classes[{i}].prompt_name")
-        repeated = [name for name, n in Counter(key(label.name) for label in self.labels).items() if n > 1]
-        if repeated:
-            raise InputError(f"classes: {repeated[0]!r} is listed more than once; list each class once")
+        for name, count in Counter(key(label.name) for label in self.labels).items():
+            if count > 1:
+                raise InputError(f"classes: {name!r} is listed more than once; list each class once")
         return self
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "LabelSpace":
-        for i, name in enumerate(names):
-            check_name(name, f"classes[{i}]")
-        return cls(labels=tuple(Label(name=name) for name in names))
+        return cls(labels=tuple(Label(name=name) for name in names)).checked()
 
     @classmethod
     def load(cls, path: Path) -> "LabelSpace":
         """Read a YAML file ``labels: [{name, prompt_name?, synonyms?}, ...]``."""
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).checked()
         except OSError as error:
             raise InputError(f"label space {path}: {error.strerror}; give the path of a YAML file of labels") from error
         except (yaml.YAMLError, ValidationError) as error:
@@ -109,7 +107,7 @@ class LabelSpace(BaseModel):
         return self._ids.get(key(name))
 
     def choose(self, names: Sequence[str]) -> "LabelSpace":
-        """The classes of ``names`` (all if empty is not wanted: at least two), in that order, with what is known of them."""
+        """The classes of ``names``, at least two, in that order, with what is known of them."""
         if len(names) < 2:
             found = "no class" if not names else f"only {names[0]!r}"
             raise InputError(f"classes: {found} is listed; a classifier needs at least two classes")
@@ -122,4 +120,4 @@ class LabelSpace(BaseModel):
                     f"classes[{i}]: {name!r} is not a known class; the nearest known names are {', '.join(hint)}"
                 )
             chosen.append(self.labels[found_id])
-        return LabelSpace(labels=tuple(chosen))
+        return LabelSpace(labels=tuple(chosen)).checked()

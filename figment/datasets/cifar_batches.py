@@ -1,5 +1,6 @@
 """CIFAR-10/100 "python version" batches, read without pickle's arbitrary code."""
 
+import codecs
 import io
 import pickle
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from figment.errors import InputError
 ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): np.ndarray((0,)).__reduce__()[0],
     ("numpy._core.multiarray", "_reconstruct"): np.ndarray((0,)).__reduce__()[0],
+    ("_codecs", "encode"): codecs.encode,  # how Python 3 writes bytes for protocol 2
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }

@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 from pydantic import ConfigDict, ValidationError, create_model
+from zenml.client import Client
 from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
+from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracker
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from figment.errors import InputError
@@ -21,7 +23,9 @@ class CheckedPipeline(Pipeline):
     def _compile(self, config_path: str | None = None, **overrides: Any) -> Any:
         if config_path:
             check_config(Path(config_path), self.entrypoint, self.invocations)
-        ensure_experiment(self.name)
+        tracker = Client().active_stack.experiment_tracker
+        if isinstance(tracker, MLFlowExperimentTracker):
+            ensure_experiment(self.name, tracker.get_tracking_uri())
         return super()._compile(config_path=config_path, **overrides)
 
 

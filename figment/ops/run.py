@@ -48,11 +48,27 @@ def run(pipeline: str, config: Path) -> None:
     module, _, name = pipeline.rpartition(".")
     instance = getattr(importlib.import_module(module), name)
     parameters = check_config(config, instance.entrypoint)
+    failed = FailedStep()
+    logger = logging.getLogger("zenml.orchestrators.local.local_orchestrator")
+    logger.addFilter(failed)
     try:
         instance.with_options(config_path=str(config))()
-    except Exception as error:
-        raise root_cause(error) from error
+    except RuntimeError as error:
+        raise root_cause(failed.error or error) from None
+    finally:
+        logger.removeFilter(failed)
     print_results(Path(parameters["output"]))
+
+
+class FailedStep(logging.Filter):
+    """Keeps the exception that ZenML logs, and then forgets, when a step fails; it is told once, by ``main``."""
+
+    error: BaseException | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            self.error = record.exc_info[1]
+        return self.error is None
 
 
 def root_cause(error: BaseException) -> BaseException:

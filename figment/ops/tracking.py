@@ -15,10 +15,12 @@ from torch import nn
 ARTIFACTS = Path(".figment/mlartifacts")
 
 
-def ensure_experiment(name: str) -> None:
-    """Create the experiment with its artifacts inside the clone (MLflow's own default follows the working directory)."""
-    if mlflow.get_experiment_by_name(name) is None:
-        mlflow.create_experiment(name, artifact_location=ARTIFACTS.resolve().as_uri())
+def ensure_experiment(name: str, tracking_uri: str) -> None:
+    """On a database without a server, create the experiment with its artifacts inside the clone: MLflow's own default
+    would follow the working directory."""
+    client = mlflow.MlflowClient(tracking_uri)
+    if tracking_uri.startswith("sqlite") and client.get_experiment_by_name(name) is None:
+        client.create_experiment(name, artifact_location=ARTIFACTS.resolve().as_uri())
 
 
 def log_parameters(stage: str, values: Mapping[str, Any]) -> None:

@@ -63,9 +63,16 @@ class Generator:
         dtype = auto if config.dtype == "auto" else getattr(torch, config.dtype)
         revision = {} if is_local(config.model) else {"revision": config.revision}
         model_revision(config)
-        self.pipeline: DiffusionPipeline = AutoPipelineForText2Image.from_pretrained(
-            config.model, dtype=dtype, use_safetensors=True, **revision
-        ).to(self.device)
+        try:
+            pipeline = AutoPipelineForText2Image.from_pretrained(
+                config.model, dtype=dtype, use_safetensors=True, **revision
+            )
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"generator.model: {config.model!r} cannot be loaded ({reason}); give a diffusers folder or a hub id"
+            ) from error
+        self.pipeline: DiffusionPipeline = pipeline.to(self.device)
         self.pipeline.set_progress_bar_config(disable=True)
         self._embeddings: dict[tuple[str, str], tuple[Tensor, ...]] = {}
         self._schedulers = {type(self.pipeline.scheduler).__name__: self.pipeline.scheduler}

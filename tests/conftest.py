@@ -1,0 +1,68 @@
+"""Shared fixtures: the pocket models, a small rendered pool, and real data that is skipped, with a reason, where absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from figment.ops.environment import ROOT, load_environment
+
+load_environment()
+os.environ["HF_HUB_OFFLINE"] = "1"  # a test that needs the hub is a bug
+
+from figment.labels import LabelSpace  # noqa: E402
+from figment.planning.bag_of_tricks import plan_bag_of_tricks  # noqa: E402
+from figment.prompts.tricks import build_tricks, write_prompts  # noqa: E402
+from figment.synthesis.config import GeneratorConfig  # noqa: E402
+from figment.synthesis.executor import synthesise  # noqa: E402
+from figment.synthesis.generator import Generator, model_revision  # noqa: E402
+from figment.synthesis.pool import Pool  # noqa: E402
+
+CLASSES = ("car", "frog", "banana")
+
+
+@pytest.fixture(scope="session")
+def pocket_config() -> GeneratorConfig:
+    return GeneratorConfig(
+        model="models/pocket/diffusion",
+        width=32,
+        height=32,
+        guidance_scale=4.0,
+        num_inference_steps=4,
+        batch_size=8,
+        image_format="png",
+        shard_size=7,
+    )
+
+
+@pytest.fixture(scope="session")
+def generator(pocket_config: GeneratorConfig) -> Generator:
+    return Generator(pocket_config)
+
+
+@pytest.fixture(scope="session")
+def labels() -> LabelSpace:
+    return LabelSpace.load(ROOT / "configs/labels/pocket.yaml").choose(CLASSES)
+
+
+@pytest.fixture(scope="session")
+def plan(labels: LabelSpace, pocket_config: GeneratorConfig):
+    """18 images: three classes, two tricks, three each."""
+    tricks = build_tricks(["base_class", "random_guidance"], ["photo"], pocket_config.guidance_scale)
+    return plan_bag_of_tricks(write_prompts(labels, tricks), tricks, pocket_config, model_revision(pocket_config), 3, 0)
+
+
+@pytest.fixture(scope="session")
+def pool(plan, pocket_config: GeneratorConfig, tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    pool = Pool(tmp_path_factory.mktemp("pool"))
+    synthesise(plan, pool, pocket_config)
+    return pool
+
+
+@pytest.fixture(scope="session")
+def cifar10_folder() -> Path:
+    """Real photographs for development, beside the clone; never part of the project."""
+    folder = ROOT.parent / "shared" / "data" / "cifar10"
+    if not folder.is_dir():
+        pytest.skip(f"no CIFAR-10 photographs in {folder.relative_to(ROOT.parent)} beside the clone")
+    return folder

@@ -1,0 +1,128 @@
+import io
+import json
+import os
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from figment.datasets.labelled import read_labelled
+from figment.errors import InputError
+from figment.labels import LabelSpace
+
+SPACE = LabelSpace.model_validate({"labels": [{"name": "airplane"}, {"name": "automobile", "synonyms": ["car"]}]})
+
+
+def png(value: int, size: int = 32) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (size, size), (value, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_parquet(path, labels, column="img", names=None):
+    rows = [{column: {"bytes": png(i), "path": f"{i}.png"}, "label": label} for i, label in enumerate(labels)]
+    table = pa.Table.from_pylist(rows)
+    if names:
+        info = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+def write_batches(folder, labels):
+    folder.mkdir(parents=True)
+    data = np.zeros((len(labels), 3072), np.uint8)
+    data[:, 0] = np.arange(len(labels))
+    (folder / "test_batch").write_bytes(pickle.dumps({b"data": data, b"labels": labels}, protocol=2))
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"airplane", b"automobile"]}, protocol=2))
+
+
+def test_hub_parquet_with_names_in_its_metadata(tmp_path):
+    write_parquet(tmp_path / "test-00000-of-00001.parquet", [1, 0, 1], names=["airplane", "automobile"])
+    images = read_labelled(tmp_path, "test", SPACE, 32)
+    assert images.labels.tolist() == [1, 0, 1]
+    assert images.pixels[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert images.pixels.dtype == torch.uint8
+
+
+def test_hub_parquet_with_names_as_labels(tmp_path):
+    write_parquet(tmp_path / "test.parquet", ["Car", "airplane", "bird"], column="image")
+    assert read_labelled(tmp_path, "test", SPACE, 32).labels.tolist() == [1, 0]
+
+
+def test_cifar10_parquet_without_names_is_known_by_its_folder(tmp_path):
+    write_parquet(tmp_path / "cifar10" / "test-0.parquet", [0, 1, 9])
+    assert read_labelled(tmp_path / "cifar10", "test", SPACE, 32).labels.tolist() == [0, 1]
+
+
+def test_python_batches(tmp_path):
+    write_batches(tmp_path / "cifar-10-batches-py", [1, 0, 0])
+    images = read_labelled(tmp_path, "test", SPACE, 32)
+    assert images.labels.tolist() == [1, 0, 0]
+    assert images.pixels[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/figment-was-here",)
+
+
+def test_a_malicious_batch_runs_nothing(tmp_path):
+    (tmp_path / "test_batch").write_bytes(pickle.dumps({b"data": Evil()}))
+    with pytest.raises(InputError, match=r"test_batch: not a CIFAR python batch \(it asks for posix\.system"):
+        read_labelled(tmp_path, "test", SPACE, 32)
+    assert not os.path.exists("/tmp/figment-was-here")
+
+
+def test_class_folders_may_be_nested_named_loosely_and_hold_any_mode(tmp_path):
+    for name, mode in (("Airplane", "RGBA"), ("automobile", "L")):
+        (tmp_path / name / "samples").mkdir(parents=True)
+        Image.new(mode, (40, 50)).save(tmp_path / name / "samples" / "1.png")
+    images = read_labelled(tmp_path, "test", SPACE, 32)
+    assert images.labels.tolist() == [0, 1]
+    assert images.pixels.shape == (2, 3, 32, 32)
+
+
+def test_per_class_takes_the_first_of_each(tmp_path):
+    write_parquet(tmp_path / "test.parquet", ["car", "car", "airplane", "airplane"])
+    assert read_labelled(tmp_path, "test", SPACE, 32, per_class=1).pixels[:, 0, 0, 0].tolist() == [0, 2]
+
+
+def test_an_absent_class_is_an_error_that_lists_both_sides(tmp_path):
+    write_parquet(tmp_path / "test.parquet", ["car", "bird"])
+    with pytest.raises(InputError, match=r"no picture of airplane; of the classes asked for it holds automobile"):
+        read_labelled(tmp_path, "test", SPACE, 32)
+
+
+def test_a_missing_set_is_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere: no such file or folder"):
+        read_labelled(tmp_path / "nowhere", "test", SPACE, 32)
+
+
+def test_a_broken_parquet_is_named(tmp_path):
+    (tmp_path / "test.parquet").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"test\.parquet: not a readable Parquet"):
+        read_labelled(tmp_path, "test", SPACE, 32)
+
+
+def test_a_broken_picture_is_named_by_row(tmp_path):
+    rows = [{"image": {"bytes": png(0), "path": ""}, "label": "car"}, {"image": {"bytes": b"x", "path": ""}, "label": "car"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
+    with pytest.raises(InputError, match=r"test\.parquet row 1: not a readable picture"):
+        read_labelled(tmp_path, "test", SPACE, 32)
+
+
+def test_columns_that_do_not_fit_are_named(tmp_path):
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "test.parquet")
+    with pytest.raises(InputError, match="columns are x; expected image"):
+        read_labelled(tmp_path, "test", SPACE, 32)
+
+
+def test_a_label_out_of_range_is_named_by_row(tmp_path):
+    write_parquet(tmp_path / "test.parquet", [0, 7], names=["airplane", "automobile"])
+    with pytest.raises(InputError, match=r"row 1: label 7 is outside the 2 names known"):
+        read_labelled(tmp_path, "test", SPACE, 32)

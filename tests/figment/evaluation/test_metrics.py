@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from figment.evaluation import metrics
+from figment.evaluation.results import tabulate
+from figment.labels import LabelSpace
+
+
+def logits_of(predicted: list[int], classes: int = 3) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(predicted), classes).float()
+
+
+def test_top1_is_the_mean_of_argmax_equal_label():
+    score = metrics.top1(logits_of([0, 1, 2, 0]), torch.tensor([0, 1, 2, 1]))
+    assert score.top1 == 0.75
+    assert 0 <= score.low < 0.75 < score.high <= 1
+
+
+def test_the_interval_has_the_binomial_width():
+    labels = torch.zeros(1000, dtype=torch.long)
+    score = metrics.top1(logits_of([0] * 700 + [1] * 300), labels)
+    assert score.high - score.low == pytest.approx(2 * 1.96 * np.sqrt(0.7 * 0.3 / 1000), rel=0.1)
+
+
+def test_all_right_needs_no_interval():
+    score = metrics.top1(logits_of([1, 1]), torch.tensor([1, 1]))
+    assert (score.top1, score.low, score.high) == (1, 1, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
+def test_the_confusion_matrix_counts_every_image_once(pairs):
+    predicted, truth = zip(*pairs, strict=True)
+    matrix = metrics.confusion(logits_of(list(predicted)), torch.tensor(truth))
+    assert int(matrix.sum()) == len(pairs)
+    assert int(matrix.diagonal().sum()) == sum(p == t for p, t in pairs)
+
+
+def test_per_class_accuracy_of_an_absent_class_is_zero():
+    matrix = metrics.confusion(logits_of([0, 1]), torch.tensor([0, 0]))
+    assert metrics.per_class_accuracy(matrix).tolist() == [0.5, 0, 0]
+
+
+def test_gap_closed():
+    assert metrics.gap_closed(0.7, 0.5, 0.9) == pytest.approx(0.5)
+    assert metrics.gap_closed(0.7, 0.9, 0.9) is None
+
+
+def test_a_paired_difference_of_equal_predictions_is_zero():
+    logits, labels = logits_of([0, 1, 2]), torch.tensor([0, 0, 2])
+    assert metrics.paired_difference(logits, logits, labels) == metrics.Score(0, 0, 0)
+
+
+def test_the_table_has_chance_clip_sets_and_bound():
+    truth = torch.tensor([0, 1, 2, 0, 1, 2])
+    logits = {
+        "base_class": logits_of([0, 1, 1, 1, 0, 0]),
+        "combined": logits_of([0, 1, 2, 1, 0, 0]),
+        "real": logits_of([0, 1, 2, 0, 1, 0]),
+    }
+    sizes = {"base_class": 4, "combined": 8, "real": 6}
+    results = tabulate(LabelSpace.of(["a", "b", "c"]), truth, logits_of([0] * 6), logits, sizes)
+    assert [row.name for row in results.rows] == ["chance", "CLIP zero-shot", "base_class", "combined", "real"]
+    assert results["chance"].top1 == pytest.approx(1 / 3)
+    assert results["combined"].gap_closed == pytest.approx((3 / 6 - 2 / 6) / (5 / 6 - 2 / 6))
+    assert results["combined"].gain[0] == pytest.approx(1 / 6)
+    assert results["base_class"].gap_closed is None
+    assert results.confusion_of == "combined"

@@ -1,0 +1,35 @@
+from figment.ops import caching
+
+
+def test_a_result_is_current_only_under_its_key(tmp_path):
+    output = tmp_path / "out.parquet"
+    assert not caching.is_current(output, "k")
+    output.write_text("x")
+    assert not caching.is_current(output, "k")
+    caching.mark_current(output, "k")
+    assert caching.is_current(output, "k")
+    assert not caching.is_current(output, "other")
+    output.unlink()
+    assert not caching.is_current(output, "k")
+
+
+def test_touching_a_helper_changes_every_key(tmp_path, monkeypatch):
+    package = tmp_path / "figment" / "ops"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(caching, "__file__", str(package / "caching.py"))
+    helper = tmp_path / "figment" / "helper.py"
+    keys = []
+    for text in ("x = 1", "x = 2"):
+        helper.write_text(text)
+        caching.source_digest.cache_clear()
+        keys.append(caching.key_of(a=1))
+    caching.source_digest.cache_clear()
+    assert keys[0] != keys[1]
+
+
+def test_local_models_are_known_by_content_and_remote_ones_by_id(tmp_path):
+    assert caching.model_digest("ViT-B-32") == "ViT-B-32"
+    (tmp_path / "w").write_text("1")
+    first = caching.model_digest(f"local-dir:{tmp_path}")
+    (tmp_path / "w").write_text("2")
+    assert caching.model_digest(f"local-dir:{tmp_path}") != first

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from figment.errors import InputError
+from figment.ops.pipelines import check_config
+from figment.ops.run import main
+from pipelines.bag_of_tricks import bag_of_tricks
+
+GOOD = yaml.safe_load(Path("configs/pocket/bag_of_tricks.yaml").read_text())
+
+
+def write(tmp_path: Path, change) -> Path:
+    config = yaml.safe_load(yaml.safe_dump(GOOD))
+    config["parameters"]["output"] = str(tmp_path / "out")
+    change(config)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def refuse(tmp_path, change, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        check_config(write(tmp_path, change), bag_of_tricks.entrypoint, ["train_classifiers"])
+    assert "config.yaml" in str(caught.value)
+
+
+def test_misspelt_keys_are_answered_with_the_nearest(tmp_path):
+    refuse(tmp_path, lambda c: c.update(paramters={}), "'paramters' is not known here; did you mean 'parameters'")
+    refuse(tmp_path, lambda c: c["parameters"].update(clases=[]), "'clases' is not known here; did you mean 'classes'")
+    refuse(
+        tmp_path,
+        lambda c: c["parameters"]["generator"].update(guidance=1),
+        r"parameters\.generator\.guidance is not known; did you mean 'guidance_scale'",
+    )
+
+
+def test_a_misspelt_step_name_is_refused_where_zenml_would_ignore_it(tmp_path):
+    refuse(
+        tmp_path,
+        lambda c: c.update(steps={"train_clasifiers": {"enable_cache": False}}),
+        "steps: 'train_clasifiers' is not known here; did you mean 'train_classifiers'",
+    )
+
+
+def test_a_value_out_of_range_says_what_was_found(tmp_path):
+    refuse(
+        tmp_path,
+        lambda c: c["parameters"]["generator"].update(width=33),
+        r"parameters\.generator\.width: .*multiple of 8; found '33'",
+    )
+
+
+def test_a_missing_parameter_is_named(tmp_path):
+    refuse(tmp_path, lambda c: c["parameters"].pop("classes"), r"parameters\.classes: Field required")
+
+
+def test_yaml_that_is_none_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("a: [")
+    with pytest.raises(InputError, match=r"config\.yaml: not readable YAML"):
+        check_config(tmp_path / "config.yaml", bag_of_tricks.entrypoint)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda p: p.update(classes=[]), "error: classes: no class is listed"),
+        (lambda p: p.update(classes=["cat"]), "error: classes: only 'cat' is listed"),
+        (lambda p: p.update(classes=["cat", "cat"]), "error: classes: 'cat' is listed more than once"),
+        (lambda p: p.update(classes=["cat", "dragon"]), "error: classes[1]: 'dragon' is not a known class; the nearest"),
+        (lambda p: p.update(classes=["cat", "../x"]), "error: classes[1]: '../x' contains '/'"),
+        (lambda p: p.update(classes=["cat", "a\nb"]), "error: classes[1]: 'a\\nb' contains '\\n'"),
+        (lambda p: p["generator"].update(model="models/pocket/none"), "error: generator.model: 'models/pocket/none' holds no mod"),
+        (lambda p: p["generator"].update(model="nobody/nothing"), "error: generator.model: 'nobody/nothing' cannot be loaded"),
+        (lambda p: p["clip"].update(model="local-dir:models/none"), "error: clip.model: 'models/none' holds no open_clip"),
+        (lambda p: p["real"].update(path="data/none"), "error: data/none: no such file or folder"),
+        (lambda p: p.update(trcks=[]), "error: {config}: parameters: 'trcks' is not known here"),
+        (lambda p: p.update(output="{blocked}/out"), "error: cannot write {blocked}/out/prompts.parquet"),
+    ],
+)
+def test_bad_input_ends_a_run_with_one_sentence_and_a_non_zero_exit(tmp_path, capfd, change, sentence):
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder would be")
+
+    def apply(config):
+        config["parameters"].update(images_per_class=1, tricks=["base_class"])
+        change(config["parameters"])
+        config["parameters"]["output"] = config["parameters"]["output"].format(blocked=blocked)
+
+    config = write(tmp_path, apply)
+    assert main(["pipelines.bag_of_tricks.bag_of_tricks", "-c", str(config)]) == 2
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith(sentence.format(config=config, blocked=blocked))

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from figment.errors import InputError
+from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.validate import validate
+from figment.validation.verdicts import REASONS, AcceptanceConfig, judge, make_verdicts, reasons, yields
+
+POCKET = ClipConfig(model="local-dir:models/pocket/clip")
+
+
+@pytest.fixture(scope="module")
+def scorer() -> ClipScorer:
+    return ClipScorer(POCKET)
+
+
+def test_scores_do_not_depend_on_the_batch(scorer, labels):
+    pixels = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    text = scorer.text_features(labels)
+    alone = torch.cat([scorer.logits(picture[None], text) for picture in pixels])
+    assert torch.allclose(scorer.logits(pixels, text), alone, atol=1e-3)
+
+
+def test_bytes_and_floats_score_alike(scorer, labels):
+    pixels = torch.randint(0, 256, (3, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    text = scorer.text_features(labels)
+    assert torch.allclose(scorer.logits(pixels, text), scorer.logits(pixels.float() / 255, text), atol=1e-3)
+
+
+def test_preprocessing_is_open_clips_own(scorer, labels):
+    from PIL import Image
+
+    import open_clip
+
+    _, _, preprocess = open_clip.create_model_and_transforms(POCKET.model)
+    array = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    own = (torch.from_numpy(array).permute(2, 0, 1) / 255 - scorer.mean) / scorer.std
+    assert torch.allclose(own, preprocess(Image.fromarray(array)), atol=1e-5)
+
+
+def test_verdicts_of_a_pool(plan, pool, labels, scorer):
+    verdicts = validate(plan, pool, labels, scorer, AcceptanceConfig(min_probability=0.3))
+    assert verdicts["image_id"].to_pylist() == plan["image_id"].to_pylist()
+    assert sum(reasons(verdicts).values()) == len(plan)
+    assert reasons(verdicts)["accepted"] == sum(verdicts["accepted"].to_pylist())
+    assert set(yields(verdicts, "trick")) == {"base_class", "random_guidance"}
+
+
+@pytest.mark.parametrize(
+    ("probability", "is_top1", "contrast", "reason"),
+    [
+        (0.9, True, 0.2, "accepted"),
+        (0.9, True, 0.001, "blank"),
+        (0.4, False, 0.2, "wrong_class"),
+        (0.4, True, 0.2, "low_probability"),
+    ],
+)
+def test_every_drop_has_a_reason(probability, is_top1, contrast, reason):
+    assert judge(probability, is_top1, contrast, AcceptanceConfig(min_probability=0.5)) == reason
+    assert reason in REASONS
+
+
+def test_a_verdict_names_what_was_seen_instead(labels):
+    probabilities = np.array([[0.1, 0.8, 0.1]])
+    row = make_verdicts(["id"], ["car"], ["t"], probabilities, np.array([0.3]), labels, AcceptanceConfig()).to_pylist()[0]
+    assert (row["label"], row["predicted"], row["probability"]) == ("car", "frog", pytest.approx(0.1))
+
+
+def test_a_missing_clip_folder_is_a_sentence():
+    with pytest.raises(InputError, match=r"clip\.model: 'models/none' holds no open_clip_config\.json"):
+        ClipScorer(ClipConfig(model="local-dir:models/none"))
