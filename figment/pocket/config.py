@@ -15,7 +15,7 @@ class WorldConfig(BaseModel):
     objects: tuple[str, ...] = tuple(OBJECTS)
     size: int = Field(32, multiple_of=8)
     scenes: int = 100_000  # of the whole variety: for the autoencoder and CLIP
-    calm_scenes: int = 60_000  # unmirrored, in steady poses: for the generator
+    calm_scenes: int = 64_000  # unmirrored, in steady poses: for the generator
     judge_scenes: int = 20_000  # of every artwork: for the judge alone
     seed: int = 1
 

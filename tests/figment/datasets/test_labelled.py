@@ -110,7 +110,10 @@ def test_a_broken_parquet_is_named(tmp_path):
 
 
 def test_a_broken_picture_is_named_by_row(tmp_path):
-    rows = [{"image": {"bytes": png(0), "path": ""}, "label": "car"}, {"image": {"bytes": b"x", "path": ""}, "label": "car"}]
+    rows = [
+        {"image": {"bytes": png(0), "path": ""}, "label": "car"},
+        {"image": {"bytes": b"x", "path": ""}, "label": "car"},
+    ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
     with pytest.raises(InputError, match=r"test\.parquet row 1: not a readable picture"):
         read_labelled(tmp_path, "test", SPACE, 32)

@@ -22,13 +22,17 @@ def thumbnails(plan, verdicts, pool):
 
 def results(labels):
     row = Result(name="base_class", images=18, top1=0.5, low=0.4, high=0.6, gap_closed=0.25)
-    return Results(labels=labels.names, test_images=10, rows=(row,), confusion=((5, 0, 0),) * 3, confusion_of="base_class")
+    return Results(
+        labels=labels.names, test_images=10, rows=(row,), confusion=((5, 0, 0),) * 3, confusion_of="base_class"
+    )
 
 
 def page(labels, thumbnails, verdicts, title="T") -> str:
     by = {name: yields(verdicts, name) for name in ("trick", "label")}
     histories = {"base_class": [(1, {"loss": 2.0}), (2, {"loss": 1.0})]}
-    return render_report(title, results(labels), thumbnails, reasons(verdicts), by, histories, {"plan": "<x>"}, ["a notice"])
+    return render_report(
+        title, results(labels), thumbnails, reasons(verdicts), by, histories, {"plan": "<x>"}, ["a notice"]
+    )
 
 
 def test_thumbnails_are_few_and_spread_over_the_tricks(thumbnails, verdicts):

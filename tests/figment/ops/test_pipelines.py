@@ -69,12 +69,24 @@ def test_yaml_that_is_none_is_named(tmp_path):
         (lambda p: p.update(classes=[]), "error: classes: no class is listed"),
         (lambda p: p.update(classes=["cat"]), "error: classes: only 'cat' is listed"),
         (lambda p: p.update(classes=["cat", "cat"]), "error: classes: 'cat' is listed more than once"),
-        (lambda p: p.update(classes=["cat", "dragon"]), "error: classes[1]: 'dragon' is not a known class; the nearest"),
+        (
+            lambda p: p.update(classes=["cat", "dragon"]),
+            "error: classes[1]: 'dragon' is not a known class; the nearest",
+        ),
         (lambda p: p.update(classes=["cat", "../x"]), "error: classes[1]: '../x' contains '/'"),
         (lambda p: p.update(classes=["cat", "a\nb"]), "error: classes[1]: 'a\\nb' contains '\\n'"),
-        (lambda p: p["generator"].update(model="models/pocket/none"), "error: generator.model: 'models/pocket/none' holds no mod"),
-        (lambda p: p["generator"].update(model="nobody/nothing"), "error: generator.model: 'nobody/nothing' cannot be loaded"),
-        (lambda p: p["clip"].update(model="local-dir:models/none"), "error: clip.model: 'models/none' holds no open_clip"),
+        (
+            lambda p: p["generator"].update(model="models/pocket/none"),
+            "error: generator.model: 'models/pocket/none' holds no mod",
+        ),
+        (
+            lambda p: p["generator"].update(model="nobody/nothing"),
+            "error: generator.model: 'nobody/nothing' cannot be loaded",
+        ),
+        (
+            lambda p: p["clip"].update(model="local-dir:models/none"),
+            "error: clip.model: 'models/none' holds no open_clip",
+        ),
         (lambda p: p["real"].update(path="data/none"), "error: data/none: no such file or folder"),
         (lambda p: p.update(trcks=[]), "error: {config}: parameters: 'trcks' is not known here"),
         (lambda p: p.update(output="{blocked}/out"), "error: cannot write {blocked}/out/prompts.parquet"),

@@ -80,7 +80,9 @@ def test_schedulers_swap_by_name(generator, plan):
 
 
 def test_an_unknown_scheduler_is_answered_with_the_nearest(generator, plan):
-    with pytest.raises(InputError, match="'DDIMSheduler' is not a scheduler of diffusers; did you mean 'DDIMScheduler'"):
+    with pytest.raises(
+        InputError, match="'DDIMSheduler' is not a scheduler of diffusers; did you mean 'DDIMScheduler'"
+    ):
         generator.render([rows_of(plan, 1)[0] | {"scheduler": "DDIMSheduler"}])
 
 

@@ -9,7 +9,9 @@ from figment.training.config import TrainingConfig
 from figment.training.lists import read_training_list, training_list
 from figment.training.saved import ClassifierCard, Deployable, load_classifier, save_classifier
 
-CONFIG = TrainingConfig(model="test_resnet", steps=40, batch_size=16, learning_rate=3e-3, weight_decay=0.01, crop_scale=0.8)
+CONFIG = TrainingConfig(
+    model="test_resnet", steps=40, batch_size=16, learning_rate=3e-3, weight_decay=0.01, crop_scale=0.8
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,9 @@ def test_augmentation_draws_for_every_picture():
 
 
 def test_small_stem_keeps_resolution():
-    native, small = (build_classifier(TrainingConfig(model="test_resnet", stem=s), 3).eval() for s in ("native", "small"))
+    native, small = (
+        build_classifier(TrainingConfig(model="test_resnet", stem=s), 3).eval() for s in ("native", "small")
+    )
     pixels = torch.zeros(1, 3, 32, 32)
     assert small.forward_features(pixels).shape[-1] == 4 * native.forward_features(pixels).shape[-1]
 
@@ -98,7 +102,9 @@ def verdicts(rows):
 
 
 def test_a_training_list_is_what_passed_of_the_tricks_asked_for_sorted():
-    table = verdicts([("c", "car", "a", True), ("a", "car", "a", True), ("b", "car", "b", True), ("d", "car", "a", False)])
+    table = verdicts(
+        [("c", "car", "a", True), ("a", "car", "a", True), ("b", "car", "b", True), ("d", "car", "a", False)]
+    )
     assert training_list(table, ["a"])["image_id"].to_pylist() == ["a", "c"]
 
 

@@ -63,7 +63,9 @@ def test_every_drop_has_a_reason(probability, is_top1, contrast, reason):
 
 def test_a_verdict_names_what_was_seen_instead(labels):
     probabilities = np.array([[0.1, 0.8, 0.1]])
-    row = make_verdicts(["id"], ["car"], ["t"], probabilities, np.array([0.3]), labels, AcceptanceConfig()).to_pylist()[0]
+    row = make_verdicts(["id"], ["car"], ["t"], probabilities, np.array([0.3]), labels, AcceptanceConfig()).to_pylist()[
+        0
+    ]
     assert (row["label"], row["predicted"], row["probability"]) == ("car", "frog", pytest.approx(0.1))
 
 
