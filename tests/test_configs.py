@@ -31,4 +31,4 @@ def test_every_label_space_loads(path):
 
 def test_the_dvc_stage_runs_the_config_it_depends_on():
     stage = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["bag_of_tricks"]
-    assert list(stage["params"][0])[0] in stage["cmd"]
+    assert next(iter(stage["params"][0])) in stage["cmd"]

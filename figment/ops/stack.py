@@ -14,7 +14,7 @@ def prepare(root: Path = ROOT) -> None:
     load_environment(root)
     (root / ".figment").mkdir(exist_ok=True)
     if not (root / "data").is_dir():
-        subprocess.run([sys.executable, "-m", "dvc", "pull", "-q"], check=True, cwd=root)
+        subprocess.run([sys.executable, "-m", "dvc", "pull", "-q", "data.dvc"], check=True, cwd=root)
 
     from zenml.client import Client
     from zenml.enums import StackComponentType as Kind

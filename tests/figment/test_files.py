@@ -27,9 +27,14 @@ def test_nan_is_no_identity():
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "file.json"
     write_json(target, {"old": 1})
-    with pytest.raises(RuntimeError), atomic(target) as partial:
-        partial.write_text("half")
-        raise RuntimeError
+
+    def fail():
+        with atomic(target) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
     assert "old" in target.read_text()
 

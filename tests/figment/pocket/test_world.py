@@ -28,7 +28,7 @@ def test_the_same_seed_draws_the_same_scenes(world):
 def test_captions_name_what_is_shown(world):
     scenes = scenes_of(world, 200)
     assert scenes.pixels.shape == (200, 3, 32, 32)
-    assert 0 <= scenes.pixels.min()
+    assert scenes.pixels.min() >= 0
     assert scenes.pixels.max() <= 1
     for caption, shown, domain in zip(scenes.captions, scenes.objects, scenes.domains.tolist(), strict=True):
         for i in shown.nonzero().flatten().tolist():

@@ -29,9 +29,8 @@ def test_bytes_and_floats_score_alike(scorer, labels):
 
 
 def test_preprocessing_is_open_clips_own(scorer, labels):
-    from PIL import Image
-
     import open_clip
+    from PIL import Image
 
     _, _, preprocess = open_clip.create_model_and_transforms(POCKET.model)
     array = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
