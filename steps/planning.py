@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import step
+from zenml import get_step_context, step
 
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
-from figment.ops import quality
+from figment.ops import quality, tracking
+from figment.ops.lineage import lineage_tags
 from figment.planning.bag_of_tricks import plan_bag_of_tricks
 from figment.planning.plan import write_plan
 from figment.prompts.tricks import Prompt, build_tricks
@@ -16,7 +17,7 @@ from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.generator import model_revision
 
 
-@step
+@step(experiment_tracker=True)
 def plan_images(
     labels: LabelSpace,
     prompts: FileRef,
@@ -28,6 +29,9 @@ def plan_images(
     output: str,
 ) -> Annotated[FileRef, "plan"]:
     """One row an image to be made."""
+    tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
+    choices = {"classes": labels.names, "tricks": tricks, "domains": domains}
+    tracking.log_parameters("planning", {**choices, "images_per_class": images_per_class, "seed": seed})
     book = [Prompt(**{**row, "labels": tuple(row["labels"])}) for row in pq.read_table(prompts.open()).to_pylist()]
     chosen = build_tricks(tricks, domains, generator.guidance_scale)
     plan = plan_bag_of_tricks(book, chosen, generator, model_revision(generator), images_per_class, seed)

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import get_step_context, step
+from zenml import step
 
 from figment.manifests import FileRef
 from figment.ops import tracking
-from figment.ops.lineage import lineage_tags
 from figment.planning.plan import read_plan
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.executor import synthesise
@@ -17,7 +16,6 @@ from figment.synthesis.pool import Pool
 @step(experiment_tracker=True)
 def synthesise_images(plan: FileRef, generator: GeneratorConfig, output: str) -> Annotated[FileRef, "images"]:
     """The pool's manifest, after every planned image is in it. Interrupted, the next run goes on where this one stopped."""
-    tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
     tracking.log_parameters("synthesis", generator.model_dump())
     pool = Pool(Path(output) / "images")
     report = synthesise(

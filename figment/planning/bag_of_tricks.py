@@ -1,5 +1,6 @@
 """Planner of the bag of tricks: the same number of images per class for each trick, split evenly over its prompts."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,9 +24,11 @@ def plan_bag_of_tricks(
 ) -> pa.Table:
     """Rows for ``images_per_class`` images of every class in every trick; a trick's prompts share them evenly (+-1)."""
     guidance = {trick.name: trick.guidance for trick in tricks}
+    books: dict[tuple[str, tuple[str, ...]], list[Prompt]] = defaultdict(list)
+    for prompt in prompts:
+        books[prompt.trick, prompt.labels].append(prompt)
     rows = []
-    for trick, label in dict.fromkeys((p.trick, p.labels) for p in prompts):
-        book = [p for p in prompts if (p.trick, p.labels) == (trick, label)]
+    for (trick, label), book in books.items():
         for replicate in range(images_per_class):
             prompt = book[replicate % len(book)]
             rows.append(

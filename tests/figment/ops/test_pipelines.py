@@ -106,3 +106,20 @@ def test_bad_input_ends_a_run_with_one_sentence_and_a_non_zero_exit(tmp_path, ca
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith(sentence.format(config=config, blocked=blocked))
+
+
+@pytest.mark.slow
+def test_a_name_that_the_generator_never_saw_is_warned_of_with_the_nearest(tmp_path, capfd):
+    """The label space and the real pictures know 'tulip' here; the pocket generator does not. It is told, then tried."""
+    space = tmp_path / "labels.yaml"
+    space.write_text("labels: [{name: car}, {name: tulip, synonyms: [broccoli]}]")
+
+    def change(config):
+        parameters = config["parameters"]
+        parameters.update(classes=["car", "tulip"], labels=str(space), images_per_class=2, tricks=["base_class"])
+        parameters["generator"].update(num_inference_steps=2)
+        parameters["acceptance"].update(min_probability=0.0, require_top1=False, min_contrast=0.0)
+        parameters["training"].update(steps=2, batch_size=2)
+
+    assert main(["pipelines.bag_of_tricks.bag_of_tricks", "-c", str(write(tmp_path, change))]) == 0
+    assert "warning: models/pocket/diffusion never saw 'tulip'; the nearest it knows: " in capfd.readouterr().err
