@@ -16,6 +16,7 @@ def ship_pocket(generator: str, clip: str, chat: str, measures: dict, ship_to: s
     for name, source in {"diffusion": generator, "clip": clip, "chat": chat}.items():
         fresh = root / f".{name}.partial"
         shutil.copytree(source, fresh, dirs_exist_ok=True)
+        shutil.copy("NOTICE", fresh / "NOTICE")  # whose drawings taught it
         if (root / name).exists():
             (root / name).rename(root / f".{name}.old")
         fresh.rename(root / name)
