@@ -35,7 +35,7 @@ class FileRef(BaseModel):
 
 
 class ClassifierRef(BaseModel):
-    """A trained classifier: the set it learnt from, how many pictures that was, its weights and its predictions."""
+    """A trained classifier: the set it learnt from, how many pictures that was, and its weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

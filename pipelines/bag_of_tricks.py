@@ -6,6 +6,10 @@ real pictures, a report and a registered model out.
     zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
 from figment.datasets.config import RealConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.synthesis.config import GeneratorConfig
@@ -27,9 +31,9 @@ from steps.validation import validate_images
 def bag_of_tricks(
     classes: list[str],
     labels: str,
-    tricks: list[str],
-    domains: list[str],
-    images_per_class: int,
+    tricks: Annotated[list[str], Field(min_length=1)],
+    domains: Annotated[list[str], Field(min_length=1)],
+    images_per_class: Annotated[int, Field(gt=0)],
     generator: GeneratorConfig,
     clip: ClipConfig,
     acceptance: AcceptanceConfig,
@@ -38,7 +42,7 @@ def bag_of_tricks(
     output: str,
     seed: int = 0,
 ) -> None:
-    space = choose_labels(classes, labels, generator.model, real)
+    space = choose_labels(classes, labels, generator.model, clip, training, real)
     prompts = write_prompts(space, tricks, domains, generator.guidance_scale, output)
     plan = plan_images(space, prompts, tricks, domains, generator, images_per_class, seed, output)
     images = synthesise_images(plan, generator, output)

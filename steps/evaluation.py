@@ -24,7 +24,8 @@ def evaluate_classifiers(
     """Top-1 with intervals, gains over base class and the gap closed; metrics.json for DVC, metrics for MLflow."""
     test = read_labelled(Path(real.path), "test", labels, image_size, real.test_per_class)
     scorer = ClipScorer(clip)
-    clip_logits = scorer.logits(test.pixels, scorer.text_features(labels)).cpu()
+    seen_by_clip = read_labelled(Path(real.path), "test", labels, scorer.size, real.test_per_class)  # at its own size
+    clip_logits = scorer.logits(seen_by_clip.pixels, scorer.text_features(labels)).cpu()
     models = {item.name: load_classifier(item.weights.open().parent)[0] for item in classifiers.items}
     logits = {name: predict(model, test.pixels) for name, model in models.items()}
     images = {item.name: item.images for item in classifiers.items}

@@ -1,4 +1,4 @@
-"""Which classes, and whether the real pictures can measure them."""
+"""Which classes; and whether, at the end of a long run, there will be what it takes to train and measure."""
 
 import sys
 from pathlib import Path
@@ -7,19 +7,26 @@ from typing import Annotated
 from zenml import step
 
 from figment.datasets.config import RealConfig
-from figment.datasets.labelled import read_labelled
+from figment.datasets.labelled import has_split, read_labelled
 from figment.labels import LabelSpace
 from figment.synthesis.generator import unknown_names
+from figment.training.classifier import check_classifier
+from figment.training.config import TrainingConfig
+from figment.validation.clip import ClipConfig, check_clip
 
 
 @step
 def choose_labels(
-    classes: list[str], labels: str, model: str, real: RealConfig
+    classes: list[str], labels: str, model: str, clip: ClipConfig, training: TrainingConfig, real: RealConfig
 ) -> Annotated[LabelSpace, "label_space"]:
-    """The chosen part of the label space. Fails early, before anything is rendered, if a class cannot be measured."""
+    """The chosen part of the label space. Fails here, before anything is rendered, if a class cannot be measured or a
+    later step's model is not there."""
     space = LabelSpace.load(Path(labels)).choose(classes)
     for split in ("train", "test"):
-        read_labelled(Path(real.path), split, space, size=32, per_class=1)
+        if split == "test" or has_split(Path(real.path), split):
+            read_labelled(Path(real.path), split, space, size=32, per_class=1)
+    check_clip(clip)
+    check_classifier(training, len(space))
     for name, near in unknown_names(model, [label.prompt_name for label in space.labels]).items():
         print(
             f"warning: {model} never saw {name!r}; the nearest it knows: {', '.join(near) or 'none'}", file=sys.stderr

@@ -15,11 +15,14 @@ REGISTERED = "figment-bag-of-tricks"
 
 @step(experiment_tracker=True)
 def register_classifier(classifiers: Classifiers, results: Results, output: str) -> Annotated[str, "model_version"]:
-    """The best synthetic classifier as a new version with alias ``challenger``; the same weights are registered once."""
-    best = classifiers[results.confusion_of]
-    folder = best.weights.open().parent
+    """The combined set's classifier (or the only trick's), never the best on the test pictures, as ``challenger``.
+
+    The same weights are registered once.
+    """
+    chosen = classifiers[results.confusion_of]
+    folder = chosen.weights.open().parent
     stamp = Path(output) / "registered.txt"
-    key = caching.key_of(weights=best.weights.sha256)
+    key = caching.key_of(weights=chosen.weights.sha256)
     if not (caching.is_current(stamp, key) and tracking.is_registered(REGISTERED, stamp.read_text())):
         model, card = load_classifier(folder)
         version = tracking.register_classifier(
@@ -28,5 +31,6 @@ def register_classifier(classifiers: Classifiers, results: Results, output: str)
         stamp.write_text(version)
         caching.mark_current(stamp, key)
     version = stamp.read_text()
+    tracking.point_challenger(REGISTERED, version)
     tracking.tag({"model.version": version})
     return version

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 from zenml import step
 
 from figment.datasets.config import RealConfig
-from figment.datasets.labelled import read_labelled
+from figment.datasets.labelled import has_split, read_labelled
+from figment.evaluation.results import COMBINED, REAL
 from figment.files import atomic, digest
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
@@ -16,8 +17,6 @@ from figment.synthesis.pool import Pool
 from figment.training.config import TrainingConfig
 from figment.training.lists import read_training_list, training_list
 from figment.training.sets import train_on
-
-COMBINED, REAL = "combined", "real"
 
 
 @step(experiment_tracker=True)
@@ -30,7 +29,7 @@ def train_classifiers(
     real: RealConfig,
     output: str,
 ) -> Annotated[Classifiers, "classifiers"]:
-    """One classifier a trick, one on all of them combined, and the upper bound trained on real pictures."""
+    """One classifier a trick, one on all of them combined, and, if there are any to train on, one on real pictures."""
     tracking.log_parameters("training", training.model_dump())
     pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
     sets = {trick: [trick] for trick in tricks} | ({COMBINED: tricks} if len(tricks) > 1 else {})
@@ -56,20 +55,23 @@ def train_classifiers(
             ClassifierRef(name=name, images=card.images, weights=FileRef.of(folder / "classifier.safetensors"))
         )
 
-    folder = Path(output) / "classifiers" / REAL
-    key = caching.key_of(
-        labels=labels.model_dump(),
-        real=[real.model_dump(), caching.data_digest(Path(real.path), "train")],
-        training=training.model_dump(),
-    )
-    card = train_on(
-        REAL,
-        key,
-        lambda: read_labelled(Path(real.path), "train", labels, training.image_size, real.train_per_class),
-        labels,
-        training,
-        folder,
-        lambda step, m: tracking.log_metrics(f"training/{REAL}", m, step),
-    )
-    items.append(ClassifierRef(name=REAL, images=card.images, weights=FileRef.of(folder / "classifier.safetensors")))
+    if has_split(Path(real.path), "train"):
+        folder = Path(output) / "classifiers" / REAL
+        key = caching.key_of(
+            labels=labels.model_dump(),
+            real=[real.model_dump(), caching.data_digest(Path(real.path), "train")],
+            training=training.model_dump(),
+        )
+        card = train_on(
+            REAL,
+            key,
+            lambda: read_labelled(Path(real.path), "train", labels, training.image_size, real.train_per_class),
+            labels,
+            training,
+            folder,
+            lambda step, m: tracking.log_metrics(f"training/{REAL}", m, step),
+        )
+        items.append(
+            ClassifierRef(name=REAL, images=card.images, weights=FileRef.of(folder / "classifier.safetensors"))
+        )
     return Classifiers(items=tuple(items))

@@ -1,16 +1,23 @@
 """Shared fixtures: the pocket models, a small rendered pool, and real data that is skipped, with a reason, where absent."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from figment.ops.environment import ROOT, load_environment
 
-load_environment()
+# The tests' own runs, models and stack: what the user has in .figment/ stays as it is.
+STATE = Path(".figment/tests")
+os.environ["ZENML_CONFIG_PATH"] = f"{STATE}/zenml"
+os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{STATE}/mlflow.db"
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that needs the hub is a bug
+load_environment()
+STATE.mkdir(parents=True, exist_ok=True)
 
 from figment.labels import LabelSpace  # noqa: E402
+from figment.ops.stack import fetch_data  # noqa: E402
 from figment.planning.bag_of_tricks import plan_bag_of_tricks  # noqa: E402
 from figment.prompts.tricks import build_tricks, write_prompts  # noqa: E402
 from figment.synthesis.config import GeneratorConfig  # noqa: E402
@@ -18,7 +25,20 @@ from figment.synthesis.executor import synthesise  # noqa: E402
 from figment.synthesis.generator import Generator, model_revision  # noqa: E402
 from figment.synthesis.pool import Pool  # noqa: E402
 
+fetch_data()
 CLASSES = ("car", "frog", "banana")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_zenml_repository():
+    """ZenML notes the active stack in .zen/, which belongs to the user's database: put it aside, and back at the end."""
+    user, aside = Path(".zen"), STATE / "users.zen"
+    if user.exists() and not aside.exists():
+        user.rename(aside)
+    yield
+    shutil.rmtree(user, ignore_errors=True)
+    if aside.exists():
+        aside.rename(user)
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ class _Unpickler(pickle.Unpickler):
 def load(path: Path) -> dict[bytes, Any]:
     try:
         return _Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a CIFAR python batch ({error})") from error
 
 
@@ -53,6 +53,10 @@ def examples(path: Path, split: str) -> Iterator[tuple[str, str, Image.Image]]:
             raise InputError(f"{file.parent}: batches.meta (or meta) is missing; it holds the class names")
         meta = load(meta_file)
         names = [n.decode() for n in meta[b"label_names" if b"label_names" in meta else b"fine_label_names"]]
-        pixels = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        for row, label in enumerate(batch[key]):
-            yield f"{file} row {row}", names[label], Image.fromarray(pixels[row])
+        try:
+            pixels = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+            rows = [(names[label], Image.fromarray(pixels[row])) for row, label in enumerate(batch[key])]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise InputError(f"{file}: not a CIFAR python batch ({error!r})") from error
+        for row, (name, picture) in enumerate(rows):
+            yield f"{file} row {row}", name, picture

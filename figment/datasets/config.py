@@ -4,8 +4,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RealConfig(BaseModel):
-    """Real pictures: Parquet as on the HF Hub, CIFAR python batches, or class folders. Only ``test`` measures; ``train``
-    gives the upper bound: the same classifier trained on real pictures."""
+    """Real pictures: Parquet as on the HF Hub, CIFAR python batches, or class folders. Only ``test`` measures; ``train``,
+    if there is one, gives the upper bound: the same classifier trained on real pictures."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -11,8 +11,10 @@ from figment.errors import InputError
 
 
 def files(path: Path, split: str) -> list[Path]:
-    """The Parquet files of a split: the path itself, or those below it whose name starts with the split's."""
-    return [path] if path.is_file() else sorted(p for p in path.rglob("*.parquet") if p.name.startswith(split))
+    """The Parquet files of a split: those below ``path`` whose name starts with the split's; a single file is a test set."""
+    if path.is_file():
+        return [path] if split == "test" else []
+    return sorted(p for p in path.rglob("*.parquet") if p.name.startswith(split))
 
 
 def examples(path: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
@@ -29,11 +31,26 @@ def examples(path: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
         if image is None or label is None:
             raise InputError(f"{file}: columns are {', '.join(columns)}; expected image (or img) and label")
         names = class_names(table.schema_arrow, label) or sidecar_names(file)
+        batches = table.iter_batches(1024, columns=[image, label])
         row = 0
-        for batch in table.iter_batches(1024, columns=[image, label]):
+        while (batch := next_batch(batches, file)) is not None:
             for record in batch.to_pylist():
-                yield f"{file} row {row}", resolve(record[label], names, f"{file} row {row}"), record[image]["bytes"]
+                where = f"{file} row {row}"
+                data = record[image].get("bytes") if isinstance(record[image], dict) else record[image]
+                if not isinstance(data, bytes):
+                    raise InputError(
+                        f"{where}: {image} holds no bytes; expected the encoded picture itself, not a path"
+                    )
+                yield where, resolve(record[label], names, where), data
                 row += 1
+
+
+def next_batch(batches: Iterator[pa.RecordBatch], file: Path) -> pa.RecordBatch | None:
+    """The next batch of rows or None; a damaged page is the file's fault and said so."""
+    try:
+        return next(batches, None)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file}: damaged Parquet ({error})") from error
 
 
 def class_names(schema: pa.Schema, label: str) -> list[str]:

@@ -65,9 +65,14 @@ def read_labelled(path: Path, split: str, space: LabelSpace, size: int, per_clas
     return LabelledImages(torch.stack(pictures), torch.tensor(ids))
 
 
+def has_split(path: Path, split: str) -> bool:
+    """Whether ``path`` holds any picture of this split. Pictures without a split are test pictures."""
+    return path.exists() and next(_examples(path, split), None) is not None
+
+
 def _examples(path: Path, split: str) -> Iterator[tuple[str, str, bytes | Image.Image]]:
     """(where, class name, encoded or decoded picture) of every example."""
-    if path.suffix == ".parquet" or hub_parquet.files(path, split):
+    if path.is_file() or hub_parquet.files(path, split):
         return hub_parquet.examples(path, split)
     if cifar_batches.files(path, split):
         return cifar_batches.examples(path, split)

@@ -32,11 +32,6 @@ def confusion(logits: Tensor, labels: Tensor) -> Tensor:
     return multiclass_confusion_matrix(logits.argmax(1), labels, num_classes=logits.shape[1])
 
 
-def per_class_accuracy(matrix: Tensor) -> Tensor:
-    """(C,) recall of each class from a confusion matrix."""
-    return matrix.diagonal() / matrix.sum(1).clamp(min=1)
-
-
 def gap_closed(score: float, baseline: float, upper_bound: float) -> float | None:
     """How much of the way from the baseline to the real-trained upper bound; None if there is no way to go."""
     return (score - baseline) / (upper_bound - baseline) if upper_bound > baseline else None

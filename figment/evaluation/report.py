@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from figment.evaluation.results import Results
 from figment.images import decode
@@ -68,15 +68,24 @@ def pick_thumbnails(plan: pa.Table, verdicts: pa.Table, pool: Pool, accepted: in
 
 
 def contact_sheet(thumbnails: Sequence[Thumbnail], labels: Sequence[str], columns: int, cell: int = 64) -> Image.Image:
-    """A plain picture of the thumbnails, one row a class: what MLflow shows beside the numbers."""
-    sheet = Image.new("RGB", (columns * cell, len(labels) * cell), "white")
+    """A picture of the thumbnails, one row a class with its name, under each its trick or why it was rejected."""
+    margin, caption = 96, 12
+    sheet = Image.new("RGB", (margin + columns * (cell + 4), len(labels) * (cell + caption + 4)), "white")
+    draw = ImageDraw.Draw(sheet)
     for row, label in enumerate(labels):
+        y = row * (cell + caption + 4)
+        draw.text((4, y + cell // 2 - 6), label, fill="black")
         for column, thumbnail in enumerate([t for t in thumbnails if t.label == label][:columns]):
+            x = margin + column * (cell + 4)
             data = base64.b64decode(thumbnail.uri.partition(",")[2])
-            sheet.paste(
-                decode(data, thumbnail.image_id).resize((cell, cell), Image.Resampling.NEAREST),
-                (column * cell, row * cell),
-            )
+            picture = decode(data, thumbnail.image_id).resize((cell, cell), Image.Resampling.NEAREST)
+            sheet.paste(picture, (x, y))
+            if thumbnail.reason == "accepted":
+                words, colour = thumbnail.trick, "gray"
+            else:
+                seen_as = f"is {thumbnail.predicted}?"
+                words, colour = (seen_as if thumbnail.reason == "wrong_class" else thumbnail.reason), "firebrick"
+            draw.text((x, y + cell), words.replace("_", " ")[:14], fill=colour, font_size=9)
     return sheet
 
 

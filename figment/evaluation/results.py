@@ -6,7 +6,7 @@ from torch import Tensor
 from figment.evaluation import metrics
 from figment.labels import LabelSpace
 
-CHANCE, CLIP, BASE, REAL = "chance", "CLIP zero-shot", "base_class", "real"
+CHANCE, CLIP, BASE, COMBINED, REAL = "chance", "CLIP zero-shot", "base_class", "combined", "real"
 
 
 class Result(BaseModel):
@@ -29,7 +29,7 @@ class Results(BaseModel):
     labels: tuple[str, ...]
     test_images: int
     rows: tuple[Result, ...]
-    confusion: tuple[tuple[int, ...], ...]  # of the best synthetic set: row the true class, column the predicted
+    confusion: tuple[tuple[int, ...], ...]  # of confusion_of: row the true class, column the predicted
     confusion_of: str
 
     def __getitem__(self, name: str) -> Result:
@@ -53,13 +53,12 @@ def tabulate(
         if base_score is not None and bound_score is not None and name not in (CLIP, BASE, REAL):
             row = row.model_copy(update={"gap_closed": metrics.gap_closed(score.top1, base_score, bound_score)})
         rows.append(row)
-    synthetic = [row for row in rows if row.name in logits and row.name != REAL]
-    best = max(synthetic, key=lambda row: row.top1).name
-    matrix = metrics.confusion(logits[best], truth)
+    shown = COMBINED if COMBINED in logits else next(iter(logits))
+    matrix = metrics.confusion(logits[shown], truth)
     return Results(
         labels=labels.names,
         test_images=len(truth),
         rows=tuple(rows),
         confusion=tuple(tuple(line) for line in matrix.tolist()),
-        confusion_of=best,
+        confusion_of=shown,
     )

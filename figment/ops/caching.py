@@ -10,14 +10,15 @@ from typing import Any
 
 from figment.files import digest, sha256_file, sha256_folder, write_text
 
-PACKAGES = ("figment", "models")
+PACKAGES = ("figment", "models", "steps")
 
 
 @cache
 def source_digest() -> str:
-    """One hash of all code in figment/ and models/: a changed helper invalidates what was made with it."""
+    """One hash of all code and of the locked packages: a changed helper or library invalidates what was made with it."""
     root = Path(__file__).resolve().parents[2]
     files = sorted(file for package in PACKAGES for file in (root / package).rglob("*.py"))
+    files += [file for file in [root / "uv.lock"] if file.is_file()]
     return digest({file.relative_to(root).as_posix(): sha256_file(file) for file in files})
 
 

@@ -45,8 +45,8 @@ def verdict_suite(labels: LabelSpace, images: int) -> list[Any]:
 
 def check(table: pd.DataFrame, name: str, suite: Sequence[Any], id_column: str = "image_id") -> dict[str, Any]:
     """Validate ``table``; return a summary for the report, or raise DataQualityError naming the failing rows."""
-    for name in [n for n in logging.root.manager.loggerDict if n.startswith("great_expectations")]:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for logger in [n for n in logging.root.manager.loggerDict if n.startswith("great_expectations")]:
+        logging.getLogger(logger).setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     batch = (

@@ -1,9 +1,13 @@
 """The local ZenML stack, prepared in one process and again at no harm: store, orchestrator, MLflow tracker, registry."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
+from figment.errors import InputError
 from figment.ops.environment import ROOT, load_environment
 
 STACK, TRACKER, REGISTRY = "figment", "figment_mlflow", "figment_registry"
@@ -13,8 +17,7 @@ def prepare(root: Path = ROOT) -> None:
     """Make the clone ready to run: its data, a ZenML repository and the stack. Costs little when all is there."""
     load_environment(root)
     (root / ".figment").mkdir(exist_ok=True)
-    if not (root / "data").is_dir():
-        subprocess.run([sys.executable, "-m", "dvc", "pull", "-q", "data.dvc"], check=True, cwd=root)
+    fetch_data(root)
 
     from zenml.client import Client
     from zenml.enums import StackComponentType as Kind
@@ -24,7 +27,7 @@ def prepare(root: Path = ROOT) -> None:
     client = Client()
     if STACK not in {stack.name for stack in client.list_stacks(name=STACK)}:
         default = client.get_stack("default")
-        tracker = _component(Kind.EXPERIMENT_TRACKER, TRACKER, {"tracking_uri": "sqlite:///.figment/mlflow.db"})
+        tracker = _component(Kind.EXPERIMENT_TRACKER, TRACKER, {"tracking_uri": os.environ["MLFLOW_TRACKING_URI"]})
         registry = _component(Kind.MODEL_REGISTRY, REGISTRY, {})
         client.create_stack(
             STACK,
@@ -37,6 +40,18 @@ def prepare(root: Path = ROOT) -> None:
         )
     if client.active_stack_model.name != STACK:
         client.activate_stack(STACK)
+
+
+def fetch_data(root: Path = ROOT) -> None:
+    """``dvc pull`` of data/ if files of it are missing; offline, from the embedded remote."""
+    wanted = yaml.safe_load((root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]["nfiles"]
+    if sum(path.is_file() for path in (root / "data").rglob("*")) >= wanted:
+        return
+    pull = subprocess.run(
+        [sys.executable, "-m", "dvc", "pull", "-q", "data.dvc"], cwd=root, capture_output=True, text=True
+    )
+    if pull.returncode:
+        raise InputError(f"data/: dvc pull failed ({' '.join(pull.stderr.split())[:300]}); mend it and run again")
 
 
 def _component(kind: object, name: str, configuration: dict[str, str]) -> object:

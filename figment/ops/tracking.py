@@ -56,7 +56,7 @@ def is_registered(name: str, version: str) -> bool:
 
 
 def register_classifier(model: nn.Module, image_size: int, labels: Sequence[str], name: str) -> str:
-    """Log the classifier with signature and input example, register it and point ``challenger`` at it.
+    """Log the classifier with signature and input example, register it.
 
     Exported by torch (no pickle), batch dimension free. Returns the registered version.
     """
@@ -74,9 +74,11 @@ def register_classifier(model: nn.Module, image_size: int, labels: Sequence[str]
         registered_model_name=name,
         metadata={"labels": list(labels)},
     )
-    version = str(info.registered_model_version)
+    return str(info.registered_model_version)
+
+
+def point_challenger(name: str, version: str) -> None:
     mlflow.MlflowClient().set_registered_model_alias(name, "challenger", version)
-    return version
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -90,8 +89,3 @@ def read_plan(path: Path) -> pa.Table:
         return pq.read_table(path, schema=SCHEMA)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"plan {path}: {error}; expected a Parquet plan that Figment wrote") from error
-
-
-def select(plan: pa.Table, image_ids: Iterable[str]) -> pa.Table:
-    """The rows of ``plan`` with these ids."""
-    return plan.filter(pc.is_in(plan["image_id"], pa.array(list(image_ids), pa.string())))

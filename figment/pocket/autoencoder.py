@@ -57,7 +57,14 @@ def train_autoencoder(
     """
     torch.manual_seed(seed)
     model = build_autoencoder()
-    loop = TrainingLoop(model, folder / "checkpoint.safetensors", steps=steps, learning_rate=learning_rate, seed=seed)
+    loop = TrainingLoop(
+        model,
+        folder / "checkpoint.safetensors",
+        identity={"batch_size": batch_size, "scenes": scenes.digest},
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
     validation = held_out.batch(torch.arange(min(512, len(held_out.captions))))
 
     for step, rows in loop.batches(len(scenes.captions), batch_size):

@@ -111,7 +111,13 @@ def train_chat(
     torch.manual_seed(seed)
     model = build_chat_model(len(tokenizer))
     loop = TrainingLoop(
-        model, folder / "checkpoint.safetensors", steps=steps, learning_rate=learning_rate, seed=seed, ema=0.99
+        model,
+        folder / "checkpoint.safetensors",
+        identity={"batch_size": batch_size, "objects": list(objects)},
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        ema=0.99,
     )
     questions = tokenizer([f"<|user|>{q}<|end|><|assistant|>" for q, _ in talks]).input_ids
     answers = tokenizer([f"{a}<|end|>" for _, a in talks]).input_ids

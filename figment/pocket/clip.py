@@ -96,7 +96,13 @@ def train_clip(
     config = clip_config(tokenizer)["model_cfg"]
     model = CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"]).to(device).train()
     loop = TrainingLoop(
-        model, folder / "checkpoint.safetensors", steps=steps, learning_rate=learning_rate, seed=seed, ema=0.995
+        model,
+        folder / "checkpoint.safetensors",
+        identity={"batch_size": batch_size, "scenes": scenes.digest},
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        ema=0.995,
     )
     tokens = tokenizer(scenes.captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
     said_domain = said(scenes.captions, list(DOMAINS), "a {} of")

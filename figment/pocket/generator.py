@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from figment.files import write_json
 from figment.pocket.loop import Progress, TrainingLoop
 from figment.pocket.tokenizer import CONTEXT_LENGTH
-from figment.pocket.world import Scenes
+from figment.pocket.world import Scenes, fingerprint
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -112,7 +112,13 @@ def train_generator(
     text_encoder = build_text_encoder(tokenizer)
     modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(device)
     loop = TrainingLoop(
-        modules, folder / "checkpoint.safetensors", steps=steps, learning_rate=learning_rate, seed=seed, ema=0.9995
+        modules,
+        folder / "checkpoint.safetensors",
+        identity={"batch_size": batch_size, "latents": fingerprint(latents)},
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        ema=0.9995,
     )
     scheduler = build_scheduler()
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)

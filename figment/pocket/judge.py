@@ -47,7 +47,13 @@ def train_judge(
     torch.manual_seed(seed)
     model = build_judge(scenes.objects.shape[1]).train()
     loop = TrainingLoop(
-        model, folder / "checkpoint.safetensors", steps=steps, learning_rate=learning_rate, seed=seed, ema=0.99
+        model,
+        folder / "checkpoint.safetensors",
+        identity={"batch_size": batch_size, "scenes": scenes.digest},
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        ema=0.99,
     )
     for step, rows in loop.batches(len(scenes.captions), batch_size):
         logits = model(degrade(scenes.batch(rows), loop.generator))

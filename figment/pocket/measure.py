@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
@@ -17,6 +18,9 @@ from figment.pocket.world import BACKGROUNDS, DOMAINS, World
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.generator import Generator
 from figment.validation.clip import ClipScorer
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 RENDERS = 640  # real renders a row of a table
 
@@ -130,11 +134,11 @@ def measure_generator(
 
 
 def draw_sheets(painter: Painter, objects: Sequence[str], config: MeasureConfig, folder: Path) -> None:
-    """PNG sheets: every object in every domain; backgrounds; two objects; guidance scales."""
+    """PNG sheets: every object in every domain; backgrounds; two objects."""
     folder.mkdir(parents=True, exist_ok=True)
 
-    def sheet(name: str, prompts: Sequence[str], columns: int, guidance: float | None = None) -> None:
-        pixels = painter(prompts, config.guidance_scale if guidance is None else guidance)
+    def sheet(name: str, prompts: Sequence[str], columns: int) -> None:
+        pixels = painter(prompts, config.guidance_scale)
         grid = make_grid(F.interpolate(pixels, scale_factor=2), columns, padding=2, pad_value=1)
         save_image(grid, folder / f"{name}.png")
 
@@ -142,3 +146,23 @@ def draw_sheets(painter: Painter, objects: Sequence[str], config: MeasureConfig,
     sheet("backgrounds", [f"a photo of a {o} {b}" for o in objects[::4] for b in BACKGROUNDS], len(BACKGROUNDS))
     pairs = [f"a photo of a {a} and a {b}" for a, b in zip(objects, [*objects[5:], *objects[:5]], strict=True)]
     sheet("pairs", pairs, len(objects) // 2)
+
+
+def draw_curves(measures: dict[str, Any], path: Path) -> None:
+    """Fidelity (the judge) and diversity (CLIP) over guidance scales and domain words."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
+    curve, domains = measures["guidance"], measures["domains"]
+    for axes, x, points in (
+        (left, [p["guidance"] for p in curve], curve),
+        (right, list(domains), list(domains.values())),
+    ):
+        axes.plot(x, [100 * p["top1"] for p in points], "o-", color="tab:blue")
+        axes.set_ylabel("named correctly, %", color="tab:blue")
+        twin = axes.twinx()
+        twin.plot(x, [p["diversity"] for p in points], "s--", color="tab:orange")
+        twin.set_ylabel("CLIP distance within objects", color="tab:orange")
+    left.set_xlabel("guidance scale")
+    right.set_xlabel("domain word")
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    plt.close(figure)

@@ -1,5 +1,11 @@
-"""The pocket world's "real photographs": renders of artwork that neither the generator nor CLIP was trained on."""
+"""The pocket world's "real photographs": renders of artwork that neither the generator nor CLIP was trained on.
 
+data/real was written by
+
+    python -m figment.pocket.real_set data/artwork/twemoji.parquet data/real
+"""
+
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +14,7 @@ import torch
 
 from figment.files import atomic
 from figment.images import encode
+from figment.pocket.artwork import OBJECTS
 from figment.pocket.world import World
 
 
@@ -24,3 +31,8 @@ def write_real_set(world: World, folder: Path, per_class: dict[str, int], seed: 
         ]
         with atomic(folder / f"{split}.parquet") as partial:
             pq.write_table(pa.Table.from_pylist(rows), partial, compression="none")
+
+
+if __name__ == "__main__":
+    artwork, folder = map(Path, sys.argv[1:3])
+    write_real_set(World([artwork], list(OBJECTS)), folder, {"train": 60, "test": 80}, seed=2026)

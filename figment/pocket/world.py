@@ -4,6 +4,7 @@ A scene holds one or two objects before a background, drawn in one of five domai
 domain and the background in the grammar that Figment's prompts use, so a generator trained on it understands them.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,13 @@ BACKGROUNDS: dict[str, tuple[tuple[float, float, float], tuple[float, float, flo
 }
 
 
+def fingerprint(tensor: Tensor, text: str = "") -> str:
+    """A short hash of a tensor's bytes and a text."""
+    content = hashlib.sha256(tensor.contiguous().cpu().numpy().tobytes())
+    content.update(text.encode())
+    return content.hexdigest()[:16]
+
+
 def article(name: str) -> str:
     return "an" if name[0] in "aeiou" else "a"
 
@@ -50,6 +58,11 @@ class Scenes:
     objects: Tensor
     domains: Tensor
     captions: list[str]
+
+    @property
+    def digest(self) -> str:
+        """A short hash of the pictures and what is said of them: what a checkpoint was trained on."""
+        return fingerprint(self.pixels, "\0".join(self.captions))
 
     def save(self, path: Path) -> None:
         """One safetensors file: pixels as uint8, captions as a NUL-separated byte tensor."""

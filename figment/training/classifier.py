@@ -22,13 +22,28 @@ def build_classifier(config: TrainingConfig, num_classes: int) -> nn.Module:
     if config.model not in timm.list_models():
         hint = nearest(config.model, timm.list_models())
         raise InputError(f"training.model: timm has no {config.model!r}; the nearest names are {', '.join(hint)}")
-    model = timm.create_model(config.model, num_classes=num_classes)
+    try:
+        model = timm.create_model(config.model, num_classes=num_classes, img_size=config.image_size)
+    except TypeError:  # most architectures take any size and no such argument
+        model = timm.create_model(config.model, num_classes=num_classes)
     if config.stem == "small":
         first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
         first.stride = (1, 1)
         if isinstance(getattr(model, "maxpool", None), nn.Module):
             model.maxpool = nn.Identity()
     return model
+
+
+def check_classifier(config: TrainingConfig, num_classes: int) -> None:
+    """Raise InputError, before anything is rendered, if the model cannot be built or cannot take the pictures."""
+    model = build_classifier(config, num_classes).eval()
+    try:
+        model(torch.zeros(1, 3, config.image_size, config.image_size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"training.model: {config.model!r} does not take pictures of {config.image_size} px ({str(error).splitlines()[0]}); "
+            "choose another model or training.image_size"
+        ) from error
 
 
 def normalise(pixels: Tensor) -> Tensor:

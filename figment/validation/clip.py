@@ -10,7 +10,7 @@ from torch import Tensor
 
 from figment.devices import choose_device
 from figment.errors import InputError
-from figment.labels import LabelSpace
+from figment.labels import LabelSpace, nearest
 
 ZERO_SHOT_TEMPLATES = ("a photo of a {name}", "an image of a {name}", "{name}")
 
@@ -25,6 +25,18 @@ class ClipConfig(BaseModel):
     templates: tuple[str, ...] = ZERO_SHOT_TEMPLATES
     batch_size: int = Field(256, gt=0)
     device: str = "auto"
+
+
+def check_clip(config: ClipConfig) -> None:
+    """Raise InputError if ``config`` names a folder that holds no open_clip model, or a name open_clip does not know."""
+    folder = config.model.removeprefix("local-dir:")
+    if folder != config.model and not (Path(folder) / "open_clip_config.json").is_file():
+        raise InputError(
+            f"clip.model: {folder!r} holds no open_clip_config.json; give an open_clip folder or model name"
+        )
+    if ":" not in config.model and config.model not in open_clip.list_models():
+        hint = ", ".join(nearest(config.model, open_clip.list_models()))
+        raise InputError(f"clip.model: open_clip has no {config.model!r}; the nearest names are {hint}")
 
 
 class ClipScorer:

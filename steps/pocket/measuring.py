@@ -11,7 +11,14 @@ from figment.ops import tracking
 from figment.pocket.banks import worlds
 from figment.pocket.config import MeasureConfig, WorldConfig
 from figment.pocket.judge import load_judge
-from figment.pocket.measure import Painter, draw_sheets, measure_autoencoder, measure_clip, measure_generator
+from figment.pocket.measure import (
+    Painter,
+    draw_curves,
+    draw_sheets,
+    measure_autoencoder,
+    measure_clip,
+    measure_generator,
+)
 from figment.validation.clip import ClipConfig, ClipScorer
 
 
@@ -30,6 +37,7 @@ def measure_pocket(
         "generator": measure_generator(painter, examiner, scorer, list(world.objects), measure),
     }
     write_json(folder / "measures.json", measures)
+    draw_curves(measures["generator"], folder / "curves.png")
     draw_sheets(painter, list(world.objects), measure, folder)
     for file in sorted(folder.glob("*.png")):
         tracking.log_file(file)

@@ -14,11 +14,13 @@ def ship_pocket(generator: str, clip: str, chat: str, measures: dict, ship_to: s
     """``ship_to``/diffusion, clip and chat, replaced as a whole after measuring; returns the hash of the set."""
     root = Path(ship_to)
     for name, source in {"diffusion": generator, "clip": clip, "chat": chat}.items():
-        fresh = root / f".{name}.partial"
-        shutil.copytree(source, fresh, dirs_exist_ok=True)
+        fresh, old = root / f".{name}.partial", root / f".{name}.old"
+        shutil.rmtree(fresh, ignore_errors=True)  # what a kill left of an earlier try
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(source, fresh)
         shutil.copy("NOTICE", fresh / "NOTICE")  # whose drawings taught it
         if (root / name).exists():
-            (root / name).rename(root / f".{name}.old")
+            (root / name).rename(old)
         fresh.rename(root / name)
-        shutil.rmtree(root / f".{name}.old", ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     return sha256_folder(root)

@@ -17,7 +17,7 @@ import yaml
 from figment.ops.run import main
 
 PIPELINE = "pipelines.bag_of_tricks.bag_of_tricks"
-TRACKING = "sqlite:///.figment/mlflow.db"
+TRACKING = "sqlite:///.figment/tests/mlflow.db"
 pytestmark = pytest.mark.slow
 
 

@@ -53,4 +53,4 @@ def test_it_trains_measures_and_ships_and_goes_on_from_its_checkpoints(config, m
     measures = json.loads((Path(parameters["output"]) / "measures.json").read_text())
     assert [point["guidance"] for point in measures["generator"]["guidance"]] == [1.0, 4.0]
     assert set(measures["clip"]) == {"training art", "unseen art"}
-    assert len(list(Path(parameters["output"]).glob("*.png"))) == 3
+    assert len(list(Path(parameters["output"]).glob("*.png"))) == 4

@@ -38,11 +38,6 @@ def test_the_confusion_matrix_counts_every_image_once(pairs):
     assert int(matrix.diagonal().sum()) == sum(p == t for p, t in pairs)
 
 
-def test_per_class_accuracy_of_an_absent_class_is_zero():
-    matrix = metrics.confusion(logits_of([0, 1]), torch.tensor([0, 0]))
-    assert metrics.per_class_accuracy(matrix).tolist() == [0.5, 0, 0]
-
-
 def test_gap_closed():
     assert metrics.gap_closed(0.7, 0.5, 0.9) == pytest.approx(0.5)
     assert metrics.gap_closed(0.7, 0.9, 0.9) is None

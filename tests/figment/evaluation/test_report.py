@@ -59,4 +59,4 @@ def test_what_models_and_users_wrote_is_escaped(labels, thumbnails, verdicts):
 
 
 def test_a_contact_sheet_has_a_row_a_class(labels, thumbnails):
-    assert contact_sheet(thumbnails, labels.names, columns=4, cell=16).size == (64, 48)
+    assert contact_sheet(thumbnails, labels.names, columns=4, cell=16).size == (96 + 4 * 20, 3 * 32)

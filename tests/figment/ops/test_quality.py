@@ -23,7 +23,7 @@ def test_a_repeated_id_stops_with_the_rows_named(table, labels):
 
 
 def test_an_unknown_label_and_an_absurd_guidance_are_named(table, labels):
-    with pytest.raises(DataQualityError, match=r"in_set failed for label: .* has 'dragon'"):
+    with pytest.raises(DataQualityError, match=r"quality gate 'plan': .*in_set failed for label: .* has 'dragon'"):
         check(table.assign(label="dragon"), "plan", plan_suite(labels))
     with pytest.raises(DataQualityError, match=r"between failed for guidance_scale: .* has .*99.*and 13 more rows"):
         check(table.assign(guidance_scale=99.0), "plan", plan_suite(labels))
