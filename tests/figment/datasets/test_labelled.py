@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from figment.datasets.labelled import read_labelled
+from figment.datasets.labelled import has_split, read_labelled
 from figment.errors import InputError
 from figment.labels import LabelSpace
 
@@ -128,4 +128,43 @@ def test_columns_that_do_not_fit_are_named(tmp_path):
 def test_a_label_out_of_range_is_named_by_row(tmp_path):
     write_parquet(tmp_path / "test.parquet", [0, 7], names=["airplane", "automobile"])
     with pytest.raises(InputError, match=r"row 1: label 7 is outside the 2 names known"):
+        read_labelled(tmp_path, "test", SPACE, 32)
+
+
+def test_pictures_without_a_split_are_test_pictures_only(tmp_path):
+    """Nothing may be trained on what measures it."""
+    folders, single = tmp_path / "folders", tmp_path / "single.parquet"
+    for name in ("airplane", "automobile"):
+        (folders / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(folders / name / "1.png")
+    write_parquet(single, ["airplane", "car"])
+    for path in (folders, single):
+        assert len(read_labelled(path, "test", SPACE, 32)) == 2
+        assert has_split(path, "test")
+        assert not has_split(path, "train")
+
+
+def test_folders_below_a_split_belong_to_it(tmp_path):
+    for split in ("train", "test"):
+        for name in ("airplane", "automobile"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32), (0 if split == "train" else 9, 0, 0)).save(tmp_path / split / name / "1.png")
+    assert read_labelled(tmp_path, "train", SPACE, 32).pixels.max() == 0
+    assert read_labelled(tmp_path, "test", SPACE, 32).pixels.max() == 9
+
+
+def test_pictures_stored_by_path_alone_are_named(tmp_path):
+    rows = [{"image": {"bytes": None, "path": "a.png"}, "label": "car"}]
+    schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.string())])
+    pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "test.parquet")
+    with pytest.raises(InputError, match=r"row 0: image holds no bytes"):
+        read_labelled(tmp_path, "test", SPACE, 32)
+
+
+def test_a_damaged_page_is_the_files_fault(tmp_path):
+    write_parquet(tmp_path / "test.parquet", ["car", "airplane"] * 200, column="image")
+    data = bytearray((tmp_path / "test.parquet").read_bytes())
+    data[10:2000] = bytes(1990)
+    (tmp_path / "test.parquet").write_bytes(bytes(data))
+    with pytest.raises(InputError, match=r"test\.parquet"):
         read_labelled(tmp_path, "test", SPACE, 32)

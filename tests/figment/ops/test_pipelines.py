@@ -123,3 +123,10 @@ def test_a_name_that_the_generator_never_saw_is_warned_of_with_the_nearest(tmp_p
 
     assert main(["pipelines.bag_of_tricks.bag_of_tricks", "-c", str(write(tmp_path, change))]) == 0
     assert "warning: models/pocket/diffusion never saw 'tulip'; the nearest it knows: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "value"), [("images_per_class", 0), ("tricks", []), ("domains", [])])
+def test_a_run_of_nothing_is_refused(tmp_path, name, value):
+    refuse(
+        tmp_path, lambda c: c["parameters"].update({name: value}), rf"parameters\.{name}: .* at least|greater than 0"
+    )

@@ -4,7 +4,7 @@ import torch
 
 from figment.datasets.labelled import LabelledImages
 from figment.errors import InputError
-from figment.training.classifier import augment, build_classifier, predict, train_classifier
+from figment.training.classifier import augment, build_classifier, check_classifier, predict, train_classifier
 from figment.training.config import TrainingConfig
 from figment.training.lists import read_training_list, training_list
 from figment.training.saved import ClassifierCard, Deployable, load_classifier, save_classifier
@@ -112,3 +112,12 @@ def test_a_class_without_accepted_pictures_is_named(pool, labels):
     chosen = training_list(verdicts([("a", "car", "a", True)]), ["a"])
     with pytest.raises(InputError, match="training set base: no accepted picture of frog, banana"):
         read_training_list(chosen, pool, labels, 32, "base")
+
+
+def test_a_model_that_cannot_take_the_pictures_is_refused_before_any_work():
+    with pytest.raises(InputError, match=r"training\.model: 'vgg11' does not take pictures of 1 px"):
+        check_classifier(TrainingConfig(model="vgg11", image_size=1), 3)
+
+
+def test_a_vision_transformer_is_built_for_the_pictures_at_hand():
+    check_classifier(TrainingConfig(model="test_vit", image_size=32), 3)

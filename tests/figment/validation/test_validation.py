@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from figment.errors import InputError
-from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.clip import ClipConfig, ClipScorer, check_clip
 from figment.validation.validate import validate
 from figment.validation.verdicts import REASONS, AcceptanceConfig, judge, make_verdicts, reasons, yields
 
@@ -71,3 +71,8 @@ def test_a_verdict_names_what_was_seen_instead(labels):
 def test_a_missing_clip_folder_is_a_sentence():
     with pytest.raises(InputError, match=r"clip\.model: 'models/none' holds no open_clip_config\.json"):
         ClipScorer(ClipConfig(model="local-dir:models/none"))
+
+
+def test_an_unknown_clip_name_is_answered_with_the_nearest():
+    with pytest.raises(InputError, match=r"open_clip has no 'ViT-B32'; the nearest names are .*ViT-B-32"):
+        check_clip(ClipConfig(model="ViT-B32"))
