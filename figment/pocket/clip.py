@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from figment.pocket.loop import Progress, TrainingLoop
+from figment.pocket.loop import Progress, TrainingLoop, refresh_batch_norm
 from figment.pocket.tokenizer import CONTEXT_LENGTH
 from figment.pocket.world import BACKGROUNDS, DOMAINS, Scenes
 
@@ -131,20 +131,14 @@ def train_clip(
             report("clip", step, {"loss": loop.mean_loss})
 
     loop.load_average()
-    refresh_statistics(model, scenes, loop.generator, device)
+
+    def forward() -> Tensor:
+        rows = torch.randint(len(scenes.captions), (128,), generator=loop.generator)
+        pixels = augment(scenes.batch(rows).to(device), loop.generator)
+        return model.encode_image(F.interpolate(pixels, size=IMAGE_SIZE, mode="bicubic", align_corners=False))
+
+    refresh_batch_norm(model, forward)
     return model.eval()
-
-
-@torch.no_grad()
-def refresh_statistics(model: CLIP, scenes: Scenes, generator: torch.Generator, device: str, batches: int = 40) -> None:
-    """Batch-norm statistics of the averaged weights."""
-    for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
-        norm.reset_running_stats()
-        norm.momentum = None
-    for _ in range(batches):
-        rows = torch.randint(len(scenes.captions), (128,), generator=generator)
-        pixels = augment(scenes.batch(rows).to(device), generator)
-        model.encode_image(F.interpolate(pixels, size=IMAGE_SIZE, mode="bicubic", align_corners=False))
 
 
 def save_clip(model: CLIP, tokenizer: CLIPTokenizer, folder: Path) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from figment.pocket.loop import Progress, TrainingLoop
+from figment.pocket.loop import Progress, TrainingLoop, refresh_batch_norm
 from figment.pocket.world import Scenes
 
 
@@ -61,21 +61,13 @@ def train_judge(
         if step % 100 == 0 or step == steps:
             report("judge", step, {"loss": loop.mean_loss})
     loop.load_average()
-    refresh_statistics(model, scenes, loop.generator)
+
+    def forward() -> Tensor:
+        rows = torch.randint(len(scenes.captions), (128,), generator=loop.generator)
+        return model(degrade(scenes.batch(rows), loop.generator))
+
+    refresh_batch_norm(model, forward)
     return model.eval()
-
-
-@torch.no_grad()
-def refresh_statistics(model: nn.Module, scenes: Scenes, generator: torch.Generator, batches: int = 40) -> None:
-    """Batch-norm statistics of the averaged weights (they are not parameters, so the checkpoint does not hold them)."""
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    model.train()
-    for _ in range(batches):
-        rows = torch.randint(len(scenes.captions), (128,), generator=generator)
-        model(degrade(scenes.batch(rows), generator))
 
 
 @torch.no_grad()

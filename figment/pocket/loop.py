@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,20 @@ class Progress(Protocol):
     """Receives ``(stage, step, metrics)`` a few times a minute; ``print`` will do, MLflow's logger is the other one."""
 
     def __call__(self, stage: str, step: int, metrics: Mapping[str, float], /) -> object: ...
+
+
+@torch.no_grad()
+def refresh_batch_norm(model: nn.Module, forward: Callable[[], object], batches: int = 40) -> None:
+    """Statistics for averaged weights: they are buffers, so neither the average nor the checkpoint holds them.
+
+    ``forward`` runs ``model`` on one random training batch.
+    """
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over the batches that follow
+    model.train()
+    for _ in range(batches):
+        forward()
 
 
 class TrainingLoop:

@@ -130,3 +130,11 @@ def test_a_run_of_nothing_is_refused(tmp_path, name, value):
     refuse(
         tmp_path, lambda c: c["parameters"].update({name: value}), rf"parameters\.{name}: .* at least|greater than 0"
     )
+
+
+@pytest.mark.slow
+def test_a_misspelt_step_name_ends_a_run_with_one_sentence_too(tmp_path, capfd):
+    config = write(tmp_path, lambda c: c.update(steps={"train_clasifiers": {"enable_cache": False}}))
+    assert main(["pipelines.bag_of_tricks.bag_of_tricks", "-c", str(config)]) == 2
+    assert "error: " + str(config) + ": steps: 'train_clasifiers' is not known here" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
