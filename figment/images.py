@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from figment.errors import InputError
@@ -24,14 +24,19 @@ def decode(data: bytes, where: str) -> Image.Image:
         raise InputError(f"{where}: not a readable picture ({error}); expected one of {', '.join(READABLE)}") from error
 
 
-def encode(pixels: np.ndarray, image_format: Literal["jpeg", "png", "webp"]) -> bytes:
-    """Bytes of an (H, W, 3) uint8 picture. JPEG is quality 95 without chroma subsampling, which small pictures need."""
+def encode(pixels: np.ndarray, image_format: Literal["jpeg", "png", "webp"], xmp: bytes = b"") -> bytes:
+    """Bytes of an (H, W, 3) uint8 picture with an XMP packet. JPEG is quality 95 without chroma subsampling, which small
+    pictures need."""
     buffer = io.BytesIO()
-    options: dict[str, Any] = {
-        "jpeg": {"quality": 95, "subsampling": 0},
+    settings: dict[str, dict[str, Any]] = {
+        "jpeg": {"quality": 95, "subsampling": 0, "xmp": xmp},
         "png": {"compress_level": 1},
-        "webp": {"quality": 95},
-    }[image_format]
+        "webp": {"quality": 95, "xmp": xmp},
+    }
+    options = settings[image_format]
+    if image_format == "png" and xmp:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
     Image.fromarray(pixels).save(buffer, image_format, **options)
     return buffer.getvalue()
 

@@ -1,7 +1,8 @@
 """Zero-shot classification by the bag of tricks (Shipard et al. 2023, "Diversity is Definitely Needed").
 
 Class names in; prompts, a plan, pictures, CLIP's verdicts, one classifier a trick and one on all combined, their top-1 on
-real pictures, a report and a registered model out.
+real pictures, a report and a registered model out. With ``parts`` above 1 as many steps render side by side, where the
+orchestrator can.
 
     zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 """
@@ -12,7 +13,8 @@ from pydantic import Field
 
 from figment.datasets.config import RealConfig
 from figment.ops.pipelines import figment_pipeline
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.quotas import QuotaConfig
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.config import TrainingConfig
 from figment.validation.clip import ClipConfig
 from figment.validation.verdicts import AcceptanceConfig
@@ -22,7 +24,7 @@ from steps.planning import plan_images
 from steps.prompts import write_prompts
 from steps.registration import register_classifier
 from steps.reporting import write_report
-from steps.synthesis import synthesise_images
+from steps.synthesis import render_part, synthesise_images
 from steps.training import train_classifiers
 from steps.validation import validate_images
 
@@ -35,19 +37,25 @@ def bag_of_tricks(
     domains: Annotated[list[str], Field(min_length=1)],
     images_per_class: Annotated[int, Field(gt=0)],
     generator: GeneratorConfig,
+    synthesis: SynthesisConfig,
     clip: ClipConfig,
     acceptance: AcceptanceConfig,
     training: TrainingConfig,
     real: RealConfig,
     output: str,
+    quota: QuotaConfig | None = None,
+    parts: Annotated[int, Field(gt=0)] = 1,
     seed: int = 0,
 ) -> None:
     space = choose_labels(classes, labels, generator.model, clip, training, real)
     prompts = write_prompts(space, tricks, domains, generator.guidance_scale, output)
     plan = plan_images(space, prompts, tricks, domains, generator, images_per_class, seed, output)
-    images = synthesise_images(plan, generator, output)
-    verdicts = validate_images(space, plan, images, clip, acceptance, output)
+    rendered = [render_part(plan, synthesis, clip, part, parts) for part in range(parts)] if parts > 1 else []
+    planned, images = synthesise_images(
+        space, prompts, plan, tricks, domains, generator, synthesis, clip, acceptance, quota, seed, after=rendered
+    )
+    verdicts = validate_images(space, planned, images, clip, acceptance, quota, output)
     classifiers = train_classifiers(space, images, verdicts, tricks, training, real, output)
     results = evaluate_classifiers(space, classifiers, clip, real, training.image_size, output)
-    write_report(plan, images, verdicts, classifiers, results, generator, output)
+    write_report(planned, images, verdicts, classifiers, results, generator, output)
     register_classifier(classifiers, results, output)

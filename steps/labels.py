@@ -9,7 +9,7 @@ from zenml import step
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, read_labelled
 from figment.labels import LabelSpace
-from figment.synthesis.generator import unknown_names
+from figment.synthesis.weights import unknown_names
 from figment.training.classifier import check_classifier
 from figment.training.config import TrainingConfig
 from figment.validation.clip import ClipConfig, check_clip

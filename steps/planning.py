@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow.parquet as pq
 from zenml import get_step_context, step
 
 from figment.labels import LabelSpace
@@ -11,10 +10,12 @@ from figment.manifests import FileRef
 from figment.ops import quality, tracking
 from figment.ops.lineage import lineage_tags
 from figment.planning.bag_of_tricks import plan_bag_of_tricks
-from figment.planning.plan import write_plan
-from figment.prompts.tricks import Prompt, build_tricks
+from figment.planning.plan import ranges, write_plan
+from figment.prompts.tricks import build_tricks, read_prompts
 from figment.synthesis.config import GeneratorConfig
-from figment.synthesis.generator import model_revision
+from figment.synthesis.weights import model_revision
+
+ROWS_CHECKED = 100_000  # at a time; ids are unique in the whole plan, since it is sorted
 
 
 @step(experiment_tracker=True)
@@ -32,11 +33,11 @@ def plan_images(
     tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
     choices = {"classes": labels.names, "tricks": tricks, "domains": domains}
     tracking.log_parameters("planning", {**choices, "images_per_class": images_per_class, "seed": seed})
-    book = [Prompt(**{**row, "labels": tuple(row["labels"])}) for row in pq.read_table(prompts.open()).to_pylist()]
     chosen = build_tricks(tricks, domains, generator.guidance_scale)
-    plan = plan_bag_of_tricks(book, chosen, generator, model_revision(generator), images_per_class, seed)
-    table = plan.to_pandas()
-    quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(labels))
     path = Path(output) / "plan.parquet"
-    write_plan(plan, path)
+    book = read_prompts(prompts.open())
+    write_plan(plan_bag_of_tricks(book, chosen, generator, model_revision(generator), images_per_class, seed), path)
+    for part in ranges(path, ROWS_CHECKED):
+        table = part.to_pandas()
+        quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(labels))
     return FileRef.of(path)

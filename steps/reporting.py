@@ -15,8 +15,8 @@ from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
 from figment.planning.plan import read_plan
 from figment.synthesis.config import GeneratorConfig
-from figment.synthesis.generator import model_revision
 from figment.synthesis.pool import Pool
+from figment.synthesis.weights import model_revision
 from figment.validation.verdicts import reasons, yields
 
 ACCEPTED, REJECTED = 12, 6  # pictures a class

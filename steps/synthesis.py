@@ -1,32 +1,92 @@
-"""Render what the plan asks for and the pool lacks."""
+"""Render what the plan asks for and the pool lacks; top up, if quotas are set, what CLIP rejects."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
+from rich.console import Console
 from zenml import step
 
+from figment.errors import InputError
+from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
-from figment.planning.plan import read_plan
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.bag_of_tricks import plan_bag_of_tricks
+from figment.planning.plan import read_plan, write_plan
+from figment.planning.quotas import QuotaConfig, fill_quotas
+from figment.prompts.tricks import build_tricks, read_prompts
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.estimate import estimate
 from figment.synthesis.executor import synthesise
+from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
+from figment.synthesis.renderers import Renderers
+from figment.synthesis.weights import model_revision
+from figment.synthesis.workers import run_workers
+from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.features import FeatureStore
+from figment.validation.validate import LiveAcceptance, validate
+from figment.validation.verdicts import AcceptanceConfig
+
+
+@step
+def render_part(
+    plan: FileRef, synthesis: SynthesisConfig, clip: ClipConfig, part: int, parts: int
+) -> Annotated[int, "rendered"]:
+    """Every ``parts``-th shard of the plan from the ``part``-th: one of several steps that run side by side."""
+    file = plan.open()
+    pool = Pool(file.parent / "images")
+    store = FeatureStore(pool, ClipScorer(clip))
+    renderers = Renderers(synthesis, Inputs.beside(file))
+    return synthesise(file, pool, synthesis, part=(part, parts), renderers=renderers, observer=store).rendered
 
 
 @step(experiment_tracker=True)
-def synthesise_images(plan: FileRef, generator: GeneratorConfig, output: str) -> Annotated[FileRef, "images"]:
-    """The pool's manifest, after every planned image is in it. Interrupted, the next run goes on where this one stopped."""
-    tracking.log_parameters("synthesis", generator.model_dump())
-    pool = Pool(Path(output) / "images")
-    report = synthesise(
-        read_plan(plan.open()),
-        pool,
-        generator,
-        log=lambda done, metrics: tracking.log_metrics("synthesis", metrics, done),
-    )
-    tracking.log_metrics(
-        "synthesis", {"planned": report.planned, "rendered": report.rendered, "seconds": report.seconds}
-    )
+def synthesise_images(
+    labels: LabelSpace,
+    prompts: FileRef,
+    plan: FileRef,
+    tricks: list[str],
+    domains: list[str],
+    generator: GeneratorConfig,
+    synthesis: SynthesisConfig,
+    clip: ClipConfig,
+    acceptance: AcceptanceConfig,
+    quota: QuotaConfig | None,
+    seed: int,
+) -> tuple[Annotated[FileRef, "planned"], Annotated[FileRef, "images"]]:
+    """The plan with its top-ups, and the pool's manifest, once every planned image is in it. Interrupted, the next run
+    goes on where this one stopped."""
+    tracking.log_parameters("synthesis", {**synthesis.model_dump(), "quota": quota and quota.model_dump()})
+    file = plan.open()
+    pool, scorer = Pool(file.parent / "images"), ClipScorer(clip)
+    renderers = Renderers(synthesis, Inputs.beside(file))
+    observer = LiveAcceptance(pool, scorer, labels, acceptance)
+
+    def render(rows: pa.Table | Path) -> None:
+        curve = partial(tracking.log_metrics, "synthesis")
+        report = synthesise(rows, pool, synthesis, renderers=renderers, observer=observer, log=curve)
+        tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": report.rendered})
+        if report.stopped:
+            raise InputError(f"synthesis: {report.stopped}; {report.rendered} images were made. Run again to go on")
+
+    def judge(rows: pa.Table) -> pa.Table:
+        render(rows)
+        return validate(rows, pool, labels, scorer, acceptance)
+
+    if expected := estimate(file, pool, synthesis, renderers):
+        Console(width=120).print(expected.table())
+        tracking.log_metrics("synthesis", expected.metrics())
+    if synthesis.workers > 1:
+        run_workers(file, pool, {"synthesis": synthesis.model_dump(), "clip": clip.model_dump()}, synthesis.workers)
+    render(file)
+    if quota:
+        book, chosen = read_prompts(prompts.open()), build_tricks(tricks, domains, generator.guidance_scale)
+        more = partial(plan_bag_of_tricks, book, chosen, generator, model_revision(generator), stream=seed)
+        topped_up = fill_quotas(read_plan(file), judge, lambda cells: more(images=cells), quota)
+        file = file.with_name("plan_topped_up.parquet")
+        write_plan(topped_up, file)
     manifest = FileRef.of(pool.manifest_file)
     tracking.log_dataset(pool.manifest_file, manifest.sha256, "images")
-    return manifest
+    return FileRef.of(file), manifest

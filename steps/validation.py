@@ -11,6 +11,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, quality, tracking
 from figment.planning.plan import read_plan
+from figment.planning.quotas import QuotaConfig, within_quota
 from figment.synthesis.pool import Pool
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.validate import validate
@@ -19,7 +20,13 @@ from figment.validation.verdicts import AcceptanceConfig, reasons, yields
 
 @step(experiment_tracker=True)
 def validate_images(
-    labels: LabelSpace, plan: FileRef, images: FileRef, clip: ClipConfig, acceptance: AcceptanceConfig, output: str
+    labels: LabelSpace,
+    plan: FileRef,
+    images: FileRef,
+    clip: ClipConfig,
+    acceptance: AcceptanceConfig,
+    quota: QuotaConfig | None,
+    output: str,
 ) -> Annotated[FileRef, "verdicts"]:
     """One verdict an image: accepted, or the reason why not."""
     path = Path(output) / "verdicts.parquet"
@@ -30,9 +37,11 @@ def validate_images(
         images=images.sha256,
         clip=[clip.model_dump(), caching.model_digest(clip.model)],
         acceptance=acceptance.model_dump(),
+        quota=quota and quota.model_dump(),
     )
     if not caching.is_current(path, key):
         verdicts = validate(planned, Pool(images.open().parent), labels, ClipScorer(clip), acceptance)
+        verdicts = within_quota(verdicts, quota) if quota else verdicts
         with atomic(path) as partial:
             pq.write_table(verdicts, partial)
         caching.mark_current(path, key)

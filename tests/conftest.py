@@ -19,11 +19,13 @@ STATE.mkdir(parents=True, exist_ok=True)
 from figment.labels import LabelSpace  # noqa: E402
 from figment.ops.stack import fetch_data  # noqa: E402
 from figment.planning.bag_of_tricks import plan_bag_of_tricks  # noqa: E402
+from figment.planning.plan import make_plan  # noqa: E402
 from figment.prompts.tricks import build_tricks, write_prompts  # noqa: E402
-from figment.synthesis.config import GeneratorConfig  # noqa: E402
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig  # noqa: E402
 from figment.synthesis.executor import synthesise  # noqa: E402
-from figment.synthesis.generator import Generator, model_revision  # noqa: E402
+from figment.synthesis.generator import Generator  # noqa: E402
 from figment.synthesis.pool import Pool  # noqa: E402
+from figment.synthesis.weights import model_revision  # noqa: E402
 
 fetch_data()
 CLASSES = ("car", "frog", "banana")
@@ -49,15 +51,17 @@ def pocket_config() -> GeneratorConfig:
         height=32,
         guidance_scale=4.0,
         num_inference_steps=4,
-        batch_size=8,
-        image_format="png",
-        shard_size=7,
     )
 
 
 @pytest.fixture(scope="session")
-def generator(pocket_config: GeneratorConfig) -> Generator:
-    return Generator(pocket_config)
+def synthesis() -> SynthesisConfig:
+    return SynthesisConfig(batch_size=8, image_format="png", shard_size=7)
+
+
+@pytest.fixture(scope="session")
+def generator(pocket_config: GeneratorConfig, synthesis: SynthesisConfig) -> Generator:
+    return Generator(pocket_config.model, model_revision(pocket_config), synthesis)
 
 
 @pytest.fixture(scope="session")
@@ -69,13 +73,14 @@ def labels() -> LabelSpace:
 def plan(labels: LabelSpace, pocket_config: GeneratorConfig):
     """18 images: three classes, two tricks, three each."""
     tricks = build_tricks(["base_class", "random_guidance"], ["photo"], pocket_config.guidance_scale)
-    return plan_bag_of_tricks(write_prompts(labels, tricks), tricks, pocket_config, model_revision(pocket_config), 3, 0)
+    book = write_prompts(labels, tricks)
+    return make_plan(plan_bag_of_tricks(book, tricks, pocket_config, model_revision(pocket_config), 3, 0))
 
 
 @pytest.fixture(scope="session")
-def pool(plan, pocket_config: GeneratorConfig, tmp_path_factory: pytest.TempPathFactory) -> Pool:
+def pool(plan, synthesis: SynthesisConfig, tmp_path_factory: pytest.TempPathFactory) -> Pool:
     pool = Pool(tmp_path_factory.mktemp("pool"))
-    synthesise(plan, pool, pocket_config)
+    synthesise(plan, pool, synthesis)
     return pool
 
 

@@ -1,17 +1,17 @@
 """Planner of the bag of tricks: the same number of images per class for each trick, split evenly over its prompts."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from figment.files import digest
-from figment.planning.plan import Row, make_plan
+from figment.planning.row import Row
 from figment.prompts.tricks import Prompt, Trick
 from figment.synthesis.config import GeneratorConfig
 
 RECIPE = "bag_of_tricks"
+Cell = tuple[str, tuple[str, ...]]  # a trick and the labels it is asked to show
 
 
 def plan_bag_of_tricks(
@@ -19,37 +19,36 @@ def plan_bag_of_tricks(
     tricks: Sequence[Trick],
     generator: GeneratorConfig,
     revision: str,
-    images_per_class: int,
+    images: int | Mapping[Cell, range],
     stream: int,
-) -> pa.Table:
-    """Rows for ``images_per_class`` images of every class in every trick; a trick's prompts share them evenly (+-1)."""
+) -> Iterator[Row]:
+    """Rows for ``images`` pictures of every class in every trick, or for these replicates of some of them; a trick's
+    prompts share them evenly (+-1)."""
     guidance = {trick.name: trick.guidance for trick in tricks}
-    books: dict[tuple[str, tuple[str, ...]], list[Prompt]] = defaultdict(list)
+    books: dict[Cell, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
         books[prompt.trick, prompt.labels].append(prompt)
-    rows = []
-    for (trick, label), book in books.items():
-        for replicate in range(images_per_class):
+    chosen = images if isinstance(images, Mapping) else dict.fromkeys(books, range(images))
+    for (trick, labels), replicates in chosen.items():
+        book = books[trick, labels]
+        for replicate in replicates:
             prompt = book[replicate % len(book)]
-            rows.append(
-                Row(
-                    prompt=prompt.text,
-                    labels=prompt.labels,
-                    recipe=RECIPE,
-                    trick=trick,
-                    domain=prompt.domain,
-                    guidance_scale=draw_guidance(guidance[trick], (stream, trick, label, replicate)),
-                    model=generator.model,
-                    revision=revision,
-                    width=generator.width,
-                    height=generator.height,
-                    num_inference_steps=generator.num_inference_steps,
-                    scheduler=generator.scheduler,
-                    stream=stream,
-                    replicate=replicate,
-                )
+            yield Row(
+                prompt=prompt.text,
+                labels=prompt.labels,
+                recipe=RECIPE,
+                trick=trick,
+                domain=prompt.domain,
+                guidance_scale=draw_guidance(guidance[trick], (stream, trick, labels, replicate)),
+                model=generator.model,
+                revision=revision,
+                width=generator.width,
+                height=generator.height,
+                num_inference_steps=generator.num_inference_steps,
+                scheduler=generator.scheduler,
+                stream=stream,
+                replicate=replicate,
             )
-    return make_plan(rows)
 
 
 def draw_guidance(rule: float | tuple[float, float], identity: tuple) -> float:

@@ -1,91 +1,111 @@
-"""The plan is data: one row an image, with everything that decides its pixels. An image is its recipe.
+"""The plan is data: a Parquet table, one row an image to be made, sorted by ``image_id``, each image once.
 
-``image_id`` is the SHA-256 of the row's canonical JSON and the noise seed derives from it, so the same row gives the
-same picture in any batch, order or shard, and what is planned and not yet present is what is left to do.
+Equal sets of rows give equal bytes in any order. A plan may be larger than memory: it is written by external sorting and
+read range by range.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
 
 from figment.errors import InputError
-from figment.files import atomic, digest
+from figment.files import atomic
+from figment.planning.row import SCHEMA, Row, record_of
 
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("seed", pa.int64()),
-        ("prompt", pa.string()),
-        ("negative_prompt", pa.string()),
-        ("labels", pa.list_(pa.string())),
-        ("recipe", pa.string()),
-        ("trick", pa.string()),
-        ("domain", pa.string()),
-        ("guidance_scale", pa.float64()),
-        ("num_inference_steps", pa.int32()),
-        ("scheduler", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("model", pa.string()),
-        ("revision", pa.string()),
-        ("adapter", pa.string()),
-        ("stream", pa.int64()),
-        ("replicate", pa.int32()),
-    ]
-)
-
-
-class Row(BaseModel):
-    """What decides one image. ``stream`` is the config's seed: another stream is another, independent set of images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: str = Field(min_length=1)
-    labels: tuple[str, ...] = Field(min_length=1)
-    recipe: str
-    trick: str
-    model: str
-    revision: str
-    width: int = Field(gt=0, multiple_of=8)
-    height: int = Field(gt=0, multiple_of=8)
-    guidance_scale: float = Field(ge=0)
-    num_inference_steps: int = Field(gt=0)
-    scheduler: str
-    stream: int
-    replicate: int = Field(ge=0)
-    negative_prompt: str = ""
-    domain: str = ""
-    adapter: str = ""
-
-    @property
-    def image_id(self) -> str:
-        """SHA-256 (hex) of the row's canonical JSON."""
-        return digest(self.model_dump(mode="json"))
-
-
-def seed_of(image_id: str) -> int:
-    """The noise seed of an image: the first 63 bits of its id."""
-    return int(image_id[:16], 16) >> 1
+CHUNK = 16_384  # rows sorted in memory at a time
+ROW_GROUP = 16_384
+PARTS = 256  # of a larger plan, by the first two hex digits of the id
 
 
 def make_plan(rows: Iterable[Row]) -> pa.Table:
-    """A plan sorted by ``image_id``, each recipe once: equal sets of rows give equal tables in any order."""
-    by_id = {row.image_id: row for row in rows}
-    records = [{"image_id": i, "seed": seed_of(i), **by_id[i].model_dump()} for i in sorted(by_id)]
-    return pa.Table.from_pylist(records, schema=SCHEMA)
+    """The plan of ``rows``, in memory."""
+    return _sorted(pa.Table.from_pylist([record_of(row) for row in rows], schema=SCHEMA))
 
 
-def write_plan(plan: pa.Table, path: Path) -> None:
-    """Write the table; the same plan gives the same bytes."""
-    with atomic(path) as partial:
-        pq.write_table(plan.replace_schema_metadata(None), partial, compression="zstd")
+def write_plan(rows: Iterable[Row] | pa.Table, path: Path) -> int:
+    """Write the plan of ``rows`` (or a plan) to ``path`` and return its number of images. Memory stays flat."""
+    with atomic(path) as partial, TemporaryDirectory(dir=path.parent, prefix=".plan") as spill:
+        parts = [rows] if isinstance(rows, pa.Table) else _sorted_parts(iter(rows), Path(spill))
+        with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+            for table in rechunk(parts, ROW_GROUP):
+                writer.write_table(table, row_group_size=ROW_GROUP)
+    return pq.read_metadata(path).num_rows
 
 
 def read_plan(path: Path) -> pa.Table:
+    """The whole plan in memory."""
     try:
         return pq.read_table(path, schema=SCHEMA)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"plan {path}: {error}; expected a Parquet plan that Figment wrote") from error
+
+
+def count_rows(plan: pa.Table | Path) -> int:
+    return len(plan) if isinstance(plan, pa.Table) else pq.read_metadata(plan).num_rows
+
+
+def ranges(plan: pa.Table | Path, size: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The plan cut into ranges of ``size`` rows (the last may be shorter), one in memory at a time."""
+    if isinstance(plan, pa.Table):
+        chosen = plan.select(columns) if columns else plan
+        yield from (chosen.slice(start, size) for start in range(0, len(chosen), size))
+        return
+    with pq.ParquetFile(plan) as file:
+        batches = file.iter_batches(batch_size=max(size, 1024), columns=columns)
+        yield from rechunk((pa.Table.from_batches([batch]) for batch in batches), size)
+
+
+def rechunk(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
+    """The same rows in tables of ``size``; the last may be shorter."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        while sum(map(len, waiting)) >= size:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, size)
+            waiting = [joined.slice(size)]
+    if any(map(len, waiting)):
+        yield pa.concat_tables(waiting)
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    """Sorted by id, each id once."""
+    table = table.sort_by("image_id")
+    ids = table["image_id"].to_numpy()
+    return table.filter(pa.array(np.append(True, ids[1:] != ids[:-1]))) if len(ids) else table
+
+
+def _sorted_parts(rows: Iterator[Row], folder: Path) -> Iterator[pa.Table]:
+    """The plan of ``rows`` in consecutive parts. More than a chunk is first spilt to disk by the ids' leading digits."""
+    chunk = list(islice(rows, CHUNK))
+    if len(chunk) < CHUNK:
+        yield make_plan(chunk)
+        return
+    with ExitStack() as stack:
+        parts = [stack.enter_context(pa.ipc.new_stream(folder / f"{i:02x}", SCHEMA)) for i in range(PARTS)]
+        while chunk:
+            table = make_plan(chunk)
+            part = pc.utf8_slice_codeunits(table["image_id"], 0, 2)
+            for i, writer in enumerate(parts):
+                writer.write_table(table.filter(pc.equal(part, f"{i:02x}")))
+            chunk = list(islice(rows, CHUNK))
+    for i in range(PARTS):
+        with pa.OSFile(str(folder / f"{i:02x}")) as file:
+            yield _sorted(pa.ipc.open_stream(file).read_all())
+
+
+def difference(plan: pa.Table, other: pa.Table) -> pa.Table:
+    """The rows of ``plan`` whose images ``other`` does not ask for."""
+    return plan.filter(pc.invert(pc.is_in(plan["image_id"], other["image_id"].combine_chunks())))
+
+
+def union(*plans: pa.Table) -> pa.Table:
+    """All images that any of ``plans`` asks for, as one plan."""
+    return _sorted(pa.concat_tables(plans))

@@ -15,8 +15,9 @@ from figment.labels import LabelSpace
 from figment.pocket.config import MeasureConfig
 from figment.pocket.judge import both_found, name_objects, top1
 from figment.pocket.world import BACKGROUNDS, DOMAINS, World
-from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator
+from figment.synthesis.weights import folder_revision
 from figment.validation.clip import ClipScorer
 
 matplotlib.use("Agg")
@@ -64,7 +65,7 @@ class Painter:
 
     def __init__(self, folder: Path, size: int, config: MeasureConfig):
         self.config = config
-        self.generator = Generator(GeneratorConfig(model=str(folder), width=size, height=size))
+        self.generator = Generator(str(folder), folder_revision(str(folder)), SynthesisConfig())
         self.size = size
 
     def __call__(self, prompts: Sequence[str], guidance: float, batch_size: int = 64) -> Tensor:
@@ -73,6 +74,8 @@ class Painter:
             {
                 "prompt": prompt,
                 "negative_prompt": "",
+                "adapter": "",
+                "initial_image": "",
                 "guidance_scale": guidance,
                 "num_inference_steps": self.config.num_inference_steps,
                 "scheduler": "DDIMScheduler",
@@ -82,7 +85,7 @@ class Painter:
             }
             for i, prompt in enumerate(prompts)
         ]
-        parts = [self.generator.render(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size)]
+        parts = [self.generator.render(rows[i : i + batch_size]).pixels for i in range(0, len(rows), batch_size)]
         return torch.cat(parts).cpu().clamp(0, 1)
 
 

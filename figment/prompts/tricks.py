@@ -6,6 +6,9 @@ pictures; that is the paper's thesis (sec. 3).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from figment.errors import InputError
 from figment.labels import LabelSpace, nearest
@@ -62,3 +65,8 @@ def write_prompts(labels: LabelSpace, tricks: Sequence[Trick]) -> list[Prompt]:
         for label in labels.labels
         for template, domain in zip(trick.templates, trick.domains, strict=True)
     ]
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """A prompt book from its Parquet file."""
+    return [Prompt(**{**row, "labels": tuple(row["labels"])}) for row in pq.read_table(path).to_pylist()]

@@ -1,4 +1,4 @@
-"""What the user may choose about the generator."""
+"""What the user may choose: which pictures a plan asks for (the generator), and how they are made (the synthesis)."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class GeneratorConfig(BaseModel):
-    """Any diffusers text-to-image model: a hub id with a pinned revision, or a local folder."""
+    """Any diffusers text-to-image model: a hub id with a pinned revision, or a local folder. All of it enters the plan."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -17,8 +17,23 @@ class GeneratorConfig(BaseModel):
     guidance_scale: float = Field(7.5, ge=0)
     num_inference_steps: int = Field(40, gt=0)
     scheduler: str = "DDIMScheduler"  # a scheduler class of diffusers
-    batch_size: int = Field(16, gt=0)
+
+
+class SynthesisConfig(BaseModel):
+    """How a plan is rendered. Nothing here decides what a picture shows; dtype and format are fixed for a pool's life."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: int = Field(16, gt=0)  # halved, and remembered, when memory runs out
+    shard_size: int = Field(512, gt=0)  # planned images in one Parquet file; what a crash can lose
+    image_format: Literal["jpeg", "png", "webp"] = "jpeg"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
     device: str = "auto"  # auto: cuda, mps or cpu, whichever is there
-    image_format: Literal["jpeg", "png", "webp"] = "jpeg"
-    shard_size: int = Field(512, gt=0)  # images in one Parquet file; what a crash can lose
+    lanes: int | None = Field(None, gt=0)  # batches under way at once; by default 1 on a GPU, one a core on a CPU
+    channels_last: bool | None = None  # by default on a GPU only
+    compile: bool = False  # torch.compile of the denoiser's repeated blocks; worth it for hours of work
+    vae_slicing: bool = False  # decode one picture at a time: less memory, a little slower
+    workers: int = Field(1, gt=0)  # processes on this machine, one a GPU
+    max_hours: float | None = Field(None, gt=0)  # stop at a shard's end before this is exceeded; run again to go on
+    max_images: int | None = Field(None, gt=0)  # likewise
+    price_per_hour: float | None = Field(None, ge=0)  # of this machine; the estimate then says what the work costs

@@ -1,22 +1,24 @@
 """A resident diffusers pipeline that renders batches of plan rows."""
 
-import json
+import copy
+import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+from diffusers import AutoPipelineForImage2Image, AutoPipelineForText2Image, DiffusionPipeline
 from torch import Tensor
 
 from figment.devices import choose_device
 from figment.errors import InputError
-from figment.files import sha256_folder
-from figment.labels import key, nearest
-from figment.synthesis.config import GeneratorConfig
-
-EMBEDDING_NAMES = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+from figment.labels import nearest
+from figment.synthesis.config import SynthesisConfig
+from figment.synthesis.encoding import PromptEncoder
+from figment.synthesis.sources import Sources
+from figment.synthesis.weights import check_revision, is_local
 
 
 class GuidanceVector(torch.Tensor):
@@ -26,113 +28,154 @@ class GuidanceVector(torch.Tensor):
         return bool((self.as_subclass(torch.Tensor) > other).any())
 
 
-def is_local(model: str) -> bool:
-    """Whether ``model`` means a folder (it exists, or is spelt like a path) rather than a hub id such as ``owner/name``."""
-    return Path(model).exists() or model.startswith((".", "/", "~")) or model.count("/") != 1
+@dataclass(frozen=True)
+class Inputs:
+    """Where rows' adapters (``<sha256>.safetensors``) and initial images (``<sha256>``) lie."""
+
+    adapters: Path | None = None
+    sources: Path | None = None
+
+    @classmethod
+    def beside(cls, plan: Path) -> "Inputs":
+        """The folders ``adapters/`` and ``sources/`` where the plan lies."""
+        return cls(plan.parent / "adapters", plan.parent / "sources")
 
 
-def model_revision(config: GeneratorConfig) -> str:
-    """What pins the weights: the hub revision, or the hash of a local folder's content."""
-    folder = Path(config.model)
-    if not is_local(config.model):
-        return config.revision
-    if not (folder / "model_index.json").is_file():
-        raise InputError(
-            f"generator.model: {config.model!r} holds no model_index.json; give a diffusers pipeline's folder or a hub id"
-        )
-    return sha256_folder(folder)[:16]
+@dataclass(frozen=True)
+class Rendering:
+    """``pixels`` (B, 3, H, W) float in [0, 1] on the device, and which of them the pipeline's safety checker blanked."""
+
+    pixels: Tensor
+    unsafe: tuple[bool, ...]
 
 
-def unknown_names(model: str, names: Sequence[str]) -> dict[str, list[str]]:
-    """Names that a model with a ``vocabulary.json`` (a list of words it learnt) never saw, each with the nearest it did."""
-    file = Path(model) / "vocabulary.json"
-    if not file.is_file():
-        return {}
-    known = json.loads(file.read_text(encoding="utf-8"))
-    keys = {key(word) for word in known}
-    return {name: nearest(name, known) for name in names if key(name) not in keys}
+def resolve_dtype(config: SynthesisConfig) -> torch.dtype:
+    """The type that ``auto`` stands for on this device."""
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)
+    return torch.bfloat16 if choose_device(config.device).type == "cuda" else torch.float32
 
 
 class Generator:
     """Loads once; encodes each distinct prompt once; renders any mix of prompts, seeds and guidance scales in a batch."""
 
-    def __init__(self, config: GeneratorConfig):
+    def __init__(self, model: str, revision: str, config: SynthesisConfig, inputs: Inputs | None = None):
+        check_revision(model, revision)
         self.config = config
         self.device = choose_device(config.device)
-        auto = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        dtype = auto if config.dtype == "auto" else getattr(torch, config.dtype)
-        revision = {} if is_local(config.model) else {"revision": config.revision}
-        model_revision(config)
+        pinned = {} if is_local(model) else {"revision": revision}
         try:
             pipeline = AutoPipelineForText2Image.from_pretrained(
-                config.model, dtype=dtype, use_safetensors=True, **revision
+                model, dtype=resolve_dtype(config), use_safetensors=True, **pinned
             )
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"generator.model: {config.model!r} cannot be loaded ({reason}); give a diffusers folder or a hub id"
+                f"generator.model: {model!r} cannot be loaded ({reason}); give a diffusers folder or a hub id"
             ) from error
         self.pipeline: DiffusionPipeline = pipeline.to(self.device)
         self.pipeline.set_progress_bar_config(disable=True)
-        self._embeddings: dict[tuple[str, str], tuple[Tensor, ...]] = {}
-        self._schedulers = {type(self.pipeline.scheduler).__name__: self.pipeline.scheduler}
+        inputs = inputs or Inputs()
+        self.sources = Sources(inputs.sources or Path("sources"))
+        self.encode = PromptEncoder(self.pipeline, inputs.adapters)
+        self._prepare_modules()
+        self._derived: dict[tuple[str, bool], DiffusionPipeline] = {}
+
+    @property
+    def denoiser(self) -> torch.nn.Module:
+        """The network that runs at every step: a UNet or a transformer."""
+        return getattr(self.pipeline, "unet", None) or self.pipeline.transformer
+
+    def lane(self) -> "Generator":
+        """Another generator on the same weights and embeddings, for another thread: only the samplers are its own."""
+        other = copy.copy(self)
+        other._derived = {}
+        return other
+
+    def _prepare_modules(self) -> None:
+        channels_last = self.config.channels_last
+        if channels_last or (channels_last is None and self.device.type == "cuda"):
+            for module in (self.denoiser, self.pipeline.vae):
+                module.to(memory_format=torch.channels_last)
+        if self.config.vae_slicing:
+            self.pipeline.vae.enable_slicing()
+        if self.config.compile:
+            self.denoiser.compile_repeated_blocks(fullgraph=True)  # type: ignore[operator]
 
     @torch.inference_mode()
-    def render(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
-        """Pictures (B, 3, H, W) in [0, 1] of plan rows that agree in size, steps and scheduler.
+    def render(self, rows: Sequence[Mapping[str, Any]]) -> Rendering:
+        """Pictures of plan rows that agree in size, steps, scheduler, strength and in having an initial image or not.
 
         One CPU generator per image, seeded by its row, so a picture does not depend on its batch. Rows of guidance
-        scale 1 or less skip the unconditional pass: they are rendered apart.
+        scale 1 or less skip the unconditional pass: they are rendered apart. With ``compile`` every batch is padded to
+        the full size, so that no new shape is ever compiled.
         """
-        plain = [i for i, row in enumerate(rows) if row["guidance_scale"] <= 1]
-        guided = [i for i, row in enumerate(rows) if row["guidance_scale"] > 1]
         first = rows[0]
-        pictures = torch.empty(len(rows), 3, first["height"], first["width"], device=self.device)
-        for indices in (plain, guided):
-            if indices:
-                pictures[indices] = self._render([rows[i] for i in indices], guided=indices is guided)
-        return pictures
+        pixels = torch.empty(len(rows), 3, first["height"], first["width"], device=self.device)
+        unsafe = [False] * len(rows)
+        for indices in self._groups(rows):
+            group = [rows[i] for i in indices]
+            missing = self.config.batch_size - len(group) if self.config.compile else 0
+            part = self._render(group + group[-1:] * max(0, missing))
+            pixels[indices] = part.pixels[: len(group)]
+            for i, flag in zip(indices, part.unsafe, strict=False):
+                unsafe[i] = flag
+        return Rendering(pixels, tuple(unsafe))
 
-    def _render(self, rows: Sequence[Mapping[str, Any]], guided: bool) -> Tensor:
+    def _groups(self, rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+        """Indices of rows that can share a call: guided or not; one guidance scale where the model itself reads it (Flux)."""
+        distilled = bool(getattr(self.denoiser.config, "guidance_embeds", False))
+        groups: dict[Any, list[int]] = {}
+        for i, row in enumerate(rows):
+            scale = row["guidance_scale"]
+            groups.setdefault(scale if distilled else scale > 1, []).append(i)
+        return list(groups.values())
+
+    def _render(self, rows: Sequence[Mapping[str, Any]]) -> Rendering:
         first = rows[0]
-        self.pipeline.scheduler = self._scheduler(first["scheduler"])
-        embeddings = [self._encode(row["prompt"], row["negative_prompt"]) for row in rows]
-        columns = dict(
-            zip(EMBEDDING_NAMES, (torch.cat(parts) for parts in zip(*embeddings, strict=True)), strict=False)
-        )
+        pipeline = self._pipeline(first["scheduler"], bool(first["initial_image"]))
+        guided = first["guidance_scale"] > 1 and bool(self.encode.negative)
         scales = torch.tensor([row["guidance_scale"] for row in rows], device=self.device)
-        if not guided:
-            columns = {name: value for name, value in columns.items() if "negative" not in name}
-        output = self.pipeline(
-            **columns,
-            guidance_scale=scales.view(-1, 1, 1, 1).as_subclass(GuidanceVector) if guided else 1.0,
-            num_inference_steps=first["num_inference_steps"],
-            height=first["height"],
-            width=first["width"],
-            generator=[torch.Generator().manual_seed(row["seed"]) for row in rows],
-            output_type="pt",
-        )
-        return output.images.float().as_subclass(Tensor)
+        arguments: dict[str, Any] = {
+            "guidance_scale": scales.view(-1, 1, 1, 1).as_subclass(GuidanceVector)
+            if guided
+            else first["guidance_scale"],
+            "num_inference_steps": first["num_inference_steps"],
+            "generator": [torch.Generator().manual_seed(row["seed"]) for row in rows],
+            "output_type": "pt",
+            "height": first["height"],
+            "width": first["width"],
+        }
+        if first["initial_image"]:
+            size = first["width"], first["height"]
+            arguments["image"] = [self.sources.picture(row["initial_image"], *size) for row in rows]
+            arguments["strength"] = first["strength"]
+        known = inspect.signature(pipeline.__call__).parameters  # image-to-image takes its size from the picture
+        output = pipeline(**self.encode(rows, guided), **{n: v for n, v in arguments.items() if n in known})
+        unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(rows)
+        return Rendering(output.images.float().as_subclass(Tensor), tuple(map(bool, unsafe)))
 
-    def _encode(self, prompt: str, negative: str) -> tuple[Tensor, ...]:
-        if (prompt, negative) not in self._embeddings:
-            encoded = self.pipeline.encode_prompt(
-                prompt=prompt,
-                negative_prompt=negative,
-                device=self.device,
-                num_images_per_prompt=1,
-                do_classifier_free_guidance=True,
-            )
-            self._embeddings[prompt, negative] = encoded
-        return self._embeddings[prompt, negative]
-
-    def _scheduler(self, name: str) -> Any:
-        if name not in self._schedulers:
-            scheduler = getattr(diffusers, name, None)
-            if not isinstance(scheduler, type) or not hasattr(scheduler, "from_config"):
-                hint = nearest(name, [n for n in dir(diffusers) if n.endswith("Scheduler")])
+    def _pipeline(self, scheduler: str, from_image: bool) -> DiffusionPipeline:
+        """This lane's own pipeline for a scheduler and a mode; all of them share the weights."""
+        if (scheduler, from_image) not in self._derived:
+            auto = AutoPipelineForImage2Image if from_image else AutoPipelineForText2Image
+            sampler = make_scheduler(scheduler, self.pipeline.scheduler.config)
+            try:
+                derived = auto.from_pipe(self.pipeline, scheduler=sampler)
+            except ValueError as error:
                 raise InputError(
-                    f"generator.scheduler: {name!r} is not a scheduler of diffusers; did you mean {hint[0]!r}?"
-                )
-            self._schedulers[name] = scheduler.from_config(self.pipeline.scheduler.config)
-        return self._schedulers[name]
+                    f"generator.model: diffusers has no image-to-image form of {type(self.pipeline).__name__}; "
+                    "choose another model for rows with an initial image"
+                ) from error
+            derived.set_progress_bar_config(disable=True)
+            self._derived[scheduler, from_image] = derived
+        return self._derived[scheduler, from_image]
+
+
+def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
+    """A fresh scheduler of diffusers by its class name, with the settings that the model came with."""
+    scheduler = getattr(diffusers, name, None)
+    if not isinstance(scheduler, type) or not hasattr(scheduler, "from_config"):
+        hint = nearest(name, [n for n in dir(diffusers) if n.endswith("Scheduler")])
+        raise InputError(f"generator.scheduler: {name!r} is not a scheduler of diffusers; did you mean {hint[0]!r}?")
+    return scheduler.from_config(config)

@@ -1,98 +1,170 @@
 """The pool: rendered images in immutable Parquet shards, ``image: {bytes, path}`` as ``datasets`` reads them.
 
-A pool is a folder of shards and a MANIFEST.json that lists each with its row count and SHA-256. A shard is written
-under a temporary name, flushed and renamed; then the manifest, likewise. What the manifest does not vouch for does not
-exist: a kill at any moment loses the shard under way and nothing else.
+A shard is written under a temporary name, flushed and renamed; then a small JSON beside it vouches for it with its row
+count and SHA-256. What nothing vouches for does not exist: a kill at any moment loses the shard under way and nothing
+else, and any number of processes may add shards at once. ``seal`` gathers the voices into MANIFEST.json.
 """
 
+import fcntl
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from figment.errors import InputError
 from figment.files import atomic, digest, sha256_file, write_json
+from figment.planning.row import SCHEMA as PLAN_SCHEMA
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+SCHEMA = pa.schema([*PLAN_SCHEMA, ("image", IMAGE_TYPE), ("contrast", pa.float32()), ("unsafe", pa.bool_())])
+ROW_GROUP = 128  # images read together when a few are wanted
 
 
 class Shard(BaseModel):
+    """A file of images whose ids lie between ``first`` and ``last``."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str
     rows: int
     sha256: str
+    first: str
+    last: str
 
 
 class Pool:
-    """Images on disk, keyed by ``image_id``."""
+    """Images on disk, keyed by ``image_id``. Opening it reads the manifest; ``verify`` reads the images."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.manifest_file = folder / "MANIFEST.json"
-        self.shards: dict[str, Shard] = {}
-        if self.manifest_file.exists():
-            try:
-                listed = json.loads(self.manifest_file.read_text(encoding="utf-8"))["shards"]
-                self.shards = {item["file"]: Shard.model_validate(item) for item in listed}
-            except (ValueError, KeyError, TypeError, ValidationError) as error:
-                raise InputError(
-                    f"{self.manifest_file}: not a manifest that Figment wrote ({error}); move it away to start anew"
-                ) from error
-        self._set_aside_damaged()
+        self.ids_of = lru_cache(maxsize=256)(self._ids_of)
+        self.refresh()
 
-    def _set_aside_damaged(self) -> None:
-        """Keep, under another name, every shard whose bytes are not what the manifest says; its rows are missing again."""
-        for shard in list(self.shards.values()):
-            path = self.folder / shard.file
-            if not path.exists():
-                del self.shards[shard.file]
-            elif sha256_file(path) != shard.sha256:
-                path.rename(path.with_suffix(f".damaged-{sha256_file(path)[:8]}"))
-                del self.shards[shard.file]
+    def refresh(self) -> None:
+        """See what other processes have added. A shard whose file is gone is not there."""
+        singles = [
+            _read(path) for path in self.folder.glob("*.shard.json")
+        ]  # before the manifest that may swallow them
+        manifest = _read(self.manifest_file)
+        manifest = {"shards": []} if manifest is None else manifest
+        try:
+            shards = [Shard.model_validate(item) for item in [*manifest["shards"], *filter(None, singles)]]
+        except (KeyError, TypeError, ValidationError) as error:
+            raise InputError(f"{self.manifest_file}: {_not_ours(error)}") from error
+        self.shards = {s.file: s for s in sorted(shards, key=lambda s: s.file) if (self.folder / s.file).is_file()}
 
-    @cached_property
-    def image_ids(self) -> set[str]:
-        """The ids of all images present."""
-        return {
-            i
-            for shard in self.shards
-            for i in pq.read_table(self.folder / shard, columns=["image_id"])["image_id"].to_pylist()
-        }
+    def verify(self) -> list[str]:
+        """Read every shard; keep under another name each whose bytes are not what is vouched for, so that its images
+        count as missing. Returns those files."""
+        with ThreadPoolExecutor(4) as readers:
+            hashes = dict(
+                zip(self.shards, readers.map(sha256_file, (self.folder / f for f in self.shards)), strict=True)
+            )
+        damaged = [file for file, found in hashes.items() if found != self.shards[file].sha256]
+        for file in damaged:
+            path = self.folder / file
+            path.rename(path.with_suffix(f".damaged-{hashes[file][:8]}"))
+            del self.shards[file]
+        return damaged
 
-    def missing(self, plan: pa.Table) -> pa.Table:
-        """The rows of ``plan`` not yet rendered, in the plan's order."""
-        present = pa.array(sorted(self.image_ids), pa.string())
-        return plan.filter(pc.invert(pc.is_in(plan["image_id"], present)))
+    def __len__(self) -> int:
+        return sum(shard.rows for shard in self.shards.values())
 
-    def add(self, rows: pa.Table, images: Sequence[bytes], extension: str) -> None:
-        """Write one shard (plan columns and encoded images), then the manifest that vouches for it."""
+    def _ids_of(self, file: str) -> pa.ChunkedArray:
+        return pq.read_table(self.folder / file, columns=["image_id"])["image_id"]
+
+    def missing(self, rows: pa.Table) -> pa.Table:
+        """The rows of a sorted part of a plan that are not yet rendered, in their order."""
+        if not len(rows):
+            return rows
+        first, last = rows["image_id"][0].as_py(), rows["image_id"][-1].as_py()
+        near = [shard.file for shard in self.shards.values() if shard.first <= last and shard.last >= first]
+        present = pa.chunked_array([chunk for file in near for chunk in self.ids_of(file).chunks], pa.string())
+        return rows.filter(pc.invert(pc.is_in(rows["image_id"], present)))
+
+    def add(self, rows: pa.Table, images: Mapping[str, Sequence[Any]]) -> Shard:
+        """Write one shard, sorted by id: plan columns, and ``images`` with the pool's own columns; then vouch for it."""
+        table = rows
+        for name in ("image", "contrast", "unsafe"):
+            table = table.append_column(name, pa.array(images[name], SCHEMA.field(name).type))
         ids = rows["image_id"].to_pylist()
-        cells = [{"bytes": data, "path": f"{i}.{extension}"} for i, data in zip(ids, images, strict=True)]
-        table = rows.append_column("image", pa.array(cells, IMAGE_TYPE))
-        name = f"{digest(ids)[:24]}.parquet"
-        with atomic(self.folder / name) as partial:
-            pq.write_table(table, partial, compression="none", row_group_size=256)
-        self.shards[name] = Shard(file=name, rows=len(ids), sha256=sha256_file(self.folder / name))
-        listed = [shard.model_dump() for _, shard in sorted(self.shards.items())]
-        write_json(self.manifest_file, {"rows": sum(s["rows"] for s in listed), "shards": listed})
-        self.__dict__.pop("image_ids", None)
+        path = self.folder / f"{digest(ids)[:24]}.parquet"
+        with atomic(path) as partial:
+            pq.write_table(table.cast(SCHEMA), partial, compression="none", row_group_size=ROW_GROUP)
+        shard = Shard(
+            file=path.name,
+            rows=len(ids),
+            sha256=sha256_file(path),
+            first=ids[0],
+            last=ids[-1],
+        )
+        write_json(self.folder / f"{path.stem}.shard.json", shard.model_dump())
+        self.shards[path.name] = shard
+        return shard
+
+    def seal(self) -> None:
+        """Gather what vouches for single shards into the one MANIFEST.json."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            singles = list(self.folder.glob("*.shard.json"))
+            self.refresh()
+            listed = [shard.model_dump() for _, shard in sorted(self.shards.items())]
+            write_json(self.manifest_file, {"rows": len(self), "shards": listed})
+            for single in singles:
+                single.unlink()
+        finally:
+            os.close(lock)
 
     def read(
         self, image_ids: Iterable[str], columns: Sequence[str], batch_rows: int = 1024
     ) -> Iterator[pa.RecordBatch]:
         """Batches of the images wanted, with ``columns``; each image once, in the shards' order."""
-        wanted = pa.array(sorted(set(image_ids)), pa.string())
-        if not self.shards or not len(wanted):
-            return
-        dataset = ds.dataset([str(self.folder / name) for name in sorted(self.shards)], format="parquet")
-        scanner = dataset.scanner(
-            columns=list(columns), filter=ds.field("image_id").isin(wanted), batch_size=batch_rows
-        )
-        yield from (batch for batch in scanner.to_batches() if batch.num_rows)
+        wanted = np.unique(np.array(list(image_ids), dtype="S64"))
+        for file, shard in self.shards.items():
+            low, high = (
+                np.searchsorted(wanted, shard.first.encode()),
+                np.searchsorted(wanted, shard.last.encode(), "right"),
+            )
+            if low < high:
+                ids = np.array(self.ids_of(file).to_pylist(), dtype="S64")
+                here = np.isin(ids, wanted[low:high])
+                wanted = np.setdiff1d(wanted, ids[here], assume_unique=True)
+                if here.any():
+                    with pq.ParquetFile(self.folder / file) as parquet:
+                        yield from _chosen_rows(parquet, here, columns, batch_rows)
+
+
+def _chosen_rows(
+    parquet: pq.ParquetFile, here: np.ndarray, columns: Sequence[str], size: int
+) -> Iterator[pa.RecordBatch]:
+    """The rows where ``here``, reading only the row groups that hold some."""
+    groups = sorted(set(np.flatnonzero(here) // ROW_GROUP))
+    table = parquet.read_row_groups([int(g) for g in groups], columns=list(columns))
+    mask = np.concatenate([here[g * ROW_GROUP : (g + 1) * ROW_GROUP] for g in groups])
+    yield from table.filter(pa.array(mask)).combine_chunks().to_batches(max_chunksize=size)
+
+
+def _read(path: Path) -> Any:
+    """The JSON in ``path``, None if there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{path}: {_not_ours(error)}") from error
+
+
+def _not_ours(error: Exception) -> str:
+    return f"not a manifest that Figment wrote ({str(error).splitlines()[0]}); move it away to start anew"

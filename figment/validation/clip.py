@@ -10,6 +10,7 @@ from torch import Tensor
 
 from figment.devices import choose_device
 from figment.errors import InputError
+from figment.files import digest, sha256_folder
 from figment.labels import LabelSpace, nearest
 
 ZERO_SHOT_TEMPLATES = ("a photo of a {name}", "an image of a {name}", "{name}")
@@ -39,15 +40,17 @@ def check_clip(config: ClipConfig) -> None:
         raise InputError(f"clip.model: open_clip has no {config.model!r}; the nearest names are {hint}")
 
 
+def clip_digest(config: ClipConfig) -> str:
+    """What tells one CLIP's features from another's: the content of a local folder, or the name and its weights."""
+    folder = Path(config.model.removeprefix("local-dir:"))
+    return sha256_folder(folder) if folder.is_dir() else digest([config.model, config.pretrained])
+
+
 class ClipScorer:
     """Zero-shot class logits of pictures."""
 
     def __init__(self, config: ClipConfig):
-        folder = config.model.removeprefix("local-dir:")
-        if folder != config.model and not (Path(folder) / "open_clip_config.json").is_file():
-            raise InputError(
-                f"clip.model: {folder!r} holds no open_clip_config.json; give an open_clip folder or model name"
-            )
+        check_clip(config)
         self.config = config
         self.device = choose_device(config.device)
         model, _, _ = open_clip.create_model_and_transforms(config.model, pretrained=config.pretrained)
@@ -81,5 +84,10 @@ class ClipScorer:
 
     @torch.inference_mode()
     def logits(self, pixels: Tensor, text_features: Tensor) -> Tensor:
-        """(N, C) cosine similarities times the model's learnt scale; softmax of a row gives zero-shot probabilities."""
-        return self.model.logit_scale.exp() * self.image_features(pixels) @ text_features.t()
+        """(N, C) logits of pictures: softmax of a row gives zero-shot probabilities."""
+        return self.compare(self.image_features(pixels), text_features)
+
+    @torch.inference_mode()
+    def compare(self, image_features: Tensor, text_features: Tensor) -> Tensor:
+        """(N, C) cosine similarities of unit vectors times the model's learnt scale."""
+        return self.model.logit_scale.exp() * image_features.to(self.device) @ text_features.t()

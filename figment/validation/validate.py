@@ -1,34 +1,52 @@
 """Score a plan's images with CLIP and write their verdicts."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
-import torch
-from tqdm import tqdm
+from torch import Tensor
 
-from figment.images import decode
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
 from figment.validation.clip import ClipScorer
+from figment.validation.features import FeatureStore
 from figment.validation.verdicts import AcceptanceConfig, make_verdicts
 
-COLUMNS = ("image_id", "labels", "trick", "image")
+COLUMNS = ("image_id", "labels", "trick", "contrast", "unsafe")
 
 
 def validate(plan: pa.Table, pool: Pool, labels: LabelSpace, scorer: ClipScorer, config: AcceptanceConfig) -> pa.Table:
-    """Verdicts for all of ``plan``'s images. Decoded pictures are scored batch by batch; none is kept in memory."""
-    text = scorer.text_features(labels)
-    ids, requested, tricks, probabilities, contrasts = [], [], [], [], []
-    with tqdm(total=len(plan), unit="img", desc="validation") as bar:
-        for batch in pool.read(plan["image_id"].to_pylist(), COLUMNS, batch_rows=scorer.config.batch_size):
-            rows = batch.to_pylist()
-            pictures = [np.asarray(decode(row["image"]["bytes"], row["image"]["path"])) for row in rows]
-            pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(scorer.device).float() / 255
-            probabilities.append(scorer.logits(pixels, text).softmax(1).cpu().numpy())
-            contrasts.append(pixels.std((1, 2, 3)).cpu().numpy())
-            ids += [row["image_id"] for row in rows]
-            requested += [row["labels"][0] for row in rows]
-            tricks += [row["trick"] for row in rows]
-            bar.update(len(rows))
-    return make_verdicts(
-        ids, requested, tricks, np.concatenate(probabilities), np.concatenate(contrasts), labels, config
-    )
+    """Verdicts for all of ``plan``'s images, sorted by id."""
+    store, text = FeatureStore(pool, scorer), scorer.text_features(labels)
+    store.complete()
+    ids = plan["image_id"].to_pylist()
+    rows = {row["image_id"]: row for batch in pool.read(ids, COLUMNS) for row in batch.to_pylist()}
+    verdicts = []
+    for found, features in store.read(ids):
+        probabilities = scorer.compare(features, text).softmax(1).cpu().numpy()
+        verdicts.append(make_verdicts([rows[i] for i in found], probabilities, labels, config))
+    return pa.concat_tables(verdicts).sort_by("image_id")
+
+
+class LiveAcceptance(FeatureStore):
+    """Keeps CLIP's features of pictures that are being made, and counts how many of them will be accepted."""
+
+    def __init__(self, pool: Pool, scorer: ClipScorer, labels: LabelSpace, config: AcceptanceConfig):
+        super().__init__(pool, scorer)
+        self.labels, self.config = labels, config
+        self.text = scorer.text_features(labels)
+        self.counts: list[tuple[int, int]] = []  # (accepted, seen) of each batch; appending is safe between threads
+
+    def look(self, rows: Sequence[Mapping[str, Any]], pixels: Tensor) -> Sequence[np.ndarray]:
+        features = self.scorer.image_features(pixels)
+        probabilities = self.scorer.compare(features, self.text).softmax(1).cpu().numpy()
+        requested = [self.labels.names.index(row["labels"][0]) for row in rows]
+        best = probabilities.argmax(1) == requested
+        enough = probabilities[np.arange(len(rows)), requested] >= self.config.min_probability
+        self.counts.append((int((enough & (best | (not self.config.require_top1))).sum()), len(rows)))
+        return list(features.cpu().numpy())
+
+    def progress(self) -> dict[str, float]:
+        accepted, seen = np.sum(self.counts or [(0, 0)], axis=0)
+        return {"accepted_share": accepted / max(1, seen)}

@@ -1,7 +1,7 @@
 """Verdicts: for each image accepted or one named reason, and the numbers behind it. The images are never touched."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ SCHEMA = pa.schema(
         ("contrast", pa.float64()),
     ]
 )
-REASONS = ("accepted", "blank", "wrong_class", "low_probability")
+REASONS = ("accepted", "unsafe", "blank", "near_uniform", "wrong_class", "low_probability", "surplus")
+BLANK = 1 / 255  # contrast below which nothing at all is to be seen
 
 
 class AcceptanceConfig(BaseModel):
@@ -32,47 +33,43 @@ class AcceptanceConfig(BaseModel):
 
     min_probability: float = Field(0.5, ge=0, le=1)
     require_top1: bool = True
-    min_contrast: float = Field(0.02, ge=0, le=1)  # standard deviation of the pixels in [0, 1]; below it is blank
+    min_contrast: float = Field(0.02, ge=0, le=1)  # mean over channels of the pixels' standard deviation in [0, 1]
 
 
-def judge(probability: float, is_top1: bool, contrast: float, config: AcceptanceConfig) -> str:
+def judge(probability: float, is_top1: bool, contrast: float, unsafe: bool, config: AcceptanceConfig) -> str:
     """``accepted`` or the reason why not."""
+    if unsafe:
+        return "unsafe"
     if contrast < config.min_contrast:
-        return "blank"
+        return "blank" if contrast < BLANK else "near_uniform"
     if config.require_top1 and not is_top1:
         return "wrong_class"
     return "accepted" if probability >= config.min_probability else "low_probability"
 
 
 def make_verdicts(
-    image_ids: Sequence[str],
-    labels: Sequence[str],
-    tricks: Sequence[str],
-    probabilities: np.ndarray,
-    contrasts: np.ndarray,
-    space: LabelSpace,
-    config: AcceptanceConfig,
+    rows: Sequence[Mapping[str, Any]], probabilities: np.ndarray, space: LabelSpace, config: AcceptanceConfig
 ) -> pa.Table:
-    """One row an image from zero-shot ``probabilities`` (N, C) and pixel ``contrasts`` (N,), sorted by id."""
-    rows: list[dict[str, Any]] = []
-    for image_id, label, trick, scores, contrast in zip(
-        image_ids, labels, tricks, probabilities, contrasts, strict=True
-    ):
-        best, requested = int(scores.argmax()), space.names.index(label)
-        reason = judge(float(scores[requested]), best == requested, float(contrast), config)
-        rows.append(
+    """One verdict for each pool row (image_id, labels, trick, contrast, unsafe) from zero-shot ``probabilities`` (N, C)."""
+    verdicts: list[dict[str, Any]] = []
+    for row, scores in zip(rows, probabilities, strict=True):
+        label, best = row["labels"][0], int(scores.argmax())
+        requested = space.names.index(label)
+        probability = float(scores[requested])
+        reason = judge(probability, best == requested, row["contrast"], row["unsafe"], config)
+        verdicts.append(
             {
-                "image_id": image_id,
+                "image_id": row["image_id"],
                 "accepted": reason == "accepted",
                 "reason": reason,
                 "label": label,
-                "trick": trick,
+                "trick": row["trick"],
                 "predicted": space.names[best],
-                "probability": float(scores[requested]),
-                "contrast": float(contrast),
+                "probability": probability,
+                "contrast": row["contrast"],
             }
         )
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["image_id"]), schema=SCHEMA)
+    return pa.Table.from_pylist(verdicts, schema=SCHEMA)
 
 
 def yields(verdicts: pa.Table, by: str) -> dict[str, float]:

@@ -1,81 +1,86 @@
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from figment.errors import InputError
-from figment.planning.plan import Row, make_plan, read_plan, seed_of, write_plan
-
-ROWS = st.builds(
-    Row,
-    prompt=st.text(min_size=1, max_size=12),
-    labels=st.tuples(st.sampled_from(["dog", "cat"])),
-    recipe=st.just("r"),
-    trick=st.sampled_from(["a", "b"]),
-    model=st.just("m"),
-    revision=st.just("1"),
-    width=st.sampled_from([32, 64]),
-    height=st.just(32),
-    guidance_scale=st.floats(0, 9, allow_nan=False),
-    num_inference_steps=st.integers(1, 50),
-    scheduler=st.just("DDIMScheduler"),
-    stream=st.integers(0, 3),
-    replicate=st.integers(0, 5),
-)
+from figment.planning import plan as plans
+from figment.planning.plan import count_rows, difference, make_plan, ranges, read_plan, rechunk, union, write_plan
+from figment.planning.row import Row
 
 
-@given(ROWS, ROWS)
-def test_two_rows_share_an_id_only_if_they_are_equal(a, b):
-    assert (a.image_id == b.image_id) == (a == b)
+def row(replicate: int, label: str = "dog") -> Row:
+    return Row(
+        prompt=f"a {label}", labels=(label,), recipe="r", trick="t", model="m", revision="1", width=32, height=32,
+        guidance_scale=4.0, num_inference_steps=12, scheduler="DDIMScheduler", stream=0, replicate=replicate,
+    )  # fmt: skip
 
 
-@given(st.lists(ROWS, max_size=6))
-def test_the_order_of_rows_never_matters(rows):
-    assert make_plan(rows).equals(make_plan(reversed(rows)))
-
-
-@given(ROWS)
-def test_seeds_fit_the_table_and_derive_from_the_id(row):
-    assert 0 <= seed_of(row.image_id) < 2**63
-    assert make_plan([row])["seed"].to_pylist() == [seed_of(row.image_id)]
-
-
-def example(**change) -> Row:
-    values = {
-        "prompt": "a dog", "labels": ("dog",), "recipe": "r", "trick": "t", "model": "m", "revision": "1", "width": 32,
-        "height": 32, "guidance_scale": 4.0, "num_inference_steps": 12, "scheduler": "DDIMScheduler", "stream": 0,
-        "replicate": 0,
-    }  # fmt: skip
-    return Row(**(values | change))
-
-
-def test_the_id_of_a_row_never_changes_between_versions():
-    """Golden: a new value here would orphan every image that anyone has rendered."""
-    assert example().image_id == "3528f7380eab2eccd8bec01a5020124c32b37022195fa6a83d84ce43a953f5c8"
+@given(st.lists(st.integers(0, 9), max_size=12), st.randoms())
+def test_the_order_of_rows_and_repetition_never_matter(numbers, dice):
+    rows = [row(n) for n in numbers]
+    shuffled = rows + rows[: len(rows) // 2]
+    dice.shuffle(shuffled)
+    assert make_plan(rows).equals(make_plan(shuffled))
 
 
 def test_the_same_plan_is_the_same_bytes(tmp_path):
-    plan = make_plan([example(replicate=i) for i in range(50)])
+    plan = make_plan(row(i) for i in range(50))
     for name in ("a", "b"):
-        write_plan(plan, tmp_path / name)
+        assert write_plan(plan, tmp_path / name) == 50
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert read_plan(tmp_path / "a").equals(plan)
 
 
-def test_editing_one_class_changes_only_its_rows():
-    before = make_plan([example(labels=(c,), prompt=f"a {c}") for c in ("dog", "cat")])
-    after = make_plan([example(labels=("dog",), prompt="a dog"), example(labels=("cat",), prompt="one cat")])
-    kept = set(after["image_id"].to_pylist())
-    assert [row["labels"] for row in before.to_pylist() if row["image_id"] in kept] == [["dog"]]
+def test_a_plan_larger_than_memory_is_sorted_on_disk_to_the_same_bytes(tmp_path, monkeypatch):
+    """Chunks of 16 rows stand for memory: 500 rows, some repeated, spill into parts."""
+    rows = [row(i % 450) for i in range(500)]
+    write_plan(iter(rows), tmp_path / "whole")
+    monkeypatch.setattr(plans, "CHUNK", 16)
+    write_plan(iter(reversed(rows)), tmp_path / "spilt")
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "spilt").read_bytes()
+    assert count_rows(tmp_path / "spilt") == 450
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["spilt", "whole"]
 
 
-@pytest.mark.parametrize("change", [{"width": 33}, {"prompt": ""}, {"guidance_scale": -1.0}, {"labels": ()}])
-def test_an_impossible_row_is_refused(change):
-    with pytest.raises(ValidationError):
-        example(**change)
+@given(st.integers(1, 60), st.integers(1, 25))
+@settings(max_examples=25)
+def test_ranges_cut_a_plan_evenly_whether_in_memory_or_on_disk(count, size):
+    plan = make_plan(row(i) for i in range(count))
+    parts = list(ranges(plan, size))
+    assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
+    assert pa.concat_tables(parts).equals(plan)
+    rechunked = list(rechunk(ranges(plan, 7), size))
+    assert [len(part) for part in rechunked] == [len(part) for part in parts]
+    assert pa.concat_tables(rechunked).combine_chunks().equals(plan.combine_chunks())
+
+
+def test_ranges_of_a_file(tmp_path):
+    plan = make_plan(row(i) for i in range(3000))
+    write_plan(plan, tmp_path / "plan")
+    assert [len(part) for part in ranges(tmp_path / "plan", 700)] == [700] * 4 + [200]
+    ids = [i for part in ranges(tmp_path / "plan", 700, ["image_id"]) for i in part["image_id"].to_pylist()]
+    assert ids == plan["image_id"].to_pylist()
+
+
+def test_plans_concatenate_filter_and_diff():
+    dogs, cats = make_plan(row(i) for i in range(5)), make_plan(row(i, "cat") for i in range(5))
+    both = union(dogs, cats, dogs)
+    assert both.equals(make_plan(row(i, label) for label in ("cat", "dog") for i in range(5)))
+    assert difference(both, cats).equals(dogs)
 
 
 def test_a_file_that_is_no_plan_is_named(tmp_path):
     (tmp_path / "plan.parquet").write_text("no")
     with pytest.raises(InputError, match=r"plan\.parquet"):
         read_plan(tmp_path / "plan.parquet")
+
+
+def test_a_planner_that_fails_leaves_nothing_behind(tmp_path):
+    def rows():
+        yield from (row(i) for i in range(3))
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        write_plan(rows(), tmp_path / "plan")
+    assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,16 @@
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
+from PIL import Image
 
 from figment.errors import InputError
-from figment.synthesis.config import GeneratorConfig
-from figment.synthesis.generator import Generator, model_revision, unknown_names
+from figment.synthesis.config import SynthesisConfig
+from figment.synthesis.generator import Generator
+from figment.synthesis.weights import model_revision
+
+
+def pictures(generator, rows) -> torch.Tensor:
+    return generator.render(rows).pixels
 
 
 def rows_of(plan, count: int) -> list[dict]:
@@ -16,8 +23,8 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def test_pictures_do_not_depend_on_their_batch(generator, plan):
     rows = rows_of(plan, 6)
-    together = generator.render(rows)
-    alone = torch.cat([generator.render([row]) for row in rows])
+    together = pictures(generator, rows)
+    alone = torch.cat([pictures(generator, [row]) for row in rows])
     assert together.shape == (6, 3, 32, 32)
     assert psnr(together, alone) > 45
 
@@ -25,9 +32,9 @@ def test_pictures_do_not_depend_on_their_batch(generator, plan):
 def test_a_vector_of_guidance_scales_equals_single_runs(generator, plan):
     row = rows_of(plan, 1)[0]
     scales = [1.0, 1.5, 3.0, 5.0]
-    together = generator.render([row | {"guidance_scale": scale} for scale in scales])
+    together = pictures(generator, [row | {"guidance_scale": scale} for scale in scales])
     for scale, picture in zip(scales, together, strict=True):
-        assert psnr(picture, generator.render([row | {"guidance_scale": scale}])[0]) > 45
+        assert psnr(picture, pictures(generator, [row | {"guidance_scale": scale}])[0]) > 45
     assert psnr(together[0], together[3]) < 40  # and the scale does matter
 
 
@@ -42,7 +49,7 @@ def test_a_vector_of_one_scale_equals_the_plain_diffusers_call(generator, plan):
         width=32,
         output_type="pt",
     ).images[0]
-    assert psnr(generator.render([row | {"guidance_scale": 4.0}])[0], plain) > 60
+    assert psnr(pictures(generator, [row | {"guidance_scale": 4.0}])[0], plain) > 60
 
 
 def test_guidance_1_halves_the_work(generator, plan, monkeypatch):
@@ -59,24 +66,28 @@ def test_guidance_1_halves_the_work(generator, plan, monkeypatch):
     assert guided == 2 * sum(samples) == 2 * row["num_inference_steps"]
 
 
-def test_each_prompt_is_encoded_once(pocket_config, plan, monkeypatch):
-    fresh = Generator(pocket_config)
-    calls = []
-    encode = fresh.pipeline.encode_prompt
+def test_each_text_is_encoded_once(pocket_config, synthesis, plan, monkeypatch):
+    fresh = Generator(pocket_config.model, model_revision(pocket_config), synthesis)
+    encoded = []
+    forward = fresh.pipeline.text_encoder.forward
     monkeypatch.setattr(
-        fresh.pipeline, "encode_prompt", lambda *a, **k: (calls.append(a[0] if a else k["prompt"]), encode(*a, **k))[1]
+        fresh.pipeline.text_encoder,
+        "forward",
+        lambda ids, *a, **k: (encoded.append(len(ids)), forward(ids, *a, **k))[1],
     )
-    own = len(rows_of(plan, 18))
-    fresh.render(rows_of(plan, own))
-    fresh.render(rows_of(plan, own))
-    # The pipeline's own calls carry embeddings and no text.
-    texts = [prompt for prompt in calls if prompt is not None]
-    assert sorted(texts) == sorted({row["prompt"] for row in rows_of(plan, own)})
+    rows = rows_of(plan, 18)
+    fresh.render(rows)
+    first = sum(encoded)
+    fresh.render(rows)
+    fresh.lane().render(rows)
+    assert (
+        sum(encoded) == first == len({row["prompt"] for row in rows}) + 2
+    )  # and the empty text, with a stand-in prompt
 
 
 def test_schedulers_swap_by_name(generator, plan):
     row = rows_of(plan, 1)[0]
-    assert generator.render([row | {"scheduler": "EulerDiscreteScheduler"}]).shape == (1, 3, 32, 32)
+    assert pictures(generator, [row | {"scheduler": "EulerDiscreteScheduler"}]).shape == (1, 3, 32, 32)
 
 
 def test_an_unknown_scheduler_is_answered_with_the_nearest(generator, plan):
@@ -86,16 +97,68 @@ def test_an_unknown_scheduler_is_answered_with_the_nearest(generator, plan):
         generator.render([rows_of(plan, 1)[0] | {"scheduler": "DDIMSheduler"}])
 
 
-def test_a_missing_weights_folder_is_a_sentence():
-    with pytest.raises(InputError, match=r"generator\.model: 'models/none/here' holds no model_index\.json"):
-        model_revision(GeneratorConfig(model="models/none/here"))
+def test_pictures_that_start_from_others_mix_prompts_and_sources_in_a_batch(generator, plan, tmp_path):
+    generator.sources.folder = tmp_path / "sources"
+    hashes = []
+    for i, colour in enumerate([(250, 20, 20), (20, 20, 250)]):
+        Image.new("RGB", (50, 40), colour).save(tmp_path / f"{i}.png")
+        hashes.append(generator.sources.add(tmp_path / f"{i}.png"))
+    row = rows_of(plan, 1)[0] | {"guidance_scale": 2.0, "strength": 0.5}
+    rows = [row | {"initial_image": h, "prompt": f"a {word}"} for h, word in zip(hashes, ("car", "frog"), strict=True)]
+    together = pictures(generator, rows)
+    assert psnr(together, torch.cat([pictures(generator, [one]) for one in rows])) > 45
+    red, blue = together.mean((2, 3))
+    assert red[0] > red[2]  # half of the way, the source still shows
+    assert blue[2] > blue[0]
+    strong = pictures(generator, [row | {"initial_image": hashes[0], "strength": 1.0}])
+    assert not torch.allclose(strong, together[:1], atol=0.05)
 
 
-def test_a_hub_id_keeps_its_revision():
-    assert model_revision(GeneratorConfig(model="owner/name", revision="abc")) == "abc"
+def test_a_lost_or_changed_source_picture_is_named(generator, plan, tmp_path):
+    generator.sources.folder = tmp_path
+    generator.sources.read.cache_clear()
+    row = rows_of(plan, 1)[0] | {"strength": 0.5, "initial_image": "ab" * 32}
+    with pytest.raises(InputError, match=r"initial image .*abab: does not exist"):
+        generator.render([row])
+    (tmp_path / ("ab" * 32)).write_bytes(b"other")
+    with pytest.raises(InputError, match=r"initial image .*abab: has other content"):
+        generator.render([row])
 
 
-def test_names_outside_the_vocabulary_come_with_the_nearest(pocket_config):
-    assert unknown_names(pocket_config.model, ["frog", "dragon"])["dragon"]
-    assert "frog" not in unknown_names(pocket_config.model, ["frog"])
-    assert unknown_names("owner/name", ["dragon"]) == {}
+def test_one_generator_is_seeded_for_each_row_of_the_batch(generator, plan):
+    row = rows_of(plan, 1)[0]
+    a, b, again = pictures(generator, [row, row | {"seed": row["seed"] + 1}, row])
+    assert torch.equal(a, again)
+    assert psnr(a, b) < 40
+
+
+def test_compiled_blocks_only_ever_see_full_batches(pocket_config, plan, monkeypatch):
+    config = SynthesisConfig(batch_size=5, compile=True)
+    monkeypatch.setattr(UNet2DConditionModel, "compile_repeated_blocks", lambda self, fullgraph: None)
+    generator = Generator(pocket_config.model, model_revision(pocket_config), config)
+    seen = []
+    forward = generator.denoiser.forward
+    monkeypatch.setattr(generator.denoiser, "forward", lambda x, *a, **k: (seen.append(len(x)), forward(x, *a, **k))[1])
+    rows = [row | {"guidance_scale": 3.0} for row in rows_of(plan, 7)]
+    both = torch.cat([pictures(generator, rows[:5]), pictures(generator, rows[5:])])
+    assert set(seen) == {10}
+    assert both.shape[0] == 7
+
+
+@pytest.mark.slow
+def test_compiled_pictures_are_the_same(generator, pocket_config, plan):
+    config = SynthesisConfig(batch_size=2, compile=True)
+    compiled = Generator(pocket_config.model, model_revision(pocket_config), config)
+    rows = [row | {"guidance_scale": 3.0, "num_inference_steps": 2} for row in rows_of(plan, 2)]
+    assert psnr(pictures(compiled, rows), pictures(generator, rows)) > 45
+
+
+def test_vae_slicing_and_channels_last_change_nothing_visible(generator, pocket_config, plan):
+    config = SynthesisConfig(vae_slicing=True, channels_last=True)
+    other = Generator(pocket_config.model, model_revision(pocket_config), config)
+    assert psnr(pictures(other, rows_of(plan, 3)), pictures(generator, rows_of(plan, 3))) > 45
+
+
+def test_weights_that_changed_since_the_plan_are_refused(pocket_config, synthesis):
+    with pytest.raises(InputError, match=r"changed since the plan was made \(revision 0123, now [0-9a-f]{16}\)"):
+        Generator(pocket_config.model, "0123", synthesis)

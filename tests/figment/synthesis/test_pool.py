@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -6,18 +7,26 @@ import pytest
 
 from figment.errors import InputError
 from figment.images import decode
+from figment.planning.plan import difference, make_plan, union
+from figment.planning.row import row_of
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 
 
-def content(pool: Pool) -> dict[str, bytes]:
-    batches = pool.read(pool.image_ids, ["image_id", "image"])
+def content(pool: Pool, plan) -> dict[str, bytes]:
+    batches = pool.read(plan["image_id"].to_pylist(), ["image_id", "image"])
     return {row["image_id"]: row["image"]["bytes"] for batch in batches for row in batch.to_pylist()}
 
 
 def test_every_planned_image_is_in_the_pool_once(plan, pool):
-    assert sorted(content(pool)) == plan["image_id"].to_pylist()
-    assert json.loads(pool.manifest_file.read_text())["rows"] == len(plan)
+    assert sorted(content(pool, plan)) == plan["image_id"].to_pylist()
+    assert json.loads(pool.manifest_file.read_text())["rows"] == len(plan) == len(pool)
+
+
+def test_a_shard_is_a_range_of_the_sorted_plan(plan, pool):
+    ids = plan["image_id"].to_pylist()
+    ranges = sorted((s.first, s.last, s.rows) for s in pool.shards.values())
+    assert ranges == [(ids[0], ids[6], 7), (ids[7], ids[13], 7), (ids[14], ids[17], 4)]
 
 
 def test_shards_read_as_the_hub_reads_them(pool):
@@ -27,49 +36,66 @@ def test_shards_read_as_the_hub_reads_them(pool):
     assert np.asarray(decode(image["bytes"], "x")).shape == (32, 32, 3)
 
 
-def test_a_finished_plan_renders_nothing(plan, pool, pocket_config):
-    assert synthesise(plan, Pool(pool.folder), pocket_config).rendered == 0
+def test_only_what_is_wanted_is_read(plan, pool):
+    wanted = plan["image_id"].to_pylist()[3:12:4]
+    batches = list(pool.read([*wanted, "0" * 64, wanted[0]], ["image_id"], batch_rows=1))
+    assert [len(batch) for batch in batches] == [1] * len(wanted)
+    assert sorted(row["image_id"] for batch in batches for row in batch.to_pylist()) == wanted
+    assert list(pool.read([], ["image_id"])) == []
 
 
-def test_another_batch_size_gives_the_same_shards(plan, pool, pocket_config, tmp_path):
-    other = Pool(tmp_path)
-    synthesise(plan, other, pocket_config.model_copy(update={"batch_size": 3}))
-    assert {(s.file, s.rows) for s in other.shards.values()} == {(s.file, s.rows) for s in pool.shards.values()}
-    mine, theirs = content(pool), content(other)
-    for image_id, data in mine.items():
-        a, b = (np.asarray(decode(d, "x"), float) for d in (data, theirs[image_id]))
-        assert np.abs(a - b).max() <= 2
+def test_a_finished_plan_renders_nothing(plan, pool, synthesis):
+    assert synthesise(plan, Pool(pool.folder), synthesis).rendered == 0
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "delete"])
-def test_a_damaged_shard_is_set_aside_and_redone(plan, pocket_config, tmp_path, damage):
-    pool = Pool(tmp_path)
-    synthesise(plan.slice(0, 14), pool, pocket_config)
+def test_a_damaged_shard_is_set_aside_and_redone(plan, pool, synthesis, tmp_path, damage):
+    folder = shutil.copytree(pool.folder, tmp_path / "images")
     before = {s.file: s.sha256 for s in pool.shards.values()}
-    victim = tmp_path / sorted(before)[0]
+    victim = folder / min(before)
     data = victim.read_bytes()
     if damage == "delete":
         victim.unlink()
     else:
         flipped = data[:100] + bytes([data[100] ^ 1]) + data[101:]
         victim.write_bytes({"truncate": data[:-50], "flip": flipped, "empty": b""}[damage])
-    again = Pool(tmp_path)
-    assert len(again.missing(plan.slice(0, 14))) == 7
-    assert synthesise(plan.slice(0, 14), again, pocket_config).rendered == 7
+    again = Pool(folder)
+    assert synthesise(plan, again, synthesis).rendered == pool.shards[victim.name].rows
     assert {s.file: s.sha256 for s in again.shards.values()} == before
-    assert len(list(tmp_path.glob("*.damaged-*"))) == (damage != "delete")
+    aside = list(folder.glob("*.damaged-*"))
+    assert len(aside) == (damage != "delete")
+    assert all(path.read_bytes() != data for path in aside)
 
 
-def test_a_manifest_that_is_none_is_named_and_kept(tmp_path):
-    (tmp_path / "MANIFEST.json").write_text("{broken")
+def test_shards_of_many_writers_are_seen_before_and_after_they_are_sealed(plan, pool, tmp_path):
+    """Single vouchers, as writers leave them, count as the manifest does; sealing twice changes nothing."""
+    folder = shutil.copytree(pool.folder, tmp_path / "images")
+    manifest = (folder / "MANIFEST.json").read_text()
+    for item in json.loads(manifest)["shards"]:
+        (folder / f"{item['file'].split('.')[0]}.shard.json").write_text(json.dumps(item))
+    (folder / "MANIFEST.json").unlink()
+    unsealed = Pool(folder)
+    assert len(unsealed) == len(plan)
+    assert len(unsealed.missing(plan)) == 0
+    for _ in range(2):
+        unsealed.seal()
+        assert (folder / "MANIFEST.json").read_text() == manifest
+        assert not list(folder.glob("*.shard.json"))
+
+
+@pytest.mark.parametrize("text", ["{broken", "[]", '{"shards": [{"file": 3}]}', '{"rows": 1}'])
+def test_a_manifest_that_is_none_is_named_and_kept(tmp_path, text):
+    (tmp_path / "MANIFEST.json").write_text(text)
     with pytest.raises(InputError, match=r"MANIFEST\.json: not a manifest"):
         Pool(tmp_path)
-    assert (tmp_path / "MANIFEST.json").read_text() == "{broken"
+    assert (tmp_path / "MANIFEST.json").read_text() == text
 
 
-def test_editing_the_prompts_of_one_class_renders_only_its_rows(plan, pool):
-    rows = plan.to_pylist()
-    edited = [i for i, row in enumerate(rows) if row["labels"] == ["frog"]]
-    ids = plan["image_id"].to_pylist()
-    changed = plan.set_column(0, "image_id", [[f"new{i}" if i in edited else ids[i] for i in range(len(ids))]])
-    assert {row["labels"][0] for row in Pool(pool.folder).missing(changed).to_pylist()} == {"frog"}
+def test_editing_the_prompts_of_one_class_renders_only_its_rows(plan, pool, synthesis, tmp_path):
+    folder = shutil.copytree(pool.folder, tmp_path / "images")
+    rows = [row_of(record) for record in plan.to_pylist()]
+    edited = make_plan(r.model_copy(update={"prompt": "one frog"}) if r.labels == ("frog",) else r for r in rows)
+    new = difference(edited, plan)
+    assert {row["labels"][0] for row in new.to_pylist()} == {"frog"}
+    assert synthesise(edited, Pool(folder), synthesis).rendered == len(new) == 6
+    assert sorted(content(Pool(folder), union(plan, edited))) == union(plan, edited)["image_id"].to_pylist()

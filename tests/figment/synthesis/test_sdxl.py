@@ -7,8 +7,9 @@ import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator
+from figment.synthesis.weights import folder_revision
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +68,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_prompts_seeds_and_scales_mix_in_a_batch_of_sdxl(folder, plan):
-    generator = Generator(GeneratorConfig(model=str(folder), width=32, height=32))
+    generator = Generator(str(folder), folder_revision(str(folder)), SynthesisConfig())
     row = plan.to_pylist()[0] | {"scheduler": "EulerDiscreteScheduler", "guidance_scale": 3.0}
     rows = [row, row | {"prompt": "a cat", "guidance_scale": 6.0, "seed": 2}, row | {"guidance_scale": 1.0}]
-    alone = torch.cat([generator.render([one]) for one in rows])
+    alone = torch.cat([generator.render([one]).pixels for one in rows])
     assert alone.shape == (3, 3, 32, 32)
-    assert torch.allclose(generator.render(rows), alone, atol=1e-4)
+    assert torch.allclose(generator.render(rows).pixels, alone, atol=1e-4)

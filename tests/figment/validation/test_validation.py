@@ -47,25 +47,25 @@ def test_verdicts_of_a_pool(plan, pool, labels, scorer):
 
 
 @pytest.mark.parametrize(
-    ("probability", "is_top1", "contrast", "reason"),
+    ("probability", "is_top1", "contrast", "unsafe", "reason"),
     [
-        (0.9, True, 0.2, "accepted"),
-        (0.9, True, 0.001, "blank"),
-        (0.4, False, 0.2, "wrong_class"),
-        (0.4, True, 0.2, "low_probability"),
+        (0.9, True, 0.2, False, "accepted"),
+        (0.9, True, 0.2, True, "unsafe"),
+        (0.9, True, 0.001, False, "blank"),
+        (0.9, True, 0.01, False, "near_uniform"),
+        (0.4, False, 0.2, False, "wrong_class"),
+        (0.4, True, 0.2, False, "low_probability"),
     ],
 )
-def test_every_drop_has_a_reason(probability, is_top1, contrast, reason):
-    assert judge(probability, is_top1, contrast, AcceptanceConfig(min_probability=0.5)) == reason
+def test_every_drop_has_a_reason(probability, is_top1, contrast, unsafe, reason):
+    assert judge(probability, is_top1, contrast, unsafe, AcceptanceConfig(min_probability=0.5)) == reason
     assert reason in REASONS
 
 
 def test_a_verdict_names_what_was_seen_instead(labels):
-    probabilities = np.array([[0.1, 0.8, 0.1]])
-    row = make_verdicts(["id"], ["car"], ["t"], probabilities, np.array([0.3]), labels, AcceptanceConfig()).to_pylist()[
-        0
-    ]
-    assert (row["label"], row["predicted"], row["probability"]) == ("car", "frog", pytest.approx(0.1))
+    seen = {"image_id": "id", "labels": ["car"], "trick": "t", "contrast": 0.3, "unsafe": False}
+    verdict = make_verdicts([seen], np.array([[0.1, 0.8, 0.1]]), labels, AcceptanceConfig()).to_pylist()[0]
+    assert (verdict["label"], verdict["predicted"], verdict["probability"]) == ("car", "frog", pytest.approx(0.1))
 
 
 def test_a_missing_clip_folder_is_a_sentence():

@@ -1,0 +1,5 @@
+import sys
+
+from figment.cli import main
+
+sys.exit(main())

@@ -1,0 +1,157 @@
+"""The command line of the library: ``figment estimate``, ``figment render``, ``figment replay``.
+
+Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from figment.errors import InputError
+from figment.ops.environment import load_environment
+from figment.ops.run import quieten
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0, or 2 after one sentence on what the user can mend."""
+    parser = argparse.ArgumentParser(prog="figment", description="From the names of classes to a trained classifier.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("estimate", help="write the plan of a bag-of-tricks config and say what it will cost")
+    command.add_argument("-c", "--config", type=Path, required=True, help="a pipeline's YAML file")
+    command.set_defaults(run=estimate_config)
+
+    command = commands.add_parser("render", help="render a plan, or every n-th shard of it, into images/ beside it")
+    command.add_argument("plan", type=Path, help="plan.parquet")
+    command.add_argument("-c", "--config", type=Path, required=True, help="a pipeline's YAML file: how to render")
+    command.add_argument("--shard", default="0/1", metavar="I/N", help="the I-th of N shares of the work, from 0")
+    command.set_defaults(run=render_plan)
+
+    command = commands.add_parser("replay", help="render one image again from its plan and compare it with the pool's")
+    command.add_argument("image_id", help="or its beginning")
+    command.add_argument(
+        "--plan", type=Path, help="plan.parquet; by default the one under artifacts/ that holds the id"
+    )
+    command.add_argument("--save", type=Path, help="write the picture there")
+    command.set_defaults(run=replay_image)
+
+    options = parser.parse_args(arguments)
+    load_environment()
+    quieten()
+    try:
+        options.run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to go on where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def estimate_config(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from figment.labels import LabelSpace
+    from figment.planning.bag_of_tricks import plan_bag_of_tricks
+    from figment.planning.plan import write_plan
+    from figment.prompts.tricks import build_tricks, write_prompts
+    from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+    from figment.synthesis.estimate import estimate
+    from figment.synthesis.pool import Pool
+    from figment.synthesis.renderers import Renderers
+    from figment.synthesis.weights import model_revision
+
+    parameters = read_parameters(options.config)
+    generator = setting(options.config, parameters, "generator", GeneratorConfig)
+    synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
+    names = {name: setting(options.config, parameters, name, list[str]) for name in ("classes", "tricks", "domains")}
+    labels = LabelSpace.load(Path(setting(options.config, parameters, "labels", str))).choose(names["classes"])
+    tricks = build_tricks(names["tricks"], names["domains"], generator.guidance_scale)
+    count, seed = (setting(options.config, parameters, name, int) for name in ("images_per_class", "seed"))
+    rows = plan_bag_of_tricks(write_prompts(labels, tricks), tricks, generator, model_revision(generator), count, seed)
+    plan = Path(setting(options.config, parameters, "output", str)) / "plan.parquet"
+    write_plan(rows, plan)
+    expected = estimate(plan, Pool(plan.parent / "images"), synthesis, Renderers(synthesis))
+    if expected is None:
+        print("every planned image is rendered already")
+    else:
+        Console().print(expected.table())
+
+
+def render_plan(options: argparse.Namespace) -> None:
+    from figment.synthesis.config import SynthesisConfig
+    from figment.synthesis.executor import synthesise
+    from figment.synthesis.generator import Inputs
+    from figment.synthesis.pool import Pool
+    from figment.synthesis.renderers import Renderers
+    from figment.validation.clip import ClipConfig, ClipScorer
+    from figment.validation.features import FeatureStore
+
+    parameters = read_parameters(options.config)
+    synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
+    if not options.plan.is_file():
+        raise InputError(f"{options.plan}: there is no such plan; 'figment estimate' writes one")
+    pool = Pool(options.plan.parent / "images")
+    observer = None
+    if parameters.get("clip"):
+        observer = FeatureStore(pool, ClipScorer(setting(options.config, parameters, "clip", ClipConfig)))
+    renderers = Renderers(synthesis, Inputs.beside(options.plan))
+    report = synthesise(
+        options.plan, pool, synthesis, part=read_share(options.shard), renderers=renderers, observer=observer
+    )
+    print(f"{report.rendered:,} images rendered, {report.images_per_second:.1f} images/s {report.stopped}".strip())
+
+
+def replay_image(options: argparse.Namespace) -> None:
+    from figment.synthesis.replay import replay
+
+    again = replay(options.plan or find_plan(options.image_id), options.image_id)
+    if options.save:
+        options.save.write_bytes(again.picture)
+    equality = "the files are equal" if again.equal else f"PSNR {again.psnr:.1f} dB, the files' bytes differ"
+    print(f"{again.image_id}\n{again.prompt!r}: {equality}")
+
+
+def find_plan(image_id: str) -> Path:
+    """The plan under artifacts/ that holds an image."""
+    from figment.planning.plan import ranges
+
+    plans = sorted(Path("artifacts").glob("**/plan*.parquet"))
+    for plan in plans:
+        for part in ranges(plan, 10_000, ["image_id"]):
+            if any(found.startswith(image_id.lower()) for found in part["image_id"].to_pylist()):
+                return plan
+    raise InputError(f"artifacts/: none of {len(plans)} plans holds an image {image_id!r}; name the plan with --plan")
+
+
+def read_share(share: str) -> tuple[int, int]:
+    """(i, n) from ``i/n``."""
+    number, _, count = share.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise InputError(f"--shard {share!r}: expected I/N with I from 0 to N - 1, such as 0/4")
+    return int(number), int(count)
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """The parameters of a pipeline's config file."""
+    try:
+        return dict((yaml.safe_load(path.read_text(encoding="utf-8")) or {})["parameters"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a pipeline's config with 'parameters:' ({' '.join(str(error).split())})"
+        ) from error
+
+
+def setting(path: Path, parameters: dict[str, Any], name: str, kind: Any) -> Any:
+    """One parameter, validated."""
+    try:
+        return TypeAdapter(kind).validate_python(parameters.get(name, {} if isinstance(kind, type) else None))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, (name, *first["loc"])))
+        raise InputError(f"{path}: parameters.{field}: {first['msg']}; found {str(first['input'])[:80]!r}") from error

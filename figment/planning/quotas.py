@@ -1,0 +1,134 @@
+"""Quotas: so many accepted images for each class, topped up in rounds, never without end and never in silence."""
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from figment.errors import InputError
+from figment.planning.bag_of_tricks import Cell
+from figment.planning.plan import make_plan, union
+from figment.planning.row import Row
+
+
+class QuotaConfig(BaseModel):
+    """``accepted`` images are wanted of every class in every trick."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accepted: int = Field(gt=0)
+    max_attempts: int = Field(gt=0)  # images rendered of one class in one trick before it is given up
+    max_rounds: int = Field(8, gt=0)
+
+
+class QuotaError(InputError):
+    """Classes that cannot reach their quota; the message names each with its yield and the likely cause."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What became of the images of one class in one trick."""
+
+    attempts: int
+    accepted: int
+    reasons: Mapping[str, int]
+    mistaken_for: str  # the class that CLIP saw most often instead
+    yields_by_prompt: Mapping[str, float]
+
+    @property
+    def share(self) -> float:
+        return self.accepted / self.attempts
+
+
+def fill_quotas(
+    plan: pa.Table,
+    verdicts_of: Callable[[pa.Table], pa.Table],
+    more_rows: Callable[[Mapping[Cell, range]], Iterable[Row]],
+    quota: QuotaConfig,
+) -> pa.Table:
+    """``plan`` with the rows that the quotas ask for. ``verdicts_of`` renders a plan's images and judges them all."""
+    for rounds in itertools.count():
+        further = top_up(tally(plan, verdicts_of(plan)), quota, rounds)
+        if not further:
+            return plan
+        plan = union(plan, make_plan(more_rows(further)))
+    raise AssertionError("top_up ends the loop")
+
+
+def within_quota(verdicts: pa.Table, quota: QuotaConfig) -> pa.Table:
+    """The verdicts, with what was accepted beyond the quota of a class and trick (by id) turned to ``surplus``."""
+    taken: Counter[tuple[str, str]] = Counter()
+    rows = sorted(verdicts.to_pylist(), key=lambda row: row["image_id"])
+    for row in rows:
+        taken[row["trick"], row["label"]] += row["accepted"]
+        if row["accepted"] and taken[row["trick"], row["label"]] > quota.accepted:
+            row |= {"accepted": False, "reason": "surplus"}
+    return pa.Table.from_pylist(rows, schema=verdicts.schema)
+
+
+def tally(plan: pa.Table, verdicts: pa.Table) -> dict[Cell, Tally]:
+    """Counts of each (trick, labels) of the plan."""
+    judged = {row["image_id"]: row for row in verdicts.to_pylist()}
+    groups: dict[Cell, list[tuple[str, dict]]] = defaultdict(list)
+    for row in plan.select(["image_id", "trick", "labels", "prompt"]).to_pylist():
+        groups[row["trick"], tuple(row["labels"])].append((row["prompt"], judged[row["image_id"]]))
+    tallies = {}
+    for cell, members in groups.items():
+        reasons = Counter(verdict["reason"] for _, verdict in members)
+        wrong = Counter(v["predicted"] for _, v in members if v["reason"] == "wrong_class")
+        total, passed = Counter(p for p, _ in members), Counter(p for p, v in members if v["accepted"])
+        tallies[cell] = Tally(
+            attempts=len(members),
+            accepted=reasons["accepted"],
+            reasons=dict(reasons),
+            mistaken_for=wrong.most_common(1)[0][0] if wrong else "",
+            yields_by_prompt={prompt: passed[prompt] / total[prompt] for prompt in total},
+        )
+    return tallies
+
+
+def top_up(tallies: Mapping[Cell, Tally], quota: QuotaConfig, rounds: int) -> dict[Cell, range]:
+    """The further replicates that each short cell gets in the next round: as many as its yield so far suggests.
+
+    Empty when every quota is reached. Raises QuotaError if a cell is short and its attempts, or the rounds, are spent.
+    """
+    short = {cell: t for cell, t in tallies.items() if t.accepted < quota.accepted}
+    spent = {cell: t for cell, t in short.items() if t.attempts >= quota.max_attempts or rounds >= quota.max_rounds}
+    if spent:
+        cells = "; ".join(
+            f"{' and '.join(labels)} ({trick}): {describe(t, quota)}" for (trick, labels), t in spent.items()
+        )
+        raise QuotaError(
+            f"quota: {len(spent)} of {len(tallies)} sets cannot reach {quota.accepted} accepted images: {cells}"
+        )
+    more = {}
+    for cell, t in short.items():
+        expected = max(t.share, 1 / (t.attempts + 2))  # nothing accepted so far is no proof that nothing ever will be
+        wanted = math.ceil((quota.accepted - t.accepted) / expected)
+        more[cell] = range(t.attempts, min(t.attempts + wanted, quota.max_attempts))
+    return more
+
+
+def describe(t: Tally, quota: QuotaConfig) -> str:
+    """One clause: the yield of a set, and what most likely keeps it low."""
+    return f"{t.accepted} of {t.attempts} accepted ({t.share:.0%}), likely {likely_cause(t)}"
+
+
+def likely_cause(t: Tally) -> str:
+    """The prompt, the generator or the threshold, from how the images failed."""
+    dropped = {reason: count for reason, count in t.reasons.items() if reason != "accepted"}
+    most = max(dropped, key=lambda reason: dropped[reason])
+    best = max(t.yields_by_prompt, key=lambda prompt: t.yields_by_prompt[prompt])
+    if most == "unsafe":
+        return "the prompt: the safety checker stops its pictures"
+    if most in ("blank", "near_uniform"):
+        return "the generator: its pictures are blank (look at the guidance scale, the steps and the dtype)"
+    if most == "low_probability":
+        return "the threshold: CLIP sees the class first, but less surely than acceptance.min_probability asks"
+    if len(t.yields_by_prompt) > 1 and t.yields_by_prompt[best] > 2 * t.share:
+        return f"the prompt: {best!r} yields {t.yields_by_prompt[best]:.0%}, the others little"
+    return f"the generator: whatever it is asked, CLIP sees {t.mistaken_for!r} instead (or the prompt means that)"

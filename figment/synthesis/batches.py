@@ -1,0 +1,30 @@
+"""Which rows are rendered together."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def batch_key(row: Row) -> tuple:
+    """What rows must share to be rendered in one batch: the weights, the size, the schedule, and whether they start from
+    a picture. Rows of guidance 1 or less skip half the work, so they go together. Prompts, scales and seeds differ freely.
+    """
+    mode = (bool(row["initial_image"]), row["strength"])
+    schedule = (row["scheduler"], row["num_inference_steps"])
+    return row["model"], row["revision"], row["height"], row["width"], *schedule, *mode, row["guidance_scale"] <= 1
+
+
+def fill_batches(rows: Sequence[Row], size: Callable[[], int]) -> Iterator[list[Row]]:
+    """Batches of ``size()`` rows of one kind, out of the missing rows of a shard.
+
+    A batch never spans two shards: a shard's pictures, and so its bytes and hash, do not depend on where an earlier run
+    was interrupted, although the last bits of a picture may depend on its batch.
+    """
+    for _, group in groupby(sorted(rows, key=batch_key), key=batch_key):
+        same = list(group)
+        while same:
+            count = size()
+            yield same[:count]
+            same = same[count:]

@@ -1,0 +1,74 @@
+"""What a pool was last rendered with: a changed config is said aloud, and one that would mix two kinds of files refused."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from figment.errors import InputError
+from figment.files import write_json
+from figment.planning.plan import count_rows, ranges
+from figment.synthesis.config import SynthesisConfig
+from figment.synthesis.generator import resolve_dtype
+from figment.synthesis.pool import Pool
+
+log = logging.getLogger(__name__)
+FIXED = ("dtype", "image_format")  # an image's id does not know of them, so a pool has one of each
+PLANNED = ("recipe", "model", "revision", "width", "height", "num_inference_steps", "scheduler", "adapter", "stream")
+
+
+def check_settings(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig) -> dict[str, tuple[Any, Any]]:
+    """Note in the pool what it is rendered with, and return what differs from the last time, as {field: (old, new)}.
+
+    The differences are logged. Raises InputError if pictures of another type or format are there already.
+    """
+    file = pool.folder / "settings.json"
+    new = settings_of(plan, config)
+    old = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else new
+    changed = {name: (old.get(name), new[name]) for name in new if old.get(name) != new[name]}
+    sentence = "; ".join(f"{name} was {_short(was)}, now {_short(now)}" for name, (was, now) in changed.items())
+    if len(pool) and changed.keys() & set(FIXED):
+        raise InputError(
+            f"{file}: {sentence}; a pool holds pictures of one dtype and format: restore the config, or choose another output"
+        )
+    if changed and len(pool):
+        present = sum(len(ids) - len(pool.missing(ids)) for ids in ranges(plan, config.shard_size, ["image_id"]))
+        log.warning(
+            "the config changed since %s was last rendered: %s. Of %s planned images %s are there already",
+            pool.folder, sentence, f"{count_rows(plan):,}", f"{present:,}",
+        )  # fmt: skip
+    if changed or not file.is_file():
+        write_json(file, new)
+    return changed
+
+
+def settings_of(plan: pa.Table | Path, config: SynthesisConfig) -> dict[str, Any]:
+    """The settings behind a plan's pictures: its columns' distinct values, the way of rendering, the libraries."""
+    values: dict[str, set] = {name: set() for name in PLANNED}
+    for part in ranges(plan, 100_000, list(PLANNED)):
+        for name in PLANNED:
+            values[name] |= set(pc.unique(part[name]).to_pylist())
+    return {
+        **{name: sorted(found) for name, found in values.items()},
+        "dtype": str(resolve_dtype(config)).removeprefix("torch."),
+        "image_format": config.image_format,
+        "shard_size": config.shard_size,
+        "torch": torch.__version__.partition("+")[0],
+        "diffusers": diffusers.__version__,
+    }
+
+
+def last_config(pool: Pool) -> SynthesisConfig:
+    """How the pool's pictures were rendered: their dtype and format."""
+    values = json.loads((pool.folder / "settings.json").read_text(encoding="utf-8"))
+    return SynthesisConfig(**{name: values[name] for name in FIXED})
+
+
+def _short(value: Any) -> str:
+    items = [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")

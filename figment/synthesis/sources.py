@@ -1,0 +1,35 @@
+"""The pictures that image-to-image rows start from: files named by the SHA-256 of their content."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+
+from figment.errors import InputError
+from figment.files import atomic, sha256_file
+from figment.images import decode
+
+
+class Sources:
+    """A folder of source pictures. ``add`` copies a picture in and returns the hash that a row names it by."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.read = lru_cache(maxsize=256)(self._read)
+
+    def add(self, picture: Path) -> str:
+        image_hash = sha256_file(picture)
+        with atomic(self.folder / image_hash) as partial:
+            partial.write_bytes(picture.read_bytes())
+        return image_hash
+
+    def picture(self, image_hash: str, width: int, height: int) -> Image.Image:
+        """The whole picture squashed to ``width`` x ``height``, as DA-Fusion and DIAGen do."""
+        return self.read(image_hash).resize((width, height), Image.Resampling.BICUBIC)
+
+    def _read(self, image_hash: str) -> Image.Image:
+        file = self.folder / image_hash
+        if not file.is_file() or sha256_file(file) != image_hash:
+            found = "has other content" if file.is_file() else "does not exist"
+            raise InputError(f"initial image {file}: {found}; put back the picture that the plan was made from")
+        return decode(file.read_bytes(), str(file))

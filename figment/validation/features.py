@@ -1,0 +1,64 @@
+"""CLIP features of a pool's images, a file a shard: taken while the pictures are tensors, or later from their files.
+
+A verdict is then a matrix product away: another threshold or another rule costs seconds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from figment.files import atomic
+from figment.images import decode
+from figment.synthesis.pool import Pool
+from figment.validation.clip import ClipScorer, clip_digest
+
+
+class FeatureStore:
+    """Unit feature vectors (D,) of images by one CLIP, in ``features/<CLIP>/`` beside the pool."""
+
+    def __init__(self, pool: Pool, scorer: ClipScorer):
+        self.pool, self.scorer = pool, scorer
+        self.folder = pool.folder.parent / "features" / clip_digest(scorer.config)[:16]
+
+    def look(self, rows: Sequence[Mapping[str, Any]], pixels: Tensor) -> Sequence[np.ndarray]:
+        """Features of pictures that are being made (``figment.synthesis.executor.Observer``)."""
+        return list(self.scorer.image_features(pixels).cpu().numpy())
+
+    def keep(self, file: str, kept: Mapping[str, np.ndarray]) -> None:
+        """Write the features of a shard's images, by id."""
+        table = pa.table({"image_id": list(kept), "feature": list(np.stack(list(kept.values())))})
+        with atomic(self.folder / file) as partial:
+            pq.write_table(table, partial)
+
+    def progress(self) -> dict[str, float]:
+        return {}
+
+    def complete(self) -> None:
+        """Look at the images of shards whose features nobody kept: all of them, if the pool came from elsewhere."""
+        todo = [shard for file, shard in self.pool.shards.items() if not (self.folder / file).is_file()]
+        with tqdm(total=sum(shard.rows for shard in todo), unit="img", desc="CLIP features", disable=not todo) as bar:
+            for shard in todo:
+                kept: dict[str, np.ndarray] = {}
+                ids = self.pool.ids_of(shard.file).to_pylist()
+                for batch in self.pool.read(ids, ["image_id", "image"], self.scorer.config.batch_size):
+                    rows = batch.to_pylist()
+                    pictures = [np.asarray(decode(row["image"]["bytes"], row["image"]["path"])) for row in rows]
+                    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+                    kept |= zip([row["image_id"] for row in rows], self.look(rows, pixels), strict=True)
+                    bar.update(len(rows))
+                self.keep(shard.file, kept)
+
+    def read(self, image_ids: Iterable[str]) -> Iterable[tuple[list[str], Tensor]]:
+        """(ids, features (n, D)) of the images wanted, a shard at a time; call ``complete`` first."""
+        wanted = pa.array(sorted(image_ids), pa.string())
+        for file in self.pool.shards:
+            table = pq.read_table(self.folder / file)
+            chosen = table.filter(pa.compute.is_in(table["image_id"], wanted))
+            if len(chosen):
+                yield chosen["image_id"].to_pylist(), torch.from_numpy(np.stack(chosen["feature"].to_numpy()))

@@ -1,0 +1,93 @@
+"""Quotas on a simulated generator: each class has its own true yield."""
+
+import re
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from figment.planning.plan import make_plan
+from figment.planning.quotas import QuotaConfig, QuotaError, Tally, fill_quotas, likely_cause, within_quota
+from figment.planning.row import Row
+from figment.validation.verdicts import SCHEMA
+
+
+def rows(cells):
+    for (trick, labels), replicates in cells.items():
+        for replicate in replicates:
+            yield Row(
+                prompt=f"a {labels[0]}", labels=labels, recipe="r", trick=trick, model="m", revision="1", width=32,
+                height=32, guidance_scale=4.0, num_inference_steps=12, scheduler="DDIMScheduler", stream=0,
+                replicate=replicate,
+            )  # fmt: skip
+
+
+def judge(yields):
+    """Verdicts by the id's leading digits: a class passes with its probability."""
+
+    def verdicts(plan: pa.Table) -> pa.Table:
+        records = []
+        for row in plan.to_pylist():
+            label = row["labels"][0]
+            passed = int(row["image_id"][:8], 16) / 16**8 < yields[label]
+            verdict = {"image_id": row["image_id"], "label": label, "trick": row["trick"], "accepted": passed}
+            verdict |= {"reason": "accepted" if passed else "wrong_class", "predicted": label if passed else "cat"}
+            records.append(verdict | {"probability": 0.5, "contrast": 0.3})
+        return pa.Table.from_pylist(records, schema=SCHEMA)
+
+    return verdicts
+
+
+def start(labels, count=8):
+    return make_plan(rows({("t", (label,)): range(count) for label in labels}))
+
+
+@given(st.dictionaries(st.sampled_from(["dog", "frog", "ship"]), st.floats(0.3, 1), min_size=1), st.integers(1, 12))
+@settings(max_examples=40, deadline=None)
+def test_classes_below_quota_get_more_rows_until_it_is_reached(yields, wanted):
+    quota = QuotaConfig(accepted=wanted, max_attempts=500, max_rounds=30)
+    plan = fill_quotas(start(yields), judge(yields), rows, quota)
+    verdicts = judge(yields)(plan)
+    accepted = Counter(row["label"] for row in verdicts.to_pylist() if row["accepted"])
+    assert all(accepted[label] >= wanted for label in yields)
+    kept = within_quota(verdicts, quota).to_pylist()
+    assert Counter(row["label"] for row in kept if row["accepted"]) == dict.fromkeys(yields, wanted)
+    assert sum(row["reason"] == "surplus" for row in kept) == sum(accepted.values()) - wanted * len(yields)
+
+
+def test_a_class_that_reaches_its_quota_at_once_is_left_alone():
+    plan = fill_quotas(start(["dog"]), judge({"dog": 1}), rows, QuotaConfig(accepted=8, max_attempts=9))
+    assert plan.equals(start(["dog"]))
+
+
+def test_a_class_that_cannot_pass_is_named_with_its_yield_and_cause():
+    quota = QuotaConfig(accepted=8, max_attempts=40)
+    sentence = (
+        r"quota: 1 of 2 sets cannot reach 8 .*: frog \(t\): 0 of 40 accepted \(0%\), likely the generator: .*'cat'"
+    )
+    with pytest.raises(QuotaError, match=sentence):
+        fill_quotas(start(["dog", "frog"]), judge({"dog": 0.9, "frog": 0}), rows, quota)
+
+
+def test_the_rounds_are_bounded_too():
+    with pytest.raises(QuotaError, match=re.escape("frog (t)")):
+        fill_quotas(
+            start(["frog"]), judge({"frog": 0}), rows, QuotaConfig(accepted=1, max_attempts=10**9, max_rounds=3)
+        )
+
+
+@pytest.mark.parametrize(
+    ("reasons", "by_prompt", "cause"),
+    [
+        ({"blank": 9}, {"a": 0.0}, "the generator"),
+        ({"unsafe": 9}, {"a": 0.0}, "the prompt"),
+        ({"low_probability": 9}, {"a": 0.1}, "the threshold"),
+        ({"wrong_class": 9}, {"a": 0.0, "b": 0.9}, "the prompt"),
+        ({"wrong_class": 9}, {"a": 0.1, "b": 0.1}, "the generator"),
+    ],
+)
+def test_the_likely_cause(reasons, by_prompt, cause):
+    tally = Tally(10, 1, reasons | {"accepted": 1}, "cat", by_prompt)
+    assert likely_cause(tally).startswith(cause)
