@@ -29,6 +29,10 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def subset(self, rows: Tensor) -> "LabelledImages":
+        """The pictures at ``rows`` (M,), in that order."""
+        return LabelledImages(self.pixels[rows], self.labels[rows])
+
 
 def read_labelled(path: Path, split: str, space: LabelSpace, size: int, per_class: int | None = None) -> LabelledImages:
     """The pictures of ``space``'s classes in ``path``, at ``size`` px; others are passed over.

@@ -7,9 +7,9 @@ from pathlib import Path
 from figment.datasets.labelled import LabelledImages
 from figment.files import write_json
 from figment.labels import LabelSpace
-from figment.training.classifier import train_classifier
 from figment.training.config import TrainingConfig
 from figment.training.saved import ClassifierCard, read_card, save_classifier
+from figment.training.train import train_classifier
 
 
 def train_on(
