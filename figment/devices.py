@@ -1,5 +1,8 @@
 """Which device, when the config says ``auto``."""
 
+import os
+from pathlib import Path
+
 import torch
 
 
@@ -10,3 +13,12 @@ def choose_device(name: str = "auto") -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def free_memory() -> int:
+    """Bytes of main memory that may still be used: what the machine has free, or what its container is still allowed."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and (allowed := limit.read_text().strip()).isdigit():
+        free = min(free, int(allowed) - int(used.read_text()))
+    return max(free, 0)

@@ -6,6 +6,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from figment.datasets.labelled import Images
 from figment.errors import InputError
 from figment.labels import nearest
 from figment.training.augment import normalise
@@ -23,7 +24,7 @@ def build_classifier(config: TrainingConfig, num_classes: int) -> nn.Module:
     model = create(config, num_classes, **patch)
     if factor > 1 and not patch:
         keep_resolution(model, factor, config.model)
-    return model
+    return model.to(memory_format=torch.channels_last)
 
 
 def create(config: TrainingConfig, num_classes: int, **options: Any) -> nn.Module:
@@ -50,4 +51,12 @@ def predict(model: nn.Module, pixels: Tensor, batch_size: int = 512) -> Tensor:
     """Logits (N, C) on the CPU for pictures (N, 3, S, S) uint8. The model is in eval mode: no batch sees another."""
     device = next(model.parameters()).device
     model.eval()
-    return torch.cat([model(normalise(part.to(device))).float().cpu() for part in pixels.split(batch_size)])
+    parts = (normalise(part.to(device)) for part in pixels.split(batch_size))
+    return torch.cat([model(part.contiguous(memory_format=torch.channels_last)).float().cpu() for part in parts])
+
+
+def predict_all(model: nn.Module, images: Images) -> Tensor:
+    """Logits (N, C) of a set, whether or not memory holds it."""
+    found = [(rows, predict(model, part.pixels)) for rows, part in images.parts()]
+    order = torch.cat([rows for rows, _ in found]).argsort()
+    return torch.cat([logits for _, logits in found])[order]

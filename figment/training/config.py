@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from figment.images import Resize
+
 
 class TrainingConfig(BaseModel):
     """Any timm model, from random weights. The defaults are the paper's recipe (sec. 4.1): AdamW 2e-4, cosine to zero,
@@ -16,6 +18,7 @@ class TrainingConfig(BaseModel):
     # times as many pixels a side (a ResNet's pooling and first stride, a transformer's patch).
     stem: Literal["native", "half", "small"] = "native"
     image_size: int = Field(32, gt=0)
+    resize: Resize = "bilinear"  # of pictures that have another size; the paper: bilinear on CIFAR, no antialias on EuroSAT
 
     epochs: int = Field(200, gt=0)
     steps: int | None = Field(None, gt=0)  # if given, replaces epochs: every set then gets the same number of updates

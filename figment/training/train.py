@@ -10,14 +10,14 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from figment.datasets.labelled import LabelledImages
+from figment.datasets.labelled import Images
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.training.augment import augment, normalise
 from figment.training.checkpoint import Checkpoint, State
-from figment.training.classifier import build_classifier, predict
+from figment.training.classifier import build_classifier, predict_all
 from figment.training.config import TrainingConfig
-from figment.training.loader import Resident
+from figment.training.loader import batches_of
 from figment.training.schedule import learning_rate
 from figment.training.split import hold_out
 
@@ -25,7 +25,7 @@ Log = Callable[[int, dict[str, float]], None]
 
 
 def train_classifier(
-    images: LabelledImages,
+    images: Images,
     num_classes: int,
     config: TrainingConfig,
     log: Log = lambda step, metrics: None,
@@ -43,7 +43,7 @@ def train_classifier(
 class _Training:
     def __init__(
         self,
-        images: LabelledImages,
+        images: Images,
         num_classes: int,
         config: TrainingConfig,
         log: Log,
@@ -52,18 +52,18 @@ class _Training:
     ):
         self.config, self.log, self.name, self.checkpoint = config, log, name, checkpoint
         self.device = choose_device(config.device)
-        self.held_out: LabelledImages | None = None
+        self.held_out: Images | None = None
         if config.holdout:
             rows, held_rows = hold_out(images.labels, config.holdout, config.seed)
             images, self.held_out = images.subset(rows), images.subset(held_rows)
-        self.source = Resident(images, self.device)
+        self.source = batches_of(images, self.device)
         self.steps_per_epoch = -(-len(images) // config.batch_size)
         self.steps = config.steps or config.epochs * self.steps_per_epoch
         self.epochs = -(-self.steps // self.steps_per_epoch)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             model = build_classifier(config, num_classes)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device)
         decay = config.ema_decay
         self.average = ModelEmaV3(self.model, decay, use_warmup=True) if decay else None
         self.optimizer = torch.optim.AdamW(
@@ -145,7 +145,7 @@ class _Training:
         """Top-1 and loss on the held-out pictures; notes the best weights if they are to be kept."""
         if self.held_out is None:
             return {}
-        logits = predict(self.learnt, self.held_out.pixels)
+        logits = predict_all(self.learnt, self.held_out)
         self.model.train()
         score = float((logits.argmax(1) == self.held_out.labels).double().mean())
         if self.config.keep == "best" and score > state.best_score:

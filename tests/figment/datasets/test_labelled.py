@@ -14,7 +14,12 @@ from figment.datasets.labelled import has_split, read_labelled
 from figment.errors import InputError
 from figment.labels import LabelSpace
 
-SPACE = LabelSpace.model_validate({"labels": [{"name": "airplane"}, {"name": "automobile", "synonyms": ["car"]}]})
+SPACE = LabelSpace.model_validate(
+    {
+        "labels": [{"name": "airplane"}, {"name": "automobile", "synonyms": ["car"]}],
+        "others": ["bird", "truck"],
+    }
+)
 
 
 def png(value: int, size: int = 32) -> bytes:
@@ -112,7 +117,7 @@ def test_a_broken_parquet_is_named(tmp_path):
 def test_a_broken_picture_is_named_by_row(tmp_path):
     rows = [
         {"image": {"bytes": png(0), "path": ""}, "label": "car"},
-        {"image": {"bytes": b"x", "path": ""}, "label": "car"},
+        {"image": {"bytes": b"x", "path": ""}, "label": "airplane"},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
     with pytest.raises(InputError, match=r"test\.parquet row 1: not a readable picture"):
@@ -154,7 +159,7 @@ def test_folders_below_a_split_belong_to_it(tmp_path):
 
 
 def test_pictures_stored_by_path_alone_are_named(tmp_path):
-    rows = [{"image": {"bytes": None, "path": "a.png"}, "label": "car"}]
+    rows = [{"image": {"bytes": None, "path": "a.png"}, "label": label} for label in ("car", "airplane")]
     schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.string())])
     pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "test.parquet")
     with pytest.raises(InputError, match=r"row 0: image holds no bytes"):

@@ -4,10 +4,12 @@ import torch
 
 from figment.datasets.labelled import LabelledImages
 from figment.errors import InputError
-from figment.training.classifier import augment, build_classifier, check_classifier, predict, train_classifier
+from figment.training.augment import augment
+from figment.training.classifier import build_classifier, check_classifier, predict
 from figment.training.config import TrainingConfig
-from figment.training.lists import read_training_list, training_list
+from figment.training.lists import open_training_list, training_list
 from figment.training.saved import ClassifierCard, Deployable, load_classifier, save_classifier
+from figment.training.train import train_classifier
 
 CONFIG = TrainingConfig(
     model="test_resnet", steps=40, batch_size=16, learning_rate=3e-3, weight_decay=0.01, crop_scale=0.8
@@ -64,7 +66,7 @@ def test_learning_rate_falls_by_the_papers_cosine(colours):
 
 
 def test_augmentation_draws_for_every_picture():
-    pixels = torch.linspace(0, 1, 32).expand(8, 3, 32, 32).clone()
+    pixels = torch.linspace(0, 255, 32).to(torch.uint8).expand(8, 3, 32, 32).clone()
     changed = augment(pixels, TrainingConfig(crop_scale=0.3), torch.Generator().manual_seed(0))
     assert changed.shape == pixels.shape
     assert len({float(picture.sum()) for picture in changed}) == 8
@@ -111,7 +113,7 @@ def test_a_training_list_is_what_passed_of_the_tricks_asked_for_sorted():
 def test_a_class_without_accepted_pictures_is_named(pool, labels):
     chosen = training_list(verdicts([("a", "car", "a", True)]), ["a"])
     with pytest.raises(InputError, match="training set base: no accepted picture of frog, banana"):
-        read_training_list(chosen, pool, labels, 32, "base")
+        open_training_list(chosen, pool, labels, 32, "base")
 
 
 def test_a_model_that_cannot_take_the_pictures_is_refused_before_any_work():
