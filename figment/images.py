@@ -20,7 +20,7 @@ def decode(data: bytes, where: str) -> Image.Image:
     """An RGB picture from bytes of any common format and mode, EXIF orientation applied. Grey is spread over three
     channels, transparency dropped, 16 bits become the 8 that count most."""
     try:
-        image = Image.open(io.BytesIO(data), formats=READABLE)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=READABLE)
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I;16"):  # Pillow's own conversion would clip all above 255 to white
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

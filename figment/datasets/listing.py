@@ -16,9 +16,11 @@ from figment.labels import LabelSpace, nearest
 class Chunk(Protocol):
     """Pictures that are read together: a Parquet row group, some files of a folder, a CIFAR batch."""
 
-    names: Sequence[str]  # the class of each picture, as the data calls it
+    @property
+    def names(self) -> Sequence[str]:
+        """The class of each picture, as the data calls it."""
 
-    def read(self, rows: Sequence[int]) -> list[tuple[str, bytes | Image.Image]]:
+    def read(self, rows: Sequence[int]) -> Sequence[tuple[str, bytes | Image.Image]]:
         """(where, encoded or decoded picture) of these rows."""
 
 
@@ -37,9 +39,7 @@ class Listing:
         return Listing(self.chunks, self.places[rows], self.labels[rows])
 
 
-def select(
-    chunks: Sequence[Chunk], space: LabelSpace, per_class: int | None, where: str
-) -> Listing:
+def select(chunks: Sequence[Chunk], space: LabelSpace, per_class: int | None, where: str) -> Listing:
     """The pictures of ``space``'s classes, ``per_class`` the first so many of each; those of classes that ``space``
     knows but did not choose are passed over.
 
@@ -67,10 +67,11 @@ def select(
 def _both_sides(where: str, space: LabelSpace, absent: list[str], strange: list[str], found: list[str]) -> str:
     parts = []
     if absent:
-        parts.append(f"no picture of {', '.join(absent)}; of the classes asked for it holds {', '.join(found) or 'none'}")
+        parts.append(
+            f"no picture of {', '.join(absent)}; of the classes asked for it holds {', '.join(found) or 'none'}"
+        )
     if strange:
         hints = [f"{name!r} (nearest: {', '.join(nearest(name, space.names, 1)) or 'none'})" for name in strange[:10]]
         more = f" and {len(strange) - 10} more" if len(strange) > 10 else ""
         parts.append(f"pictures of {', '.join(hints)}{more}, which is no known class")
     return f"{where}: {'; '.join(parts)}; rename them, add a synonym, or correct the classes"
-

@@ -28,10 +28,17 @@ def build_classifier(config: TrainingConfig, num_classes: int) -> nn.Module:
 
 
 def create(config: TrainingConfig, num_classes: int, **options: Any) -> nn.Module:
+    """The timm model as it is; raises InputError for an option it does not take."""
+    options |= {"drop_rate": config.dropout} if config.dropout else {}
+    options |= {"drop_path_rate": config.drop_path} if config.drop_path else {}
     try:
         return timm.create_model(config.model, num_classes=num_classes, img_size=config.image_size, **options)
     except TypeError:  # most architectures take any size and no such argument
+        pass
+    try:
         return timm.create_model(config.model, num_classes=num_classes, **options)
+    except TypeError as error:
+        raise InputError(f"training: {config.model!r} does not take all of {', '.join(options)} ({error})") from error
 
 
 def check_classifier(config: TrainingConfig, num_classes: int) -> None:

@@ -18,7 +18,9 @@ class TrainingConfig(BaseModel):
     # times as many pixels a side (a ResNet's pooling and first stride, a transformer's patch).
     stem: Literal["native", "half", "small"] = "native"
     image_size: int = Field(32, gt=0)
-    resize: Resize = "bilinear"  # of pictures that have another size; the paper: bilinear on CIFAR, no antialias on EuroSAT
+    resize: Resize = (
+        "bilinear"  # of pictures that have another size; the paper: bilinear on CIFAR, no antialias on EuroSAT
+    )
 
     epochs: int = Field(200, gt=0)
     steps: int | None = Field(None, gt=0)  # if given, replaces epochs: every set then gets the same number of updates
@@ -28,6 +30,8 @@ class TrainingConfig(BaseModel):
     # one_cycle: up linearly over the first quarter of the steps, then down the cosine
     schedule: Literal["cosine", "one_cycle"] = "cosine"
     weight_decay: float = Field(0.9, ge=0)
+    dropout: float = Field(0.0, ge=0, lt=1)  # before the last layer; torchvision's MobileNetV3 has 0.2
+    drop_path: float = Field(0.0, ge=0, lt=1)  # stochastic depth; torchvision's ConvNeXt-S has 0.4
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float | None = Field(None, gt=0, lt=1)  # if given, the moving average of the weights is what is kept
 

@@ -36,7 +36,8 @@ def open_training_list(
             f"training set {what}: no accepted picture of {', '.join(absent)}; "
             "look at the rejected ones in the report, then change the prompt, the generator or validation.min_probability"
         )
-    chunks, places = [], {}
+    chunks: list[RowGroup] = []
+    places: dict[str, tuple[int, int]] = {}
     for name in sorted(pool.shards):
         file = pq.ParquetFile(pool.folder / name)
         first = 0

@@ -1,5 +1,6 @@
 """First layers for small pictures: architectures made for 224 px throw away most of 32 px before they look (sec. 5.1)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,16 +12,22 @@ FACTORS = {"native": 1, "half": 2, "small": 4}  # how many times more pixels a s
 
 
 def patch_arguments(model: nn.Module, factor: int) -> dict[str, Any]:
-    """``patch_size`` for a model whose first layer cuts the picture into patches (ViT, ConvNeXt); {} for any other."""
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    if first is None or first.kernel_size != first.stride or first.stride[0] == 1:
-        return {}
-    return {"patch_size": max(1, int(first.stride[0]) // factor)}
+    """``patch_size`` for a transformer, whose tokens are patches of the picture; {} for any other."""
+    embedding = getattr(model, "patch_embed", None)
+    first = next((m for m in embedding.modules() if isinstance(m, nn.Conv2d)), None) if embedding else None
+    return {"patch_size": max(1, int(first.stride[0]) // factor)} if first else {}
 
 
 def keep_resolution(model: nn.Module, factor: int, name: str) -> None:
     """Undo in place the last (``factor`` 2) or both (4) of the first two halvings: a ResNet's stride and pooling, the
-    first two strided convolutions of a MobileNet. Raises InputError for a model that has not two of them."""
+    first two strided convolutions of a MobileNet, the one convolution that does both in a ConvNeXt.
+
+    Raises InputError for a model that has not two of them."""
+    first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+    if first.stride == (4, 4):
+        first.stride = (4 // factor,) * 2
+        first.padding = "same" if factor == 4 else tuple((k - 2) // 2 for k in first.kernel_size)
+        return
     halvings = [
         path
         for path, module in model.named_modules()
@@ -36,7 +43,7 @@ def keep_resolution(model: nn.Module, factor: int, name: str) -> None:
             model.set_submodule(path, nn.Identity())
 
 
-def on_meta(build: Any) -> nn.Module:
+def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
     """What ``build`` makes, without memory or random numbers: to look at."""
     with torch.device("meta"):
         return build()

@@ -110,7 +110,7 @@ class _Training:
                 bar.update()
                 done = step + 1
                 metrics: dict[str, float] = {}
-                if done % max(1, self.steps // 50) == 0 or done == last and self._validates(epoch):
+                if done % max(1, self.steps // 50) == 0 or (done == last and self._validates(epoch)):
                     metrics = {"loss": self._finite(loss, done), "learning_rate": rate}
                 if done == last and self._validates(epoch):
                     metrics |= self._validate(state)
