@@ -51,8 +51,8 @@ def to_tensor(image: Image.Image, size: int, resize: Resize = "bicubic") -> Tens
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
         else:
             square = min(image.size)
-            pixels = _chw(ImageOps.fit(image, (square, square), Image.Resampling.NEAREST))[None].float() / 255
-            return downscale(pixels, size, antialias=resize == "bilinear")[0].mul(255).round().to(torch.uint8)
+            pixels = _chw(ImageOps.fit(image, (square, square), Image.Resampling.NEAREST))[None].float()
+            return _bilinear(pixels, size, antialias=resize == "bilinear")[0].round().clamp(0, 255).to(torch.uint8)
     return _chw(image)
 
 
@@ -66,4 +66,8 @@ def downscale(pixels: Tensor, size: int, antialias: bool) -> Tensor:
     ``antialias`` widens the filter to the whole of what is averaged (the paper's choice for CIFAR, not for EuroSAT):
     at factor f a triangle over 2 f pixels a side. Without, only the two pixels next to each new centre count: at an even
     factor rows and columns f i + f/2 - 1 and f i + f/2."""
-    return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=antialias).clamp(0, 1)
+    return _bilinear(pixels, size, antialias).clamp(0, 1)
+
+
+def _bilinear(pixels: Tensor, size: int, antialias: bool) -> Tensor:
+    return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=antialias)

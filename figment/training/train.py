@@ -32,8 +32,8 @@ def train_classifier(
     name: str = "training",
     checkpoint: Checkpoint | None = None,
 ) -> nn.Module:
-    """The trained model in eval mode on its device. The same images and config give the same model, also if the training
-    was interrupted and goes on from ``checkpoint``; ``log`` then sees the earlier steps again.
+    """The trained model in eval mode on its device. The same images and config give the same model (on a CPU bit for
+    bit), also if the training was interrupted and goes on from ``checkpoint``; ``log`` then sees the earlier steps again.
 
     Raises InputError if the loss stops being a number.
     """

@@ -63,6 +63,9 @@ def test_the_table_has_chance_clip_sets_and_bound():
     assert results["combined"].gain[0] == pytest.approx(1 / 6)
     assert results["base_class"].gap_closed is None
     assert results.confusion_of == "combined"
+    assert results["real"].per_class == pytest.approx((1, 1, 0.5))
+    assert results["real"].calibration_error == pytest.approx(metrics.calibration_error(logits["real"], truth))
+    assert results["chance"].per_class == ()
 
 
 def test_accuracy_of_each_class_by_hand():
