@@ -1,6 +1,5 @@
 """Chunks decoded ahead on worker processes, in order; errors come back as they were raised."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from figment.datasets.listing import Chunk
+from figment.devices import cores
 from figment.errors import InputError
 from figment.images import Resize, decode, to_tensor
 
@@ -50,7 +50,7 @@ def decode_ahead(jobs: Sequence[Job], size: int, resize: Resize, workers: int | 
     caller works (default: one a core; none for a few small pictures)."""
     if workers is None:
         few = sum(len(job.rows) for job in jobs) <= FEW
-        workers = 0 if few or len(jobs) < 2 else min(len(os.sched_getaffinity(0)), len(jobs))
+        workers = 0 if few or len(jobs) < 2 else min(cores(), len(jobs))
     loader = DataLoader(
         _Jobs(jobs, size, resize),
         batch_size=None,

@@ -79,9 +79,10 @@ class StreamedImages:
         return LabelledImages(pixels, self.labels)
 
     def load_if_it_fits(self, budget: int | None = None) -> "Images":
-        """In memory if that takes at most ``budget`` bytes (default: half of what is free), else itself."""
+        """In memory if that takes at most ``budget`` bytes (default: a third of what is free, for a held-out
+        share is copied), else itself."""
         needed = len(self) * 3 * self.size**2
-        return self.load() if needed <= (free_memory() // 2 if budget is None else budget) else self
+        return self.load() if needed <= (free_memory() // 3 if budget is None else budget) else self
 
 
 Images = LabelledImages | StreamedImages

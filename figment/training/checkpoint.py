@@ -1,11 +1,13 @@
 """The state of a training between two epochs, whole or absent on disk."""
 
+import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from figment.errors import InputError
 from figment.files import atomic
 
 History = list[tuple[int, dict[str, float]]]
@@ -38,8 +40,12 @@ class Checkpoint:
             torch.save({"key": self.key, "state": asdict(state)}, partial)
 
     def load(self) -> State | None:
-        """The saved state, or None if there is none of this training."""
+        """The saved state, or None if there is none of this training. Raises InputError for a file that is none."""
         if not self.path.is_file():
             return None
-        saved = torch.load(self.path, map_location="cpu", weights_only=True)
-        return State(**saved["state"]) if saved["key"] == self.key else None
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            return State(**saved["state"]) if saved["key"] == self.key else None
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+            reason = (str(error) or "empty").splitlines()[0]
+            raise InputError(f"{self.path}: not a checkpoint ({reason}); move it away to start anew") from error

@@ -70,6 +70,23 @@ def test_another_trainings_checkpoint_is_not_gone_on_from(colours, tmp_path):
     assert other.load() is None
 
 
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/figment-was-here",)
+
+
+@pytest.mark.parametrize("content", ["nothing", "a pickle that runs a command", "other tensors"])
+def test_a_file_that_is_no_checkpoint_is_named_and_runs_nothing(content, tmp_path):
+    file = tmp_path / "c.pt"
+    if content == "nothing":
+        file.write_bytes(b"")
+    else:
+        torch.save({"key": Evil()} if "pickle" in content else {"a": torch.zeros(1)}, file)
+    with pytest.raises(InputError, match=r"c\.pt: not a checkpoint \(.*\); move it away to start anew"):
+        Checkpoint(file, "k").load()
+    assert not os.path.exists("/tmp/figment-was-here")
+
+
 def test_validation_uses_pictures_that_training_never_saw(colours):
     """A share whose labels are wrong cannot be learnt: validation tells, though the loss on the rest falls."""
     entries: list = []
