@@ -12,7 +12,7 @@ from figment.evaluation.metrics import per_class, top1
 from figment.images import downscale
 from figment.labels import LabelSpace
 from figment.ops.environment import ROOT
-from figment.training.classifier import build_classifier, predict
+from figment.training.classifier import build_classifier, check_classifier, predict
 from figment.training.config import TrainingConfig
 from figment.training.saved import ClassifierCard, load_classifier, save_classifier
 from figment.training.schedule import learning_rate
@@ -113,6 +113,22 @@ def test_vit_b_has_five_tokens_at_32_px_and_refuses_224():
     with torch.device("meta"):
         at_224 = build_classifier(TrainingConfig(model="vit_base_patch16_224", image_size=224), 10)
     assert at_224.pos_embed.shape == (1, 197, 768)
+
+
+@pytest.mark.parametrize("stem", ["native", "small"])
+@pytest.mark.parametrize(
+    "model", ["resnet50", "resnet101", "vit_base_patch16_224", "mobilenetv3_small_100", "convnext_small"]
+)
+def test_the_papers_five_take_pictures_of_32_px_as_they_are_and_adapted(model, stem):
+    check_classifier(TrainingConfig(model=model, stem=stem), 10)
+
+
+def test_the_papers_recipe_is_the_default():
+    """Sec. 4.1; the two exceptions in weight decay are the user's to set."""
+    config = TrainingConfig()
+    assert (config.epochs, config.batch_size, config.learning_rate) == (200, 128, 2e-4)
+    assert (config.schedule, config.weight_decay, config.label_smoothing) == ("cosine", 0.9, 0)
+    assert (config.crop_scale, config.flip, config.ema_decay, config.holdout) == (0.08, True, None, 0)
 
 
 def test_learning_rate_falls_once_an_epoch_by_the_cosine():
