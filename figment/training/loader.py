@@ -22,20 +22,14 @@ class Resident:
 
     def __init__(self, images: LabelledImages, device: torch.device):
         self.device, self.pixels, self.labels = device, images.pixels, images.labels
-        if device.type == "cuda":
-            if images.pixels.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
-                self.pixels, self.labels = self.pixels.to(device), self.labels.to(device)
-            else:
-                self.pixels = self.pixels.pin_memory()
+        if device.type == "cuda" and images.pixels.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+            self.pixels, self.labels = self.pixels.to(device), self.labels.to(device)
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of pixels (B, 3, S, S) uint8 and labels (B,) on the device."""
         for rows in full_batches(len(self.labels), batch_size, generator):
             rows = rows.to(self.pixels.device)
-            yield (
-                self.pixels[rows].to(self.device, non_blocking=True),
-                self.labels[rows.to(self.labels.device)].to(self.device),
-            )
+            yield self.pixels[rows].to(self.device), self.labels[rows].to(self.device)
 
 
 class Streamed:
