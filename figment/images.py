@@ -11,15 +11,22 @@ from torch import Tensor
 
 from figment.errors import InputError
 
+Resize = Literal["bicubic", "bilinear", "bilinear_no_antialias"]
 READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 Image.MAX_IMAGE_PIXELS = 64_000_000
 
 
 def decode(data: bytes, where: str) -> Image.Image:
-    """An RGB picture from bytes of any common format and mode, EXIF orientation applied."""
+    """An RGB picture from bytes of any common format and mode, EXIF orientation applied. Grey is spread over three
+    channels, transparency dropped, 16 bits become the 8 that count most."""
     try:
-        image = Image.open(io.BytesIO(data), formats=READABLE)
-        return ImageOps.exif_transpose(image).convert("RGB")
+        image: Image.Image = Image.open(io.BytesIO(data), formats=READABLE)
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):  # Pillow's own conversion would clip all above 255 to white
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise ValueError("32 bits a pixel, whose black and white nobody can know")
+        return image.convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{where}: not a readable picture ({error}); expected one of {', '.join(READABLE)}") from error
 
@@ -41,14 +48,31 @@ def encode(pixels: np.ndarray, image_format: Literal["jpeg", "png", "webp"], xmp
     return buffer.getvalue()
 
 
-def to_tensor(image: Image.Image, size: int) -> Tensor:
-    """(3, size, size) uint8 of an RGB picture, centre-cropped to a square and resized with antialiasing if need be."""
+def to_tensor(image: Image.Image, size: int, resize: Resize = "bicubic") -> Tensor:
+    """(3, size, size) uint8 of an RGB picture, centre-cropped to a square and resized if need be: ``bicubic`` with
+    antialiasing, or bilinearly as ``downscale`` does it."""
     if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        if resize == "bicubic":
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        else:
+            square = min(image.size)
+            pixels = _chw(ImageOps.fit(image, (square, square), Image.Resampling.NEAREST))[None].float()
+            return _bilinear(pixels, size, antialias=resize == "bilinear")[0].round().clamp(0, 255).to(torch.uint8)
+    return _chw(image)
+
+
+def _chw(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def downscale(pixels: Tensor, size: int, antialias: bool) -> Tensor:
-    """(B, 3, size, size) from (B, 3, H, W) float pixels in [0, 1], bilinear; ``antialias`` widens the filter to the
-    whole of what is averaged (the paper's choice for CIFAR, not for EuroSAT)."""
-    return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=antialias).clamp(0, 1)
+    """(B, 3, size, size) from (B, 3, H, W) float pixels in [0, 1], bilinear, as torchvision's ``Resize`` does it.
+
+    ``antialias`` widens the filter to the whole of what is averaged (the paper's choice for CIFAR, not for EuroSAT):
+    at factor f a triangle over 2 f pixels a side. Without, only the two pixels next to each new centre count: at an even
+    factor rows and columns f i + f/2 - 1 and f i + f/2."""
+    return _bilinear(pixels, size, antialias).clamp(0, 1)
+
+
+def _bilinear(pixels: Tensor, size: int, antialias: bool) -> Tensor:
+    return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=antialias)

@@ -20,6 +20,11 @@ def key(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
+def _joined(name: str) -> str:
+    """``key`` without its spaces: ``AnnualCrop`` is ``annual crop``."""
+    return key(name).replace(" ", "")
+
+
 def check_name(name: object, where: str) -> str:
     """Return ``name`` if it can safely be a class name: it will stand in prompts, tables and reports."""
     example = "a class name is a word or a few, such as 'traffic light'"
@@ -58,11 +63,12 @@ class Label(BaseModel):
 
 
 class LabelSpace(BaseModel):
-    """An ordered set of classes; a class's id is its position."""
+    """An ordered set of classes; a class's id is its position. ``others``: names that are known but were not chosen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: tuple[Label, ...]
+    others: tuple[str, ...] = ()
 
     def checked(self) -> "LabelSpace":
         """Itself, or an InputError for a name that cannot be one or that is listed twice."""
@@ -97,14 +103,19 @@ class LabelSpace(BaseModel):
     @cached_property
     def _ids(self) -> dict[str, int]:
         spellings = [(key(word), i) for i, label in enumerate(self.labels) for word in label.synonyms]
-        return dict(spellings) | {key(label.name): i for i, label in enumerate(self.labels)}
+        exact = dict(spellings) | {key(label.name): i for i, label in enumerate(self.labels)}
+        return {_joined(name): i for name, i in exact.items()} | exact
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def id_of(self, name: str) -> int | None:
-        """The id of a class by its name or a synonym, tolerant of case and underscores; None if it is not one."""
-        return self._ids.get(key(name))
+        """The id of a class by its name or a synonym, tolerant of case, underscores and spaces; None if it is not one."""
+        return self._ids.get(key(name), self._ids.get(_joined(name)))
+
+    def knows(self, name: str) -> bool:
+        """Whether ``name`` is a class of this space, or of the one that it was chosen from."""
+        return self.id_of(name) is not None or _joined(name) in {_joined(other) for other in self.others}
 
     def choose(self, names: Sequence[str]) -> "LabelSpace":
         """The classes of ``names``, at least two, in that order, with what is known of them."""
@@ -120,4 +131,6 @@ class LabelSpace(BaseModel):
                     f"classes[{i}]: {name!r} is not a known class; the nearest known names are {', '.join(hint)}"
                 )
             chosen.append(self.labels[found_id])
-        return LabelSpace(labels=tuple(chosen)).checked()
+        kept = {label.name for label in chosen}
+        rest = [word for label in self.labels if label.name not in kept for word in (label.name, *label.synonyms)]
+        return LabelSpace(labels=tuple(chosen), others=(*self.others, *rest)).checked()

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from zenml import step
 
 from figment.datasets.config import RealConfig
-from figment.datasets.labelled import has_split, read_labelled
+from figment.datasets.labelled import has_split, open_labelled
 from figment.evaluation.results import COMBINED, REAL
 from figment.files import atomic, digest
 from figment.labels import LabelSpace
@@ -15,7 +15,7 @@ from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
 from figment.synthesis.pool import Pool
 from figment.training.config import TrainingConfig
-from figment.training.lists import read_training_list, training_list
+from figment.training.lists import open_training_list, training_list
 from figment.training.sets import train_on
 
 
@@ -45,7 +45,9 @@ def train_classifiers(
         card = train_on(
             name,
             key,
-            lambda chosen=chosen, name=name: read_training_list(chosen, pool, labels, training.image_size, name),
+            lambda chosen=chosen, name=name: open_training_list(
+                chosen, pool, labels, training.image_size, name, training.resize
+            ),
             labels,
             training,
             folder,
@@ -65,7 +67,9 @@ def train_classifiers(
         card = train_on(
             REAL,
             key,
-            lambda: read_labelled(Path(real.path), "train", labels, training.image_size, real.train_per_class),
+            lambda: open_labelled(
+                Path(real.path), "train", labels, training.image_size, real.train_per_class, training.resize
+            ),
             labels,
             training,
             folder,

@@ -3,7 +3,8 @@
 import codecs
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +44,44 @@ def files(path: Path, split: str) -> list[Path]:
     return ten or sorted(p for p in path.rglob(split) if p.is_file())
 
 
-def examples(path: Path, split: str) -> Iterator[tuple[str, str, Image.Image]]:
-    """(where, class name, picture)."""
+@dataclass(frozen=True)
+class Batch:
+    """One batch file."""
+
+    file: Path
+    names: Sequence[str]
+
+    def read(self, rows: Sequence[int]) -> list[tuple[str, Image.Image]]:
+        pixels = _pixels(load(self.file), self.file)
+        return [(f"{self.file} row {row}", Image.fromarray(pixels[row])) for row in rows]
+
+
+def chunks(path: Path, split: str) -> list[Batch]:
+    """The batches of a split. Raises InputError for a file that is not one, or a label without a name."""
+    found = []
     for file in files(path, split):
         batch = load(file)
-        key = b"labels" if b"labels" in batch else b"fine_labels"
         meta_file = next((file.parent / m for m in ("batches.meta", "meta") if (file.parent / m).is_file()), None)
         if meta_file is None:
             raise InputError(f"{file.parent}: batches.meta (or meta) is missing; it holds the class names")
         meta = load(meta_file)
-        names = [n.decode() for n in meta[b"label_names" if b"label_names" in meta else b"fine_label_names"]]
         try:
-            pixels = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-            rows = [(names[label], Image.fromarray(pixels[row])) for row, label in enumerate(batch[key])]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+            labels = batch[b"labels" if b"labels" in batch else b"fine_labels"]
+            names = [n.decode() for n in meta[b"label_names" if b"label_names" in meta else b"fine_label_names"]]
+            for row, label in enumerate(labels):
+                if not 0 <= label < len(names):
+                    raise InputError(f"{file} row {row}: label {label} is outside the {len(names)} names known")
+            if len(_pixels(batch, file)) != len(labels):
+                raise InputError(f"{file}: {len(labels)} labels, but another number of pictures")
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{file}: not a CIFAR python batch ({error!r})") from error
-        for row, (name, picture) in enumerate(rows):
-            yield f"{file} row {row}", name, picture
+        found.append(Batch(file, [names[label] for label in labels]))
+    return found
+
+
+def _pixels(batch: dict[bytes, Any], file: Path) -> np.ndarray:
+    """(N, 32, 32, 3) uint8."""
+    try:
+        return np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: not a CIFAR python batch ({error!r})") from error

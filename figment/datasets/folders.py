@@ -1,20 +1,46 @@
 """One folder a class (ImageFolder), with or without a folder a split above."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from figment.errors import InputError
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+CHUNK = 256
+WRAPPERS = ("eurosat/2750", "2750")  # EuroSAT as it comes out of its archive
 
 
-def examples(path: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
-    """(where, class name, encoded picture) in sorted order; pictures may lie deeper (``class/samples/1.png``).
+@dataclass(frozen=True)
+class Files:
+    """Some picture files of one class."""
 
-    Folders without a split above them are test pictures: nothing may be trained on what measures it.
+    files: Sequence[Path]
+    names: Sequence[str]
+
+    def read(self, rows: Sequence[int]) -> list[tuple[str, bytes]]:
+        return [(str(self.files[row]), self.files[row].read_bytes()) for row in rows]
+
+
+def chunks(path: Path, split: str | None) -> list[Files]:
+    """The class folders' pictures in sorted order; they may lie deeper (``class/samples/1.png``).
+
+    ``split`` None takes ``path`` itself as the folder of class folders. Otherwise folders without a split above them are
+    test pictures: nothing may be trained on what measures it. Raises InputError for a class folder without a picture.
     """
-    split_above = any((path / name).is_dir() for name in ("train", "test"))
-    root = path / split if split_above else path
+    path = next((path / inner for inner in WRAPPERS if (path / inner).is_dir()), path)
+    split_above = split is not None and any((path / name).is_dir() for name in ("train", "test"))
+    root = path / split if split_above and split else path
     if not root.is_dir() or (split == "train" and not split_above):
-        return
-    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
-        for file in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
-            yield str(file), folder.name, file.read_bytes()
+        return []
+    found = []
+    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not files:
+            raise InputError(
+                f"{folder}: a class folder without a picture ({', '.join(sorted(SUFFIXES))}); fill or remove it"
+            )
+        for first in range(0, len(files), CHUNK):
+            part = files[first : first + CHUNK]
+            found.append(Files(part, [folder.name] * len(part)))
+    return found

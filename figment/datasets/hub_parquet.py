@@ -1,13 +1,42 @@
 """Parquet as on the Hugging Face Hub: an ``image`` or ``img`` column of ``{bytes, path}`` and a ``label``."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment.errors import InputError
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a file; ``first`` is the number of its first row in the file."""
+
+    file: Path
+    group: int
+    first: int
+    image: str  # its column
+    names: Sequence[str]
+
+    def read(self, rows: Sequence[int]) -> list[tuple[str, bytes]]:
+        try:
+            table = pq.ParquetFile(self.file).read_row_group(self.group, columns=[self.image], use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(self.file, error) from error
+        found = []
+        for row, record in zip(rows, table[self.image].take(list(rows)).to_pylist(), strict=True):
+            where = f"{self.file} row {self.first + row}"
+            data = record.get("bytes") if isinstance(record, dict) else record
+            if not isinstance(data, bytes):
+                raise InputError(
+                    f"{where}: {self.image} holds no bytes; expected the encoded picture itself, not a path"
+                )
+            found.append((where, data))
+        return found
 
 
 def files(path: Path, split: str) -> list[Path]:
@@ -17,7 +46,9 @@ def files(path: Path, split: str) -> list[Path]:
     return sorted(p for p in path.rglob("*.parquet") if p.name.startswith(split))
 
 
-def examples(path: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
+def chunks(path: Path, split: str) -> list[RowGroup]:
+    """The row groups of a split, with the classes' names. Raises InputError for a file, column or label that is amiss."""
+    found = []
     for file in files(path, split):
         try:
             table = pq.ParquetFile(file)
@@ -31,26 +62,25 @@ def examples(path: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
         if image is None or label is None:
             raise InputError(f"{file}: columns are {', '.join(columns)}; expected image (or img) and label")
         names = class_names(table.schema_arrow, label) or sidecar_names(file)
-        batches = table.iter_batches(1024, columns=[image, label])
-        row = 0
-        while (batch := next_batch(batches, file)) is not None:
-            for record in batch.to_pylist():
-                where = f"{file} row {row}"
-                data = record[image].get("bytes") if isinstance(record[image], dict) else record[image]
-                if not isinstance(data, bytes):
-                    raise InputError(
-                        f"{where}: {image} holds no bytes; expected the encoded picture itself, not a path"
-                    )
-                yield where, resolve(record[label], names, where), data
-                row += 1
+        first = 0
+        for group, values in enumerate(_columns(table, label, file)):
+            classes = [resolve(value, names, f"{file} row {first + row}") for row, value in enumerate(values)]
+            found.append(RowGroup(file, group, first, image, classes))
+            first += len(classes)
+    return found
 
 
-def next_batch(batches: Iterator[pa.RecordBatch], file: Path) -> pa.RecordBatch | None:
-    """The next batch of rows or None; a damaged page is the file's fault and said so."""
-    try:
-        return next(batches, None)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file}: damaged Parquet ({error})") from error
+def _columns(table: pq.ParquetFile, column: str, file: Path) -> Iterator[list]:
+    """One column's values of every row group."""
+    for group in range(table.num_row_groups):
+        try:
+            yield table.read_row_group(group, columns=[column])[column].to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> InputError:
+    return InputError(f"{file}: damaged Parquet ({error})")
 
 
 def class_names(schema: pa.Schema, label: str) -> list[str]:
@@ -63,8 +93,9 @@ def sidecar_names(file: Path) -> list[str]:
     """Names from ``classes.txt`` beside the file, one a line; CIFAR-10's order where the folder is named after it."""
     listed = file.parent / "classes.txt"
     if listed.is_file():
-        return listed.read_text(encoding="utf-8").split("\n")
-    return list(CIFAR10) if "cifar10" in file.parent.name.casefold().replace("-", "") else []
+        return listed.read_text(encoding="utf-8").splitlines()
+    folders = " ".join(file.parts[-3:-1]).casefold().replace("-", "")
+    return list(CIFAR10) if re.search(r"cifar10(?!0)", folders) else []
 
 
 def resolve(value: object, names: list[str], where: str) -> str:

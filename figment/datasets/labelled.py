@@ -1,21 +1,22 @@
-"""Real pictures with one label each, from the layouts people have them in, whole in memory as uint8.
+"""Pictures with one label each, from the layouts people have them in: in memory as uint8, or decoded as they are needed.
 
-``read_labelled`` recognises the layout: a Parquet file or a folder of them (as on the Hugging Face Hub), CIFAR's python
-batches, or one folder a class.
+The layout is recognised: a Parquet file or a folder of them (as on the Hugging Face Hub), CIFAR's python batches, or one
+folder a class.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from figment.datasets import cifar_batches, folders, hub_parquet
+from figment.datasets.decoding import Job, decode_ahead
+from figment.datasets.listing import Chunk, Listing, select
+from figment.devices import free_memory
 from figment.errors import InputError
-from figment.images import decode, to_tensor
+from figment.images import Resize
 from figment.labels import LabelSpace
 
 
@@ -29,51 +30,115 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def subset(self, rows: Tensor) -> "LabelledImages":
+        """The pictures at ``rows`` (M,), in that order."""
+        return LabelledImages(self.pixels[rows], self.labels[rows])
 
-def read_labelled(path: Path, split: str, space: LabelSpace, size: int, per_class: int | None = None) -> LabelledImages:
-    """The pictures of ``space``'s classes in ``path``, at ``size`` px; others are passed over.
+    def parts(self) -> Iterator[tuple[Tensor, "LabelledImages"]]:
+        """Row numbers and pictures: here all at once."""
+        yield torch.arange(len(self)), self
+
+
+@dataclass(frozen=True)
+class StreamedImages:
+    """A set that memory does not hold: decoded on worker processes every time it is gone through."""
+
+    listing: Listing
+    size: int
+    resize: Resize = "bicubic"
+    workers: int | None = None
+
+    @property
+    def labels(self) -> Tensor:
+        return self.listing.labels
+
+    def __len__(self) -> int:
+        return len(self.listing)
+
+    def subset(self, rows: Tensor) -> "StreamedImages":
+        return StreamedImages(self.listing.subset(rows), self.size, self.resize, self.workers)
+
+    def parts(self, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, LabelledImages]]:
+        """Row numbers and pictures of the whole set, a chunk at a time; the chunks' order is drawn from ``generator`` if
+        there is one."""
+        chunk_of, row_of = self.listing.places.unbind(1)
+        by_chunk = chunk_of.argsort(stable=True)
+        numbers, counts = chunk_of[by_chunk].unique_consecutive(return_counts=True)
+        rows = by_chunk.split(counts.tolist())
+        order = torch.arange(len(rows)) if generator is None else torch.randperm(len(rows), generator=generator)
+        jobs = [Job(self.listing.chunks[int(numbers[i])], row_of[rows[i]].tolist()) for i in order.tolist()]
+        pictures = decode_ahead(jobs, self.size, self.resize, self.workers)
+        for i, pixels in zip(order.tolist(), pictures, strict=True):
+            yield rows[i], LabelledImages(pixels, self.labels[rows[i]])
+
+    def load(self) -> LabelledImages:
+        """The whole set in memory, in its own order."""
+        pixels = torch.empty(len(self), 3, self.size, self.size, dtype=torch.uint8)
+        for rows, part in self.parts():
+            pixels[rows] = part.pixels
+        return LabelledImages(pixels, self.labels)
+
+    def load_if_it_fits(self, budget: int | None = None) -> "Images":
+        """In memory if that takes at most ``budget`` bytes (default: a third of what is free, for a held-out
+        share is copied), else itself."""
+        needed = len(self) * 3 * self.size**2
+        return self.load() if needed <= (free_memory() // 3 if budget is None else budget) else self
+
+
+Images = LabelledImages | StreamedImages
+
+
+def open_labelled(
+    path: Path,
+    split: str,
+    space: LabelSpace,
+    size: int,
+    per_class: int | None = None,
+    resize: Resize = "bicubic",
+) -> StreamedImages:
+    """The pictures of ``space``'s classes in ``path``, at ``size`` px, not yet decoded.
 
     ``split`` selects ``train`` or ``test`` where the layout knows it. ``per_class`` keeps the first so many of each.
-    Class names are matched whatever their case, underscores or synonyms. Raises InputError if a class has no picture.
+    Class names are matched whatever their case, underscores, spaces or synonyms. Raises InputError, with both sides, if a
+    class has no picture or if pictures have a class that nobody knows.
     """
     if not path.exists():
         raise InputError(
             f"{path}: no such file or folder; give the real pictures' Parquet, CIFAR batches or class folders"
         )
-    pictures, ids, seen = [], [], Counter[int]()
-    try:
-        for where, name, data in _examples(path, split):
-            label = space.id_of(name)
-            if label is None or (per_class is not None and seen[label] >= per_class):
-                continue
-            picture = decode(data, where) if isinstance(data, bytes) else data
-            pictures.append(to_tensor(picture, size))
-            ids.append(label)
-            seen[label] += 1
-            if per_class is not None and len(ids) == per_class * len(space):
-                break
-    except PermissionError as error:
-        raise InputError(
-            f"{error.filename or path}: cannot be read ({error.strerror}); check its permissions"
-        ) from error
-    absent = [name for i, name in enumerate(space.names) if not seen[i]]
-    if absent:
-        found = [space.names[i] for i in sorted(seen)]
-        raise InputError(
-            f"{path} ({split}): no picture of {', '.join(absent)}; of the classes asked for it holds {', '.join(found) or 'none'}"
-        )
-    return LabelledImages(torch.stack(pictures), torch.tensor(ids))
+    return StreamedImages(select(_chunks(path, split), space, per_class, f"{path} ({split})"), size, resize)
+
+
+def open_synthetic_folders(
+    path: Path, space: LabelSpace, size: int, resize: Resize = "bicubic", per_class: int | None = None
+) -> StreamedImages:
+    """Class folders of pictures made elsewhere, to train on: ``airplane/1.png`` or ``aquarium fish/samples/00001.png``.
+    Raises InputError as ``open_labelled`` does."""
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; give the folder that holds one folder a class")
+    return StreamedImages(select(folders.chunks(path, None), space, per_class, str(path)), size, resize)
+
+
+def read_labelled(
+    path: Path, split: str, space: LabelSpace, size: int, per_class: int | None = None, resize: Resize = "bicubic"
+) -> LabelledImages:
+    """``open_labelled``, decoded into memory."""
+    return open_labelled(path, split, space, size, per_class, resize).load()
 
 
 def has_split(path: Path, split: str) -> bool:
     """Whether ``path`` holds any picture of this split. Pictures without a split are test pictures."""
-    return path.exists() and next(_examples(path, split), None) is not None
+    return path.exists() and any(len(chunk.names) for chunk in _chunks(path, split))
 
 
-def _examples(path: Path, split: str) -> Iterator[tuple[str, str, bytes | Image.Image]]:
-    """(where, class name, encoded or decoded picture) of every example."""
-    if path.is_file() or hub_parquet.files(path, split):
-        return hub_parquet.examples(path, split)
-    if cifar_batches.files(path, split):
-        return cifar_batches.examples(path, split)
-    return folders.examples(path, split)
+def _chunks(path: Path, split: str) -> Sequence[Chunk]:
+    try:
+        if path.is_file() or hub_parquet.files(path, split):
+            return hub_parquet.chunks(path, split)
+        if cifar_batches.files(path, split):
+            return cifar_batches.chunks(path, split)
+        return folders.chunks(path, split)
+    except PermissionError as error:
+        raise InputError(
+            f"{error.filename or path}: cannot be read ({error.strerror}); check its permissions"
+        ) from error

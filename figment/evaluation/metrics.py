@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.stats import bootstrap
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,17 @@ def top1(logits: Tensor, labels: Tensor, resamples: int = 2000, seed: int = 0) -
 def confusion(logits: Tensor, labels: Tensor) -> Tensor:
     """(C, C) counts: row the true class, column the predicted one."""
     return multiclass_confusion_matrix(logits.argmax(1), labels, num_classes=logits.shape[1])
+
+
+def per_class(logits: Tensor, labels: Tensor) -> list[Score]:
+    """Top-1 among the pictures of each class, with its interval; every class has at least one."""
+    return [top1(logits[labels == label], labels[labels == label]) for label in range(logits.shape[1])]
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017): how far the probability of the predicted class is from the share of
+    right answers, in the mean over ``bins`` of equal width weighted by their pictures."""
+    return float(multiclass_calibration_error(logits.softmax(1), labels, logits.shape[1], n_bins=bins, norm="l1"))
 
 
 def gap_closed(score: float, baseline: float, upper_bound: float) -> float | None:

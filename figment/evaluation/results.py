@@ -21,6 +21,8 @@ class Result(BaseModel):
     high: float
     gain: tuple[float, float, float] | None = None  # over base class, paired: mean and 95 % interval
     gap_closed: float | None = None
+    per_class: tuple[float, ...] = ()  # top-1 among each class's pictures, in the labels' order
+    calibration_error: float | None = None
 
 
 class Results(BaseModel):
@@ -46,7 +48,15 @@ def tabulate(
     rows = [Result(name=CHANCE, images=None, top1=1 / len(labels), low=1 / len(labels), high=1 / len(labels))]
     for name, scores in {CLIP: clip_logits, **logits}.items():
         score = metrics.top1(scores, truth)
-        row = Result(name=name, images=images.get(name), top1=score.top1, low=score.low, high=score.high)
+        row = Result(
+            name=name,
+            images=images.get(name),
+            top1=score.top1,
+            low=score.low,
+            high=score.high,
+            per_class=tuple(of_class.top1 for of_class in metrics.per_class(scores, truth)),
+            calibration_error=metrics.calibration_error(scores, truth),
+        )
         if base is not None and name not in (CLIP, BASE):
             gain = metrics.paired_difference(scores, base, truth)
             row = row.model_copy(update={"gain": (gain.top1, gain.low, gain.high)})

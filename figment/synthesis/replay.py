@@ -44,11 +44,10 @@ def replay(plan: Path, image_id: str) -> Replay:
     """
     row = find_row(read_plan(plan), image_id, str(plan))
     pool = Pool(plan.parent / "images")
-    config = last_config(pool)
     kept = [r for batch in pool.read([row["image_id"]], ["image_id", "image"]) for r in batch.to_pylist()]
     if not kept:
         raise InputError(f"{pool.folder}: {row['image_id']} is planned but not rendered yet; run the pipeline first")
-    before = kept[0]["image"]["bytes"]
+    config, before = last_config(pool), kept[0]["image"]["bytes"]
     rendering = Generator(row["model"], row["revision"], config, Inputs.beside(plan)).render([row])
     array = rendering.pixels[0].mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     after = encode(np.ascontiguousarray(array), config.image_format, xmp_packet(row["image_id"]))

@@ -5,11 +5,14 @@ from collections.abc import Collection
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 
-from figment.datasets.labelled import LabelledImages
+from figment.datasets.hub_parquet import RowGroup
+from figment.datasets.labelled import StreamedImages
+from figment.datasets.listing import Listing
 from figment.errors import InputError
-from figment.images import decode, to_tensor
+from figment.images import Resize
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
 
@@ -21,8 +24,11 @@ def training_list(verdicts: pa.Table, tricks: Collection[str]) -> pa.Table:
     return chosen.append_column("weight", pa.array(np.ones(len(chosen)), pa.float64()))
 
 
-def read_training_list(chosen: pa.Table, pool: Pool, space: LabelSpace, size: int, what: str) -> LabelledImages:
-    """The listed images, in the list's order. Raises InputError if a class has none: no classifier can learn it."""
+def open_training_list(
+    chosen: pa.Table, pool: Pool, space: LabelSpace, size: int, what: str, resize: Resize = "bilinear"
+) -> StreamedImages:
+    """The listed images, in the list's order, not yet decoded. Raises InputError if a class has none: no classifier can
+    learn it."""
     by_id = dict(zip(chosen["image_id"].to_pylist(), chosen["label"].to_pylist(), strict=True))
     absent = [name for name in space.names if name not in set(by_id.values())]
     if absent:
@@ -30,9 +36,15 @@ def read_training_list(chosen: pa.Table, pool: Pool, space: LabelSpace, size: in
             f"training set {what}: no accepted picture of {', '.join(absent)}; "
             "look at the rejected ones in the report, then change the prompt, the generator or validation.min_probability"
         )
-    pictures = {}
-    for batch in pool.read(by_id, ["image_id", "image"]):
-        for row in batch.to_pylist():
-            pictures[row["image_id"]] = to_tensor(decode(row["image"]["bytes"], row["image"]["path"]), size)
+    chunks: list[RowGroup] = []
+    places: dict[str, tuple[int, int]] = {}
+    for name in sorted(pool.shards):
+        file = pq.ParquetFile(pool.folder / name)
+        first = 0
+        for group in range(file.num_row_groups):
+            ids = file.read_row_group(group, columns=["image_id"])["image_id"].to_pylist()
+            places |= {image_id: (len(chunks), row) for row, image_id in enumerate(ids) if image_id in by_id}
+            chunks.append(RowGroup(pool.folder / name, group, first, "image", ids))
+            first += len(ids)
     labels = torch.tensor([space.names.index(label) for label in by_id.values()])
-    return LabelledImages(torch.stack([pictures[i] for i in by_id]), labels)
+    return StreamedImages(Listing(chunks, torch.tensor([places[i] for i in by_id]), labels), size, resize)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
-from figment.training.classifier import build_classifier, normalise
+from figment.training.augment import normalise
+from figment.training.classifier import build_classifier
 from figment.training.config import TrainingConfig
 
 

@@ -4,33 +4,38 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from figment.datasets.labelled import LabelledImages
+from figment.datasets.labelled import StreamedImages
 from figment.files import write_json
 from figment.labels import LabelSpace
-from figment.training.classifier import train_classifier
+from figment.training.checkpoint import Checkpoint
 from figment.training.config import TrainingConfig
 from figment.training.saved import ClassifierCard, read_card, save_classifier
+from figment.training.train import train_classifier
 
 
 def train_on(
     name: str,
     key: str,
-    images: Callable[[], LabelledImages],
+    images: Callable[[], StreamedImages],
     labels: LabelSpace,
     config: TrainingConfig,
     folder: Path,
     log: Callable[[int, dict[str, float]], None],
 ) -> ClassifierCard:
-    """The card of the classifier in ``folder``, trained now if its ``key`` is not the one given. ``log`` sees the loss
-    curve either way: it is kept beside the weights."""
+    """The card of the classifier in ``folder``, trained now if its ``key`` is not the one given; a training that was
+    interrupted goes on. ``log`` sees the loss curve either way: it is kept beside the weights."""
     card = read_card(folder)
     if card is None or card.key != key:
         history: list[tuple[int, dict[str, float]]] = []
-        learnt_from = images()
-        model = train_classifier(learnt_from, len(labels), config, lambda step, m: history.append((step, m)), name)
+        learnt_from = images().load_if_it_fits()
+        unfinished = Checkpoint(folder / "checkpoint.pt", key)
+        model = train_classifier(
+            learnt_from, len(labels), config, lambda step, m: history.append((step, m)), name, unfinished
+        )
         write_json(folder / "history.json", history)
         card = ClassifierCard(key=key, labels=labels, training=config, images=len(learnt_from))
         save_classifier(model, card, folder)
+        unfinished.path.unlink(missing_ok=True)
     for step, metrics in json.loads((folder / "history.json").read_text(encoding="utf-8")):
         log(step, metrics)
     return card

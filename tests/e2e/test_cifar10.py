@@ -6,8 +6,9 @@ from figment.datasets.labelled import read_labelled
 from figment.evaluation.metrics import top1
 from figment.labels import LabelSpace
 from figment.ops.environment import ROOT
-from figment.training.classifier import predict, train_classifier
+from figment.training.classifier import predict
 from figment.training.config import TrainingConfig
+from figment.training.train import train_classifier
 
 pytestmark = pytest.mark.slow
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import resize as torchvision_resize
 
 from figment.errors import InputError
 from figment.images import decode, downscale, encode, to_tensor
@@ -19,6 +20,26 @@ def as_bytes(image: Image.Image, image_format: str, **options) -> bytes:
 def test_any_mode_becomes_rgb(mode):
     picture = Image.new("RGB", (5, 4), (200, 100, 50)).convert("I" if mode == "I;16" else mode)
     assert decode(as_bytes(picture.convert(mode), "PNG"), "x").mode == "RGB"
+
+
+def test_sixteen_bits_keep_their_shades():
+    """Pillow alone would clip all above 255 of 65535 to white."""
+    ramp = Image.fromarray(np.linspace(0, 65535, 256).astype(np.uint16)[None])
+    assert ramp.mode == "I;16"
+    read = np.asarray(decode(as_bytes(ramp, "PNG"), "x"))
+    assert read.shape == (1, 256, 3)
+    assert np.abs(read[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+
+
+def test_transparency_is_dropped_and_the_colour_below_it_kept():
+    """The published loader takes the first three channels too."""
+    picture = Image.new("RGBA", (2, 2), (10, 20, 30, 0))
+    assert decode(as_bytes(picture, "PNG"), "x").getpixel((0, 0)) == (10, 20, 30)
+
+
+def test_pixels_of_32_bits_are_refused():
+    with pytest.raises(InputError, match=r"row 3: not a readable picture \(32 bits a pixel"):
+        decode(as_bytes(Image.new("F", (4, 4), 0.5), "TIFF"), "row 3")
 
 
 def test_exif_orientation_is_applied():
@@ -44,6 +65,24 @@ def test_round_trip(image_format):
 def test_to_tensor_keeps_native_pixels():
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
     assert torch.equal(to_tensor(Image.fromarray(pixels), 8), torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize("resize", ["bicubic", "bilinear", "bilinear_no_antialias"])
+def test_to_tensor_crops_the_centre_whatever_the_filter(resize):
+    picture = Image.new("RGB", (96, 32), "black")
+    picture.paste("white", (32, 0, 64, 32))
+    assert to_tensor(picture, 8, resize).min() >= (230 if resize == "bicubic" else 255)  # bicubic looks over the edge
+
+
+@pytest.mark.parametrize(
+    ("resize", "antialias", "tolerance"), [("bilinear", True, 1), ("bilinear_no_antialias", False, 0)]
+)
+def test_to_tensor_resizes_as_torchvision_does(resize, antialias, tolerance):
+    """To the bit without antialiasing, as the paper's script had it; with it torchvision computes in fixed point."""
+    pixels = torch.randint(0, 256, (3, 128, 128), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    theirs = torchvision_resize(pixels, [32, 32], antialias=antialias)
+    ours = to_tensor(Image.fromarray(pixels.permute(1, 2, 0).numpy()), 32, resize)
+    assert (ours.int() - theirs.int()).abs().max() <= tolerance
 
 
 def test_downscale_keeps_range_and_shape():

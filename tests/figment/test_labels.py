@@ -71,3 +71,24 @@ def test_the_key_of_a_key_is_itself(name):
 
 def test_nearest_finds_misspellings():
     assert nearest("elefant", ["elephant", "dog", "cat"])[0] == "elephant"
+
+
+def test_spaces_within_a_name_make_no_difference():
+    space = LabelSpace.of(["AnnualCrop", "traffic light"])
+    assert [space.id_of(name) for name in ("Annual Crop", "annual_crop", "annualcrop", "TrafficLight")] == [0, 0, 0, 1]
+
+
+def test_an_exact_name_goes_before_one_that_differs_by_a_space():
+    space = LabelSpace.of(["sealion", "sea lion"])
+    assert (space.id_of("sealion"), space.id_of("Sea_Lion")) == (0, 1)
+
+
+def test_what_was_not_chosen_is_still_known():
+    space = LabelSpace.model_validate(
+        {"labels": [{"name": "cat"}, {"name": "dog"}, {"name": "car", "synonyms": ["automobile"]}]}
+    ).choose(["dog", "cat"])
+    assert [space.id_of(name) for name in ("dog", "cat", "car")] == [0, 1, None]
+    assert space.knows("Automobile")
+    assert space.knows("cat")
+    assert not space.knows("autombile")
+    assert space.choose(["cat", "dog"]).knows("car")

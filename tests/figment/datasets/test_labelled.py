@@ -10,11 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from figment.datasets.labelled import has_split, read_labelled
+from figment.datasets.labelled import has_split, open_synthetic_folders, read_labelled
 from figment.errors import InputError
 from figment.labels import LabelSpace
 
-SPACE = LabelSpace.model_validate({"labels": [{"name": "airplane"}, {"name": "automobile", "synonyms": ["car"]}]})
+SPACE = LabelSpace.model_validate(
+    {
+        "labels": [{"name": "airplane"}, {"name": "automobile", "synonyms": ["car"]}],
+        "others": ["bird", "truck"],
+    }
+)
 
 
 def png(value: int, size: int = 32) -> bytes:
@@ -112,7 +117,7 @@ def test_a_broken_parquet_is_named(tmp_path):
 def test_a_broken_picture_is_named_by_row(tmp_path):
     rows = [
         {"image": {"bytes": png(0), "path": ""}, "label": "car"},
-        {"image": {"bytes": b"x", "path": ""}, "label": "car"},
+        {"image": {"bytes": b"x", "path": ""}, "label": "airplane"},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
     with pytest.raises(InputError, match=r"test\.parquet row 1: not a readable picture"):
@@ -154,7 +159,7 @@ def test_folders_below_a_split_belong_to_it(tmp_path):
 
 
 def test_pictures_stored_by_path_alone_are_named(tmp_path):
-    rows = [{"image": {"bytes": None, "path": "a.png"}, "label": "car"}]
+    rows = [{"image": {"bytes": None, "path": "a.png"}, "label": label} for label in ("car", "airplane")]
     schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.string())])
     pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "test.parquet")
     with pytest.raises(InputError, match=r"row 0: image holds no bytes"):
@@ -167,4 +172,101 @@ def test_a_damaged_page_is_the_files_fault(tmp_path):
     data[10:2000] = bytes(1990)
     (tmp_path / "test.parquet").write_bytes(bytes(data))
     with pytest.raises(InputError, match=r"test\.parquet"):
+        read_labelled(tmp_path, "test", SPACE, 32)
+
+
+def class_folder(root, name, mode="RGB", colour=0, file="1.png"):
+    (root / name).mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (32, 32), colour).save(root / name / file)
+
+
+def test_a_misspelt_class_folder_shows_both_sides(tmp_path):
+    class_folder(tmp_path, "airplane")
+    class_folder(tmp_path, "autombile")
+    for read in (
+        lambda: read_labelled(tmp_path, "test", SPACE, 32),
+        lambda: open_synthetic_folders(tmp_path, SPACE, 32),
+    ):
+        with pytest.raises(
+            InputError,
+            match=r"no picture of automobile; of the classes asked for it holds airplane; "
+            r"pictures of 'autombile' \(nearest: automobile\), which is no known class",
+        ):
+            read()
+
+
+def test_an_extra_class_that_nobody_knows_is_an_error_and_one_not_chosen_is_not(tmp_path):
+    for name in ("airplane", "automobile", "bird"):
+        class_folder(tmp_path, name)
+    assert len(read_labelled(tmp_path, "test", SPACE, 32)) == 2
+    class_folder(tmp_path, "aeroplan")
+    with pytest.raises(InputError, match=r"^\S+ \(test\): pictures of 'aeroplan' \(nearest: airplane\)"):
+        read_labelled(tmp_path, "test", SPACE, 32)
+
+
+def test_classes_left_out_by_choice_are_known(tmp_path):
+    space = LabelSpace.of(["cat", "dog", "traffic light"]).choose(["dog", "cat"])
+    for name in ("cat", "dog", "Traffic_Light"):
+        class_folder(tmp_path, name)
+    assert read_labelled(tmp_path, "test", space, 32).labels.tolist() == [1, 0]
+
+
+def test_an_empty_class_folder_is_named(tmp_path):
+    class_folder(tmp_path, "airplane")
+    (tmp_path / "automobile" / "samples").mkdir(parents=True)
+    (tmp_path / "automobile" / "notes.txt").write_text("no picture")
+    with pytest.raises(
+        InputError, match=r"automobile: a class folder without a picture \(\.bmp, .*\); fill or remove it"
+    ):
+        read_labelled(tmp_path, "test", SPACE, 32)
+
+
+def test_grey_transparent_and_sixteen_bit_pictures_are_read(tmp_path):
+    class_folder(tmp_path, "airplane", "L", 50, "grey.png")
+    class_folder(tmp_path, "airplane", "RGBA", (50, 50, 50, 9), "rgba.png")
+    class_folder(tmp_path, "airplane", "I;16", 50 * 257, "sixteen.png")
+    class_folder(tmp_path, "automobile", "P", 0)
+    images = read_labelled(tmp_path, "test", SPACE, 32)
+    assert images.pixels[:3].unique().tolist() == [50]
+
+
+def test_eurosat_is_found_below_its_archives_folders(tmp_path):
+    space = LabelSpace.of(["AnnualCrop", "SeaLake"])
+    for root in (tmp_path / "torchvision" / "eurosat" / "2750", tmp_path / "zip" / "2750", tmp_path / "bare"):
+        class_folder(root, "AnnualCrop")
+        class_folder(root, "SeaLake")
+    for name in ("torchvision", "zip", "bare"):
+        assert read_labelled(tmp_path / name, "test", space, 64).labels.tolist() == [0, 1]
+
+
+def test_eurosat_as_on_the_hub_with_the_display_names(tmp_path):
+    space = LabelSpace.of(["AnnualCrop", "SeaLake"])
+    write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", [0, 1], "image", ["Annual Crop", "Sea Lake"])
+    write_parquet(tmp_path / "data" / "test-00000-of-00001.parquet", [1, 0], "image", ["Annual Crop", "Sea Lake"])
+    assert read_labelled(tmp_path, "train", space, 64).labels.tolist() == [0, 1]
+    assert read_labelled(tmp_path, "test", space, 64).labels.tolist() == [1, 0]
+
+
+def test_cifar100_batches_have_fine_labels_and_labels_out_of_range_are_named(tmp_path):
+    space = LabelSpace.of(["apple", "aquarium_fish"])
+
+    def write(labels):
+        data = np.zeros((len(labels), 3072), np.uint8)
+        batch = {b"data": data, b"fine_labels": labels, b"coarse_labels": [0] * len(labels)}
+        (tmp_path / "test").write_bytes(pickle.dumps(batch, protocol=2))
+
+    (tmp_path / "meta").write_bytes(pickle.dumps({b"fine_label_names": [b"apple", b"aquarium_fish"]}, protocol=2))
+    write([1, 0])
+    assert read_labelled(tmp_path, "test", space, 32).labels.tolist() == [1, 0]
+    for wrong in (2, -1):
+        write([0, wrong])
+        with pytest.raises(InputError, match=rf"test row 1: label {wrong} is outside the 2 names known"):
+            read_labelled(tmp_path, "test", space, 32)
+
+
+def test_a_batch_with_more_labels_than_pictures_is_named(tmp_path):
+    write_batches(tmp_path / "cifar-10-batches-py", [1, 0])
+    file = tmp_path / "cifar-10-batches-py" / "test_batch"
+    file.write_bytes(pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [0, 1]}, protocol=2))
+    with pytest.raises(InputError, match="test_batch: 2 labels, but another number of pictures"):
         read_labelled(tmp_path, "test", SPACE, 32)

@@ -63,3 +63,36 @@ def test_the_table_has_chance_clip_sets_and_bound():
     assert results["combined"].gain[0] == pytest.approx(1 / 6)
     assert results["base_class"].gap_closed is None
     assert results.confusion_of == "combined"
+    assert results["real"].per_class == pytest.approx((1, 1, 0.5))
+    assert results["real"].calibration_error == pytest.approx(metrics.calibration_error(logits["real"], truth))
+    assert results["chance"].per_class == ()
+
+
+def test_accuracy_of_each_class_by_hand():
+    predicted, truth = torch.tensor([0, 0, 1, 1, 2, 0]), torch.tensor([0, 0, 0, 1, 2, 2])
+    scores = metrics.per_class(torch.nn.functional.one_hot(predicted, 3).float(), truth)
+    assert [score.top1 for score in scores] == pytest.approx([2 / 3, 1, 1 / 2])
+    assert scores[0].low <= scores[0].top1 <= scores[0].high
+
+
+def test_calibration_error_by_hand():
+    """Four sure answers of which one is wrong are off by a quarter; honest halves are not off at all."""
+    sure = torch.tensor([[50.0, 0], [50, 0], [50, 0], [50, 0]])
+    assert metrics.calibration_error(sure, torch.tensor([0, 0, 0, 1])) == pytest.approx(0.25, abs=1e-6)
+    halves = torch.tensor([[1e-4, 0.0]]).repeat(10, 1)
+    assert metrics.calibration_error(halves, torch.arange(10) % 2) == pytest.approx(0, abs=1e-4)
+
+
+@given(st.integers(1, 40), st.integers(2, 6), st.integers(0, 99))
+def test_calibration_error_is_guos(n, classes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(n, classes, generator=generator)
+    truth = torch.randint(classes, (n,), generator=generator)
+    confidence, predicted = logits.softmax(1).max(1)
+    expected = 0.0
+    for b in range(15):
+        rows = (confidence > b / 15) & (confidence <= (b + 1) / 15)
+        if rows.any():
+            gap = (predicted[rows] == truth[rows]).float().mean() - confidence[rows].mean()
+            expected += float(rows.float().mean() * gap.abs())
+    assert metrics.calibration_error(logits, truth) == pytest.approx(expected, abs=1e-5)

@@ -1,0 +1,77 @@
+"""What there is to read, before any picture is decoded: chunks of pictures, each with its class's name."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from figment.errors import InputError
+from figment.labels import LabelSpace, nearest
+
+
+class Chunk(Protocol):
+    """Pictures that are read together: a Parquet row group, some files of a folder, a CIFAR batch."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The class of each picture, as the data calls it."""
+
+    def read(self, rows: Sequence[int]) -> Sequence[tuple[str, bytes | Image.Image]]:
+        """(where, encoded or decoded picture) of these rows."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Chosen pictures in order: ``places`` (N, 2) chunk and row within it, ``labels`` (N,) ids into a label space."""
+
+    chunks: Sequence[Chunk]
+    places: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, rows: Tensor) -> "Listing":
+        return Listing(self.chunks, self.places[rows], self.labels[rows])
+
+
+def select(chunks: Sequence[Chunk], space: LabelSpace, per_class: int | None, where: str) -> Listing:
+    """The pictures of ``space``'s classes, ``per_class`` the first so many of each; those of classes that ``space``
+    knows but did not choose are passed over.
+
+    Raises InputError, with both sides, if a class has no picture or if pictures have a class that ``space`` never heard
+    of: a misspelt name would otherwise cost a class its pictures.
+    """
+    ids = {name: space.id_of(name) for name in {name for chunk in chunks for name in chunk.names}}
+    seen = Counter[int]()
+    places, labels = [], []
+    for number, chunk in enumerate(chunks):
+        for row, name in enumerate(chunk.names):
+            label = ids[name]
+            if label is None or (per_class is not None and seen[label] >= per_class):
+                continue
+            seen[label] += 1
+            places.append((number, row))
+            labels.append(label)
+    absent = [name for i, name in enumerate(space.names) if not seen[i]]
+    strange = sorted(name for name, label in ids.items() if label is None and not space.knows(name))
+    if absent or strange:
+        raise InputError(_both_sides(where, space, absent, strange, [space.names[i] for i in sorted(seen)]))
+    return Listing(chunks, torch.tensor(places, dtype=torch.long).reshape(-1, 2), torch.tensor(labels))
+
+
+def _both_sides(where: str, space: LabelSpace, absent: list[str], strange: list[str], found: list[str]) -> str:
+    parts = []
+    if absent:
+        parts.append(
+            f"no picture of {', '.join(absent)}; of the classes asked for it holds {', '.join(found) or 'none'}"
+        )
+    if strange:
+        hints = [f"{name!r} (nearest: {', '.join(nearest(name, space.names, 1)) or 'none'})" for name in strange[:10]]
+        more = f" and {len(strange) - 10} more" if len(strange) > 10 else ""
+        parts.append(f"pictures of {', '.join(hints)}{more}, which is no known class")
+    return f"{where}: {'; '.join(parts)}; rename them, add a synonym, or correct the classes"

@@ -1,0 +1,173 @@
+"""Train an ordinary classifier from random weights on labelled pictures (the paper's sec. 4.1)."""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from figment.datasets.labelled import Images
+from figment.devices import choose_device
+from figment.errors import InputError
+from figment.training.augment import augment, normalise
+from figment.training.checkpoint import Checkpoint, State
+from figment.training.classifier import build_classifier, predict_all
+from figment.training.config import TrainingConfig
+from figment.training.loader import batches_of
+from figment.training.schedule import learning_rate
+from figment.training.split import hold_out
+
+Log = Callable[[int, dict[str, float]], None]
+
+
+def train_classifier(
+    images: Images,
+    num_classes: int,
+    config: TrainingConfig,
+    log: Log = lambda step, metrics: None,
+    name: str = "training",
+    checkpoint: Checkpoint | None = None,
+) -> nn.Module:
+    """The trained model in eval mode on its device. The same images and config give the same model (on a CPU bit for
+    bit), also if the training was interrupted and goes on from ``checkpoint``; ``log`` then sees the earlier steps again.
+
+    Raises InputError if the loss stops being a number.
+    """
+    return _Training(images, num_classes, config, log, name, checkpoint).run()
+
+
+class _Training:
+    def __init__(
+        self,
+        images: Images,
+        num_classes: int,
+        config: TrainingConfig,
+        log: Log,
+        name: str,
+        checkpoint: Checkpoint | None,
+    ):
+        self.config, self.log, self.name, self.checkpoint = config, log, name, checkpoint
+        self.device = choose_device(config.device)
+        self.held_out: Images | None = None
+        if config.holdout:
+            rows, held_rows = hold_out(images.labels, config.holdout, config.seed)
+            images, self.held_out = images.subset(rows), images.subset(held_rows)
+        self.source = batches_of(images, self.device)
+        self.steps_per_epoch = -(-len(images) // config.batch_size)
+        self.steps = config.steps or config.epochs * self.steps_per_epoch
+        self.epochs = -(-self.steps // self.steps_per_epoch)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            model = build_classifier(config, num_classes)
+        self.model = model.to(self.device)
+        decay = config.ema_decay
+        self.average = ModelEmaV3(self.model, decay, use_warmup=True) if decay else None
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+
+    @property
+    def learnt(self) -> nn.Module:
+        """The model that is validated and kept: the moving average if there is one."""
+        return self.average.module if self.average else self.model
+
+    def run(self) -> nn.Module:
+        state = self._restore()
+        saved_at = time.monotonic()
+        done = min(state.epoch * self.steps_per_epoch, self.steps)
+        with tqdm(total=self.steps, initial=done, desc=self.name, unit="step", leave=False) as bar:
+            for epoch in range(state.epoch, self.epochs):
+                self._epoch(epoch, state, bar)
+                state.epoch = epoch + 1
+                if self.checkpoint and time.monotonic() - saved_at >= self.checkpoint.every_seconds:
+                    self._save(state)
+                    saved_at = time.monotonic()
+        if state.best:
+            self.learnt.load_state_dict(state.best)
+        return self.learnt.eval()
+
+    def _epoch(self, epoch: int, state: State, bar: tqdm) -> None:
+        """One pass over the set. Order, augmentation and dropout are drawn from the seed and the epoch's number."""
+        first = epoch * self.steps_per_epoch
+        last = min(first + self.steps_per_epoch, self.steps)
+        seed = self.config.seed * 1_000_003 + epoch
+        generator = torch.Generator().manual_seed(seed)
+        self.model.train()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            batches = self.source.batches(self.config.batch_size, generator)
+            for step, (pixels, labels) in zip(range(first, last), batches, strict=False):
+                rate = learning_rate(self.config, step, self.steps_per_epoch, self.steps)
+                loss = self._update(augment(pixels, self.config, generator), labels, rate)
+                if self.average:
+                    self.average.update(self.model, step + 1)
+                bar.update()
+                done = step + 1
+                metrics: dict[str, float] = {}
+                if done % max(1, self.steps // 50) == 0 or (done == last and self._validates(epoch)):
+                    metrics = {"loss": self._finite(loss, done), "learning_rate": rate}
+                if done == last and self._validates(epoch):
+                    metrics |= self._validate(state)
+                if metrics:
+                    state.history.append((done, metrics))
+                    self.log(done, metrics)
+
+    def _update(self, pixels: Tensor, labels: Tensor, rate: float) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.autocast:
+            logits = self.model(normalise(pixels).contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _finite(self, loss: Tensor, step: int) -> float:
+        value = loss.item()
+        if not math.isfinite(value):
+            raise InputError(
+                f"training {self.name}: the loss is {value} after step {step}; lower training.learning_rate"
+            )
+        return value
+
+    def _validates(self, epoch: int) -> bool:
+        """At most some fifty times, and after the last epoch."""
+        return (epoch + 1) % max(1, self.epochs // 50) == 0 or epoch + 1 == self.epochs
+
+    def _validate(self, state: State) -> dict[str, float]:
+        """Top-1 and loss on the held-out pictures; notes the best weights if they are to be kept."""
+        if self.held_out is None:
+            return {}
+        logits = predict_all(self.learnt, self.held_out)
+        self.model.train()
+        score = float((logits.argmax(1) == self.held_out.labels).double().mean())
+        if self.config.keep == "best" and score > state.best_score:
+            state.best_score = score
+            state.best = {name: value.clone() for name, value in self.learnt.state_dict().items()}
+        loss = float(F.cross_entropy(logits, self.held_out.labels))
+        return {"validation_top1": score, "validation_loss": loss}
+
+    def _save(self, state: State) -> None:
+        assert self.checkpoint is not None
+        state.model, state.optimizer = self.model.state_dict(), self.optimizer.state_dict()
+        state.average = self.average.module.state_dict() if self.average else {}
+        self.checkpoint.save(state)
+
+    def _restore(self) -> State:
+        state = self.checkpoint.load() if self.checkpoint else None
+        if state is None:
+            return State()
+        self.model.load_state_dict(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        if self.average:
+            self.average.module.load_state_dict(state.average)
+        for step, metrics in state.history:
+            self.log(step, metrics)
+        return state
