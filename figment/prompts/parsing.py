@@ -20,7 +20,7 @@ BULLET = re.compile(r"^[-*•‣–—]\s+")
 REASONING = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 EMPHASIS = re.compile(r"(\*\*|__|`|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w))")
 LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
-PAIRED_QUOTES = ('""', "“”", "„“", "„”", "«»", "‘’", "''", "「」", "``")
+PAIRED_QUOTES = tuple(zip("\"“„„«‘'「", "\"”“”»’'」", strict=True))
 
 # How a model talks to its reader. None of it describes a picture.
 _TEXTS = r"(?:phrase|caption|prompt|description|sentence|example|list)s?\b"
