@@ -131,7 +131,8 @@ def _ends(tower: Any, tokens: Tensor) -> Tensor:
     """(C,) positions of the end tokens, where the text encoder reads off its feature."""
     pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", "argmax"))
     if pool == "eos":
-        return (tokens == getattr(tower, "text_eos_id", getattr(tower, "eos_id", None))).int().argmax(1)
+        end = getattr(tower, "text_eos_id", None) or tower.eos_id
+        return torch.eq(tokens, end).int().argmax(1)
     if pool == "argmax":
         return tokens.argmax(1)
     raise ValueError(

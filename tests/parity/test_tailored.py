@@ -6,6 +6,7 @@ import torch
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from torch import nn
 
+from figment.evaluation.metrics import mean_average_precision
 from figment.labels import LabelSpace
 from figment.ops.environment import ROOT
 from figment.prompts.pairs import label_pairs
@@ -166,6 +167,26 @@ def test_prompts_have_65536_parameters_and_the_original_tokens():
     assert prompts.tokens[0, 65:68].tolist() == [33403, 269, 49407]  # start, 64 of context, name, full stop, end
     assert prompts.tokens[1, 65:68].tolist() == [11639, 652, 13017]
     assert prompts.tokens[0].argmax() == 67
+
+
+# Metrics
+
+
+def test_mean_average_precision():
+    targets = [[1, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 0]]
+    scores = [[0.9, 0.2, 0.4], [0.1, 0.8, 0.3], [0.35, 0.6, 0.7], [0.5, 0.1, 0.2]]
+    assert 100 * mean_average_precision(scores, targets) == pytest.approx(77.7777773, abs=1e-5)
+    without = [[a, b, 0] for a, b, _ in targets]
+    assert 100 * mean_average_precision(scores, without) == pytest.approx(61.1111108, abs=1e-5)
+    assert 100 * mean_average_precision(scores, without, absent="ignore") == pytest.approx(91.6666662, abs=1e-5)
+
+
+def test_average_precision_of_equal_scores():
+    assert mean_average_precision([[0.5]] * 4, [[1], [0], [0], [1]]) == pytest.approx(0.75)
+
+
+def test_equal_scores_rank_in_the_order_of_the_images_unlike_the_published_code():
+    assert mean_average_precision([[0.5]] * 4, [[1], [1], [0], [0]]) == 1
 
 
 # The split
