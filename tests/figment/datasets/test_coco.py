@@ -84,7 +84,10 @@ def change(**tables) -> dict:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (change(categories=scene()["categories"][:3], annotations=[]), r"scene\.json: no category for class 'potted plant'; the nearest"),
+        (
+            change(categories=scene()["categories"][:3], annotations=[]),
+            r"scene\.json: no category for class 'potted plant'; the nearest",
+        ),
         (change(categories=[*scene()["categories"], {"id": 99, "name": "tv"}]), "two categories mean 'tv'"),
         (
             change(annotations=[{"id": 6, "image_id": 7, "category_id": 99}]),
