@@ -1,6 +1,6 @@
 """Acceptance thresholds from evidence: for each class the lowest at which what passes is pure enough, and how sure that is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -47,11 +47,17 @@ def threshold_from_real(
     ``prior`` is the share of generated pictures asked for the class that do show it, before any filter. By Bayes,
     precision = prior TPR / (prior TPR + (1 - prior) FPR).
     """
+    each = 1 - (1 - confidence) / 2  # two intervals must hold together
+    own, others = _Shares(shown), _Shares(absent)
+    values = _candidates(own.scores, others.scores)
+    tpr, fpr = own.at_least(values, each), others.at_least(values, each)
 
-    def precision(tpr: np.ndarray, fpr: np.ndarray) -> np.ndarray:
-        return _ratio(prior * tpr, prior * tpr + (1 - prior) * fpr)
+    def precision(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+        return _ratio(prior * right, prior * right + (1 - prior) * wrong)
 
-    return _choose(shown, absent, target_precision, confidence, precision)
+    estimate = precision(tpr[0], fpr[0])
+    low, high = precision(tpr[1], fpr[2]), precision(tpr[2], fpr[1])
+    return _lowest(values, estimate, low, high, tpr[0], len(others.scores), target_precision)
 
 
 def threshold_from_negatives(
@@ -59,45 +65,65 @@ def threshold_from_negatives(
 ) -> Threshold:
     """Without any labelled picture: from the probabilities of those asked for the class, and of those asked for others.
 
-    If pictures that failed to show the class score as other classes' pictures do, then of the share A that passes at most
-    FPR is wrong, so precision >= 1 - FPR / A whatever the yield of the generator: the estimate is a lower bound. It is too
-    bright where failures look more like the class than other classes' pictures do.
+    If pictures that failed to show the class score as other classes' pictures do, then of the share A that passes
+    F FPR is wrong, where F is the share that failed: precision = 1 - F FPR / A. F itself is at most the share of requested
+    pictures below the negatives' median over the share of negatives there (Storey 2002), so the estimate is a lower bound.
+    It is too bright where failures look more like the class than other classes' pictures do.
     """
+    each = 1 - (1 - confidence) / 4  # four intervals must hold together
+    own, others = _Shares(requested), _Shares(negatives)
+    values = _candidates(own.scores, others.scores)
+    share, fpr = own.at_least(values, each), others.at_least(values, each)
+    middle = np.median(others.scores) if len(others.scores) else 0.0
+    own_below, others_below = own.below(middle, each), others.below(middle, each)
 
-    def precision(share: np.ndarray, fpr: np.ndarray) -> np.ndarray:
-        return np.clip(_ratio(share - fpr, share), 0, 1)
+    def failed(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.clip(_ratio(part, whole), 0, 1) if whole > 0 else np.ones(())
 
-    return _choose(requested, negatives, target_precision, confidence, precision)
+    def precision(passing: np.ndarray, wrong: np.ndarray, failing: np.ndarray) -> np.ndarray:
+        return np.clip(_ratio(passing - failing * wrong, passing), 0, 1)
+
+    estimate = precision(share[0], fpr[0], failed(own_below[0], others_below[0]))
+    low = precision(share[1], fpr[2], failed(own_below[2], others_below[1]))
+    high = precision(share[2], fpr[1], failed(own_below[1], others_below[2]))
+    return _lowest(values, estimate, low, high, share[0], len(others.scores), target_precision)
 
 
-def _choose(
-    own_scores: Scores,
-    other_scores: Scores,
+class _Shares:
+    """Shares of some scores on one side of a value, each with the bounds of its interval: (estimate, low, high)."""
+
+    def __init__(self, scores: Scores):
+        self.scores = np.sort(np.asarray(scores, float))
+
+    def at_least(self, values: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._share(len(self.scores) - np.searchsorted(self.scores, values), confidence)
+
+    def below(self, value: float, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._share(np.searchsorted(self.scores, np.array(value)), confidence)
+
+    def _share(self, counts: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return counts / max(len(self.scores), 1), *proportion_interval(counts, len(self.scores), confidence)
+
+
+def _lowest(
+    values: np.ndarray,
+    estimate: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    accepted: np.ndarray,
+    negatives: int,
     target: float,
-    confidence: float,
-    precision: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Threshold:
-    """The lowest threshold whose bound reaches the target; ``precision`` takes the shares of both sides that pass.
-
-    Each share's interval has half of the doubt, so the two together hold at the level asked for.
-    """
-    own, others = np.sort(np.asarray(own_scores, float)), np.sort(np.asarray(other_scores, float))
-    values = _candidates(own, others)
-    passed = len(own) - np.searchsorted(own, values)
-    slipped = len(others) - np.searchsorted(others, values)
-    own_low, own_high = proportion_interval(passed, len(own), (1 + confidence) / 2)
-    others_low, others_high = proportion_interval(slipped, len(others), (1 + confidence) / 2)
-    estimate = precision(passed / max(len(own), 1), slipped / max(len(others), 1))
-    low, high = precision(own_low, others_high), precision(own_high, others_low)
+    """The lowest of ascending ``values`` whose bound reaches the target, else the one that comes nearest."""
     reaching = np.flatnonzero(low >= target)
-    best = int(reaching[0]) if len(reaching) else int(np.lexsort((passed, estimate, low))[-1])
+    best = int(reaching[0]) if len(reaching) else int(np.lexsort((accepted, estimate, low))[-1])
     return Threshold(
         value=float(values[best]),
         precision=float(estimate[best]),
         low=float(low[best]),
         high=float(high[best]),
-        accepted=float(passed[best] / max(len(own), 1)),
-        negatives=len(others),
+        accepted=float(accepted[best]),
+        negatives=negatives,
         reached=len(reaching) > 0,
     )
 
