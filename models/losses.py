@@ -25,7 +25,7 @@ class AsymmetricLoss(nn.Module):
         Logits are the stabler form: log p keeps its gradient however small p is, where from probabilities it ends at ``eps``.
         """
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        if scores.dim() == targets.dim() + 1 and scores.dim() > 2:
+        if scores.dim() == 3:
             margin = scores[:, 1] - scores[:, 0]
             probability, log_probability = margin.sigmoid(), F.logsigmoid(margin)
         else:

@@ -106,7 +106,7 @@ class ChatServer:
             with self.opener.open(request, timeout=self.config.timeout_seconds) as response:
                 return _read(self._body(response, deadline), question)
         except urllib.error.HTTPError as error:
-            said = " ".join(error.read(300).decode("utf-8", "replace").split())
+            said = self._without_key(" ".join(error.read(300).decode("utf-8", "replace").split()))
             if error.code in WORTH_ANOTHER_TRY:
                 raise _Unusable(
                     f"answered {error.code}: {said}", _retry_after(error.headers.get("Retry-After"))
@@ -123,6 +123,11 @@ class ChatServer:
             raise _Unusable(f"could not be reached: {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
             raise _Unusable(f"broke off: {type(error).__name__}") from error
+
+    def _without_key(self, text: str) -> str:
+        """Some servers repeat the key that they refuse."""
+        key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        return text.replace(key, "***") if key else text
 
     def _body(self, response: http.client.HTTPResponse, deadline: float) -> bytes:
         """What the server sends, if it is done by ``deadline`` and of a sane size."""

@@ -23,7 +23,7 @@ LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 PAIRED_QUOTES = tuple(zip("\"“„„«‘'「", "\"”“”»’'」", strict=True))
 
 # How a model talks to its reader. None of it describes a picture.
-_TEXTS = r"(?:phrase|caption|prompt|description|sentence|example|list)s?\b"
+_TEXTS = r"(?:phrase|caption|prompt|description|sentence|example|idea|suggestion|list)s?\b"
 _HELPERS = (
     r"hope|can(?:not|'t|’t)?|could|would|am|apologi[sz]e|understand|have|happy|be|think|tried|need|must|will|made"
 )

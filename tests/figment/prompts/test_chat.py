@@ -190,8 +190,8 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere_else(server, tmp_pa
     Chat(config, tmp_path).ask(["a"])
     assert server.bodies[0][1] == "Bearer s3cret"
     assert not [file for file in tmp_path.rglob("*.json") if "s3cret" in file.read_text()]
-    server.script = [(401, {}, "bad key")]
-    with pytest.raises(InputError) as caught:
+    server.script = [(401, {}, "bad key s3cret")]
+    with pytest.raises(InputError, match=r"401 \(bad key \*\*\*\)") as caught:
         Chat(config, tmp_path).ask(["b"])
     assert "s3cret" not in str(caught.value)
 
