@@ -54,6 +54,8 @@ class Label(BaseModel):
     name: str
     prompt_name: str = ""
     synonyms: tuple[str, ...] = ()
+    unseen: bool = False  # no real picture of it may be trained on (zero-shot)
+    parents: tuple[str, ...] = ()  # classes that are in every picture of this one: a dog is an animal
 
     @model_validator(mode="after")
     def _say_spaces(self) -> "Label":
@@ -69,16 +71,35 @@ class LabelSpace(BaseModel):
 
     labels: tuple[Label, ...]
     others: tuple[str, ...] = ()
+    confusable: tuple[tuple[str, str], ...] = ()  # pairs that a generator or CLIP takes for each other
 
     def checked(self) -> "LabelSpace":
-        """Itself, or an InputError for a name that cannot be one or that is listed twice."""
+        """Itself, or an InputError for a name that cannot be one, that is listed twice, or that refers to no class."""
         for i, label in enumerate(self.labels):
             check_name(label.name, f"classes[{i}]")
             check_name(label.prompt_name, f"classes[{i}].prompt_name")
         for name, count in Counter(key(label.name) for label in self.labels).items():
             if count > 1:
                 raise InputError(f"classes: {name!r} is listed more than once; list each class once")
+        for i, label in enumerate(self.labels):
+            for parent in label.parents:
+                self._check_known(parent, f"classes[{i}].parents")
+            if i in self.ancestors(i):
+                raise InputError(
+                    f"classes[{i}].parents: {label.name!r} is its own ancestor; parents must not form a circle"
+                )
+        for i, pair in enumerate(self.confusable):
+            for name in pair:
+                self._check_known(name, f"confusable[{i}]")
+            if self.id_of(pair[0]) == self.id_of(pair[1]):
+                raise InputError(f"confusable[{i}]: {pair[0]!r} is paired with itself; name two different classes")
         return self
+
+    def _check_known(self, name: str, where: str) -> None:
+        if self.id_of(name) is None:
+            raise InputError(
+                f"{where}: {name!r} is not a known class; the nearest known names are {', '.join(nearest(name, self.names))}"
+            )
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "LabelSpace":
@@ -86,7 +107,7 @@ class LabelSpace(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> "LabelSpace":
-        """Read a YAML file ``labels: [{name, prompt_name?, synonyms?}, ...]``."""
+        """Read a YAML file ``labels: [{name, prompt_name?, synonyms?, unseen?, parents?}, ...]`` and ``confusable: [[a, b]]``."""
         try:
             return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).checked()
         except OSError as error:
@@ -117,8 +138,33 @@ class LabelSpace(BaseModel):
         """Whether ``name`` is a class of this space, or of the one that it was chosen from."""
         return self.id_of(name) is not None or _joined(name) in {_joined(other) for other in self.others}
 
+    @property
+    def unseen_ids(self) -> tuple[int, ...]:
+        return tuple(i for i, label in enumerate(self.labels) if label.unseen)
+
+    @property
+    def seen_ids(self) -> tuple[int, ...]:
+        return tuple(i for i, label in enumerate(self.labels) if not label.unseen)
+
+    def ancestors(self, label_id: int) -> set[int]:
+        """Ids of a class's parents, their parents and so on."""
+        found: set[int] = set()
+        waiting = [label_id]
+        while waiting:
+            parents = {self._ids[key(name)] for name in self.labels[waiting.pop()].parents}
+            waiting += parents - found
+            found |= parents
+        return found
+
+    def are_confusable(self, first: int, second: int) -> bool:
+        return frozenset((first, second)) in self._confusable_ids
+
+    @cached_property
+    def _confusable_ids(self) -> set[frozenset[int]]:
+        return {frozenset(self._ids[key(name)] for name in pair) for pair in self.confusable}
+
     def choose(self, names: Sequence[str]) -> "LabelSpace":
-        """The classes of ``names``, at least two, in that order, with what is known of them."""
+        """The classes of ``names``, at least two, in that order, with what is known of them and among them."""
         if len(names) < 2:
             found = "no class" if not names else f"only {names[0]!r}"
             raise InputError(f"classes: {found} is listed; a classifier needs at least two classes")
@@ -133,4 +179,14 @@ class LabelSpace(BaseModel):
             chosen.append(self.labels[found_id])
         kept = {label.name for label in chosen}
         rest = [word for label in self.labels if label.name not in kept for word in (label.name, *label.synonyms)]
-        return LabelSpace(labels=tuple(chosen), others=(*self.others, *rest)).checked()
+
+        def is_kept(name: str) -> bool:
+            return self.labels[self._ids[key(name)]].name in kept
+
+        return LabelSpace(
+            labels=tuple(
+                label.model_copy(update={"parents": tuple(filter(is_kept, label.parents))}) for label in chosen
+            ),
+            others=(*self.others, *rest),
+            confusable=tuple(pair for pair in self.confusable if all(map(is_kept, pair))),
+        ).checked()

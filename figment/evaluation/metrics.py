@@ -8,6 +8,9 @@ from scipy.stats import bootstrap
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
+from figment.evaluation.multilabel import mean_average_precision as mean_average_precision
+from figment.evaluation.multilabel import precision_recall_f1_at_k as precision_recall_f1_at_k
+
 
 @dataclass(frozen=True)
 class Score:

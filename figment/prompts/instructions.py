@@ -11,6 +11,12 @@ def pair_instruction(labels: Sequence[str], count: int) -> str:
     return _text("pair").format(things=" and ".join(labels), count=count)
 
 
+def scene_instruction(labels: Sequence[str], count: int) -> str:
+    """As ``pair_instruction``, at the length that a large chat model answers well (at least ten words a caption)."""
+    name = "scene" if len(labels) > 1 else "scene_of_one"
+    return _text(name).format(things=" and ".join(labels), count=count)
+
+
 def context_instruction(label: str, count: int) -> str:
     """Ask for ``count`` captions of ``label`` in different places, weathers and times of day."""
     return _text("context").format(thing=label, count=count)

@@ -1,0 +1,1 @@
+from figment.validation.grouping import grouping_softmax as grouping_softmax

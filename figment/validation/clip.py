@@ -12,6 +12,7 @@ from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import digest, sha256_folder
 from figment.labels import LabelSpace, nearest
+from models.fast_resnet import make_fast
 
 ZERO_SHOT_TEMPLATES = ("a photo of a {name}", "an image of a {name}", "{name}")
 
@@ -55,6 +56,7 @@ class ClipScorer:
         self.device = choose_device(config.device)
         model, _, _ = open_clip.create_model_and_transforms(config.model, pretrained=config.pretrained)
         self.model = model.to(self.device).eval().requires_grad_(False)
+        self.model.visual = make_fast(self.model.visual)
         self.tokenizer = open_clip.get_tokenizer(config.model)
         size = model.visual.image_size
         self.size = size if isinstance(size, int) else size[0]

@@ -1,0 +1,119 @@
+"""MS-COCO: any annotation json through pycocotools, and the 48/17 zero-shot split in the paper's files."""
+
+import contextlib
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pycocotools.coco import COCO
+
+from figment.datasets.multilabel import MultiLabelSet, check_file_name, first_there, labelled_only
+from figment.errors import InputError
+from figment.labels import LabelSpace, key, nearest
+
+SPLITS = {
+    "train": ("instances_train2014_seen_48_17.json", "train2014"),
+    "zsl": ("instances_val2014_unseen_48_17.json", "val2014"),
+    "gzsl": ("instances_val2014_gzsi_48_17.json", "val2014"),
+}
+
+
+def read_coco(annotations: Path, images: Path, space: LabelSpace) -> MultiLabelSet:
+    """The pictures below the folder ``images`` that the json says show any of ``space``'s classes.
+
+    Categories are matched by name or synonym, never by order or id; those outside the space are passed over. Raises
+    InputError for a class without a category, duplicate ids, references to nothing, and file names that lead elsewhere.
+    """
+    coco = load_coco(annotations)
+    columns: dict[int, int] = {}
+    for category in coco.cats.values():
+        column = space.id_of(category["name"])
+        if column is not None:
+            if column in columns.values():
+                raise InputError(
+                    f"{annotations}: two categories mean {space.names[column]!r}; each class has one category"
+                )
+            columns[category["id"]] = column
+    for column, name in enumerate(space.names):
+        if column not in columns.values():
+            hint = ", ".join(nearest(name, [category["name"] for category in coco.cats.values()])) or "none"
+            raise InputError(f"{annotations}: no category for class {name!r}; the nearest of its categories are {hint}")
+    rows = {image_id: row for row, image_id in enumerate(coco.imgs)}
+    targets = np.zeros((len(rows), len(space)), bool)
+    for annotation in coco.anns.values():
+        if annotation["category_id"] in columns:
+            targets[rows[annotation["image_id"]], columns[annotation["category_id"]]] = True
+    return labelled_only(
+        str(annotations), [images / image["file_name"] for image in coco.imgs.values()], targets, space
+    )
+
+
+def read_coco_split(root: Path, split: Literal["train", "zsl", "gzsl"], space: LabelSpace) -> MultiLabelSet:
+    """A split of the 48/17 protocol: ``train`` over the seen classes, ``zsl`` over the unseen, ``gzsl`` over all.
+
+    ``root`` holds annotations/ with the paper's files, and train2014/ and val2014/, by themselves or in images/.
+    """
+    name, folder = SPLITS[split]
+    annotations = first_there(root, f"annotations/{name}")
+    ids = {"train": space.seen_ids, "zsl": space.unseen_ids, "gzsl": tuple(range(len(space)))}[split]
+    classes = space.choose([space.names[i] for i in ids])
+    return read_coco(annotations, first_there(root, folder, f"images/{folder}"), classes)
+
+
+def load_coco(path: Path) -> COCO:
+    """A checked json as pycocotools holds it, without its chatter."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; give a COCO annotation json") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not json ({error}); give a COCO annotation json") from error
+    _check(path, data)
+    coco = COCO()
+    coco.dataset = data
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def _check(path: Path, data: Any) -> None:
+    tables = {}
+    for table, fields in (
+        ("images", ("id", "file_name")),
+        ("categories", ("id", "name")),
+        ("annotations", ("id", "image_id", "category_id")),
+    ):
+        rows = data.get(table) if isinstance(data, dict) else None
+        if not isinstance(rows, list):
+            raise InputError(f"{path}: has no list {table!r}; a COCO json has images, categories and annotations")
+        for i, row in enumerate(rows):
+            for field in fields:
+                if not isinstance(row, dict) or not isinstance(row.get(field), str if "name" in field else int):
+                    raise InputError(
+                        f"{path}: {table}[{i}] has no {field!r} or one of the wrong kind; it should be "
+                        f"{'text' if 'name' in field else 'a whole number'}"
+                    )
+        _check_once(path, f"{table} with id", (row["id"] for row in rows))
+        tables[table] = {row["id"] for row in rows}
+    for i, image in enumerate(data["images"]):
+        check_file_name(image["file_name"], f"{path}: images[{i}]")
+    _check_once(path, "images with file_name", (image["file_name"] for image in data["images"]))
+    _check_once(path, "categories with name", (key(category["name"]) for category in data["categories"]))
+    for annotation in data["annotations"]:
+        for field, table in (("image_id", "images"), ("category_id", "categories")):
+            if annotation[field] not in tables[table]:
+                raise InputError(
+                    f"{path}: annotation {annotation['id']} has {field} {annotation[field]}, which is not among the {table}; "
+                    f"add it there or remove the annotation"
+                )
+
+
+def _check_once(path: Path, what: str, values: Iterable[Any]) -> None:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise InputError(f"{path}: there are two {what} {value!r}; each must be there once")
+        seen.add(value)

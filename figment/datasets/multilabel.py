@@ -1,0 +1,69 @@
+"""Pictures with any number of labels each, listed in memory and read when they are needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from figment.errors import InputError
+from figment.images import decode
+from figment.labels import LabelSpace
+
+
+@dataclass(frozen=True)
+class MultiLabelSet:
+    """``files`` (N) and their ``targets`` (N, C) bool over the classes of ``space``; each picture has at least one."""
+
+    files: tuple[Path, ...]
+    targets: Tensor
+    space: LabelSpace
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def pixels(self, rows: Sequence[int], size: int) -> Tensor:
+        """(len(rows), 3, size, size) uint8. Squeezed to the square, not cropped: a label may be anywhere in the picture."""
+        pictures = []
+        for row in rows:
+            picture = decode(self.files[row].read_bytes(), str(self.files[row]))
+            pictures.append(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)))
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def labelled_only(where: str, files: Sequence[Path], targets: np.ndarray, space: LabelSpace) -> MultiLabelSet:
+    """The pictures that show at least one of ``space``'s classes; raises InputError if none does or a file is not there."""
+    keep = np.flatnonzero(targets.any(1)).tolist()
+    if not keep:
+        raise InputError(
+            f"{where}: empty, none of its {len(files)} pictures shows any of {len(space)} classes "
+            f"({', '.join(space.names[:3])}, ...); check that the split and the classes belong together"
+        )
+    kept = tuple(files[i] for i in keep)
+    absent = [file for file in kept if not file.is_file()]
+    if absent:
+        raise InputError(
+            f"{where}: {len(absent)} of {len(kept)} pictures are not there, the first is {absent[0]}; unpack them all"
+        )
+    return MultiLabelSet(kept, torch.from_numpy(targets[keep].astype(bool)), space)
+
+
+def check_file_name(name: object, where: str) -> str:
+    """``name`` if it can only mean a file below the pictures' folder."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InputError(f"{where}: file name {name!r} is empty or not text; give a path such as 'val2014/1.jpg'")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0]:
+        raise InputError(f"{where}: file name {name!r} leads out of the pictures' folder; give a path below it")
+    return name
+
+
+def first_there(root: Path, *candidates: str) -> Path:
+    """The first of the ``candidates`` that exists below ``root``, else an InputError that names them."""
+    for candidate in candidates:
+        if (root / candidate).exists():
+            return root / candidate
+    raise InputError(f"{root}: holds no {' or '.join(candidates)}; give the data set's folder, unpacked")

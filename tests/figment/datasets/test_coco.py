@@ -1,0 +1,241 @@
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools.coco import COCO
+
+from figment.datasets.coco import read_coco, read_coco_split
+from figment.datasets.coco_export import LabelledPicture, export_coco
+from figment.errors import InputError
+from figment.labels import LabelSpace
+from figment.ops.environment import ROOT
+
+SPACE = LabelSpace.model_validate(
+    {"labels": [{"name": "dog"}, {"name": "potted plant"}, {"name": "tv", "synonyms": ["television"]}]}
+)
+COCO_IDS = {  # of the 65 classes in the 48/17 split; the official ids have gaps, so a position is no id
+    "seen": "1 2 3 4 7 8 9 15 16 19 20 23 24 25 27 31 33 34 35 38 42 44 48 50 51 52 53 54 55 56 57 59 60 62 65 70 72 73 74 75 "
+    "78 79 80 82 84 85 86 90",
+    "unseen": "5 6 17 18 21 22 28 32 36 41 47 49 61 63 76 81 87",
+}  # fmt: skip
+
+
+def picture(red: int = 0, size: tuple[int, int] = (8, 6), image_format: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (red, 0, 0)).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def scene() -> dict:
+    """Categories in no order, with ids in no order, and one that nobody asked for."""
+    return {
+        "images": [{"id": 7, "file_name": "a.png"}, {"id": 3, "file_name": "sub/b.png"}, {"id": 9, "file_name": "c.png"}],
+        "categories": [
+            {"id": 90, "name": "television"}, {"id": 5, "name": "zebra"}, {"id": 18, "name": "dog"},
+            {"id": 64, "name": "potted plant"},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 90}, {"id": 2, "image_id": 7, "category_id": 18},
+            {"id": 3, "image_id": 7, "category_id": 18}, {"id": 4, "image_id": 3, "category_id": 64},
+            {"id": 5, "image_id": 9, "category_id": 5},
+        ],
+    }  # fmt: skip
+
+
+def write(folder: Path, data: object) -> tuple[Path, Path]:
+    images = folder / "images"
+    (images / "sub").mkdir(parents=True, exist_ok=True)
+    for red, name in enumerate(("a.png", "sub/b.png", "c.png")):
+        (images / name).write_bytes(picture(red))
+    annotations = folder / "scene.json"
+    annotations.write_text(json.dumps(data), encoding="utf-8")
+    return annotations, images
+
+
+def test_categories_are_matched_by_name_never_by_order(tmp_path, capsys):
+    found = read_coco(*write(tmp_path, scene()), SPACE)
+    assert [file.name for file in found.files] == ["a.png", "b.png"]
+    assert found.targets.tolist() == [[True, False, True], [False, True, False]]
+    assert capsys.readouterr().out == ""
+
+
+def test_pictures_are_squeezed_not_cropped(tmp_path):
+    annotations, images = write(tmp_path, scene())
+    wide = Image.new("RGB", (40, 10))
+    wide.paste((255, 255, 255), (0, 0, 4, 10))
+    wide.save(images / "a.png")
+    pixels = read_coco(annotations, images, SPACE).pixels([0, 1], 20)
+    assert pixels.shape == (2, 3, 20, 20)
+    assert pixels.dtype == torch.uint8
+    assert pixels[0, :, 10, 0].tolist() == [255, 255, 255]  # what stands at the edge is still there
+    assert pixels[1, 0, 0, 0] == 1
+
+
+def change(**tables) -> dict:
+    return scene() | tables
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (
+            change(categories=scene()["categories"][:3], annotations=[]),
+            r"scene\.json: no category for class 'potted plant'; the nearest",
+        ),
+        (change(categories=[*scene()["categories"], {"id": 99, "name": "tv"}]), "two categories mean 'tv'"),
+        (
+            change(annotations=[{"id": 6, "image_id": 7, "category_id": 99}]),
+            "annotation 6 has category_id 99, which is not among the categories",
+        ),
+        (
+            change(annotations=[{"id": 6, "image_id": 1, "category_id": 18}]),
+            "annotation 6 has image_id 1, which is not among the images",
+        ),
+        (change(images=[*scene()["images"], {"id": 7, "file_name": "d.png"}]), "there are two images with id 7"),
+        (change(images=[*scene()["images"], {"id": 8, "file_name": "a.png"}]), "two images with file_name 'a.png'"),
+        (change(annotations=scene()["annotations"][:1] * 2), "there are two annotations with id 1"),
+        (change(categories=[*scene()["categories"], {"id": 18, "name": "cow"}]), "two categories with id 18"),
+        (change(categories=[*scene()["categories"], {"id": 4, "name": "Dog"}]), "two categories with name 'dog'"),
+        (change(images=[{"id": 7, "file_name": "../a.png"}]), r"images\[0\]: file name '\.\./a\.png' leads out of"),
+        (change(images=[{"id": 7, "file_name": "sub/../../a.png"}]), "leads out of"),
+        (change(images=[{"id": 7, "file_name": "/etc/passwd"}]), "leads out of"),
+        (change(images=[{"id": 7, "file_name": "..\\a.png"}]), "leads out of"),
+        (change(images=[{"id": 7, "file_name": ""}]), "file name '' is empty"),
+        (change(images=[{"id": "7", "file_name": "a.png"}]), r"images\[0\] has no 'id' or one of the wrong kind.* whole number"),
+        (change(annotations=[{"id": 1, "category_id": 18}]), r"annotations\[0\] has no 'image_id'"),
+        (change(categories=[{"id": 1}]), r"categories\[0\] has no 'name' .* should be text"),
+        (change(annotations=None), "has no list 'annotations'"),
+        ([], "has no list 'images'"),
+        (change(annotations=[]), r"scene\.json: empty, none of its 3 pictures shows any of 3 classes \(dog, potted plant, tv"),
+        (change(images=[], annotations=[]), "empty, none of its 0 pictures"),
+    ],
+)  # fmt: skip
+def test_bad_annotations_are_one_clear_sentence(tmp_path, data, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        read_coco(*write(tmp_path, data), SPACE)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_pictures_are_counted_and_the_first_is_named(tmp_path):
+    annotations, images = write(tmp_path, scene())
+    (images / "a.png").unlink()
+    with pytest.raises(InputError, match=r"1 of 2 pictures are not there, the first is .*a\.png"):
+        read_coco(annotations, images, SPACE)
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(None, "No such file"), ("{", "not json")])
+def test_a_file_that_is_no_json_is_named(tmp_path, content, sentence):
+    path = tmp_path / "x.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=rf"x\.json: {sentence}"):
+        read_coco(path, tmp_path, SPACE)
+
+
+@pytest.fixture
+def zero_shot(tmp_path):
+    """The 48/17 files as released: official ids, categories of the split only, pictures beside or in images/."""
+    space = LabelSpace.load(ROOT / "configs/labels/coco_48_17.yaml")
+    official = {
+        name: number
+        for part, ids in (("seen", space.seen_ids), ("unseen", space.unseen_ids))
+        for name, number in zip([space.names[i] for i in ids], map(int, COCO_IDS[part].split()), strict=True)
+    }
+    (tmp_path / "annotations").mkdir()
+    for file, folder, ids in (
+        ("instances_train2014_seen_48_17.json", "train2014", space.seen_ids),
+        ("instances_val2014_unseen_48_17.json", "val2014", space.unseen_ids),
+        ("instances_val2014_gzsi_48_17.json", "val2014", range(len(space))),
+    ):
+        names = [space.names[i] for i in ids]
+        (tmp_path / folder).mkdir(exist_ok=True)
+        data = {
+            "images": [{"id": official[name], "file_name": f"{official[name]}.jpg"} for name in names],
+            "categories": [{"id": official[name], "name": name} for name in sorted(names)],
+            "annotations": [
+                {"id": i, "image_id": official[name], "category_id": official[name]} for i, name in enumerate(names)
+            ],
+        }
+        for image in data["images"]:
+            (tmp_path / folder / image["file_name"]).write_bytes(picture(image_format="JPEG"))
+        (tmp_path / "annotations" / file).write_text(json.dumps(data))
+    return tmp_path, space, official
+
+
+@pytest.mark.parametrize(("split", "classes"), [("train", 48), ("zsl", 17), ("gzsl", 65)])
+@pytest.mark.parametrize("inside_images", [False, True])
+def test_the_48_17_split_reads_in_both_layouts(zero_shot, split, classes, inside_images):
+    root, space, official = zero_shot
+    if inside_images:
+        (root / "images").mkdir()
+        for folder in ("train2014", "val2014"):
+            (root / folder).rename(root / "images" / folder)
+    found = read_coco_split(root, split, space)
+    assert found.targets.shape == (classes, classes)
+    for file, row in zip(found.files, found.targets, strict=True):
+        (column,) = row.nonzero()[:, 0].tolist()
+        assert int(file.stem) == official[found.space.names[column]]
+    unseen = [label.unseen for label in found.space.labels]
+    assert {"train": not any(unseen), "zsl": all(unseen), "gzsl": sum(unseen) == 17}[split]
+
+
+def test_a_missing_split_file_is_named(zero_shot):
+    root, space, _ = zero_shot
+    (root / "annotations/instances_val2014_unseen_48_17.json").unlink()
+    with pytest.raises(InputError, match=r"holds no annotations/instances_val2014_unseen_48_17\.json"):
+        read_coco_split(root, "zsl", space)
+
+
+label_sets = st.lists(st.sets(st.sampled_from(SPACE.names), min_size=1), min_size=1, max_size=6)
+
+
+@given(label_sets)
+def test_an_exported_set_is_read_back_equal(tmp_path_factory, labels):
+    folder = tmp_path_factory.mktemp("export")
+    formats = ("PNG", "JPEG", "WEBP")
+    pictures = [
+        LabelledPicture(f"{i:04x}", picture(i, (8 + i, 6), formats[i % 3]), sorted(names))
+        for i, names in enumerate(labels)
+    ]
+    path = export_coco(pictures, SPACE, folder, category_ids=[18, 64, 72])
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(path))
+    assert {c["name"]: c["id"] for c in coco.loadCats(coco.getCatIds())} == {"dog": 18, "potted plant": 64, "tv": 72}
+    assert len(coco.getImgIds()) == len(labels)
+    for i, names in enumerate(labels):
+        (image,) = coco.loadImgs([i + 1])
+        annotations = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]]))
+        assert {coco.cats[a["category_id"]]["name"] for a in annotations} == names
+        assert (image["width"], image["height"]) == (8 + i, 6)
+        assert all(a["bbox"] == [0, 0, 8 + i, 6] and a["area"] == (8 + i) * 6 for a in annotations)
+        assert (folder / "images" / image["file_name"]).read_bytes() == pictures[i].data
+    found = read_coco(path, folder / "images", SPACE)
+    assert [{SPACE.names[c] for c in row.nonzero()[:, 0].tolist()} for row in found.targets] == labels
+
+
+@pytest.mark.parametrize(
+    ("item", "ids", "sentence"),
+    [
+        (LabelledPicture("../x", picture(), ["dog"]), (), "picture '../x': its id is there twice or not of letters"),
+        (
+            LabelledPicture("a", picture(), ["cow"]),
+            (),
+            r"picture 'a': labels \['cow'\] are empty, twice the same or not",
+        ),
+        (LabelledPicture("a", picture(), []), (), "are empty"),
+        (LabelledPicture("a", picture(), ["tv", "television"]), (), "twice the same"),
+        (LabelledPicture("a", b"junk", ["dog"]), (), "not a readable picture"),
+        (LabelledPicture("a", picture(image_format="BMP"), ["dog"]), (), "is BMP; export JPEG, PNG, WEBP"),
+        (LabelledPicture("a", picture(), ["dog"]), (1, 2), "category_ids: 2 ids for 3 classes"),
+    ],
+)
+def test_what_cannot_be_exported_is_named_and_no_json_is_written(tmp_path, item, ids, sentence):
+    with pytest.raises(InputError, match=sentence):
+        export_coco([item], SPACE, tmp_path, ids)
+    assert not (tmp_path / "annotations.json").exists()

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
+from torchmetrics.functional.classification import multilabel_average_precision
+
+from figment.errors import InputError
+from figment.evaluation import metrics
+from figment.evaluation.metrics import mean_average_precision, precision_recall_f1_at_k
+from figment.evaluation.multilabel import average_precisions
+
+cases = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 8), st.floats(0.05, 0.8))
+
+
+def draw(case, distinct: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    seed, images, classes, share = case
+    rng = np.random.default_rng(seed)
+    scores = rng.permutation(images * classes).reshape(images, classes) / (images * classes)
+    if not distinct:
+        scores = scores.round(1)
+    return scores, (rng.random((images, classes)) < share).astype(int)
+
+
+@given(cases)
+def test_average_precision_is_scikit_learns_where_no_scores_are_equal(case):
+    scores, targets = draw(case)
+    expected = [average_precision_score(t, s) if t.any() else np.nan for s, t in zip(scores.T, targets.T, strict=True)]
+    assert np.allclose(average_precisions(scores, targets), expected, equal_nan=True)
+
+
+def test_the_mean_is_torchmetrics_macro_average():
+    scores, targets = draw((0, 200, 6, 0.3))
+    expected = multilabel_average_precision(torch.tensor(scores), torch.tensor(targets), num_labels=6, average="macro")
+    assert mean_average_precision(scores, targets) == pytest.approx(float(expected), abs=1e-6)
+
+
+@given(cases, st.integers(1, 9))
+def test_the_k_best_are_scikit_learns_micro_averages(case, k):
+    scores, targets = draw(case)
+    predicted = np.zeros_like(targets)
+    for row, s in enumerate(scores):
+        predicted[row, sorted(range(len(s)), key=lambda c: -s[c])[:k]] = 1
+    found = precision_recall_f1_at_k(scores, targets, k)
+    for value, function in zip(found, (precision_score, recall_score, f1_score), strict=True):
+        assert value == pytest.approx(function(targets.ravel(), predicted.ravel(), zero_division=0))
+
+
+@given(cases, st.integers(1, 9), st.booleans())
+def test_everything_lies_between_zero_and_one_whatever_the_ties(case, k, drop):
+    scores, targets = draw(case, distinct=False)
+    assert 0 <= mean_average_precision(scores, targets) <= 1 + 1e-12
+    assert all(0 <= value <= 1 for value in precision_recall_f1_at_k(scores, targets, k, drop))
+
+
+@given(cases)
+def test_only_the_order_of_scores_matters(case):
+    scores, targets = draw(case, distinct=False)
+    assert mean_average_precision(np.exp(3 * scores), targets) == mean_average_precision(scores, targets)
+
+
+@given(cases)
+def test_numpy_and_torch_agree_in_ties_too(case):
+    scores, targets = draw(case, distinct=False)
+    scores = scores.astype(np.float32)
+    assert mean_average_precision(torch.tensor(scores), torch.tensor(targets)) == mean_average_precision(
+        scores, targets
+    )
+    assert precision_recall_f1_at_k(torch.tensor(scores), torch.tensor(targets).bool(), 2) == precision_recall_f1_at_k(
+        scores, targets, 2
+    )
+
+
+@given(cases)
+def test_perfect_scores_have_perfect_average_precision(case):
+    _, targets = draw(case)
+    if targets.any():
+        assert mean_average_precision(targets, targets, absent="ignore") == 1
+
+
+def test_a_class_without_a_positive_counts_as_nothing_or_not_at_all():
+    scores, targets = [[0.9, 0.1], [0.1, 0.9]], [[1, 0], [0, 0]]
+    assert mean_average_precision(scores, targets) == 0.5
+    assert mean_average_precision(scores, targets, absent="ignore") == 1
+
+
+def test_an_unlabelled_image_makes_k_wrong_predictions_unless_dropped():
+    scores, targets = [[0.9, 0.5, 0.1], [0.9, 0.5, 0.1]], [[1, 1, 0], [0, 0, 0]]
+    assert precision_recall_f1_at_k(scores, targets, 2) == (0.5, 1, pytest.approx(2 / 3))
+    assert precision_recall_f1_at_k(scores, targets, 2, drop_unlabelled=True) == (1, 1, 1)
+
+
+def test_equal_scores_go_to_the_lower_class_id():
+    assert precision_recall_f1_at_k([[0.5, 0.5, 0.5]], [[1, 0, 1]], 1) == (1, 0.5, pytest.approx(2 / 3))
+
+
+def test_more_than_all_classes_are_all_classes():
+    assert precision_recall_f1_at_k([[0.5, 0.4]], [[1, 0]], 5) == (0.5, 1, pytest.approx(2 / 3))
+
+
+def test_no_positive_at_all_is_zero_not_an_error():
+    assert precision_recall_f1_at_k([[0.5, 0.4]], [[0, 0]], 1) == (0, 0, 0)
+    assert precision_recall_f1_at_k([[0.5, 0.4]], [[0, 0]], 1, drop_unlabelled=True) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: mean_average_precision([[0.5]], [[1, 0]]), r"scores \(1, 1\) and targets \(1, 2\)"),
+        (lambda: mean_average_precision([], []), "at least one of each"),
+        (lambda: mean_average_precision([[np.nan, 1]], [[1, 0]]), "1 of 2 are NaN"),
+        (lambda: mean_average_precision([[0.5, 1]], [[1, -1]]), "targets: found .*-1"),
+        (lambda: mean_average_precision([[0.5]], [[0]], absent="ignore"), "no class has a positive image"),
+        (lambda: mean_average_precision([[0.5]], [[0]], absent="drop"), "'drop' is neither"),
+        (lambda: precision_recall_f1_at_k([[0.5]], [[1]], 0), "k: 0 classes an image"),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(call, sentence):
+    with pytest.raises(InputError, match=sentence):
+        call()
+
+
+def test_both_are_found_among_the_metrics():
+    assert metrics.mean_average_precision is mean_average_precision
+    assert metrics.precision_recall_f1_at_k is precision_recall_f1_at_k

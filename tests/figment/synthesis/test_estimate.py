@@ -1,0 +1,50 @@
+import torch
+
+from figment.synthesis.estimate import estimate, flops_per_image, peak_flops
+from figment.synthesis.executor import synthesise
+from figment.synthesis.generator import Generator
+from figment.synthesis.pool import Pool
+from figment.synthesis.renderers import Renderers
+
+
+def test_an_estimate_says_what_there_is_to_do_and_what_it_takes(plan, synthesis, tmp_path):
+    config = synthesis.model_copy(update={"price_per_hour": 3.6})
+    said = estimate(plan, Pool(tmp_path), config, Renderers(config))
+    assert (said.planned, said.todo) == (18, 18)
+    assert said.counts == {
+        (label, trick): 3 for label in ("car", "frog", "banana") for trick in ("base_class", "random_guidance")
+    }
+    assert said.hours * 3600 * said.images_per_second == 18
+    assert abs(said.cost - said.hours * 3.6) < 1e-9
+    assert 0 < said.utilisation < 1.5
+    assert 18 * 500 < said.gigabytes * 1e9 < 18 * 5000
+    assert set(said.metrics()) >= {"estimate/hours", "estimate/mfu", "estimate/cost"}
+    assert len(said.table().columns) == 3
+
+
+def test_nothing_to_do_is_not_estimated(plan, pool, synthesis):
+    assert estimate(plan, Pool(pool.folder), synthesis, Renderers(synthesis)) is None
+
+
+def test_the_calibration_batches_are_not_rendered_again(plan, pool, synthesis, tmp_path, monkeypatch):
+    renderers = Renderers(synthesis)
+    estimate(plan, Pool(tmp_path), synthesis, renderers)
+    rendered = []
+    render = Generator.render
+    monkeypatch.setattr(Generator, "render", lambda self, rows: (rendered.append(len(rows)), render(self, rows))[1])
+    assert synthesise(plan, Pool(tmp_path), synthesis, renderers=renderers).rendered == 18
+    assert sum(rendered) == 18 - 7 * renderers.lanes()
+    assert {s.file for s in Pool(tmp_path).shards.values()} == {s.file for s in pool.shards.values()}
+
+
+def test_operations_are_counted_to_the_last_step(generator, plan):
+    row = plan.to_pylist()[0] | {"guidance_scale": 1.0}
+    steps = {n: flops_per_image(generator, row | {"num_inference_steps": n}) for n in (4, 8)}
+    unet = (steps[8] - steps[4]) / 4
+    guided = flops_per_image(generator, row | {"guidance_scale": 4.0, "num_inference_steps": 4})
+    assert unet > 1e8  # a quarter of a GFLOP for a network of 6 M parameters on 8 x 8 latents
+    assert abs(guided - steps[4] - 4 * unet) < 0.02 * guided
+
+
+def test_the_peak_is_that_of_a_computer():
+    assert 1e9 < peak_flops(torch.device("cpu"), torch.float32) < 1e14
