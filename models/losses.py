@@ -1,0 +1,5 @@
+"""The recipes' losses."""
+
+from models.semantic_diversity_loss import SemanticDiversityLoss
+
+__all__ = ["SemanticDiversityLoss"]
