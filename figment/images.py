@@ -47,3 +47,22 @@ def downscale(pixels: Tensor, size: int, antialias: bool) -> Tensor:
     """(B, 3, size, size) from (B, 3, H, W) float pixels in [0, 1], bilinear; ``antialias`` widens the filter to the
     whole of what is averaged (the paper's choice for CIFAR, not for EuroSAT)."""
     return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=antialias).clamp(0, 1)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An opened picture of any mode as RGB, as ``decode`` gives it: EXIF orientation applied, transparency dropped, of 16
+    bits the 8 that count most; of 32 bits, whose black and white nobody can know, the darkest and the brightest."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        values = np.asarray(image, np.float64)
+        values = (values - values.min()) / max(np.ptp(values), 1e-9) * 255
+        image = Image.fromarray(values.round().astype(np.uint8))
+    return image.convert("RGB")
+
+
+def squash(image: Image.Image, size: int) -> Tensor:
+    """(3, size, size) uint8 of an RGB picture, whole, whatever its sides: multi-label recipes must not crop a label away."""
+    resized = image.resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()

@@ -2,13 +2,17 @@
 its published code."""
 
 import math
+import random
 
 import numpy as np
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from timm.optim import param_groups_weight_decay
 
+from figment.training.randaugment import cutout
+from figment.training.semantic import one_cycle
 from models.losses import SemanticDiversityLoss
 from models.semantic_diversity_loss import row_spread, semantic_diversity
 from models.semantic_matrix import SemanticMatrix, label_scores
@@ -162,3 +166,84 @@ def test_a_matrix_beats_one_vector_on_two_unlike_tags(nus_wide):
     assert loss(matrix.mean(1, keepdim=True), targets, nus_wide.vectors).item() == pytest.approx(952.90240, rel=1e-5)
     zeros = SemanticDiversityLoss(0.3)(0 * matrix, targets, nus_wide.vectors)
     assert zeros.item() == pytest.approx(1777, abs=0.5)
+
+
+def test_cutout_of_the_published_seeds():
+    """NumPy's and Python's seed 0 draw the centre (172, 47) and the colour (197, 215, 20)."""
+    draws, colours = np.random.RandomState(0), random.Random(0)
+    centre = (draws.randint(224), draws.randint(224))
+    picture = cutout(
+        torch.zeros(3, 224, 224, dtype=torch.uint8), centre, [colours.randint(0, 255) for _ in range(3)], 0.5
+    )
+    filled = picture.any(0).nonzero()
+    assert filled.amin(0).tolist() == [116, 0]
+    assert filled.amax(0).tolist() == [223, 103]
+    assert len(filled) == 108 * 104
+    assert picture[:, 200, 50].tolist() == [197, 215, 20]
+
+
+def test_cutout_covers_a_fifth_of_the_picture_on_average():
+    picture = torch.zeros(3, 224, 224, dtype=torch.uint8)
+    covered = [
+        cutout(picture, (row, column), (1, 1, 1), 0.5)[0].float().mean().item()
+        for row in range(0, 224, 8)
+        for column in range(0, 224, 8)
+    ]
+    assert sum(covered) / len(covered) == pytest.approx(0.196, abs=0.005)
+    assert min(covered) == pytest.approx(0.065, abs=0.003)
+    assert max(covered) == pytest.approx(0.25, abs=0.005)
+
+
+def test_one_cycle_of_a_hundred_steps():
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 2.5e-5)
+    schedule = one_cycle(optimizer, 2.5e-5, 100, 0.1)
+    rates = []
+    for _ in range(100):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(1e-6)
+    assert max(rates) == rates[9] == pytest.approx(2.5e-5)
+    assert rates[-1] == pytest.approx(1e-10)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_one_cycle_of_very_few_steps(steps):
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 1.0)
+    schedule = one_cycle(optimizer, 1.0, steps, 0.1)
+    for _ in range(steps):
+        assert 0 < schedule.get_last_lr()[0] <= 1
+        optimizer.step()
+        schedule.step()
+
+
+def test_only_matrices_decay():
+    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2))
+    groups = param_groups_weight_decay(layers, 3e-4)
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(4, 0), (2, 3e-4)]
+
+
+def best_tags(nus_wide, matrix: torch.Tensor, count: int) -> list[tuple[str, float]]:
+    scores, order = label_scores(matrix[None], nus_wide.vectors).scores[0].sort(descending=True, stable=True)
+    return [(nus_wide.names[i], float(s)) for s, i in zip(scores[:count], order[:count], strict=True)]
+
+
+def test_nearest_tags_of_one_word(nus_wide):
+    matrix = torch.zeros(7, 300)
+    matrix[0] = nus_wide.vectors[nus_wide.row_of("dog")]
+    expected = {
+        "dog": 1.0, "dogs": 0.8104, "puppy": 0.6964, "rabbit": 0.6491, "cat": 0.6381,
+        "goat": 0.6006, "kitten": 0.5959, "cow": 0.5820, "pet": 0.5803, "animal": 0.5636,
+    }  # fmt: skip
+    found = best_tags(nus_wide, matrix, 10)
+    assert [tag for tag, _ in found] == list(expected)
+    assert [score for _, score in found] == pytest.approx(list(expected.values()), abs=5e-5)
+
+
+def test_nearest_tags_of_three_words_each_with_its_row(nus_wide):
+    words = nus_wide.choose(["dog", "beach", "wedding"], "")
+    matrix = words.vectors * torch.tensor([[1.0], [0.9], [0.8]])
+    found = best_tags(nus_wide, matrix, 5)
+    assert [tag for tag, _ in found] == ["dog", "beach", "dogs", "wedding", "puppy"]
+    assert [score for _, score in found] == pytest.approx([1, 0.9, 0.8104, 0.8, 0.6964], abs=5e-5)
+    assert label_scores(matrix[None], words.vectors).rows.tolist() == [[0, 1, 2]]
