@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from figment.errors import InputError
+from figment.files import atomic
 from figment.images import as_rgb, decode, squash
 from figment.label_vectors import LabelVectors
 from figment.training.saved_semantic import load_semantic
@@ -106,15 +107,14 @@ def tag_files(
     twice = next((target for i, target in enumerate(targets) if target in targets[:i]), None)
     if twice:
         raise InputError(f"{twice}: two pictures would be rendered there; give them different names")
-    if rendered:
-        rendered.mkdir(parents=True, exist_ok=True)
     for batch in _batches(enumerate(files), batch_size):
         pictures = [read_picture(file) for _, file in batch]
         for (i, file), picture, tags in zip(
             batch, pictures, predict_tags(tagger, pictures, top_k, batch_size), strict=True
         ):
             if rendered:
-                render_tags(picture, tags).save(targets[i])
+                with atomic(targets[i]) as partial:
+                    render_tags(picture, tags).save(partial, "PNG")
             for tag in tags:
                 yield json.dumps({"image": str(file)} | asdict(tag), ensure_ascii=False)
 

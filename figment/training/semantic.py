@@ -40,12 +40,13 @@ UNREADABLE = (
 
 class SemanticConfig(BaseModel):
     """The defaults are the paper's recipe: TResNet-M, 7 rows (NUS-WIDE; 2 for COCO), Adam under one cycle, cutout and
-    RandAugment, 10 epochs of batches of 32. Its ``regularisation`` is 0.3, for COCO 0.01."""
+    RandAugment, 10 epochs of batches of 32. Its ``regularisation`` is 0.3, for COCO 0.01; it starts from ImageNet
+    weights, ``model: tresnet_m.miil_in1k, pretrained: true``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = "tresnet_m"
-    pretrained: bool = False  # timm's ImageNet weights, from the hub or its cache
+    pretrained: bool = False  # timm's weights of that name, from the hub or its cache
     stem: Literal["native", "small"] = "native"
     image_size: int = Field(224, gt=0)
     rows: int = Field(7, gt=0)
@@ -88,8 +89,14 @@ def build_semantic_matrix(config: SemanticConfig, dim: int) -> SemanticMatrix:
 
     Raises InputError if timm does not know the backbone.
     """
-    name = config.model.split(".")[0]  # timm's names may end in .TAG, which says whose weights
+    name = config.model.split(".")[0]
     backbone = build_classifier(TrainingConfig(model=name, stem=config.stem, image_size=config.image_size), 0)
+    if name != config.model:  # timm's NAME.TAG says whose weights, and with them what mean and deviation they expect
+        try:
+            backbone.pretrained_cfg = timm.get_pretrained_cfg(config.model).to_dict()
+        except RuntimeError as error:
+            known = ", ".join(timm.list_pretrained(f"{name}.*"))
+            raise InputError(f"training.model: timm has no {config.model!r}; there are {known or name}") from error
     if config.pretrained:
         _load_pretrained(backbone, config)
     with torch.inference_mode():
@@ -99,12 +106,11 @@ def build_semantic_matrix(config: SemanticConfig, dim: int) -> SemanticMatrix:
 
 def _load_pretrained(backbone: nn.Module, config: SemanticConfig) -> None:
     try:
-        weights = timm.create_model(config.model, pretrained=True, num_classes=0).state_dict()
-        backbone.load_state_dict(weights)
+        backbone.load_state_dict(timm.create_model(config.model, pretrained=True, num_classes=0).state_dict())
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"training.pretrained: no weights of {config.model!r} for stem {config.stem!r} ({str(error).splitlines()[0]}); "
-            "connect to the hub once, choose another model, or train from random weights"
+            f"training.pretrained: no weights of {config.model!r} that fit stem {config.stem!r} and {config.image_size} px "
+            f"({str(error).splitlines()[0]}); connect to the hub once, choose another model, or train from random weights"
         ) from error
 
 

@@ -3,7 +3,9 @@ import math
 from colorsys import hsv_to_rgb
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torchmetrics.functional.classification import binary_average_precision
 
 from figment.errors import InputError
@@ -291,3 +293,29 @@ def test_the_papers_backbone_is_built():
     model = build_semantic_matrix(SemanticConfig(image_size=64), 300)
     assert sum(p.numel() for p in model.parameters()) == 33_640_832
     assert model.training
+
+
+def test_pretrained_weights_come_from_timm_with_their_own_mean_and_deviation(tmp_path, monkeypatch):
+    config = SemanticConfig(model="test_resnet.r160_in1k", image_size=32, pretrained=True)
+    weights, create = timm.create_model("test_resnet"), timm.create_model
+    save_file(weights.state_dict(), tmp_path / "weights.safetensors")
+
+    def from_file(name, pretrained=False, **options):
+        overlay = {"file": str(tmp_path / "weights.safetensors")} if pretrained else None
+        return create(name, pretrained=pretrained, pretrained_cfg_overlay=overlay, **options)
+
+    monkeypatch.setattr(timm, "create_model", from_file)
+    model = build_semantic_matrix(config, 5)
+    assert all(torch.equal(value, weights.state_dict()[name]) for name, value in model.backbone.state_dict().items())
+    assert model.mean.flatten().tolist() == [0.5, 0.5, 0.5]
+    tagged = build_semantic_matrix(SemanticConfig(model="tresnet_m.miil_in1k", image_size=64), 5)
+    assert not tagged.mean.any()
+
+
+def test_weights_that_are_not_to_be_had_are_named():
+    with pytest.raises(
+        InputError, match=r"no weights of 'vovnet39a' that fit stem 'native' and 64 px \(.*connect to the hub"
+    ):
+        build_semantic_matrix(SemanticConfig(model="vovnet39a", image_size=64, pretrained=True), 5)
+    with pytest.raises(InputError, match=r"timm has no 'tresnet_m\.mine'; there are tresnet_m\.miil_in1k"):
+        build_semantic_matrix(SemanticConfig(model="tresnet_m.mine", image_size=64), 5)
