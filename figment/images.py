@@ -20,13 +20,10 @@ def decode(data: bytes, where: str) -> Image.Image:
     """An RGB picture from bytes of any common format and mode, EXIF orientation applied. Grey is spread over three
     channels, transparency dropped, 16 bits become the 8 that count most."""
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=READABLE)
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):  # Pillow's own conversion would clip all above 255 to white
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        elif image.mode in ("I", "F"):
+        image = Image.open(io.BytesIO(data), formats=READABLE)
+        if image.mode in ("I", "F"):
             raise ValueError("32 bits a pixel, whose black and white nobody can know")
-        return image.convert("RGB")
+        return as_rgb(image)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{where}: not a readable picture ({error}); expected one of {', '.join(READABLE)}") from error
 
@@ -76,3 +73,22 @@ def downscale(pixels: Tensor, size: int, antialias: bool) -> Tensor:
 
 def _bilinear(pixels: Tensor, size: int, antialias: bool) -> Tensor:
     return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=antialias)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An opened picture of any mode as RGB: EXIF orientation applied, transparency dropped, of 16 bits the 8 that count
+    most; of 32 bits, whose black and white nobody can know, the darkest becomes black and the brightest white."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow's own conversion would clip all above 255 to white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        values = np.asarray(image, np.float64)
+        values = (values - values.min()) / max(np.ptp(values), 1e-9) * 255
+        image = Image.fromarray(values.round().astype(np.uint8))
+    return image.convert("RGB")
+
+
+def squash(image: Image.Image, size: int) -> Tensor:
+    """(3, size, size) uint8 of an RGB picture, whole, whatever its sides: multi-label recipes must not crop a label away."""
+    resized = image.resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()

@@ -1,8 +1,12 @@
-"""Losses."""
+"""The recipes' losses."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.semantic_diversity_loss import SemanticDiversityLoss
+
+__all__ = ["AsymmetricLoss", "SemanticDiversityLoss"]
 
 
 class AsymmetricLoss(nn.Module):

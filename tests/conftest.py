@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from figment.ops.environment import ROOT, load_environment
@@ -16,6 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # a test that needs the hub is a bug
 load_environment()
 STATE.mkdir(parents=True, exist_ok=True)
 
+from figment.label_vectors import LabelVectors, read_npz_vectors  # noqa: E402
 from figment.labels import LabelSpace  # noqa: E402
 from figment.ops.stack import fetch_data  # noqa: E402
 from figment.planning.bag_of_tricks import plan_bag_of_tricks  # noqa: E402
@@ -91,3 +93,25 @@ def cifar10_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no CIFAR-10 photographs in {folder.relative_to(ROOT.parent)} beside the clone")
     return folder
+
+
+@pytest.fixture(scope="session")
+def word_vectors_folder() -> Path:
+    """The paper's word vectors for development, beside the clone; never part of the project."""
+    folder = ROOT.parent / "shared" / "data" / "word_vectors"
+    if not folder.is_dir():
+        pytest.skip(f"no word vectors in {folder.relative_to(ROOT.parent)} beside the clone")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nus_wide(word_vectors_folder: Path) -> LabelVectors:
+    """NUS-WIDE's 1006 tags."""
+    return read_npz_vectors(word_vectors_folder / "nus_wide.npz")
+
+
+@pytest.fixture(scope="session")
+def nus_wide_unseen(word_vectors_folder: Path, nus_wide: LabelVectors) -> tuple[str, ...]:
+    """Its 81 tags that no training picture shows."""
+    with np.load(word_vectors_folder / "nus_wide.npz") as archive:
+        return tuple(nus_wide.names[i] for i in archive["unseen"])

@@ -1,8 +1,5 @@
 """CIFAR-10/100 "python version" batches, read without pickle's arbitrary code."""
 
-import codecs
-import io
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,30 +8,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from figment import safe_pickle
 from figment.errors import InputError
-
-# All that a CIFAR batch needs to rebuild: plain containers come for free, arrays need these.
-ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): np.ndarray((0,)).__reduce__()[0],
-    ("numpy._core.multiarray", "_reconstruct"): np.ndarray((0,)).__reduce__()[0],
-    ("_codecs", "encode"): codecs.encode,  # how Python 3 writes bytes for protocol 2
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in ALLOWED:
-            return ALLOWED[module, name]
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR batch needs")
 
 
 def load(path: Path) -> dict[bytes, Any]:
-    try:
-        return _Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a CIFAR python batch ({error})") from error
+    return safe_pickle.load(path, "a CIFAR python batch", encoding="bytes")
 
 
 def files(path: Path, split: str) -> list[Path]:

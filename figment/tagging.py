@@ -1,0 +1,149 @@
+"""Tags of pictures from a trained semantic matrix and label vectors: the seen and the unseen, in one ranking."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from figment.errors import InputError
+from figment.files import atomic
+from figment.images import as_rgb, decode, squash
+from figment.label_vectors import LabelVectors
+from figment.training.saved_semantic import load_semantic
+from figment.training.semantic import predict_scores
+from models.semantic_matrix import Pooling, SemanticMatrix
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A label given to a picture. ``score`` ranks and is no probability; ``row`` is the principal vector that won it, so
+    tags with the same row share a direction of meaning. ``unseen``: no training picture had this label."""
+
+    tag: str
+    score: float
+    unseen: bool
+    row: int
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A model with the labels it is asked for; any label with a vector will do, trained on or not."""
+
+    model: SemanticMatrix
+    labels: LabelVectors
+    unseen: frozenset[str]
+    image_size: int
+    pooling: Pooling = "max"
+
+    def __post_init__(self) -> None:
+        if self.labels.dim != self.model.dim:
+            raise InputError(
+                f"label vectors have {self.labels.dim} dimensions, the model's matrix {self.model.dim}; "
+                "take the vectors from the source it was trained with"
+            )
+
+    def choose(self, names: Sequence[str], where: str) -> "Tagger":
+        """One that gives only these tags. Raises InputError for a name it does not know."""
+        labels = self.labels.choose(names, where)
+        rows = [self.labels.row_of(name) for name in names]
+        known = {
+            name
+            for name, row in zip(names, rows, strict=True)
+            if row is not None and self.labels.names[row] in self.unseen
+        }
+        return replace(self, labels=labels, unseen=frozenset(known))
+
+    def with_labels(self, labels: LabelVectors, where: str) -> "Tagger":
+        """One that gives these tags too, unseen ones, known by their vectors alone."""
+        more = self.labels.with_more(labels, where)
+        return replace(self, labels=more, unseen=self.unseen | set(labels.names))
+
+
+def load_tagger(folder: Path, device: str = "cpu") -> Tagger:
+    """From a folder that ``save_semantic`` wrote."""
+    model, labels, card = load_semantic(folder)
+    training = card.training
+    return Tagger(model.to(device), labels, frozenset(card.unseen), training.image_size, training.pooling)
+
+
+def predict_tags(
+    tagger: Tagger, pictures: Iterable[Image.Image], top_k: int = 10, batch_size: int = 32
+) -> Iterator[list[Tag]]:
+    """For each picture, of any mode, its ``top_k`` tags, best first; equal scores in the labels' order.
+
+    Pictures are taken ``batch_size`` at a time and squashed to the model's size, as in the paper.
+    """
+    if top_k < 1 or batch_size < 1:
+        raise InputError(f"top_k is {top_k} and batch_size {batch_size}; both are at least 1")
+    names = tagger.labels.names
+    for batch in _batches(pictures, batch_size):
+        pixels = torch.stack([squash(as_rgb(picture), tagger.image_size) for picture in batch])
+        scores, rows = predict_scores(tagger.model, pixels, tagger.labels.vectors, tagger.pooling)
+        best = scores.argsort(dim=1, descending=True, stable=True)[:, :top_k]
+        for chosen, score, row in zip(best.tolist(), scores, rows, strict=True):
+            yield [Tag(names[j], float(score[j]), names[j] in tagger.unseen, int(row[j])) for j in chosen]
+
+
+def tag_files(
+    tagger: Tagger,
+    files: Sequence[Path],
+    top_k: int = 10,
+    batch_size: int = 32,
+    rendered: Path | None = None,
+) -> Iterator[str]:
+    """Lines of JSON ``{"image", "tag", "score", "unseen", "row"}``, a line a tag, for picture files in their order.
+
+    With a folder ``rendered``, each picture with its tags beside is written there as PNG. Raises InputError for a file that
+    is no picture, before anything of its batch is given out.
+    """
+    targets = [rendered / f"{file.stem}.png" for file in files] if rendered else []
+    twice = next((target for i, target in enumerate(targets) if target in targets[:i]), None)
+    if twice:
+        raise InputError(f"{twice}: two pictures would be rendered there; give them different names")
+    for batch in _batches(enumerate(files), batch_size):
+        pictures = [read_picture(file) for _, file in batch]
+        for (i, file), picture, tags in zip(
+            batch, pictures, predict_tags(tagger, pictures, top_k, batch_size), strict=True
+        ):
+            if rendered:
+                with atomic(targets[i]) as partial:
+                    render_tags(picture, tags).save(partial, "PNG")
+            for tag in tags:
+                yield json.dumps({"image": str(file)} | asdict(tag), ensure_ascii=False)
+
+
+def read_picture(file: Path) -> Image.Image:
+    try:
+        return decode(file.read_bytes(), str(file))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); give the path of a picture") from error
+
+
+def render_tags(picture: Image.Image, tags: Sequence[Tag]) -> Image.Image:
+    """The picture, at least 160 px high, with its tags on white at its right: ``*`` around unseen ones, score, row."""
+    picture = as_rgb(picture)
+    if picture.height < 160:
+        picture = picture.resize((max(1, round(picture.width * 160 / picture.height)), 160), Image.Resampling.LANCZOS)
+    font = ImageFont.load_default(13)
+    lines = [f"{f'*{tag.tag}*' if tag.unseen else tag.tag}   {tag.score:.3g}   row {tag.row}" for tag in tags]
+    height, margin = 18, 8
+    width = max((int(font.getlength(line)) for line in lines), default=0) + 2 * margin
+    canvas = Image.new("RGB", (picture.width + width, max(picture.height, height * len(lines) + 2 * margin)), "white")
+    canvas.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    for i, line in enumerate(lines):
+        draw.text((picture.width + margin, margin + i * height), line, fill=(20, 40, 160), font=font)
+    return canvas
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,58 @@
+"""Semantic matrices on disk: safetensors, and a JSON that says how to rebuild them and what their labels are."""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from figment.errors import InputError
+from figment.files import atomic, write_json
+from figment.label_vectors import LabelVectorConfig, LabelVectors
+from figment.training.semantic import SemanticConfig, build_semantic_matrix
+from models.semantic_matrix import SemanticMatrix
+
+VECTORS = "label_vectors"
+
+
+class SemanticCard(BaseModel):
+    """What ``semantic.json`` holds. ``key`` names everything that decided the weights; ``vectors`` is where the label
+    vectors came from, and where those of more labels can come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    labels: tuple[str, ...]
+    unseen: tuple[str, ...]
+    dim: int
+    vectors: LabelVectorConfig
+    training: SemanticConfig
+
+
+def save_semantic(model: SemanticMatrix, labels: LabelVectors, card: SemanticCard, folder: Path) -> Path:
+    """Write the weights with the label vectors, then the card that vouches for them; returns the weights' path."""
+    weights = folder / "semantic.safetensors"
+    tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    with atomic(weights) as partial:
+        save_file(tensors | {VECTORS: labels.vectors.cpu().contiguous()}, partial)
+    write_json(folder / "semantic.json", card.model_dump(mode="json"))
+    return weights
+
+
+def load_semantic(folder: Path) -> tuple[SemanticMatrix, LabelVectors, SemanticCard]:
+    """The model in eval mode on the CPU, its labels and its card. Raises InputError if ``folder`` holds no such model."""
+    try:
+        card = SemanticCard.model_validate(json.loads((folder / "semantic.json").read_text(encoding="utf-8")))
+        tensors = load_file(folder / "semantic.safetensors")
+        labels = LabelVectors(card.labels, tensors.pop(VECTORS))
+        model = build_semantic_matrix(card.training.model_copy(update={"pretrained": False}), card.dim)
+        model.load_state_dict(tensors)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{folder}: no trained semantic matrix in semantic.json and semantic.safetensors ({reason})"
+        ) from error
+    return model.eval(), labels, card
