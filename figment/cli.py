@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from figment.errors import InputError
+from figment.files import atomic
 from figment.ops.environment import load_environment
 from figment.ops.run import quieten
 
@@ -22,21 +23,21 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("estimate", help="write the plan of a bag-of-tricks config and say what it will cost")
-    command.add_argument("-c", "--config", type=Path, required=True, help="a pipeline's YAML file")
+    command.add_argument("-c", "--config", type=absolute, required=True, help="a pipeline's YAML file")
     command.set_defaults(run=estimate_config)
 
     command = commands.add_parser("render", help="render a plan, or every n-th shard of it, into images/ beside it")
-    command.add_argument("plan", type=Path, help="plan.parquet")
-    command.add_argument("-c", "--config", type=Path, required=True, help="a pipeline's YAML file: how to render")
+    command.add_argument("plan", type=absolute, help="plan.parquet")
+    command.add_argument("-c", "--config", type=absolute, required=True, help="a pipeline's YAML file: how to render")
     command.add_argument("--shard", default="0/1", metavar="I/N", help="the I-th of N shares of the work, from 0")
     command.set_defaults(run=render_plan)
 
     command = commands.add_parser("replay", help="render one image again from its plan and compare it with the pool's")
     command.add_argument("image_id", help="or its beginning")
     command.add_argument(
-        "--plan", type=Path, help="plan.parquet; by default the one under artifacts/ that holds the id"
+        "--plan", type=absolute, help="plan.parquet; by default the one under artifacts/ that holds the id"
     )
-    command.add_argument("--save", type=Path, help="write the picture there")
+    command.add_argument("--save", type=absolute, help="write the picture there")
     command.set_defaults(run=replay_image)
 
     options = parser.parse_args(arguments)
@@ -51,6 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
         print("\ninterrupted; run the same command again to go on where it stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def absolute(path: str) -> Path:
+    """A path as the user means it: commands run in the project's folder."""
+    return Path(path).absolute()
 
 
 def estimate_config(options: argparse.Namespace) -> None:
@@ -72,7 +78,8 @@ def estimate_config(options: argparse.Namespace) -> None:
     names = {name: setting(options.config, parameters, name, list[str]) for name in ("classes", "tricks", "domains")}
     labels = LabelSpace.load(Path(setting(options.config, parameters, "labels", str))).choose(names["classes"])
     tricks = build_tricks(names["tricks"], names["domains"], generator.guidance_scale)
-    count, seed = (setting(options.config, parameters, name, int) for name in ("images_per_class", "seed"))
+    count = setting(options.config, parameters, "images_per_class", int)
+    seed = setting(options.config, {"seed": 0, **parameters}, "seed", int)
     rows = plan_bag_of_tricks(write_prompts(labels, tricks), tricks, generator, model_revision(generator), count, seed)
     plan = Path(setting(options.config, parameters, "output", str)) / "plan.parquet"
     write_plan(rows, plan)
@@ -112,7 +119,8 @@ def replay_image(options: argparse.Namespace) -> None:
 
     again = replay(options.plan or find_plan(options.image_id), options.image_id)
     if options.save:
-        options.save.write_bytes(again.picture)
+        with atomic(options.save) as partial:
+            partial.write_bytes(again.picture)
     equality = "the files are equal" if again.equal else f"PSNR {again.psnr:.1f} dB, the files' bytes differ"
     print(f"{again.image_id}\n{again.prompt!r}: {equality}")
 

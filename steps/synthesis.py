@@ -1,7 +1,6 @@
 """Render what the plan asks for and the pool lacks; top up, if quotas are set, what CLIP rejects."""
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
@@ -16,9 +15,10 @@ from figment.planning.bag_of_tricks import plan_bag_of_tricks
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.quotas import QuotaConfig, fill_quotas
 from figment.prompts.tricks import build_tricks, read_prompts
+from figment.synthesis.budget import Budget
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.estimate import estimate
-from figment.synthesis.executor import synthesise
+from figment.synthesis.executor import SynthesisReport, synthesise
 from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
@@ -39,7 +39,7 @@ def render_part(
     pool = Pool(file.parent / "images")
     store = FeatureStore(pool, ClipScorer(clip))
     renderers = Renderers(synthesis, Inputs.beside(file))
-    return synthesise(file, pool, synthesis, part=(part, parts), renderers=renderers, observer=store).rendered
+    return finished(synthesise(file, pool, synthesis, part=(part, parts), renderers=renderers, observer=store)).rendered
 
 
 @step(experiment_tracker=True)
@@ -59,34 +59,40 @@ def synthesise_images(
     """The plan with its top-ups, and the pool's manifest, once every planned image is in it. Interrupted, the next run
     goes on where this one stopped."""
     tracking.log_parameters("synthesis", {**synthesis.model_dump(), "quota": quota and quota.model_dump()})
-    file = plan.open()
+    file, budget = plan.open(), Budget(synthesis)
     pool, scorer = Pool(file.parent / "images"), ClipScorer(clip)
     renderers = Renderers(synthesis, Inputs.beside(file))
     observer = LiveAcceptance(pool, scorer, labels, acceptance)
-
-    def render(rows: pa.Table | Path) -> None:
-        curve = partial(tracking.log_metrics, "synthesis")
-        report = synthesise(rows, pool, synthesis, renderers=renderers, observer=observer, log=curve)
-        tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": report.rendered})
-        if report.stopped:
-            raise InputError(f"synthesis: {report.stopped}; {report.rendered} images were made. Run again to go on")
-
-    def judge(rows: pa.Table) -> pa.Table:
-        render(rows)
-        return validate(rows, pool, labels, scorer, acceptance)
+    log = partial(tracking.log_metrics, "synthesis")
+    render = partial(synthesise, pool=pool, config=synthesis, budget=budget, observer=observer, log=log)
 
     if expected := estimate(file, pool, synthesis, renderers):
         Console(width=120).print(expected.table())
         tracking.log_metrics("synthesis", expected.metrics())
-    if synthesis.workers > 1:
-        run_workers(file, pool, {"synthesis": synthesis.model_dump(), "clip": clip.model_dump()}, synthesis.workers)
-    render(file)
+        if synthesis.workers > 1:
+            renderers = Renderers(synthesis, Inputs.beside(file))  # the workers need the memory
+            shared = {"synthesis": budget.left(synthesis, synthesis.workers).model_dump(), "clip": clip.model_dump()}
+            run_workers(file, pool, shared, synthesis.workers)
+    report = finished(render(file, renderers=renderers))
     if quota:
         book, chosen = read_prompts(prompts.open()), build_tricks(tricks, domains, generator.guidance_scale)
         more = partial(plan_bag_of_tricks, book, chosen, generator, model_revision(generator), stream=seed)
-        topped_up = fill_quotas(read_plan(file), judge, lambda cells: more(images=cells), quota)
         file = file.with_name("plan_topped_up.parquet")
-        write_plan(topped_up, file)
+
+        def render_round(topped_up: pa.Table, new: pa.Table) -> None:
+            write_plan(topped_up, file)
+            finished(render(new, renderers=renderers))
+
+        judge = partial(validate, pool=pool, labels=labels, scorer=scorer, config=acceptance)
+        write_plan(fill_quotas(read_plan(plan.open()), render_round, judge, lambda c: more(images=c), quota), file)
+    tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": budget.done})
     manifest = FileRef.of(pool.manifest_file)
     tracking.log_dataset(pool.manifest_file, manifest.sha256, "images")
     return FileRef.of(file), manifest
+
+
+def finished(report: SynthesisReport) -> SynthesisReport:
+    """The report of a synthesis that was not stopped by its budget."""
+    if report.stopped:
+        raise InputError(f"synthesis: {report.stopped}; {report.rendered} images were made. Run again to go on")
+    return report

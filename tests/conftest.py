@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -30,6 +31,8 @@ from figment.synthesis.pool import Pool  # noqa: E402
 from figment.synthesis.weights import model_revision  # noqa: E402
 
 fetch_data()
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("patient")
 CLASSES = ("car", "frog", "banana")
 
 

@@ -5,8 +5,8 @@ read range by range.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from itertools import islice
+from contextlib import ExitStack, contextmanager
+from itertools import islice, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,7 +32,7 @@ def make_plan(rows: Iterable[Row]) -> pa.Table:
 def write_plan(rows: Iterable[Row] | pa.Table, path: Path) -> int:
     """Write the plan of ``rows`` (or a plan) to ``path`` and return its number of images. Memory stays flat."""
     with atomic(path) as partial, TemporaryDirectory(dir=path.parent, prefix=".plan") as spill:
-        parts = [rows] if isinstance(rows, pa.Table) else _sorted_parts(iter(rows), Path(spill))
+        parts = [_sorted(rows)] if isinstance(rows, pa.Table) else _sorted_parts(iter(rows), Path(spill))
         with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
             for table in rechunk(parts, ROW_GROUP):
                 writer.write_table(table, row_group_size=ROW_GROUP)
@@ -44,11 +44,30 @@ def read_plan(path: Path) -> pa.Table:
     try:
         return pq.read_table(path, schema=SCHEMA)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"plan {path}: {error}; expected a Parquet plan that Figment wrote") from error
+        raise _not_a_plan(path, error) from error
 
 
 def count_rows(plan: pa.Table | Path) -> int:
-    return len(plan) if isinstance(plan, pa.Table) else pq.read_metadata(plan).num_rows
+    if isinstance(plan, pa.Table):
+        return len(plan)
+    with _opened(plan) as file:
+        return file.metadata.num_rows
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _not_a_plan(path, error) from error
+    with file:
+        if missing := set(SCHEMA.names) - set(file.schema_arrow.names):
+            raise _not_a_plan(path, f"columns {', '.join(sorted(missing))} are missing")
+        yield file
+
+
+def _not_a_plan(path: Path, reason: object) -> InputError:
+    return InputError(f"plan {path}: {' '.join(str(reason).split())}; expected a Parquet plan that Figment wrote")
 
 
 def ranges(plan: pa.Table | Path, size: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -57,9 +76,22 @@ def ranges(plan: pa.Table | Path, size: int, columns: list[str] | None = None) -
         chosen = plan.select(columns) if columns else plan
         yield from (chosen.slice(start, size) for start in range(0, len(chosen), size))
         return
-    with pq.ParquetFile(plan) as file:
+    with _opened(plan) as file:
         batches = file.iter_batches(batch_size=max(size, 1024), columns=columns)
         yield from rechunk((pa.Table.from_batches([batch]) for batch in batches), size)
+
+
+def check_sorted(plan: pa.Table | Path) -> None:
+    """Raise InputError if the rows do not ascend by id: whoever puts plans together uses ``union`` or ``write_plan``."""
+    last = ""
+    for part in ranges(plan, CHUNK, ["image_id"]):
+        ids = part["image_id"].to_pylist()
+        if last >= ids[0] or any(a >= b for a, b in pairwise(ids)):
+            where = "plan" if isinstance(plan, pa.Table) else f"plan {plan}"
+            raise InputError(
+                f"{where}: its rows do not ascend by image_id, each once; write it with figment's write_plan"
+            )
+        last = ids[-1]
 
 
 def rechunk(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:

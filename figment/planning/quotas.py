@@ -1,17 +1,17 @@
 """Quotas: so many accepted images for each class, topped up in rounds, never without end and never in silence."""
 
-import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from figment.errors import InputError
 from figment.planning.bag_of_tricks import Cell
-from figment.planning.plan import make_plan, union
+from figment.planning.plan import difference, make_plan, union
 from figment.planning.row import Row
 
 
@@ -23,6 +23,12 @@ class QuotaConfig(BaseModel):
     accepted: int = Field(gt=0)
     max_attempts: int = Field(gt=0)  # images rendered of one class in one trick before it is given up
     max_rounds: int = Field(8, gt=0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.max_attempts < self.accepted:
+            raise ValueError(f"max_attempts {self.max_attempts} is less than accepted {self.accepted}; raise it")
+        return self
 
 
 class QuotaError(InputError):
@@ -46,17 +52,22 @@ class Tally:
 
 def fill_quotas(
     plan: pa.Table,
-    verdicts_of: Callable[[pa.Table], pa.Table],
+    render: Callable[[pa.Table, pa.Table], None],
+    judge: Callable[[pa.Table], pa.Table],
     more_rows: Callable[[Mapping[Cell, range]], Iterable[Row]],
     quota: QuotaConfig,
 ) -> pa.Table:
-    """``plan`` with the rows that the quotas ask for. ``verdicts_of`` renders a plan's images and judges them all."""
-    for rounds in itertools.count():
-        further = top_up(tally(plan, verdicts_of(plan)), quota, rounds)
-        if not further:
-            return plan
-        plan = union(plan, make_plan(more_rows(further)))
-    raise AssertionError("top_up ends the loop")
+    """``plan``, whose images are rendered, with the rows that the quotas ask for, rendered too.
+
+    ``render`` gets the whole plan of a round and, of it, what is new; ``judge`` gives verdicts on a plan's images.
+    """
+    rounds = 0
+    while further := top_up(tally(plan, judge(plan)), quota, rounds):
+        new = difference(make_plan(more_rows(further)), plan)
+        plan = union(plan, new)
+        render(plan, new)
+        rounds += 1
+    return plan
 
 
 def within_quota(verdicts: pa.Table, quota: QuotaConfig) -> pa.Table:
@@ -92,28 +103,27 @@ def tally(plan: pa.Table, verdicts: pa.Table) -> dict[Cell, Tally]:
 
 
 def top_up(tallies: Mapping[Cell, Tally], quota: QuotaConfig, rounds: int) -> dict[Cell, range]:
-    """The further replicates that each short cell gets in the next round: as many as its yield so far suggests.
+    """The further replicates that each short cell gets in the next round: what its yield so far suggests, and at most as
+    many as it had, for a yield is known badly at first.
 
-    Empty when every quota is reached. Raises QuotaError if a cell is short and its attempts, or the rounds, are spent.
+    Empty when every quota is reached. Raises QuotaError, naming all cells that are short, when none of them may grow.
     """
     short = {cell: t for cell, t in tallies.items() if t.accepted < quota.accepted}
-    spent = {cell: t for cell, t in short.items() if t.attempts >= quota.max_attempts or rounds >= quota.max_rounds}
-    if spent:
-        cells = "; ".join(
-            f"{' and '.join(labels)} ({trick}): {describe(t, quota)}" for (trick, labels), t in spent.items()
-        )
-        raise QuotaError(
-            f"quota: {len(spent)} of {len(tallies)} sets cannot reach {quota.accepted} accepted images: {cells}"
-        )
     more = {}
     for cell, t in short.items():
-        expected = max(t.share, 1 / (t.attempts + 2))  # nothing accepted so far is no proof that nothing ever will be
-        wanted = math.ceil((quota.accepted - t.accepted) / expected)
-        more[cell] = range(t.attempts, min(t.attempts + wanted, quota.max_attempts))
+        wanted = math.ceil((quota.accepted - t.accepted) / max(t.share, 1e-9))
+        stop = min(t.attempts + min(wanted, max(t.attempts, quota.accepted)), quota.max_attempts)
+        if stop > t.attempts and rounds < quota.max_rounds:
+            more[cell] = range(t.attempts, stop)
+    if short and not more:
+        cells = "; ".join(f"{' and '.join(labels)} ({trick}): {describe(t)}" for (trick, labels), t in short.items())
+        raise QuotaError(
+            f"quota: {len(short)} of {len(tallies)} sets cannot reach {quota.accepted} accepted images: {cells}"
+        )
     return more
 
 
-def describe(t: Tally, quota: QuotaConfig) -> str:
+def describe(t: Tally) -> str:
     """One clause: the yield of a set, and what most likely keeps it low."""
     return f"{t.accepted} of {t.attempts} accepted ({t.share:.0%}), likely {likely_cause(t)}"
 
@@ -121,6 +131,8 @@ def describe(t: Tally, quota: QuotaConfig) -> str:
 def likely_cause(t: Tally) -> str:
     """The prompt, the generator or the threshold, from how the images failed."""
     dropped = {reason: count for reason, count in t.reasons.items() if reason != "accepted"}
+    if not dropped:
+        return "the bounds: all pass, but too few were asked for (look at quota.max_rounds)"
     most = max(dropped, key=lambda reason: dropped[reason])
     best = max(t.yields_by_prompt, key=lambda prompt: t.yields_by_prompt[prompt])
     if most == "unsafe":

@@ -73,6 +73,8 @@ class Row(BaseModel):
             raise ValueError(
                 f"strength {self.strength} without initial_image; a strength needs a picture to start from"
             )
+        if int(self.num_inference_steps * self.strength) < 1:
+            raise ValueError(f"strength {self.strength} of {self.num_inference_steps} steps is none; raise either")
         if self.noise and not self.concept:
             raise ValueError(f"noise {self.noise} without concept; noise is added to a concept's vectors")
         return self

@@ -20,7 +20,7 @@ class GeneratorConfig(BaseModel):
 
 
 class SynthesisConfig(BaseModel):
-    """How a plan is rendered. Nothing here decides what a picture shows; dtype and format are fixed for a pool's life."""
+    """How a plan is rendered. dtype and image_format touch the pixels but not an image's id, so a pool has one of each."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -3,6 +3,7 @@
 import inspect
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,6 +17,7 @@ from figment.errors import InputError
 from figment.files import sha256_file
 
 MAX_BYTES = 512 * 2**20  # of embeddings kept; a plan may have more prompts than memory has room
+MAX_ADAPTERS = 8  # kept on the device
 Meaning = dict[str, Tensor]  # argument of the pipeline -> (1, ...) tensor
 
 
@@ -48,7 +50,7 @@ class PromptEncoder:
         self.adapters = adapters
         self.positive, self.negative = argument_names(pipeline)
         self._meanings: OrderedDict[tuple[str, str, bool], Meaning] = OrderedDict()
-        self._weights: dict[str, dict[str, Tensor]] = {}
+        self._swaps: dict[str, Swap] = {}
         self._bytes = 0
         self._lock = Lock()
 
@@ -66,13 +68,14 @@ class PromptEncoder:
         }
 
     def _lookup(self, wanted: set[tuple[str, str, bool]]) -> dict[tuple[str, str, bool], Meaning]:
-        # One text at a time: what a text means, to the last bit, must not depend on which others are new with it.
-        for key in sorted(wanted - self._meanings.keys()):
-            adapter, text, is_prompt = key
+        new = sorted(wanted - self._meanings.keys())
+        for adapter, keys in groupby(new, key=lambda key: key[0]):
             with self._swapped_in(adapter):
-                meaning = self._encode(text) if is_prompt else self._encode_negative(text)
-            self._meanings[key] = meaning
-            self._bytes += sum(tensor.nbytes for tensor in meaning.values())
+                for key in keys:
+                    # One at a time: what a text means, to the last bit, must not depend on which others are new with it.
+                    _, text, is_prompt = key
+                    self._meanings[key] = self._encode(text) if is_prompt else self._encode_negative(text)
+                    self._bytes += sum(tensor.nbytes for tensor in self._meanings[key].values())
         found = {}
         for key in wanted:
             found[key] = self._meanings[key]
@@ -102,16 +105,18 @@ class PromptEncoder:
         return self.pipeline.encode_prompt(**(required | {n: v for n, v in values.items() if n in parameters}))
 
     def _swapped_in(self, adapter: str) -> "Swap":
-        if adapter and adapter not in self._weights:
-            self._weights[adapter] = read_adapter(self.adapters, adapter, self.pipeline)
-        return Swap(self.pipeline, self._weights.get(adapter, {}))
+        if adapter and adapter not in self._swaps:
+            self._swaps[adapter] = Swap(read_adapter(self.adapters, adapter, self.pipeline))
+            while len(self._swaps) > MAX_ADAPTERS:
+                del self._swaps[next(iter(self._swaps))]
+        return self._swaps.get(adapter, Swap([]))
 
 
 class Swap:
-    """Text-encoder parameters replaced within a ``with`` block, without copying either way."""
+    """Parameters whose values are replaced within a ``with`` block, without copying either way."""
 
-    def __init__(self, pipeline: DiffusionPipeline, weights: Mapping[str, Tensor]):
-        self.pairs = [(_parameter(pipeline, name), tensor) for name, tensor in weights.items()]
+    def __init__(self, pairs: Sequence[tuple[Any, Tensor]]):
+        self.pairs = pairs
 
     def __enter__(self) -> None:
         self.kept: list[Any] = [parameter.data for parameter, _ in self.pairs]
@@ -123,23 +128,19 @@ class Swap:
             parameter.data = original
 
 
-def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline) -> dict[str, Tensor]:
-    """The tensors of ``<adapter>.safetensors``, on the device and in the type of what they replace."""
+def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline) -> list[tuple[Any, Tensor]]:
+    """The text encoders' parameters that ``<adapter>.safetensors`` replaces, and its tensors in their type and place."""
     file = (folder or Path("adapters")) / f"{adapter}.safetensors"
     if not file.is_file():
         raise InputError(f"adapter {adapter}: the plan asks for it, but {file} does not exist; put the adapter there")
     if sha256_file(file) != adapter:
         raise InputError(f"adapter {file}: its content is not what its name says; restore the file")
-    tensors = {}
+    encoders = {name: m for name, m in pipeline.components.items() if name.startswith("text_encoder") and m is not None}
+    known = {f"{name}.{n}": parameter for name, m in encoders.items() for n, parameter in m.named_parameters()}
+    pairs = []
     for name, tensor in load_file(file).items():
-        parameter = _parameter(pipeline, name)
+        parameter = known.get(name)
         if parameter is None or parameter.shape != tensor.shape:
             raise InputError(f"adapter {file}: {name} {tuple(tensor.shape)} does not fit the generator; tune it again")
-        tensors[name] = tensor.to(parameter.device, parameter.dtype)
-    return tensors
-
-
-def _parameter(pipeline: DiffusionPipeline, name: str) -> Any:
-    component, _, parameter = name.partition(".")
-    module = getattr(pipeline, component, None) if component.startswith("text_encoder") else None
-    return None if module is None else dict(module.named_parameters()).get(parameter)
+        pairs.append((parameter, tensor.to(parameter.device, parameter.dtype)))
+    return pairs

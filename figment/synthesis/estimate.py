@@ -1,12 +1,12 @@
 """What a plan will cost, before it is rendered: counts, speed, time, disk and money."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from figment.images import encode
 from figment.planning.plan import count_rows, ranges
-from figment.synthesis.batches import fill_batches
+from figment.synthesis.batches import batch_key, fill_batches
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, resolve_dtype
+from figment.synthesis.marking import xmp_packet
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 
 SHOWN_CLASSES = 20
+MAX_LANES = 64
 
 
 @dataclass(frozen=True)
@@ -71,41 +73,45 @@ class Estimate:
 
 
 def estimate(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig, renderers: Renderers) -> Estimate | None:
-    """Render one batch a lane (``synthesise`` need not do these again) and say what all that is missing will take.
+    """Render one batch a lane of each kind (``synthesise`` need not do these again) and say what all will take.
 
     None if nothing is missing.
     """
     counts: Counter[tuple[str, str]] = Counter()
-    todo = 0
-    for rows in ranges(plan, config.shard_size, ["image_id", "labels", "trick"]):
-        todo += len(pool.missing(rows))
+    kinds: Counter[tuple] = Counter()
+    samples: dict[tuple, list[list[Mapping[str, Any]]]] = {}
+    for rows in ranges(plan, config.shard_size):
         labels = [" + ".join(names) for names in rows["labels"].to_pylist()]
         counts.update(zip(labels, rows["trick"].to_pylist(), strict=True))
-    shards = (pool.missing(rows).to_pylist() for rows in ranges(plan, config.shard_size))
-    batches = (batch for shard in shards for batch in fill_batches(shard, lambda: config.batch_size))
-    first = next(batches, None)
-    if first is None:
+        for batch in fill_batches(pool.missing(rows).to_pylist(), lambda: config.batch_size):
+            kinds[batch_key(batch[0])] += len(batch)
+            samples.setdefault(batch_key(batch[0]), []).append(batch)
+            del samples[batch_key(batch[0])][MAX_LANES:]
+    if not kinds:
         return None
-    generator = renderers.load(first[0]["model"], first[0]["revision"])
-    lanes = renderers.lanes()
-    seconds, sizes = calibrate(renderers, [first, *islice(batches, lanes - 1)], lanes, config)
-    rate = len(sizes) / seconds * (config.workers if generator.device.type == "cuda" else 1)
-    flops = flops_per_image(generator, first[0]) * len(sizes) / seconds
-    hours = todo / rate / 3600
+    seconds = flops = size = 0.0
+    for kind, todo in kinds.items():
+        row = samples[kind][0][0]
+        generator = renderers.load(row["model"], row["revision"])
+        taken, sizes = calibrate(renderers, samples[kind][: renderers.lanes()], config)
+        seconds += todo * taken / len(sizes)
+        flops += todo * flops_per_image(generator, row)
+        size += todo * float(np.mean(sizes))
+    hours = seconds / 3600 / (config.workers if generator.device.type == "cuda" else 1)
     return Estimate(
         planned=count_rows(plan),
-        todo=todo,
+        todo=kinds.total(),
         counts=counts,
-        images_per_second=rate,
-        utilisation=flops / peak_flops(generator.device, resolve_dtype(config)),
+        images_per_second=kinds.total() / hours / 3600,
+        utilisation=flops / seconds / peak_flops(generator.device, resolve_dtype(config)),
         hours=hours,
-        gigabytes=float(np.mean(sizes)) * todo / 1e9,
+        gigabytes=size / 1e9,
         cost=None if config.price_per_hour is None else hours * config.price_per_hour,
     )
 
 
 def calibrate(
-    renderers: Renderers, batches: Sequence[list[Mapping[str, Any]]], lanes: int, config: SynthesisConfig
+    renderers: Renderers, batches: Sequence[list[Mapping[str, Any]]], config: SynthesisConfig
 ) -> tuple[float, list[int]]:
     """Seconds that the batches took side by side once all was warm, and the size in bytes of each picture's file."""
 
@@ -113,27 +119,37 @@ def calibrate(
         made = list(renderers.render(rows))
         renderers.keep(made)
         arrays = torch.cat([r.pixels for _, r in made]).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        return [len(encode(np.ascontiguousarray(array), config.image_format)) for array in arrays]
+        marked = zip(rows, arrays, strict=True)
+        return [len(encode(np.ascontiguousarray(a), config.image_format, xmp_packet(r["image_id"]))) for r, a in marked]
 
-    for batch in batches:
-        renderers.load(batch[0]["model"], batch[0]["revision"])
-    threads = partial(torch.set_num_threads, max(1, torch.get_num_threads() // lanes))
-    with ThreadPoolExecutor(lanes, initializer=threads) as pool:
-        warm = batches if config.compile else [[{**batch[0], "num_inference_steps": 2}] for batch in batches]
+    threads = partial(torch.set_num_threads, max(1, torch.get_num_threads() // len(batches)))
+    with ThreadPoolExecutor(len(batches), initializer=threads) as pool:
+        warm = batches if config.compile else [[few_steps(row, 2) for row in batch] for batch in batches]
         list(pool.map(lambda rows: list(renderers.render(rows)), warm))
         start = time.perf_counter()
         sizes = [size for part in pool.map(render, batches) for size in part]
         return time.perf_counter() - start, sizes
 
 
+def few_steps(row: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """The row with so many steps that about ``steps`` of them are run (image-to-image runs a share)."""
+    return {**row, "image_id": "", "num_inference_steps": math.ceil(steps / row["strength"])}
+
+
+def steps_run(row: Mapping[str, Any]) -> int:
+    return int(row["num_inference_steps"] * row["strength"])
+
+
 def flops_per_image(generator: Generator, row: Mapping[str, Any]) -> float:
-    """Floating-point operations of one picture, counted at two and three steps and extended to all."""
+    """Floating-point operations of one picture, counted at two lengths of the schedule and extended to all steps."""
+    few, more = few_steps(row, 2), few_steps(row, 4)
     counted = []
-    for steps in (2, 3):
-        with FlopCounterMode(display=False) as counter:
-            generator.render([{**row, "num_inference_steps": steps}])
+    for short in (few, more):
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            generator._render([short])
         counted.append(counter.get_total_flops())
-    return counted[0] + (row["num_inference_steps"] - 2) * (counted[1] - counted[0])
+    a_step = (counted[1] - counted[0]) / (steps_run(more) - steps_run(few))
+    return counted[0] + (steps_run(row) - steps_run(few)) * a_step
 
 
 @cache

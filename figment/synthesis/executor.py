@@ -4,6 +4,8 @@ Rows flow: ranges of the plan -> what is missing of each -> batches -> lanes (th
 make files of pictures) -> one writer of shards. The device never waits for a file; at most a few batches are under way.
 """
 
+import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,10 +23,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from figment.errors import InputError
 from figment.images import encode
-from figment.planning.plan import ranges
+from figment.planning.plan import check_sorted, ranges, rechunk
 from figment.synthesis.batches import fill_batches
+from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.marking import xmp_packet
 from figment.synthesis.pool import Pool
@@ -32,6 +34,9 @@ from figment.synthesis.renderers import Renderers
 from figment.synthesis.settings import check_settings
 
 ENCODERS = 4  # threads
+WAITING_SHARDS = 2  # finished and not yet written; more would fill the memory while a disk is slow
+logger = logging.getLogger(__name__)
+logger.setLevel(logging.WARNING)  # whatever the tools around set for everybody
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
@@ -79,6 +84,7 @@ def synthesise(
     part: tuple[int, int] = (0, 1),
     renderers: Renderers | None = None,
     observer: Observer | None = None,
+    budget: Budget | None = None,
     log: Callable[[dict[str, float], int], None] = lambda metrics, done: None,
 ) -> SynthesisReport:
     """Render the rows of ``plan`` that ``pool`` lacks; call again after any interruption to go on.
@@ -87,34 +93,48 @@ def synthesise(
     (i, n) takes every n-th shard from the i-th: n processes with the same plan and pool do all of it. ``log`` receives
     ({images_per_second, hours_left, ...}, images done) after each shard.
     """
+    check_sorted(plan)
+    pool.refresh()
     check_settings(plan, pool, config)
-    pool.verify()
+    for name in pool.verify():
+        logger.warning("%s: damaged, set aside as %s; its images are rendered again", pool.folder, name)
     counted = [
-        (len(rows), len(pool.missing(rows))) for rows in _part(ranges(plan, config.shard_size, ["image_id"]), part)
+        (len(rows), len(pool.missing(rows))) for rows in part_of(ranges(plan, config.shard_size, ["image_id"]), part)
     ]
     planned, todo = (sum(column) for column in zip(*counted, strict=True)) if counted else (0, 0)
-    run = Run(pool, config, renderers or Renderers(config), observer, log)
+    run = Run(pool, config, renderers or Renderers(config), observer, budget or Budget(config), log)
     if todo:
-        run.render_all(_part(ranges(plan, config.shard_size), part), planned, todo)
+        run.render_all(missing_shards(plan, pool, config.shard_size, part), planned, todo)
     pool.seal()
     seconds = perf_counter() - run.start if todo else 0.0
     return SynthesisReport(planned, run.done, seconds, run.renderers.batch_size, run.stopped)
 
 
+def part_of(shards: Iterator[pa.Table], part: tuple[int, int]) -> Iterator[pa.Table]:
+    """Every n-th shard from the i-th, ``part`` being (i, n)."""
+    return (rows for number, rows in enumerate(shards) if number % part[1] == part[0])
+
+
+def missing_shards(plan: pa.Table | Path, pool: Pool, size: int, part: tuple[int, int]) -> Iterator[pa.Table]:
+    """What is to be rendered, a shard at a time: first the ranges of the plan of which nothing is there, then what is
+    missing here and there in the others (a class's prompts were edited, a quota was topped up), put together."""
+    yield from (rows for rows in part_of(ranges(plan, size), part) if len(pool.missing(rows)) == len(rows))
+    gaps = ((rows, pool.missing(rows)) for rows in part_of(ranges(plan, size), part))
+    yield from rechunk((lacking for rows, lacking in gaps if 0 < len(lacking) < len(rows)), size)
+
+
 @contextmanager
-def _threads(count: int, initializer: Callable[[], None] | None = None) -> Iterator[ThreadPoolExecutor]:
-    """A pool of threads; after an error what it has not begun is dropped."""
+def _threads(
+    count: int, initializer: Callable[[], None] | None = None, keeps: bool = False
+) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads. After an error it finishes what it was given if it ``keeps`` it, and else drops it."""
     pool = ThreadPoolExecutor(count, initializer=initializer)
     try:
         yield pool
     except BaseException:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=not keeps)
         raise
     pool.shutdown()
-
-
-def _part(shards: Iterator[pa.Table], part: tuple[int, int]) -> Iterator[pa.Table]:
-    return (rows for number, rows in enumerate(shards) if number % part[1] == part[0])
 
 
 class Run:
@@ -126,19 +146,20 @@ class Run:
         config: SynthesisConfig,
         renderers: Renderers,
         observer: Observer | None,
+        budget: Budget,
         log: Callable[..., None],
     ):
-        self.pool, self.config, self.observer, self.log = pool, config, observer, log
-        self.renderers = renderers
+        self.pool, self.config, self.renderers = pool, config, renderers
+        self.observer, self.budget, self.log = observer, budget, log
         self.open: dict[str, OpenShard] = {}  # image_id -> its shard
-        self.finished: SimpleQueue[Future] = SimpleQueue()  # encoded parts of batches, and lanes that are done
-        self.written: list[Future] = []
-        self.admitted = self.done = 0
+        self.finished: SimpleQueue[Future] = SimpleQueue()  # lanes that are done with a batch
+        self.writing: deque[Future] = deque()
+        self.done = 0
         self.stopped = ""
         self.start = perf_counter()
 
     def render_all(self, shards: Iterator[pa.Table], planned: int, todo: int) -> None:
-        """Render what is missing of ``shards``."""
+        """Render all rows of ``shards``, or as many shards as the budget allows."""
         admitted = self.admit(shards)
         first = next(admitted, None)
         if first is None:
@@ -149,61 +170,45 @@ class Run:
         under_way = 0
         with (
             tqdm(total=planned, initial=planned - todo, unit="img", desc="synthesis") as bar,
-            _threads(lanes, partial(torch.set_num_threads, threads)) as self.lanes,
+            _threads(1, keeps=True) as self.writer,
             _threads(ENCODERS) as self.encoders,
-            _threads(1) as self.writer,
+            _threads(lanes, partial(torch.set_num_threads, threads)) as self.lanes,
         ):
             for shard in chain([first], admitted):
                 for batch in fill_batches(shard, lambda: self.renderers.batch_size):
-                    while under_way >= lanes + 1:
+                    while under_way > lanes:
                         under_way -= self.collect(bar)
                     self.lanes.submit(self.render, batch).add_done_callback(self.finished.put)
                     under_way += 1
             while under_way:
                 under_way -= self.collect(bar)
-            for future in self.written:
-                future.result()
+            self.wait_for_writer(0)
 
     def admit(self, shards: Iterator[pa.Table]) -> Iterator[list[dict]]:
-        """Shards' missing rows, one shard at a time, for as long as the budget lasts."""
-        for shard in shards:
-            rows = self.pool.missing(shard)
-            if not len(rows):
-                continue
-            self.stopped = self.over_budget(len(rows))
+        """The shards' rows, one shard at a time, for as long as the budget lasts."""
+        for rows in shards:
+            self.stopped = self.budget.refuses(len(rows))
             if self.stopped:
                 return
-            self.admitted += len(rows)
             records = rows.to_pylist()
             for model, revision in sorted({(row["model"], row["revision"]) for row in records}):
                 self.renderers.load(model, revision)
-            shard_under_way = OpenShard(rows)
-            self.open |= {row["image_id"]: shard_under_way for row in records}
+            shard = OpenShard(rows)
+            self.open |= {row["image_id"]: shard for row in records}
             yield records
 
-    def over_budget(self, more: int) -> str:
-        """Why ``more`` images must not be begun, or nothing."""
-        images, hours = self.config.max_images, self.config.max_hours
-        if images is not None and self.admitted + more > images:
-            if not self.admitted:
-                raise InputError(
-                    f"synthesis.max_images: {images} is less than one shard of {more} images; raise it, or lower shard_size"
-                )
-            return f"max_images {images} would be exceeded"
-        if hours is not None and self.done:
-            expected = (perf_counter() - self.start) * (self.admitted + more) / self.done / 3600
-            if expected > hours:
-                return f"max_hours {hours:g} would be exceeded"
-        return ""
-
     def render(self, batch: Sequence[Mapping[str, Any]]) -> list[Future]:
-        """In a lane: render a batch and hand its pictures to the encoders."""
+        """In a lane: render a batch and hand its pictures to the encoders, a part to each."""
         futures = []
         for rows, rendering in self.renderers.render(batch):
             pixels = rendering.pixels.mul(255).round().byte()
             contrast = rendering.pixels.flatten(2).std(2).mean(1)
             seen = self.observer.look(rows, pixels) if self.observer else [None] * len(rows)
-            futures.append(self.encoders.submit(self.encode, rows, pixels, contrast, rendering.unsafe, seen))
+            for some in (
+                slice(i, i + -(-len(rows) // ENCODERS)) for i in range(0, len(rows), -(-len(rows) // ENCODERS))
+            ):
+                job = (rows[some], pixels[some], contrast[some], rendering.unsafe[some], seen[some])
+                futures.append(self.encoders.submit(self.encode, *job))
         return futures
 
     def encode(
@@ -231,18 +236,25 @@ class Run:
         }
 
     def collect(self, bar: tqdm) -> int:
-        """Wait for one batch, put its pictures into their shards, write those that are complete. Returns 1."""
+        """Wait for one batch, put its pictures into their shards, hand those that are complete to the writer. Returns 1."""
         for future in self.finished.get().result():
             for image_id, picture in future.result().items():
                 shard = self.open.pop(image_id)
                 shard.pictures[image_id] = picture
                 self.done += 1
+                self.budget.done += 1
                 if len(shard.pictures) == len(shard.rows):
-                    self.written = [w for w in self.written if not w.done() or w.result()]
-                    self.written.append(self.writer.submit(self.write, shard))
+                    self.wait_for_writer(WAITING_SHARDS)
+                    self.writing.append(self.writer.submit(self.write, shard))
                     self.report(bar)
             bar.update(len(future.result()))
+        self.wait_for_writer(WAITING_SHARDS)
         return 1
+
+    def wait_for_writer(self, most: int) -> None:
+        """Wait until at most so many shards are being written, and raise what went wrong with any that are done."""
+        while self.writing and (len(self.writing) > most or self.writing[0].done()):
+            self.writing.popleft().result()
 
     def write(self, shard: OpenShard) -> None:
         """In the writer: the shard's file, then what the observer kept of it."""

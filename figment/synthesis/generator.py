@@ -22,10 +22,16 @@ from figment.synthesis.weights import check_revision, is_local
 
 
 class GuidanceVector(torch.Tensor):
-    """A guidance scale per sample where diffusers expects one number: its pipelines compare it with 1, then multiply."""
+    """A guidance scale per sample where diffusers expects one number: its pipelines compare it with 1, then multiply.
+
+    A number would leave the type of what it multiplies alone; so does this.
+    """
 
     def __gt__(self, other: Any) -> Any:
         return bool((self.as_subclass(torch.Tensor) > other).any())
+
+    def __mul__(self, other: Any) -> Any:
+        return (self.as_subclass(torch.Tensor) * other).to(other.dtype)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,12 @@ class Generator:
         """The network that runs at every step: a UNet or a transformer."""
         return getattr(self.pipeline, "unet", None) or self.pipeline.transformer
 
+    @property
+    def reads_guidance(self) -> bool:
+        """Whether the scale is an input of the network, one number a call, as in Flux and in consistency models."""
+        config = self.denoiser.config
+        return bool(getattr(config, "guidance_embeds", False) or getattr(config, "time_cond_proj_dim", None))
+
     def lane(self) -> "Generator":
         """Another generator on the same weights and embeddings, for another thread: only the samplers are its own."""
         other = copy.copy(self)
@@ -103,19 +115,24 @@ class Generator:
             self.denoiser.compile_repeated_blocks(fullgraph=True)  # type: ignore[operator]
 
     @torch.inference_mode()
-    def render(self, rows: Sequence[Mapping[str, Any]]) -> Rendering:
+    def render(self, rows: Sequence[Mapping[str, Any]], full: int | None = None) -> Rendering:
         """Pictures of plan rows that agree in size, steps, scheduler, strength and in having an initial image or not.
 
         One CPU generator per image, seeded by its row, so a picture does not depend on its batch. Rows of guidance
         scale 1 or less skip the unconditional pass: they are rendered apart. With ``compile`` every batch is padded to
-        the full size, so that no new shape is ever compiled.
+        ``full`` rows (by default the config's batch size), so that no new shape is ever compiled.
         """
         first = rows[0]
+        if any(row["concept"] for row in rows):
+            raise InputError(
+                f"concept {first['concept']!r}: learnt words cannot be rendered yet; plan without concepts"
+            )
+        full = full or self.config.batch_size
         pixels = torch.empty(len(rows), 3, first["height"], first["width"], device=self.device)
         unsafe = [False] * len(rows)
         for indices in self._groups(rows):
             group = [rows[i] for i in indices]
-            missing = self.config.batch_size - len(group) if self.config.compile else 0
+            missing = full - len(group) if self.config.compile else 0
             part = self._render(group + group[-1:] * max(0, missing))
             pixels[indices] = part.pixels[: len(group)]
             for i, flag in zip(indices, part.unsafe, strict=False):
@@ -123,18 +140,17 @@ class Generator:
         return Rendering(pixels, tuple(unsafe))
 
     def _groups(self, rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-        """Indices of rows that can share a call: guided or not; one guidance scale where the model itself reads it (Flux)."""
-        distilled = bool(getattr(self.denoiser.config, "guidance_embeds", False))
+        """Indices of rows that can share a call: guided or not; of one guidance scale where the network reads it."""
         groups: dict[Any, list[int]] = {}
         for i, row in enumerate(rows):
             scale = row["guidance_scale"]
-            groups.setdefault(scale if distilled else scale > 1, []).append(i)
+            groups.setdefault(scale if self.reads_guidance else scale > 1, []).append(i)
         return list(groups.values())
 
     def _render(self, rows: Sequence[Mapping[str, Any]]) -> Rendering:
         first = rows[0]
         pipeline = self._pipeline(first["scheduler"], bool(first["initial_image"]))
-        guided = first["guidance_scale"] > 1 and bool(self.encode.negative)
+        guided = first["guidance_scale"] > 1 and bool(self.encode.negative) and not self.reads_guidance
         scales = torch.tensor([row["guidance_scale"] for row in rows], device=self.device)
         arguments: dict[str, Any] = {
             "guidance_scale": scales.view(-1, 1, 1, 1).as_subclass(GuidanceVector)

@@ -5,6 +5,7 @@ count and SHA-256. What nothing vouches for does not exist: a kill at any moment
 else, and any number of processes may add shards at once. ``seal`` gathers the voices into MANIFEST.json.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -47,6 +48,7 @@ class Pool:
     def __init__(self, folder: Path):
         self.folder = folder
         self.manifest_file = folder / "MANIFEST.json"
+        self._verified: set[str] = set()
         self.ids_of = lru_cache(maxsize=256)(self._ids_of)
         self.refresh()
 
@@ -64,18 +66,20 @@ class Pool:
         self.shards = {s.file: s for s in sorted(shards, key=lambda s: s.file) if (self.folder / s.file).is_file()}
 
     def verify(self) -> list[str]:
-        """Read every shard; keep under another name each whose bytes are not what is vouched for, so that its images
-        count as missing. Returns those files."""
+        """Read every shard not read before; keep under another name each whose bytes are not what is vouched for, so that
+        its images count as missing. Returns the names it gave."""
+        todo = [file for file in self.shards if file not in self._verified]
         with ThreadPoolExecutor(4) as readers:
-            hashes = dict(
-                zip(self.shards, readers.map(sha256_file, (self.folder / f for f in self.shards)), strict=True)
-            )
-        damaged = [file for file, found in hashes.items() if found != self.shards[file].sha256]
+            hashes = dict(zip(todo, readers.map(sha256_file, (self.folder / file for file in todo)), strict=True))
+        damaged = [file for file in todo if hashes[file] != self.shards[file].sha256]
+        aside = []
         for file in damaged:
             path = self.folder / file
-            path.rename(path.with_suffix(f".damaged-{hashes[file][:8]}"))
+            with contextlib.suppress(FileNotFoundError):  # another process noticed too
+                aside.append(path.rename(path.with_suffix(f".damaged-{hashes[file][:8]}")).name)
             del self.shards[file]
-        return damaged
+        self._verified |= self.shards.keys()
+        return aside
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.shards.values())
@@ -110,10 +114,11 @@ class Pool:
         )
         write_json(self.folder / f"{path.stem}.shard.json", shard.model_dump())
         self.shards[path.name] = shard
+        self._verified.add(path.name)
         return shard
 
     def seal(self) -> None:
-        """Gather what vouches for single shards into the one MANIFEST.json."""
+        """Gather what vouches for single shards into the one MANIFEST.json, which is left alone if nothing is new."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.folder, os.O_RDONLY)
         try:
@@ -121,7 +126,9 @@ class Pool:
             singles = list(self.folder.glob("*.shard.json"))
             self.refresh()
             listed = [shard.model_dump() for _, shard in sorted(self.shards.items())]
-            write_json(self.manifest_file, {"rows": len(self), "shards": listed})
+            manifest = {"rows": len(self), "shards": listed}
+            if _read(self.manifest_file) != manifest:
+                write_json(self.manifest_file, manifest)
             for single in singles:
                 single.unlink()
         finally:

@@ -51,7 +51,7 @@ class Renderers:
         while start < len(rows):
             part = rows[start : start + self.batch_size]
             try:
-                rendering = self._kept.pop(_ids(part), None) or own[key].render(part)
+                rendering = self._kept.pop(_ids(part), None) or own[key].render(part, self.batch_size)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -60,7 +60,7 @@ class Renderers:
                         f"synthesis: one picture of {rows[0]['width']} x {rows[0]['height']} does not fit in memory; "
                         "set vae_slicing, a smaller dtype, or another device"
                     ) from error
-                self.batch_size = max(1, len(part) // 2)
+                self.batch_size = min(self.batch_size, max(1, len(part) // 2))
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 continue

@@ -18,6 +18,7 @@ from figment.synthesis.generator import resolve_dtype
 from figment.synthesis.pool import Pool
 
 log = logging.getLogger(__name__)
+log.setLevel(logging.WARNING)  # whatever the tools around set for everybody
 FIXED = ("dtype", "image_format")  # an image's id does not know of them, so a pool has one of each
 PLANNED = ("recipe", "model", "revision", "width", "height", "num_inference_steps", "scheduler", "adapter", "stream")
 
@@ -29,7 +30,7 @@ def check_settings(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig) -
     """
     file = pool.folder / "settings.json"
     new = settings_of(plan, config)
-    old = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else new
+    old = _read(file) if file.is_file() else new
     changed = {name: (old.get(name), new[name]) for name in new if old.get(name) != new[name]}
     sentence = "; ".join(f"{name} was {_short(was)}, now {_short(now)}" for name, (was, now) in changed.items())
     if len(pool) and changed.keys() & set(FIXED):
@@ -65,8 +66,18 @@ def settings_of(plan: pa.Table | Path, config: SynthesisConfig) -> dict[str, Any
 
 def last_config(pool: Pool) -> SynthesisConfig:
     """How the pool's pictures were rendered: their dtype and format."""
-    values = json.loads((pool.folder / "settings.json").read_text(encoding="utf-8"))
+    values = _read(pool.folder / "settings.json")
     return SynthesisConfig(**{name: values[name] for name in FIXED})
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return {name: values[name] for name in (*PLANNED, *FIXED, "shard_size", "torch", "diffusers")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file}: not the settings that Figment wrote ({error!r}); restore it, or choose another output"
+        ) from error
 
 
 def _short(value: Any) -> str:

@@ -49,16 +49,21 @@ class FeatureStore:
                 for batch in self.pool.read(ids, ["image_id", "image"], self.scorer.config.batch_size):
                     rows = batch.to_pylist()
                     pictures = [np.asarray(decode(row["image"]["bytes"], row["image"]["path"])) for row in rows]
-                    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-                    kept |= zip([row["image_id"] for row in rows], self.look(rows, pixels), strict=True)
+                    for shape in {picture.shape for picture in pictures}:
+                        same = [i for i, picture in enumerate(pictures) if picture.shape == shape]
+                        pixels = torch.from_numpy(np.stack([pictures[i] for i in same])).permute(0, 3, 1, 2)
+                        features = self.look([rows[i] for i in same], pixels)
+                        kept |= {rows[i]["image_id"]: feature for i, feature in zip(same, features, strict=True)}
                     bar.update(len(rows))
                 self.keep(shard.file, kept)
 
     def read(self, image_ids: Iterable[str]) -> Iterable[tuple[list[str], Tensor]]:
         """(ids, features (n, D)) of the images wanted, a shard at a time; call ``complete`` first."""
-        wanted = pa.array(sorted(image_ids), pa.string())
+        wanted = set(image_ids)
         for file in self.pool.shards:
             table = pq.read_table(self.folder / file)
-            chosen = table.filter(pa.compute.is_in(table["image_id"], wanted))
+            chosen = table.filter(pa.compute.is_in(table["image_id"], pa.array(sorted(wanted), pa.string())))
             if len(chosen):
-                yield chosen["image_id"].to_pylist(), torch.from_numpy(np.stack(chosen["feature"].to_numpy()))
+                ids = chosen["image_id"].to_pylist()
+                wanted -= set(ids)  # an image that two shards hold counts once
+                yield ids, torch.from_numpy(np.stack(chosen["feature"].to_numpy()))

@@ -11,7 +11,7 @@ from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
 from figment.validation.clip import ClipScorer
 from figment.validation.features import FeatureStore
-from figment.validation.verdicts import AcceptanceConfig, make_verdicts
+from figment.validation.verdicts import AcceptanceConfig, judge, make_verdicts
 
 COLUMNS = ("image_id", "labels", "trick", "contrast", "unsafe")
 
@@ -41,10 +41,13 @@ class LiveAcceptance(FeatureStore):
     def look(self, rows: Sequence[Mapping[str, Any]], pixels: Tensor) -> Sequence[np.ndarray]:
         features = self.scorer.image_features(pixels)
         probabilities = self.scorer.compare(features, self.text).softmax(1).cpu().numpy()
-        requested = [self.labels.names.index(row["labels"][0]) for row in rows]
-        best = probabilities.argmax(1) == requested
-        enough = probabilities[np.arange(len(rows)), requested] >= self.config.min_probability
-        self.counts.append((int((enough & (best | (not self.config.require_top1))).sum()), len(rows)))
+        contrasts = (pixels.float() / 255).flatten(2).std(2).mean(1).tolist()  # what a safety checker stops is black
+        accepted = 0
+        for row, scores, contrast in zip(rows, probabilities, contrasts, strict=True):
+            requested = self.labels.names.index(row["labels"][0])
+            reason = judge(scores[requested], scores.argmax() == requested, contrast, False, self.config)
+            accepted += reason == "accepted"
+        self.counts.append((accepted, len(rows)))
         return list(features.cpu().numpy())
 
     def progress(self) -> dict[str, float]:

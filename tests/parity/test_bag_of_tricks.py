@@ -8,6 +8,7 @@ import torch
 from figment.images import downscale
 from figment.labels import LabelSpace
 from figment.planning.bag_of_tricks import draw_guidance, plan_bag_of_tricks
+from figment.planning.plan import make_plan
 from figment.prompts.tricks import RANDOM_GUIDANCE, build_tricks, write_prompts
 from figment.synthesis.config import GeneratorConfig
 
@@ -46,7 +47,7 @@ def test_every_class_gets_exactly_the_images_asked_for_split_evenly_over_domains
     space = LabelSpace.of(["dog", "cat"])
     tricks = build_tricks(TRICKS, CIFAR_DOMAINS, 7.5)
     config = GeneratorConfig(model="some/model")
-    plan = plan_bag_of_tricks(write_prompts(space, tricks), tricks, config, "main", 25, 0).to_pandas()
+    plan = make_plan(plan_bag_of_tricks(write_prompts(space, tricks), tricks, config, "main", 25, 0)).to_pandas()
     assert len(plan) == 2 * 4 * 25
     assert set(plan.groupby(["trick", plan["labels"].str[0]]).size()) == {25}
     domains = plan[plan.trick == "multi_domain"].groupby("domain").size()
@@ -58,7 +59,7 @@ def test_tricks_have_independent_noise_unlike_the_published_code():
     space = LabelSpace.of(["dog", "cat"])
     tricks = build_tricks(TRICKS, CIFAR_DOMAINS, 7.5)
     config = GeneratorConfig(model="some/model")
-    plan = plan_bag_of_tricks(write_prompts(space, tricks), tricks, config, "main", 10, 0)
+    plan = make_plan(plan_bag_of_tricks(write_prompts(space, tricks), tricks, config, "main", 10, 0))
     assert max(Counter(plan["seed"].to_pylist()).values()) == 1
 
 

@@ -81,7 +81,7 @@ def test_yaml_that_is_none_is_named(tmp_path):
         ),
         (
             lambda p: p["generator"].update(model="nobody/nothing"),
-            "error: generator.model: 'nobody/nothing' cannot be loaded",
+            "error: generator.revision: 'main' of 'nobody/nothing' cannot be resolved to a commit",
         ),
         (
             lambda p: p["clip"].update(model="local-dir:models/none"),

@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
+from itertools import pairwise
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from figment.planning.plan import make_plan
 from figment.planning.quotas import QuotaConfig, QuotaError, Tally, fill_quotas, likely_cause, within_quota
@@ -40,6 +42,10 @@ def judge(yields):
     return verdicts
 
 
+def nothing(plan: pa.Table, new: pa.Table) -> None:
+    """Stands for rendering."""
+
+
 def start(labels, count=8):
     return make_plan(rows({("t", (label,)): range(count) for label in labels}))
 
@@ -48,7 +54,7 @@ def start(labels, count=8):
 @settings(max_examples=40, deadline=None)
 def test_classes_below_quota_get_more_rows_until_it_is_reached(yields, wanted):
     quota = QuotaConfig(accepted=wanted, max_attempts=500, max_rounds=30)
-    plan = fill_quotas(start(yields), judge(yields), rows, quota)
+    plan = fill_quotas(start(yields), nothing, judge(yields), rows, quota)
     verdicts = judge(yields)(plan)
     accepted = Counter(row["label"] for row in verdicts.to_pylist() if row["accepted"])
     assert all(accepted[label] >= wanted for label in yields)
@@ -58,7 +64,7 @@ def test_classes_below_quota_get_more_rows_until_it_is_reached(yields, wanted):
 
 
 def test_a_class_that_reaches_its_quota_at_once_is_left_alone():
-    plan = fill_quotas(start(["dog"]), judge({"dog": 1}), rows, QuotaConfig(accepted=8, max_attempts=9))
+    plan = fill_quotas(start(["dog"]), nothing, judge({"dog": 1}), rows, QuotaConfig(accepted=8, max_attempts=9))
     assert plan.equals(start(["dog"]))
 
 
@@ -68,14 +74,37 @@ def test_a_class_that_cannot_pass_is_named_with_its_yield_and_cause():
         r"quota: 1 of 2 sets cannot reach 8 .*: frog \(t\): 0 of 40 accepted \(0%\), likely the generator: .*'cat'"
     )
     with pytest.raises(QuotaError, match=sentence):
-        fill_quotas(start(["dog", "frog"]), judge({"dog": 0.9, "frog": 0}), rows, quota)
+        fill_quotas(start(["dog", "frog"]), nothing, judge({"dog": 0.9, "frog": 0}), rows, quota)
+
+
+def test_each_round_renders_only_what_is_new_and_at_most_doubles_a_class():
+    seen = []
+    quota = QuotaConfig(accepted=30, max_attempts=500, max_rounds=30)
+    plan = fill_quotas(start(["dog"]), lambda p, new: seen.append((len(p), len(new))), judge({"dog": 0.3}), rows, quota)
+    sizes = [8, *(size for size, _ in seen)]
+    assert [new for _, new in seen] == [b - a for a, b in pairwise(sizes)]
+    assert sizes[-1] == len(plan)
+    assert all(b <= a + max(a, 30) for a, b in pairwise(sizes))
+
+
+def test_a_hopeless_class_does_not_stop_the_others():
+    quota = QuotaConfig(accepted=40, max_attempts=200, max_rounds=30)
+    plans = []
+    with pytest.raises(QuotaError, match=r"1 of 2 sets .*frog"):
+        fill_quotas(start(["dog", "frog"]), lambda p, new: plans.append(p), judge({"dog": 0.3, "frog": 0}), rows, quota)
+    passed = Counter(v["label"] for v in judge({"dog": 0.3, "frog": 0})(plans[-1]).to_pylist() if v["accepted"])
+    assert passed["dog"] >= 40
+
+
+def test_more_wanted_than_may_be_tried_is_refused():
+    with pytest.raises(ValidationError, match="max_attempts 3 is less than accepted 4"):
+        QuotaConfig(accepted=4, max_attempts=3)
 
 
 def test_the_rounds_are_bounded_too():
+    quota = QuotaConfig(accepted=1, max_attempts=10**9, max_rounds=3)
     with pytest.raises(QuotaError, match=re.escape("frog (t)")):
-        fill_quotas(
-            start(["frog"]), judge({"frog": 0}), rows, QuotaConfig(accepted=1, max_attempts=10**9, max_rounds=3)
-        )
+        fill_quotas(start(["frog"]), nothing, judge({"frog": 0}), rows, quota)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +115,7 @@ def test_the_rounds_are_bounded_too():
         ({"low_probability": 9}, {"a": 0.1}, "the threshold"),
         ({"wrong_class": 9}, {"a": 0.0, "b": 0.9}, "the prompt"),
         ({"wrong_class": 9}, {"a": 0.1, "b": 0.1}, "the generator"),
+        ({}, {"a": 1.0}, "the bounds"),
     ],
 )
 def test_the_likely_cause(reasons, by_prompt, cause):

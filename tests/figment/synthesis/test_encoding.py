@@ -15,12 +15,9 @@ from figment.synthesis.weights import model_revision
 def tuned(pocket_config, synthesis, tmp_path):
     """A generator with one adapter: a text encoder whose final norm was changed."""
     base = Generator(pocket_config.model, model_revision(pocket_config), synthesis)
-    name = "text_encoder.final_layer_norm.weight"
-    name = next(
-        f"text_encoder.{n}" for n, _ in base.pipeline.text_encoder.named_parameters() if "final_layer_norm.w" in n
-    )
-    weight = encoding._parameter(base.pipeline, name)
-    save_file({name: weight.detach() * 1.5}, tmp_path / "new")
+    parameters = base.pipeline.text_encoder.named_parameters()
+    name, weight = next((n, p) for n, p in parameters if "final_layer_norm.weight" in n)
+    save_file({f"text_encoder.{name}": weight.detach() * 1.5}, tmp_path / "new")
     adapter = sha256_file(tmp_path / "new")
     (tmp_path / "new").rename(tmp_path / f"{adapter}.safetensors")
     inputs = Inputs(adapters=tmp_path)
@@ -41,7 +38,7 @@ def test_rows_with_and_without_an_adapter_share_a_batch(tuned, generator, plan):
 def test_an_adapter_is_read_once(tuned, plan, monkeypatch):
     own, adapter, _ = tuned
     reads = []
-    monkeypatch.setattr(encoding, "read_adapter", lambda *a: (reads.append(a), {})[1])
+    monkeypatch.setattr(encoding, "read_adapter", lambda *a: (reads.append(a), [])[1])
     rows = [row | {"adapter": adapter} for row in plan.to_pylist()]
     own.encode(rows[:3], guided=True)
     own.encode(rows, guided=True)

@@ -1,10 +1,14 @@
 import torch
+from PIL import Image
 
+from figment.planning.plan import make_plan, union
+from figment.planning.row import row_of
 from figment.synthesis.estimate import estimate, flops_per_image, peak_flops
 from figment.synthesis.executor import synthesise
-from figment.synthesis.generator import Generator
+from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
+from figment.synthesis.sources import Sources
 
 
 def test_an_estimate_says_what_there_is_to_do_and_what_it_takes(plan, synthesis, tmp_path):
@@ -31,10 +35,32 @@ def test_the_calibration_batches_are_not_rendered_again(plan, pool, synthesis, t
     estimate(plan, Pool(tmp_path), synthesis, renderers)
     rendered = []
     render = Generator.render
-    monkeypatch.setattr(Generator, "render", lambda self, rows: (rendered.append(len(rows)), render(self, rows))[1])
+    monkeypatch.setattr(
+        Generator, "render", lambda self, rows, n: (rendered.append(len(rows)), render(self, rows, n))[1]
+    )
     assert synthesise(plan, Pool(tmp_path), synthesis, renderers=renderers).rendered == 18
     assert sum(rendered) == 18 - 7 * renderers.lanes()
     assert {s.file for s in Pool(tmp_path).shards.values()} == {s.file for s in pool.shards.values()}
+
+
+def test_kinds_of_rows_are_timed_apart(plan, synthesis, tmp_path):
+    """Ten times the steps take about ten times as long, and pictures made from others are no obstacle."""
+    rows = [row_of(record) for record in plan.to_pylist()]
+    long = make_plan(row.model_copy(update={"num_inference_steps": 40}) for row in rows)
+    both = union(plan, long)
+    said = [estimate(p, Pool(tmp_path), synthesis, Renderers(synthesis)) for p in (plan, both)]
+    assert said[1].todo == 36
+    assert said[1].hours > 4 * said[0].hours
+
+
+def test_pictures_that_start_from_others_are_estimated(plan, synthesis, tmp_path):
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    inputs = Inputs(sources=tmp_path / "sources")
+    source = Sources(inputs.sources).add(tmp_path / "red.png")
+    change = {"initial_image": source, "strength": 0.25}
+    changed = make_plan(row_of(record).model_copy(update=change) for record in plan.to_pylist())
+    said = estimate(changed, Pool(tmp_path / "images"), synthesis, Renderers(synthesis, inputs))
+    assert said.todo == 18
 
 
 def test_operations_are_counted_to_the_last_step(generator, plan):

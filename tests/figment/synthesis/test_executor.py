@@ -1,16 +1,20 @@
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
 from figment.errors import InputError
 from figment.images import decode
 from figment.planning.bag_of_tricks import plan_bag_of_tricks
 from figment.planning.plan import make_plan, write_plan
 from figment.prompts.tricks import build_tricks, write_prompts
+from figment.synthesis import executor
+from figment.synthesis.budget import Budget
 from figment.synthesis.executor import synthesise
 from figment.synthesis.generator import Generator
 from figment.synthesis.pool import Pool
@@ -234,8 +238,77 @@ def test_what_an_observer_sees_is_kept_with_the_shard(plan, synthesis, tmp_path)
     assert logged[-1]["accepted_share"] == 0.5
 
 
-def test_an_error_in_a_lane_ends_the_run_with_its_own_sentence(plan, synthesis, tmp_path):
-    changed = plan.set_column(plan.schema.get_field_index("revision"), "revision", [["0" * 16] * len(plan)])
-    with pytest.raises(InputError, match="changed since the plan was made"):
-        synthesise(changed, Pool(tmp_path), synthesis)
-    assert not list(Path(tmp_path).glob("*.parquet"))
+def test_an_error_in_a_lane_ends_the_run_with_its_own_sentence(plan, synthesis, tmp_path, monkeypatch):
+    calls = []
+    render = Generator.render
+
+    def fails_at_the_third(self, rows, full=None):
+        calls.append(rows)
+        if len(calls) == 3:
+            raise InputError("the third batch is one too many")
+        return render(self, rows, full)
+
+    monkeypatch.setattr(Generator, "render", fails_at_the_third)
+    with pytest.raises(InputError, match="one too many"):
+        synthesise(plan, Pool(tmp_path), synthesis.model_copy(update={"lanes": 1}))
+    assert len(Pool(tmp_path)) in (7, 14)  # what was complete is kept
+    assert synthesise(plan, Pool(tmp_path), synthesis).rendered == 18 - len(Pool(tmp_path)) or len(Pool(tmp_path)) == 18
+
+
+def test_a_plan_that_is_not_sorted_is_refused(plan, synthesis, tmp_path):
+    swapped = pa.concat_tables([plan.slice(9), plan.slice(0, 9)])
+    with pytest.raises(InputError, match="do not ascend by image_id"):
+        synthesise(swapped, Pool(tmp_path), synthesis)
+
+
+def test_gaps_here_and_there_are_rendered_together(plan, pool, synthesis, tmp_path):
+    """Every fourth row is missing from a finished pool: one batch and one shard, not one for each range."""
+    there = plan.filter(pa.array([i % 4 != 0 for i in range(len(plan))]))
+    synthesise(there, Pool(tmp_path), synthesis)
+    report = synthesise(plan, Pool(tmp_path), synthesis)
+    assert report.rendered == 5
+    assert sorted(s.rows for s in Pool(tmp_path).shards.values()) == [5, 6, 7]
+    assert_same(pictures(pool, plan), pictures(Pool(tmp_path), plan))
+
+
+def test_a_slow_disk_holds_the_renderers_back_instead_of_filling_the_memory(plan, synthesis, tmp_path, monkeypatch):
+    waiting, most = [], []
+    add = Pool.add
+
+    def slow(self, rows, images):
+        time.sleep(0.3)
+        waiting.pop()
+        return add(self, rows, images)
+
+    write = executor.Run.write
+    monkeypatch.setattr(Pool, "add", slow)
+    submit = executor.Run.wait_for_writer
+    monkeypatch.setattr(
+        executor.Run, "wait_for_writer", lambda self, n: (most.append(len(self.writing)), submit(self, n))[1]
+    )
+    monkeypatch.setattr(executor.Run, "write", lambda self, shard: (waiting.append(1), write(self, shard))[1])
+    synthesise(plan, Pool(tmp_path), synthesis.model_copy(update={"shard_size": 2}))
+    assert max(most) <= executor.WAITING_SHARDS + 1
+
+
+def test_a_shared_budget_counts_over_calls(plan, synthesis, tmp_path):
+    config = synthesis.model_copy(update={"max_images": 10})
+    budget = Budget(config)
+    first = synthesise(plan, Pool(tmp_path), config, part=(0, 3), budget=budget)
+    second = synthesise(plan, Pool(tmp_path), config, part=(1, 3), budget=budget)
+    assert (first.rendered, first.stopped) == (7, "")
+    assert (second.rendered, second.stopped) == (0, "max_images 10 would be exceeded")
+
+
+def test_out_of_memory_shrinks_padded_batches_too(plan, synthesis, tmp_path, monkeypatch):
+    render = Generator._render
+
+    def small_device(self, rows):
+        if len(rows) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return render(self, rows)
+
+    monkeypatch.setattr(Generator, "_render", small_device)
+    monkeypatch.setattr(UNet2DConditionModel, "compile_repeated_blocks", lambda self, fullgraph: None)
+    config = synthesis.model_copy(update={"lanes": 1, "compile": True})
+    assert synthesise(plan, Pool(tmp_path), config).rendered == 18

@@ -12,11 +12,12 @@ from tests.figment.synthesis.test_executor import assert_same, pictures
 
 
 @pytest.mark.slow
-def test_two_processes_make_what_one_makes(plan, pool, synthesis, tmp_path):
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_make_what_one_makes(plan, pool, synthesis, tmp_path, count):
     write_plan(plan, tmp_path / "plan.parquet")
     together = Pool(tmp_path / "images")
     clip = {"model": "local-dir:models/pocket/clip"}
-    run_workers(tmp_path / "plan.parquet", together, {"synthesis": synthesis.model_dump(), "clip": clip}, 2)
+    run_workers(tmp_path / "plan.parquet", together, {"synthesis": synthesis.model_dump(), "clip": clip}, count)
     assert {(s.file, s.rows) for s in together.shards.values()} == {(s.file, s.rows) for s in pool.shards.values()}
     assert_same(pictures(pool, plan), pictures(together, plan))
     assert synthesise(tmp_path / "plan.parquet", together, synthesis).rendered == 0
@@ -39,6 +40,14 @@ def test_a_share_of_the_work_by_hand(plan, synthesis, tmp_path, capsys):
     assert main(["render", str(tmp_path / "plan.parquet"), "-c", str(config), "--shard", "1/3"]) == 0
     assert "7 images rendered" in capsys.readouterr().out
     assert len(Pool(tmp_path / "images")) == 7
+
+
+def test_a_plan_that_is_none_is_a_sentence(synthesis, tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"parameters": {"synthesis": synthesis.model_dump()}}))
+    assert main(["render", "README.md", "-c", str(config)]) == 2
+    assert "README.md" in (said := capsys.readouterr().err)
+    assert "expected a Parquet plan" in said
 
 
 @pytest.mark.parametrize("share", ["3/3", "a/2", "1", "-1/2"])

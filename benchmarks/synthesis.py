@@ -1,0 +1,350 @@
+"""Synthesis side by side in one run: the papers' loop, a plain diffusers call, Figment's executor, on the same weights.
+
+    python -m benchmarks.synthesis speed      # images/s on the pocket models, and the executor's overhead
+    python -m benchmarks.synthesis memory     # peak memory of plans of 10,000 and of 1,000,000 rows
+    python -m benchmarks.synthesis gpu        # SD 2's own configuration, random weights: reduced on a CPU, full on a GPU
+
+Each writes benchmarks/results/synthesis_<what>.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from figment.files import write_json
+from figment.labels import LabelSpace
+from figment.ops.run import quieten
+from figment.planning.bag_of_tricks import plan_bag_of_tricks
+from figment.planning.plan import count_rows, make_plan, write_plan
+from figment.planning.row import Row
+from figment.prompts.tricks import build_tricks, write_prompts
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.executor import synthesise
+from figment.synthesis.generator import Generator, Rendering
+from figment.synthesis.pool import Pool
+from figment.synthesis.renderers import Renderers
+from figment.synthesis.weights import model_revision
+
+RESULTS = Path(__file__).parent / "results"
+POCKET = GeneratorConfig(
+    model="models/pocket/diffusion", width=32, height=32, guidance_scale=4.0, num_inference_steps=12
+)
+CLASSES = ("car", "frog", "banana", "dog")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "memory", "gpu"])
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)  # of the child process of `memory`
+    options = parser.parse_args()
+    quieten()
+    if options.what == "memory" and options.rows:
+        print(json.dumps(memory_of(options.rows)))
+        return
+    measured = {"speed": speed, "memory": memory, "gpu": gpu}[options.what](options)
+    write_json(RESULTS / f"synthesis_{options.what}.json", {"machine": machine(), **measured})
+    print(json.dumps(measured, indent=2))
+
+
+def machine() -> dict[str, str | int]:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "device": device,
+        "torch": torch.__version__,
+    }
+
+
+# Speed -----------------------------------------------------------------------------------------------------------------
+
+
+def pocket_plan(count: int) -> pa.Table:
+    """``count`` images of four classes, one prompt each, guidance 4."""
+    labels = LabelSpace.load(Path("configs/labels/pocket.yaml")).choose(CLASSES)
+    tricks = build_tricks(["base_class"], ["photo"], POCKET.guidance_scale)
+    book = write_prompts(labels, tricks)
+    return make_plan(plan_bag_of_tricks(book, tricks, POCKET, model_revision(POCKET), count // len(CLASSES), 0))
+
+
+def papers_loop(pipeline, rows: list[dict], folder: Path, batch: int) -> None:
+    """One prompt at a time, its text encoded each time, a PNG written before the next begins."""
+    for row in rows:
+        picture = pipeline(
+            row["prompt"],
+            guidance_scale=row["guidance_scale"],
+            num_inference_steps=row["num_inference_steps"],
+            height=row["height"],
+            width=row["width"],
+            generator=torch.Generator().manual_seed(row["seed"]),
+        ).images[0]
+        picture.save(folder / f"{row['image_id']}.png")
+
+
+def plain_diffusers(pipeline, rows: list[dict], folder: Path, batch: int) -> None:
+    """Batches of prompts through the pipeline's own call, PNGs written after each."""
+    for start in range(0, len(rows), batch):
+        part = rows[start : start + batch]
+        pictures = pipeline(
+            [row["prompt"] for row in part],
+            guidance_scale=part[0]["guidance_scale"],
+            num_inference_steps=part[0]["num_inference_steps"],
+            height=part[0]["height"],
+            width=part[0]["width"],
+            generator=[torch.Generator().manual_seed(row["seed"]) for row in part],
+        ).images
+        for row, picture in zip(part, pictures, strict=True):
+            picture.save(folder / f"{row['image_id']}.png")
+
+
+def speed(options: argparse.Namespace) -> dict:
+    """Images/s of the three ways, taken in turns; the loop renders an eighth of the images. Loading is not counted."""
+    from diffusers import StableDiffusionPipeline
+
+    plan = pocket_plan(options.images)
+    rows = plan.to_pylist()
+    pipeline = StableDiffusionPipeline.from_pretrained(POCKET.model)
+    pipeline.set_progress_bar_config(disable=True)
+    config = SynthesisConfig(batch_size=options.batch, image_format="png", shard_size=256)
+    renderers = Renderers(config)
+    renderers.load(rows[0]["model"], rows[0]["revision"])
+
+    def figment(rows: list[dict], folder: Path) -> None:
+        synthesise(plan, Pool(folder), config, renderers=renderers)
+
+    ways: dict[str, tuple[list[dict], Callable[[list[dict], Path], None]]] = {
+        "papers' loop": (rows[: options.images // 8], lambda r, f: papers_loop(pipeline, r, f, 1)),
+        "plain diffusers": (rows, lambda r, f: plain_diffusers(pipeline, r, f, options.batch)),
+        "figment": (rows, figment),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(options.rounds):
+        for name, (part, way) in ways.items():
+            with tempfile.TemporaryDirectory() as folder:
+                start = time.perf_counter()
+                way(part, Path(folder))
+                rates[name].append(len(part) / (time.perf_counter() - start))
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    return {
+        "images": options.images,
+        "batch": options.batch,
+        "steps": POCKET.num_inference_steps,
+        "images_per_second": {name: [round(rate, 2) for rate in values] for name, values in rates.items()},
+        "times the papers' loop": round(median["figment"] / median["papers' loop"], 2),
+        "times plain diffusers": round(median["figment"] / median["plain diffusers"], 2),
+        "lanes": renderers.lanes(),
+        "overhead": overhead(plan.slice(0, 4 * options.batch), options.batch),
+    }
+
+
+@contextmanager
+def timed_modules(generator: Generator) -> Iterator[list[float]]:
+    """Seconds spent in the forward passes of the networks."""
+    seconds: list[float] = []
+    kept = []
+    for module, name in ((generator.denoiser, "forward"), (generator.pipeline.vae, "decode"),
+                         (generator.pipeline.text_encoder, "forward")):  # fmt: skip
+        method = getattr(module, name)
+        kept.append((module, name, method))
+
+        def timed(*args, method=method, **kwargs):
+            start = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                seconds.append(time.perf_counter() - start)
+
+        setattr(module, name, timed)
+    yield seconds
+    for module, name, method in kept:
+        setattr(module, name, method)
+
+
+def overhead(plan: pa.Table, batch: int) -> dict[str, float]:
+    """The share of one lane's wall-clock time that is not a network's forward pass: sampler, guidance, files, books."""
+    config = SynthesisConfig(batch_size=batch, image_format="png", shard_size=256, lanes=1)
+    renderers = Renderers(config)
+    generator = renderers.load(plan["model"][0].as_py(), plan["revision"][0].as_py())
+    with tempfile.TemporaryDirectory() as folder, timed_modules(generator) as seconds:
+        start = time.perf_counter()
+        synthesise(plan, Pool(Path(folder)), config, renderers=renderers)
+        total = time.perf_counter() - start
+    return {
+        "seconds": round(total, 3),
+        "in networks": round(sum(seconds), 3),
+        "share": round(1 - sum(seconds) / total, 4),
+    }
+
+
+# Memory ----------------------------------------------------------------------------------------------------------------
+
+
+def rows_to_plan(count: int) -> Iterator[Row]:
+    for i in range(count):
+        yield Row(
+            prompt=f"a photo of thing {i % 1000} in place {i // 1000}", labels=(f"thing {i % 1000}",), recipe="benchmark",
+            trick="base", model=POCKET.model, revision=model_revision(POCKET), width=32, height=32, guidance_scale=4.0,
+            num_inference_steps=12, scheduler="DDIMScheduler", stream=0, replicate=i,
+        )  # fmt: skip
+
+
+def memory_of(count: int) -> dict[str, float]:
+    """Plan and execute ``count`` rows, rendering replaced by a constant picture; peak memory of this process in MiB."""
+    pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def constant(self, rows):
+        return Rendering(pixels.expand(len(rows), -1, -1, -1), (False,) * len(rows))
+
+    Generator.render = constant
+    config = SynthesisConfig(batch_size=64, image_format="jpeg", shard_size=512, lanes=1)
+    with tempfile.TemporaryDirectory(dir=".figment") as folder:
+        plan = Path(folder) / "plan.parquet"
+        start = time.perf_counter()
+        write_plan(rows_to_plan(count), plan)
+        planned = time.perf_counter()
+        report = synthesise(plan, Pool(Path(folder) / "images"), config)
+        assert report.rendered == count_rows(plan) == count
+        executed = time.perf_counter()
+        assert synthesise(plan, Pool(Path(folder) / "images"), config).rendered == 0
+        return {
+            "rows": count,
+            "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "plan_seconds": round(planned - start, 1),
+            "execute_seconds": round(executed - planned, 1),
+            "resume_seconds": round(time.perf_counter() - executed, 1),
+            "plan_megabytes": round(plan.stat().st_size / 1e6, 1),
+        }
+
+
+def memory(options: argparse.Namespace) -> dict:
+    """Each size in a process of its own."""
+    measured = []
+    for count in (10_000, 1_000_000):
+        command = [sys.executable, "-m", "benchmarks.synthesis", "memory", "--rows", str(count)]
+        measured.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    return {"runs": measured, "ratio": round(measured[1]["peak_mib"] / measured[0]["peak_mib"], 3)}
+
+
+# Stable Diffusion 2's own configuration ---------------------------------------------------------------------------------
+
+
+def stable_diffusion_2(folder: Path) -> str:
+    """A pipeline of SD 2's architecture with random weights, saved as the hub would serve it."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    if (folder / "model_index.json").is_file():
+        return str(folder)
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained("models/pocket/diffusion/tokenizer", model_max_length=77)
+    text = CLIPTextConfig(
+        hidden_size=1024, intermediate_size=4096, num_attention_heads=16, num_hidden_layers=23, hidden_act="gelu",
+        projection_dim=512, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=64, cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, sample_size=768,
+    )  # fmt: skip
+    pipeline = StableDiffusionPipeline(
+        vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+        scheduler=DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+                                set_alpha_to_one=False, steps_offset=1),
+    )  # fmt: skip
+    pipeline.save_pretrained(folder)
+    return str(folder)
+
+
+def gpu(options: argparse.Namespace) -> dict:
+    """Images/s and MFU by batch, size, eager and compiled, beside the papers' loop in float32 autocast at batch 1.
+
+    On a CPU: 64 px and two steps, to see that it runs; the GPU's rows then say "not measured".
+    """
+    from diffusers import StableDiffusionPipeline
+
+    from figment.synthesis.estimate import flops_per_image, peak_flops
+    from figment.synthesis.generator import resolve_dtype
+    from figment.synthesis.weights import folder_revision
+
+    cuda = torch.cuda.is_available()
+    steps = 40 if cuda else 2
+    model = stable_diffusion_2(Path(".figment/benchmarks/stable_diffusion_2"))
+    sizes, batches = ((512, 768), (1, 4, 16, 32)) if cuda else ((64,), (1, 4))
+    measured: list[dict] = []
+    device = torch.device("cuda" if cuda else "cpu")
+    for size in sizes:
+        row = Row(
+            prompt="a photo of a dog", labels=("dog",), recipe="benchmark", trick="base", model=model,
+            revision=folder_revision(model), width=size, height=size, guidance_scale=7.5, num_inference_steps=steps,
+            scheduler="DDIMScheduler", stream=0, replicate=0,
+        )  # fmt: skip
+        loop = StableDiffusionPipeline.from_pretrained(model).to(device)
+        loop.set_progress_bar_config(disable=True)
+        with tempfile.TemporaryDirectory() as folder, torch.autocast(device.type, enabled=cuda):
+            some = make_plan([row.model_copy(update={"replicate": i}) for i in range(3 if cuda else 2)]).to_pylist()
+            papers_loop(loop, some[:1], Path(folder), 1)
+            start = time.perf_counter()
+            papers_loop(loop, some, Path(folder), 1)
+            baseline = len(some) / (time.perf_counter() - start)
+        del loop
+        measured.append({"way": "papers' loop", "size": size, "images_per_second": round(baseline, 4)})
+        for compiled in (False, True) if cuda else (False,):
+            for batch in batches:
+                config = SynthesisConfig(batch_size=batch, compile=compiled, lanes=1, shard_size=batch)
+                renderers = Renderers(config)
+                generator = renderers.load(row.model, row.revision)
+                count = batch * (4 if cuda else 1)
+                warm, plan = (make_plan(row.model_copy(update={"replicate": i, "stream": s}) for i in range(n))
+                              for s, n in ((1, batch), (2, count)))  # fmt: skip
+                with tempfile.TemporaryDirectory() as folder:
+                    synthesise(warm, Pool(Path(folder) / "warm"), config, renderers=renderers)
+                    rate = synthesise(
+                        plan, Pool(Path(folder) / "images"), config, renderers=renderers
+                    ).images_per_second
+                flops = (
+                    flops_per_image(generator, plan.to_pylist()[0])
+                    if not compiled
+                    else measured[-len(batches)]["flops"]
+                )
+                measured.append(
+                    {
+                        "way": "figment, compiled" if compiled else "figment",
+                        "size": size,
+                        "batch": batch,
+                        "images_per_second": round(rate, 4),
+                        "times the papers' loop": round(rate / baseline, 2),
+                        "flops": flops,
+                        "mfu": round(rate * flops / peak_flops(device, resolve_dtype(config)), 3),
+                    }
+                )
+                del renderers, generator
+                if cuda:
+                    torch.cuda.empty_cache()
+    shutil.rmtree(model)
+    full = {"gpu": "measured above" if cuda else "512 and 768 px in bfloat16 on a GPU: not measured, none at hand"}
+    return {"steps": steps, "rows": measured, **full}
+
+
+if __name__ == "__main__":
+    main()
