@@ -120,7 +120,7 @@ def speed(options: argparse.Namespace) -> dict:
 
     plan = pocket_plan(options.images)
     rows = plan.to_pylist()
-    pipeline = StableDiffusionPipeline.from_pretrained(POCKET.model)
+    pipeline = StableDiffusionPipeline.from_pretrained(POCKET.model, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     config = SynthesisConfig(batch_size=options.batch, image_format="png", shard_size=256)
     renderers = Renderers(config)
@@ -299,7 +299,7 @@ def gpu(options: argparse.Namespace) -> dict:
             revision=folder_revision(model), width=size, height=size, guidance_scale=7.5, num_inference_steps=steps,
             scheduler="DDIMScheduler", stream=0, replicate=0,
         )  # fmt: skip
-        loop = StableDiffusionPipeline.from_pretrained(model).to(device)
+        loop = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32).to(device)
         loop.set_progress_bar_config(disable=True)
         with tempfile.TemporaryDirectory() as folder, torch.autocast(device.type, enabled=cuda):
             some = make_plan([row.model_copy(update={"replicate": i}) for i in range(3 if cuda else 2)]).to_pylist()
