@@ -209,7 +209,7 @@ def memory_of(count: int) -> dict[str, float]:
     """Plan and execute ``count`` rows, rendering replaced by a constant picture; peak memory of this process in MiB."""
     pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
-    def constant(self, rows):
+    def constant(self, rows, full=None):
         return Rendering(pixels.expand(len(rows), -1, -1, -1), (False,) * len(rows))
 
     Generator.render = constant

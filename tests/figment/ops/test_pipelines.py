@@ -112,7 +112,9 @@ def test_bad_input_ends_a_run_with_one_sentence_and_a_non_zero_exit(tmp_path, ca
 def test_a_name_that_the_generator_never_saw_is_warned_of_with_the_nearest(tmp_path, capfd):
     """The label space and the real pictures know 'tulip' here; the pocket generator does not. It is told, then tried."""
     space = tmp_path / "labels.yaml"
-    space.write_text("labels: [{name: car}, {name: tulip, synonyms: [broccoli]}]")
+    known = yaml.safe_load(Path("configs/labels/pocket.yaml").read_text())["labels"]
+    others = [label for label in known if label["name"] != "broccoli"]
+    space.write_text(yaml.safe_dump({"labels": [*others, {"name": "tulip", "synonyms": ["broccoli"]}]}))
 
     def change(config):
         parameters = config["parameters"]
