@@ -110,7 +110,8 @@ class LabelSpace(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> "LabelSpace":
-        """Read a YAML file ``labels: [{name, prompt_name?, synonyms?, unseen?, hint?, parents?}, ...]`` and ``confusable: [[a, b]]``."""
+        """Read a YAML file ``labels: [{name, prompt_name?, synonyms?, unseen?, hint?, parents?}, ...]`` and
+        ``confusable: [[a, b]]``."""
         try:
             return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).checked()
         except OSError as error:

@@ -1,8 +1,8 @@
 """Zero-shot classification by the bag of tricks (Shipard et al. 2023, "Diversity is Definitely Needed").
 
-Class names in; prompts, a plan, pictures, CLIP's verdicts, one classifier a trick and one a union of tricks (all combined,
-the paper's best set, the same at fixed size), their top-1 on real pictures, a report and a registered model out. With ``parts`` above 1 as many steps render side by side, where the
-orchestrator can.
+Class names in; prompts, a plan, pictures, CLIP's verdicts, one classifier a trick and one a union of tricks (by default all
+combined; the paper's best; the same at fixed size), their top-1 on real pictures, a report and a registered model out. With
+``parts`` above 1 as many steps render side by side, where the orchestrator can.
 
     zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 """
@@ -58,10 +58,22 @@ def bag_of_tricks(
     plan = plan_images(space, prompts, tricks, domains, wording, sets, generator, seed, output)
     rendered = [render_part(plan, synthesis, clip, part, parts) for part in range(parts)] if parts > 1 else []
     planned, images = synthesise_images(
-        space, prompts, plan, tricks, domains, wording, generator, synthesis, clip, acceptance, quota, seed, after=rendered
+        space,
+        prompts,
+        plan,
+        tricks,
+        domains,
+        wording,
+        generator,
+        synthesis,
+        clip,
+        acceptance,
+        quota,
+        seed,
+        after=rendered,
     )
     verdicts = validate_images(space, planned, images, clip, acceptance, quota, output)
     classifiers = train_classifiers(space, images, verdicts, sets, training, real, output)
-    results = evaluate_classifiers(space, classifiers, clip, real, training.image_size, output)
+    results = evaluate_classifiers(space, images, classifiers, clip, real, training.image_size, output)
     write_report(planned, images, verdicts, classifiers, results, generator, output)
     register_classifier(classifiers, results, output)

@@ -84,15 +84,15 @@ class World:
         chosen = build_tricks(tricks, self.parameters["domains"], self.generator.guidance_scale)
         book = write_prompts(self.space, chosen)
         images = replicates_of(sets, book)
-        plan = make_plan(
-            plan_bag_of_tricks(book, chosen, self.generator, model_revision(self.generator), images, seed)
-        )
+        plan = make_plan(plan_bag_of_tricks(book, chosen, self.generator, model_revision(self.generator), images, seed))
         store = FeatureStore(self.pool, self.scorer)
         synthesise(plan, self.pool, self.synthesis, observer=store)
         verdicts = validate(plan, self.pool, self.space, self.scorer, KEEP_ALL)
         everything = training_list(verdicts, tricks)
         streamed = open_training_list(everything, self.pool, self.space, self.size, f"seed {seed}")
-        found = {i: row for ids, part in store.read(plan["image_id"].to_pylist()) for i, row in zip(ids, part, strict=True)}
+        found = {
+            i: row for ids, part in store.read(plan["image_id"].to_pylist()) for i, row in zip(ids, part, strict=True)
+        }
         ids = everything["image_id"].to_pylist()
         return Pictures(
             ids={image_id: row for row, image_id in enumerate(ids)},

@@ -4,11 +4,15 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from figment.evaluation import metrics
+from figment.evaluation.diversity import Ledger
 from figment.labels import LabelSpace
 from figment.planning.bag_of_tricks import BEST, COMBINED
 
 CHANCE, CLIP, BASE, REAL = "chance", "CLIP zero-shot", "base_class", "real"
-DEPLOYED = (BEST, COMBINED)  # the set whose classifier is looked at closer and registered: chosen before any measurement
+DEPLOYED = (
+    BEST,
+    COMBINED,
+)  # the set whose classifier is looked at closer and registered: chosen before any measurement
 
 
 class Result(BaseModel):
@@ -35,6 +39,7 @@ class Results(BaseModel):
     rows: tuple[Result, ...]
     confusion: tuple[tuple[int, ...], ...]  # of confusion_of: row the true class, column the predicted
     confusion_of: str
+    diversity: dict[str, Ledger] = {}  # of each synthetic set, at the same number of pictures
 
     def __getitem__(self, name: str) -> Result:
         return next(row for row in self.rows if row.name == name)

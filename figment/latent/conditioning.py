@@ -27,12 +27,11 @@ def embedding_arguments(pipeline: DiffusionPipeline, embeddings: Tensor) -> dict
             f"generator.model: {type(pipeline).__name__} takes no image embeddings; choose an unCLIP or Kandinsky 2.2 "
             "model, or map the embeddings to text (LinearCaptioner)"
         )
-    if wants := _embedding_size(pipeline):
-        if embeddings.shape[1] != wants:
-            raise InputError(
-                f"generator.model: {type(pipeline).__name__} takes image embeddings of {wants} numbers, found "
-                f"{embeddings.shape[1]}; embed the pictures with the CLIP it was trained with"
-            )
+    if (wants := _embedding_size(pipeline)) and embeddings.shape[1] != wants:
+        raise InputError(
+            f"generator.model: {type(pipeline).__name__} takes image embeddings of {wants} numbers, found "
+            f"{embeddings.shape[1]}; embed the pictures with the CLIP it was trained with"
+        )
     arguments: dict[str, Any] = {"image_embeds": embeddings}
     if "negative_image_embeds" in known:
         arguments["negative_image_embeds"] = torch.zeros_like(embeddings)

@@ -120,9 +120,7 @@ def build_tricks(
 def write_prompts(labels: LabelSpace, tricks: Sequence[Trick]) -> list[Prompt]:
     """One prompt for each class and template of each trick: the prompt book of the recipe."""
     return [
-        Prompt(
-            template.format(name=label.prompt_name, clear_name=clear_name(label)), (label.name,), trick.name, domain
-        )
+        Prompt(template.format(name=label.prompt_name, clear_name=clear_name(label)), (label.name,), trick.name, domain)
         for trick in tricks
         for label in labels.labels
         for template, domain in zip(trick.templates, trick.domains, strict=True)

@@ -39,7 +39,9 @@ def planned(space, tricks, images, wording=None, stream=0):
 
 
 def test_the_cifar_grammar_has_its_ten_domains_in_order():
-    domains = "photo, drawing, painting, sketch, collage, poster, digital art image, rock drawing, stick figure, 3D rendering"
+    domains = (
+        "photo, drawing, painting, sketch, collage, poster, digital art image, rock drawing, stick figure, 3D rendering"
+    )
     assert texts("multi_domain", LabelSpace.of(["dog"])) == [f"a {domain} of a dog" for domain in domains.split(", ")]
 
 
