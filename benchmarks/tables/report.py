@@ -1,6 +1,7 @@
 """docs/results.md, from the CSVs of all seeds."""
 
 import math
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,7 @@ MEASURES = {"vendi": "Vendi score", "distance": "mean distance", "recall": "reca
 def write_results(folder: Path, page: Path) -> None:
     """Write ``page`` from the tables that ``folder`` holds."""
     parts = [HEAD]
-    for name, section in (("table2", section2), ("table3", section3), ("latent", latent)):
+    for name, section in (("table2", section2), ("table3", section3), ("latent", latent_section)):
         if (folder / f"{name}.csv").is_file():
             parts += section(pd.read_csv(folder / f"{name}.csv"))
     write_text(page, "\n".join(parts) + "\n")
@@ -63,26 +64,33 @@ def section2(table: pd.DataFrame) -> Iterator[str]:
     clip = table.loc[table["recipe"] == "CLIP zero-shot", "top1"].iloc[0]
     synthetic = [name for name in sets() if name in set(table["recipe"])]
     size_one = [name for name in synthetic if sum(sets()[name].values()) == PER_CLASS]
-    yield f"\n## Every trick, alone and combined (the paper's table 2)\n\n`{training.model}`, {training.steps} updates, {seeds} seeds."
-    yield f"CLIP itself, zero-shot: {100 * clip:.1f} %. Diversity at {PER_CLASS} pictures of a class for every set, so that size does not count.\n"
+    yield "\n## Every trick, alone and combined (the paper's table 2)\n"
+    yield paragraph(
+        f"`{training.model}`, {training.steps} updates of {training.batch_size} pictures, {seeds} seeds. CLIP itself, "
+        f"zero-shot: {100 * clip:.1f} %. Diversity is measured at {PER_CLASS} pictures of a class in every set, so that size "
+        "does not count."
+    )
     yield "| trained on | pictures | top-1, % | over base class | gap closed, % | Vendi | distance | recall | coverage |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for name in [*synthetic, REAL]:
         own = table[table["recipe"] == name]
         gain = "" if name == BASE else signed(difference(table, name, BASE))
         closed = "" if name in (BASE, REAL) else plus_minus(gap_closed(table, name, BASE, REAL))
-        ledger = [f"{own[f'{m}_equal'].mean():.3g}" for m in MEASURES] if name != REAL else ["", "", "", ""]
+        ledger = [f"{own[f'{m}_equal'].mean():.3g}" for m in MEASURES] if name != REAL else [""] * len(MEASURES)
         cells = [name.replace("_", " "), f"{own['images'].mean():.0f}", plus_minus(mean(own["top1"])), gain, closed]
         yield f"| {' | '.join([*cells, *ledger])} |"
-    yield "\n**The paper's thesis in one number**: Spearman's rank correlation of a set's diversity with the accuracy of what learns from it.\n"
-    yield "| diversity | sets of equal size, means over seeds | the same in each seed | all sets as large as they are |"
+    yield "\n" + paragraph(
+        "**The paper's thesis in one number**: Spearman's rank correlation of a set's diversity with the accuracy of what "
+        f"learns from it, over the {len(size_one)} sets of equal size, and over all {len(synthetic)} with each as large as it is."
+    )
+    yield "| diversity | equal size, means over seeds | equal size, in each seed | as large as they are |"
     yield "|---|---|---|---|"
     for measure, title in MEASURES.items():
         equal, each = rank_correlation(table, size_one, f"{measure}_equal")
         as_is, _ = rank_correlation(table, synthetic, measure)
         yield f"| {title} | {equal:+.2f} | {each.value:+.2f} [{each.low:+.2f}, {each.high:+.2f}] | {as_is:+.2f} |"
-    yield f"\nOver {len(size_one)} sets of equal size and {len(synthetic)} in all."
-    yield "\n**Orders**\n\n| first against second | the paper, points | here, points | the paper's order |\n|---|---|---|---|"
+    yield "\n**Orders.** An order of the paper holds, or is reversed, if the interval here excludes zero.\n"
+    yield "| first against second | the paper, points | here, points | the paper's order |\n|---|---|---|---|"
     for first, second, papers in ORDERS:
         if {first, second} <= set(synthetic):
             found = difference(table, first, second)
@@ -93,10 +101,13 @@ def section2(table: pd.DataFrame) -> Iterator[str]:
 
 
 def section3(table: pd.DataFrame) -> Iterator[str]:
-    yield f"\n## Five architectures, base class against {BEST} (the paper's table 3)\n"
-    yield "At 32 px as the paper has them, nothing adapted (ViT-B sees four patches), from random weights. One short recipe:"
     short = next(iter(ARCHITECTURES.values()))
-    yield f"batch {short.batch_size}, one cycle, weight decay {short.weight_decay}, bf16; updates and rate as listed, the same for both sets.\n"
+    yield f"\n## Five architectures, base class against {BEST} (the paper's table 3)\n"
+    yield paragraph(
+        "At 32 px as the paper has them, nothing adapted (ViT-B sees four patches), from random weights. One short recipe: "
+        f"batch {short.batch_size}, one cycle, weight decay {short.weight_decay}, bf16; updates and rate as listed, the same "
+        "for both sets."
+    )
     yield f"| network | seeds | updates | rate | base class, % | {BEST}, % | gain here | gain on CIFAR-10 in the paper |"
     yield "|---|---|---|---|---|---|---|---|"
     for model, config in ARCHITECTURES.items():
@@ -109,8 +120,36 @@ def section3(table: pd.DataFrame) -> Iterator[str]:
             yield f"| {model} | {numbers} | {plus_minus(base)} | {plus_minus(best)} | {gain} | {PAPERS_GAINS[model]:+.1f} |"
 
 
-def latent(table: pd.DataFrame) -> Iterator[str]:
-    return iter(())
+def latent_section(table: pd.DataFrame) -> Iterator[str]:
+    yield "\n## Little spread against much, from the same real pictures (sec. 4.2.2)\n"
+    yield paragraph(
+        "Points among the CLIP embeddings of 60 real pictures of a class: within the hull of all (weights from Dirichlet(1)), "
+        "or among three drawn at random. The pocket generator reads only text, so a linear map, fitted on pictures of the "
+        "world that it learnt from and their captions, says each point in its text encoder's states (it explains "
+        f"{100 * table['captions_explained'].mean():.0f} % of their variance on new pictures). That is a stand-in for a "
+        "generator conditioned on image embeddings, not one."
+    )
+    yield "| points | seeds | spread | expected | Vendi | recall | CLIP sees the class, % | top-1, % | in the paper, % |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for sampler, paper in (("hull", 35.01), ("triples", 52.6)):
+        own = table[table["recipe"] == sampler]
+        means = own.mean(numeric_only=True)
+        yield (
+            f"| {sampler} | {len(own)} | {means['spread']:.4f} | {means['expected_spread']:.4f} | {means['vendi']:.2f} | "
+            f"{means['recall']:.2f} | {100 * means['clip_agrees']:.1f} | {plus_minus(mean(own['top1']))} | {paper} |"
+        )
+    ratio = table.groupby("recipe")["spread"].mean()
+    found = difference(table, "triples", "hull")
+    yield "\n" + paragraph(
+        "Spread is the mean squared distance from the class's mean embedding; the ratio is "
+        f"{ratio['triples'] / ratio['hull']:.1f} (expected 29.98). Triples against hull: {signed(found)} points "
+        f"({verdict(found, 1)}; the paper +17.6)."
+    )
+
+
+def paragraph(text: str) -> str:
+    """Wrapped, and an empty line after it."""
+    return textwrap.fill(text, 127) + "\n"
 
 
 def plus_minus(found: Mean) -> str:
