@@ -39,9 +39,9 @@ SHORT = TrainingConfig(
 ARCHITECTURES = {
     "mobilenetv3_small_100": SHORT.model_copy(update={"model": "mobilenetv3_small_100", "steps": 400}),
     "resnet50": SHORT.model_copy(update={"model": "resnet50", "steps": 200}),
-    "resnet101": SHORT.model_copy(update={"model": "resnet101", "steps": 200}),
-    "convnext_small": SHORT.model_copy(update={"model": "convnext_small", "steps": 120, "learning_rate": 5e-4}),
+    "resnet101": SHORT.model_copy(update={"model": "resnet101", "steps": 120}),
+    "convnext_small": SHORT.model_copy(update={"model": "convnext_small", "steps": 100, "learning_rate": 5e-4}),
     "vit_base_patch16_224": SHORT.model_copy(
-        update={"model": "vit_base_patch16_224", "steps": 120, "learning_rate": 5e-4}
+        update={"model": "vit_base_patch16_224", "steps": 100, "learning_rate": 5e-4}
     ),
 }
