@@ -105,7 +105,7 @@ def section3(table: pd.DataFrame) -> Iterator[str]:
     yield f"\n## Five architectures, base class against {BEST} (the paper's table 3)\n"
     yield paragraph(
         "At 32 px as the paper has them, nothing adapted (ViT-B sees four patches), from random weights. One short recipe: "
-        f"batch {short.batch_size}, one cycle, weight decay {short.weight_decay}, bf16; updates and rate as listed, the same "
+        f"batch {short.batch_size}, one cycle, weight decay {short.weight_decay}; updates and rate as listed, the same "
         "for both sets."
     )
     yield f"| network | seeds | updates | rate | base class, % | {BEST}, % | gain here | gain on CIFAR-10 in the paper |"
