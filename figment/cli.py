@@ -75,7 +75,8 @@ def estimate_config(options: argparse.Namespace) -> None:
     tricks = build_tricks(
         names, domains, generator.guidance_scale, setting(options.config, parameters, "wording", Wording)
     )
-    count, seed = (setting(options.config, parameters, name, int) for name in ("images_per_class", "seed"))
+    count = setting(options.config, parameters, "images_per_class", int)
+    seed = setting(options.config, {"seed": 0, **parameters}, "seed", int)
     unions = setting(options.config, parameters, "unions", dict[str, dict[str, int]] | None)
     book = write_prompts(labels, tricks)
     images = replicates_of(training_sets(names, count, unions, fixed_size=False), book)

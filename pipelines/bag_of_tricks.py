@@ -53,9 +53,10 @@ def bag_of_tricks(
     seed: int = 0,
 ) -> None:
     space = choose_labels(classes, labels, generator.model, clip, training, real)
-    sets = training_sets(tricks, images_per_class, unions, fixed_size)
+    planned_sets = training_sets(tricks, images_per_class, unions, fixed_size)
+    sets = training_sets(tricks, quota.accepted, unions, fixed_size, largest=1) if quota else planned_sets
     prompts = write_prompts(space, tricks, domains, wording, generator.guidance_scale, output)
-    plan = plan_images(space, prompts, tricks, domains, wording, sets, generator, seed, output)
+    plan = plan_images(space, prompts, tricks, domains, wording, planned_sets, generator, seed, output)
     rendered = [render_part(plan, synthesis, clip, part, parts) for part in range(parts)] if parts > 1 else []
     planned, images = synthesise_images(
         space,

@@ -75,14 +75,19 @@ def draw_once(rule: float | tuple[float, float], seed: int) -> float:
 
 
 def training_sets(
-    tricks: Sequence[str], images: int, unions: Mapping[str, Mapping[str, int]] | None, fixed_size: bool
+    tricks: Sequence[str],
+    images: int,
+    unions: Mapping[str, Mapping[str, int]] | None,
+    fixed_size: bool,
+    largest: int | None = None,
 ) -> dict[str, Shares]:
     """The sets that classifiers learn from, by name, each as images of every class by trick.
 
     Every trick alone with ``images``; then ``unions``, whose numbers are multiples of that (the paper's "all combined" and
     best sets; by default one union of everything, if there is anything to unite). ``fixed_size`` adds each union of several
     tricks again with no more than ``images`` in all, so that variety is compared and not size (a control that the paper
-    lacks). Raises InputError for a union of tricks that are not made.
+    lacks). Raises InputError for a union of tricks that are not made, or of more than ``largest`` times as many pictures (a
+    quota gives all tricks the same number).
     """
     if unions is None:
         unions = {COMBINED: dict.fromkeys(tricks, 1)} if len(tricks) > 1 else {}
@@ -92,6 +97,11 @@ def training_sets(
             if trick not in tricks or multiple < 1:
                 raise InputError(
                     f"unions.{name}: {trick}: {multiple}; expected one of {', '.join(tricks)} and a number of 1 or more"
+                )
+            if largest is not None and multiple > largest:
+                raise InputError(
+                    f"unions.{name}: {trick}: {multiple}; a quota gives every trick the same number of pictures: say "
+                    f"{largest}, or leave the quota out"
                 )
         sets[name] = {trick: images * multiple for trick, multiple in multiples.items()}
         if fixed_size and len(multiples) > 1:

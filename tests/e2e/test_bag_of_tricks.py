@@ -28,7 +28,7 @@ def config(tmp_path_factory) -> Path:
     parameters = config["parameters"]
     parameters.update(classes=["car", "frog", "banana"], images_per_class=10, output=str(folder / "out"))
     parameters["generator"].update(num_inference_steps=8)
-    parameters["synthesis"].update(batch_size=8, shard_size=16)
+    parameters["synthesis"].update(shard_size=16)
     parameters["training"].update(steps=80, batch_size=32)
     parameters["real"].update(test_per_class=40, train_per_class=20)
     path = folder / "config.yaml"

@@ -165,6 +165,8 @@ def test_a_fixed_size_is_shared_evenly(images, count):
 def test_a_union_of_what_is_not_made_is_refused():
     with pytest.raises(InputError, match=r"unions\.best: multidomain: 1; expected one of base_class, "):
         training_sets(TRICKS, 6, {"best": {"multidomain": 1}}, fixed_size=False)
+    with pytest.raises(InputError, match=r"unions\.best: base_class: 2; a quota gives every trick the same number"):
+        training_sets(TRICKS, 6, {"best": {"base_class": 2}}, fixed_size=False, largest=1)
 
 
 def test_by_default_all_tricks_are_combined_if_there_are_several():
