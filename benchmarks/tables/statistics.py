@@ -43,7 +43,8 @@ def rank_correlation(table: pd.DataFrame, recipes: list[str], measure: str) -> t
     """Spearman's rho of ``measure`` and accuracy over ``recipes``: of their means over seeds, and in the mean of seeds."""
     chosen = table[table["recipe"].isin(recipes)]
     means = chosen.groupby("recipe")[[measure, "top1"]].mean()
-    each = chosen.groupby("seed")[[measure, "top1"]].apply(lambda g: spearmanr(g[measure], g["top1"]).statistic)
+    whole = chosen.groupby("seed").filter(lambda g: len(g) == len(recipes))
+    each = whole.groupby("seed")[[measure, "top1"]].apply(lambda g: spearmanr(g[measure], g["top1"]).statistic)
     return float(spearmanr(means[measure], means["top1"]).statistic), mean(each.dropna())
 
 
