@@ -6,13 +6,10 @@ from torch import Tensor
 from figment.evaluation import metrics
 from figment.evaluation.diversity import Ledger
 from figment.labels import LabelSpace
-from figment.planning.bag_of_tricks import BEST, COMBINED
+from figment.planning.bag_of_tricks import BEST, COMBINED, REAL
 
-CHANCE, CLIP, BASE, REAL = "chance", "CLIP zero-shot", "base_class", "real"
-DEPLOYED = (
-    BEST,
-    COMBINED,
-)  # the set whose classifier is looked at closer and registered: chosen before any measurement
+CHANCE, CLIP, BASE = "chance", "CLIP zero-shot", "base_class"
+DEPLOYED = (BEST, COMBINED)  # whose classifier is looked at closer and registered: chosen before any measurement
 
 
 class Result(BaseModel):

@@ -8,12 +8,13 @@ import numpy as np
 
 from figment.errors import InputError
 from figment.files import digest
+from figment.labels import check_name
 from figment.planning.row import Row
 from figment.prompts.tricks import Prompt, Trick
 from figment.synthesis.config import GeneratorConfig
 
 RECIPE = "bag_of_tricks"
-COMBINED, BEST = "combined", "best"
+COMBINED, BEST, REAL = "combined", "best", "real"  # names of sets
 FIXED = "{} at fixed size"
 Cell = tuple[str, tuple[str, ...]]  # a trick and the labels it is asked to show
 Shares = dict[str, int]  # images of every class by trick
@@ -93,6 +94,10 @@ def training_sets(
         unions = {COMBINED: dict.fromkeys(tricks, 1)} if len(tricks) > 1 else {}
     sets: dict[str, Shares] = {trick: {trick: images} for trick in tricks}
     for name, multiples in unions.items():
+        if check_name(name, "unions") in (*tricks, REAL) or not multiples:
+            raise InputError(
+                f"unions: {name!r} is a trick's or the real pictures' name, or empty; call it otherwise, fill it"
+            )
         for trick, multiple in multiples.items():
             if trick not in tricks or multiple < 1:
                 raise InputError(

@@ -169,6 +169,12 @@ def test_a_union_of_what_is_not_made_is_refused():
         training_sets(TRICKS, 6, {"best": {"base_class": 2}}, fixed_size=False, largest=1)
 
 
+@pytest.mark.parametrize("name", ["../x", "base_class", "real", ""])
+def test_a_union_has_a_name_of_its_own_that_can_be_a_folders(name):
+    with pytest.raises(InputError, match="unions"):
+        training_sets(TRICKS, 6, {name: {"base_class": 1}}, fixed_size=False)
+
+
 def test_by_default_all_tricks_are_combined_if_there_are_several():
     assert training_sets(["a", "b"], 5, None, False) == {"a": {"a": 5}, "b": {"b": 5}, "combined": {"a": 5, "b": 5}}
     assert training_sets(["a"], 5, None, True) == {"a": {"a": 5}}
