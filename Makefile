@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 DEMO := pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint ui pocket
+.PHONY: help setup demo test lint ui tables pocket
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ lint: setup
 
 ui: setup  ## the MLflow UI on http://127.0.0.1:5000
 	$(RUN) -m mlflow ui --backend-store-uri sqlite:///.figment/mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+
+tables: setup  ## the papers' tables in miniature, with intervals: docs/results.md (an hour; goes on where interrupted)
+	$(RUN) -m benchmarks.tables
 
 pocket: setup  ## train the embedded models anew (hours)
 	@$(RUN) -m figment.ops.run pipelines.pocket.pocket -c configs/pocket/pocket.yaml

@@ -63,9 +63,9 @@ def estimate_config(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from figment.labels import LabelSpace
-    from figment.planning.bag_of_tricks import plan_bag_of_tricks
+    from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of, training_sets
     from figment.planning.plan import write_plan
-    from figment.prompts.tricks import build_tricks, write_prompts
+    from figment.prompts.tricks import Wording, build_tricks, write_prompts
     from figment.synthesis.config import GeneratorConfig, SynthesisConfig
     from figment.synthesis.estimate import estimate
     from figment.synthesis.pool import Pool
@@ -75,12 +75,18 @@ def estimate_config(options: argparse.Namespace) -> None:
     parameters = read_parameters(options.config)
     generator = setting(options.config, parameters, "generator", GeneratorConfig)
     synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
-    names = {name: setting(options.config, parameters, name, list[str]) for name in ("classes", "tricks", "domains")}
-    labels = LabelSpace.load(Path(setting(options.config, parameters, "labels", str))).choose(names["classes"])
-    tricks = build_tricks(names["tricks"], names["domains"], generator.guidance_scale)
+    classes, names = (setting(options.config, parameters, name, list[str]) for name in ("classes", "tricks"))
+    domains = setting(options.config, parameters, "domains", list[str] | None)
+    labels = LabelSpace.load(Path(setting(options.config, parameters, "labels", str))).choose(classes)
+    tricks = build_tricks(
+        names, domains, generator.guidance_scale, setting(options.config, parameters, "wording", Wording)
+    )
     count = setting(options.config, parameters, "images_per_class", int)
     seed = setting(options.config, {"seed": 0, **parameters}, "seed", int)
-    rows = plan_bag_of_tricks(write_prompts(labels, tricks), tricks, generator, model_revision(generator), count, seed)
+    unions = setting(options.config, parameters, "unions", dict[str, dict[str, int]] | None)
+    book = write_prompts(labels, tricks)
+    images = replicates_of(training_sets(names, count, unions, fixed_size=False), book)
+    rows = plan_bag_of_tricks(book, tricks, generator, model_revision(generator), images, seed)
     plan = Path(setting(options.config, parameters, "output", str)) / "plan.parquet"
     write_plan(rows, plan)
     expected = estimate(plan, Pool(plan.parent / "images"), synthesis, Renderers(synthesis))

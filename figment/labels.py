@@ -55,6 +55,7 @@ class Label(BaseModel):
     prompt_name: str = ""
     synonyms: tuple[str, ...] = ()
     unseen: bool = False  # no real picture of it may be trained on (zero-shot)
+    hint: str = ""  # a word after the name that tells it from its homonyms: apple fruit, beetle insect
     parents: tuple[str, ...] = ()  # classes that are in every picture of this one: a dog is an animal
 
     @model_validator(mode="after")
@@ -78,6 +79,8 @@ class LabelSpace(BaseModel):
         for i, label in enumerate(self.labels):
             check_name(label.name, f"classes[{i}]")
             check_name(label.prompt_name, f"classes[{i}].prompt_name")
+            if label.hint:
+                check_name(label.hint, f"classes[{i}].hint")
         for name, count in Counter(key(label.name) for label in self.labels).items():
             if count > 1:
                 raise InputError(f"classes: {name!r} is listed more than once; list each class once")
@@ -107,7 +110,8 @@ class LabelSpace(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> "LabelSpace":
-        """Read a YAML file ``labels: [{name, prompt_name?, synonyms?, unseen?, parents?}, ...]`` and ``confusable: [[a, b]]``."""
+        """Read a YAML file ``labels: [{name, prompt_name?, synonyms?, unseen?, hint?, parents?}, ...]`` and
+        ``confusable: [[a, b]]``."""
         try:
             return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).checked()
         except OSError as error:

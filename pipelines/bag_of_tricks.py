@@ -1,8 +1,8 @@
 """Zero-shot classification by the bag of tricks (Shipard et al. 2023, "Diversity is Definitely Needed").
 
-Class names in; prompts, a plan, pictures, CLIP's verdicts, one classifier a trick and one on all combined, their top-1 on
-real pictures, a report and a registered model out. With ``parts`` above 1 as many steps render side by side, where the
-orchestrator can.
+Class names in; prompts, a plan, pictures, CLIP's verdicts, one classifier a trick and one a union of tricks (by default all
+combined; the paper's best; the same at fixed size), their top-1 on real pictures, a report and a registered model out. With
+``parts`` above 1 as many steps render side by side, where the orchestrator can.
 
     zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 """
@@ -13,7 +13,9 @@ from pydantic import Field
 
 from figment.datasets.config import RealConfig
 from figment.ops.pipelines import figment_pipeline
+from figment.planning.bag_of_tricks import training_sets
 from figment.planning.quotas import QuotaConfig
+from figment.prompts.tricks import Wording
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.config import TrainingConfig
 from figment.validation.clip import ClipConfig
@@ -34,7 +36,6 @@ def bag_of_tricks(
     classes: list[str],
     labels: str,
     tricks: Annotated[list[str], Field(min_length=1)],
-    domains: Annotated[list[str], Field(min_length=1)],
     images_per_class: Annotated[int, Field(gt=0)],
     generator: GeneratorConfig,
     synthesis: SynthesisConfig,
@@ -43,19 +44,37 @@ def bag_of_tricks(
     training: TrainingConfig,
     real: RealConfig,
     output: str,
+    domains: Annotated[list[str], Field(min_length=1)] | None = None,
+    wording: Wording = Wording(),  # noqa: B008
+    unions: dict[str, dict[str, Annotated[int, Field(gt=0)]]] | None = None,
+    fixed_size: bool = False,
     quota: QuotaConfig | None = None,
     parts: Annotated[int, Field(gt=0)] = 1,
     seed: int = 0,
 ) -> None:
     space = choose_labels(classes, labels, generator.model, clip, training, real)
-    prompts = write_prompts(space, tricks, domains, generator.guidance_scale, output)
-    plan = plan_images(space, prompts, tricks, domains, generator, images_per_class, seed, output)
+    planned_sets = training_sets(tricks, images_per_class, unions, fixed_size)
+    sets = training_sets(tricks, quota.accepted, unions, fixed_size, largest=1) if quota else planned_sets
+    prompts = write_prompts(space, tricks, domains, wording, generator.guidance_scale, output)
+    plan = plan_images(space, prompts, tricks, domains, wording, planned_sets, generator, seed, output)
     rendered = [render_part(plan, synthesis, clip, part, parts) for part in range(parts)] if parts > 1 else []
     planned, images = synthesise_images(
-        space, prompts, plan, tricks, domains, generator, synthesis, clip, acceptance, quota, seed, after=rendered
+        space,
+        prompts,
+        plan,
+        tricks,
+        domains,
+        wording,
+        generator,
+        synthesis,
+        clip,
+        acceptance,
+        quota,
+        seed,
+        after=rendered,
     )
     verdicts = validate_images(space, planned, images, clip, acceptance, quota, output)
-    classifiers = train_classifiers(space, images, verdicts, tricks, training, real, output)
-    results = evaluate_classifiers(space, classifiers, clip, real, training.image_size, output)
+    classifiers = train_classifiers(space, images, verdicts, sets, training, real, output)
+    results = evaluate_classifiers(space, images, classifiers, clip, real, training.image_size, output)
     write_report(planned, images, verdicts, classifiers, results, generator, output)
     register_classifier(classifiers, results, output)

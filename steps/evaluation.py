@@ -1,28 +1,46 @@
-"""Measure every classifier, and CLIP itself, on the real test pictures: the one time they are used."""
+"""Measure every classifier, and CLIP itself, on the real test pictures, the one time they are used; and how varied the sets
+are that they learnt from."""
 
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 from zenml import step
 
 from figment.datasets.config import RealConfig
-from figment.datasets.labelled import read_labelled
-from figment.evaluation.results import Results, tabulate
+from figment.datasets.labelled import has_split, open_labelled, read_labelled
+from figment.evaluation.diversity import compare_sets
+from figment.evaluation.feature_map import feature_map
+from figment.evaluation.features import clip_features
+from figment.evaluation.results import REAL, Results, tabulate
 from figment.files import write_json
 from figment.labels import LabelSpace
-from figment.manifests import Classifiers
-from figment.ops import tracking
+from figment.manifests import Classifiers, FileRef
+from figment.ops import caching, tracking
+from figment.synthesis.pool import Pool
 from figment.training.classifier import predict
 from figment.training.saved import load_classifier
 from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.features import FeatureStore
+
+SHOTS = 1000  # real pictures of a class that diversity is measured against, at most
+MAPPED = 500  # pictures of either kind on the map
 
 
 @step(experiment_tracker=True)
 def evaluate_classifiers(
-    labels: LabelSpace, classifiers: Classifiers, clip: ClipConfig, real: RealConfig, image_size: int, output: str
+    labels: LabelSpace,
+    images: FileRef,
+    classifiers: Classifiers,
+    clip: ClipConfig,
+    real: RealConfig,
+    image_size: int,
+    output: str,
 ) -> Annotated[Results, "results"]:
-    """Top-1 with intervals, per class, calibration, gains over base class and the gap closed; metrics.json for DVC,
-    metrics for MLflow."""
+    """Top-1 with intervals, per class, calibration, gains over base class and the gap closed; the diversity ledger and the map
+    of real and synthetic features; metrics.json for DVC, metrics for MLflow."""
     loaded = {item.name: load_classifier(item.weights.open().parent) for item in classifiers.items}
     resize = next(iter(loaded.values()))[1].training.resize
     test = read_labelled(Path(real.path), "test", labels, image_size, real.test_per_class, resize)
@@ -30,8 +48,24 @@ def evaluate_classifiers(
     seen_by_clip = read_labelled(Path(real.path), "test", labels, scorer.size, real.test_per_class)  # at its own size
     clip_logits = scorer.logits(seen_by_clip.pixels, scorer.text_features(labels)).cpu()
     logits = {name: predict(model, test.pixels) for name, (model, _) in loaded.items()}
-    images = {item.name: item.images for item in classifiers.items}
-    results = tabulate(labels, test.labels, clip_logits, logits, images)
+    counts = {item.name: item.images for item in classifiers.items}
+    results = tabulate(labels, test.labels, clip_logits, logits, counts)
+    sets = features_of_sets(labels, FeatureStore(Pool(images.open().parent), scorer), classifiers)
+    shots, shot_labels = features_of_shots(labels, scorer, real)
+    ledgers = compare_sets(sets, shots, shot_labels, labels.names)
+    results = results.model_copy(update={"diversity": ledgers})
+    for name, ledger in ledgers.items():
+        values = {"vendi": ledger.vendi, "distance": ledger.distance, "frechet": ledger.frechet}
+        values |= {"recall": ledger.reach.recall, "coverage": ledger.reach.coverage}
+        tracking.log_metrics("evaluation", {f"{what}/{name.replace(' ', '_')}": v for what, v in values.items()})
+    shown, picture = sets[results.confusion_of], Path(output) / "feature_map.png"
+    key = caching.key_of(
+        of=classifiers[results.confusion_of].model_dump(), real=real.model_dump(), clip=clip.model_dump()
+    )
+    if not caching.is_current(picture, key):
+        feature_map(*shown, shots, shot_labels, labels.names, most=MAPPED).save(picture)
+        caching.mark_current(picture, key)
+    tracking.log_file(picture)
     for row in results.rows:
         name = row.name.replace(" ", "_")
         tracking.log_metrics("evaluation", {f"top1/{name}": row.top1})
@@ -42,3 +76,33 @@ def evaluate_classifiers(
     write_json(Path(output) / "results.json", results.model_dump(mode="json"))
     write_json(Path(output) / "metrics.json", {row.name: round(row.top1, 4) for row in results.rows})
     return results
+
+
+def features_of_sets(
+    labels: LabelSpace, store: FeatureStore, classifiers: Classifiers
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """CLIP features (N, D) and labels (N,) of what each classifier learnt from, but for the real-trained."""
+    store.complete()
+    lists = {
+        item.name: pq.read_table(item.weights.open().parent / "training_list.parquet")
+        for item in classifiers.items
+        if item.name != REAL
+    }
+    wanted = {i for chosen in lists.values() for i in chosen["image_id"].to_pylist()}
+    found = {i: row for ids, part in store.read(wanted) for i, row in zip(ids, part, strict=True)}
+    return {
+        name: (
+            torch.stack([found[i] for i in chosen["image_id"].to_pylist()]).float(),
+            torch.tensor([labels.names.index(label) for label in chosen["label"].to_pylist()]),
+        )
+        for name, chosen in lists.items()
+    }
+
+
+def features_of_shots(labels: LabelSpace, scorer: ClipScorer, real: RealConfig) -> tuple[Tensor, Tensor]:
+    """CLIP features and labels of real training pictures, or of test pictures if there are no others: nothing is chosen by
+    them."""
+    path = Path(real.path)
+    split, few = ("train", real.train_per_class) if has_split(path, "train") else ("test", real.test_per_class)
+    shots = open_labelled(path, split, labels, scorer.size, min(SHOTS, few or SHOTS))
+    return clip_features(shots, scorer), shots.labels

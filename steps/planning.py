@@ -9,9 +9,9 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import quality, tracking
 from figment.ops.lineage import lineage_tags
-from figment.planning.bag_of_tricks import plan_bag_of_tricks
+from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of
 from figment.planning.plan import ranges, write_plan
-from figment.prompts.tricks import build_tricks, read_prompts
+from figment.prompts.tricks import Wording, build_tricks, read_prompts
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision
 
@@ -23,20 +23,22 @@ def plan_images(
     labels: LabelSpace,
     prompts: FileRef,
     tricks: list[str],
-    domains: list[str],
+    domains: list[str] | None,
+    wording: Wording,
+    sets: dict[str, dict[str, int]],
     generator: GeneratorConfig,
-    images_per_class: int,
     seed: int,
     output: str,
 ) -> Annotated[FileRef, "plan"]:
-    """One row an image to be made."""
+    """One row an image to be made: as many as the largest of the ``sets`` (images of every class by trick) wants."""
     tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
-    choices = {"classes": labels.names, "tricks": tricks, "domains": domains}
-    tracking.log_parameters("planning", {**choices, "images_per_class": images_per_class, "seed": seed})
-    chosen = build_tricks(tricks, domains, generator.guidance_scale)
+    chosen = build_tricks(tricks, domains, generator.guidance_scale, wording)
+    choices = {"classes": labels.names, "tricks": tricks, "domains": domains or "the grammar's", **wording.model_dump()}
+    tracking.log_parameters("planning", {**choices, "sets": sets, "seed": seed})
     path = Path(output) / "plan.parquet"
     book = read_prompts(prompts.open())
-    write_plan(plan_bag_of_tricks(book, chosen, generator, model_revision(generator), images_per_class, seed), path)
+    images = replicates_of(sets, book)
+    write_plan(plan_bag_of_tricks(book, chosen, generator, model_revision(generator), images, seed), path)
     for part in ranges(path, ROWS_CHECKED):
         table = part.to_pandas()
         quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(labels))

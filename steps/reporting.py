@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
+from PIL import Image
 from zenml import get_step_context, step
 
 from figment.evaluation.report import contact_sheet, pick_thumbnails, render_report
@@ -54,6 +55,7 @@ def write_report(
         histories=histories,
         provenance=provenance,
         notices=notices,
+        map_of_features=Image.open(Path(output) / "feature_map.png"),
     )
     path = Path(output) / "report.html"
     write_text(path, html)

@@ -14,7 +14,7 @@ from figment.ops import tracking
 from figment.planning.bag_of_tricks import plan_bag_of_tricks
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.quotas import QuotaConfig, fill_quotas
-from figment.prompts.tricks import build_tricks, read_prompts
+from figment.prompts.tricks import Wording, build_tricks, read_prompts
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.estimate import estimate
@@ -48,7 +48,8 @@ def synthesise_images(
     prompts: FileRef,
     plan: FileRef,
     tricks: list[str],
-    domains: list[str],
+    domains: list[str] | None,
+    wording: Wording,
     generator: GeneratorConfig,
     synthesis: SynthesisConfig,
     clip: ClipConfig,
@@ -72,10 +73,13 @@ def synthesise_images(
         if synthesis.workers > 1:
             renderers = Renderers(synthesis, Inputs.beside(file))  # the workers need the memory
             shared = {"synthesis": budget.left(synthesis, synthesis.workers).model_dump(), "clip": clip.model_dump()}
+            before = len(pool)
             run_workers(file, pool, shared, synthesis.workers)
+            budget.admitted += len(pool) - before
     report = finished(render(file, renderers=renderers))
     if quota:
-        book, chosen = read_prompts(prompts.open()), build_tricks(tricks, domains, generator.guidance_scale)
+        book = read_prompts(prompts.open())
+        chosen = build_tricks(tricks, domains, generator.guidance_scale, wording)
         more = partial(plan_bag_of_tricks, book, chosen, generator, model_revision(generator), stream=seed)
         file = file.with_name("plan_topped_up.parquet")
 

@@ -8,7 +8,7 @@ from zenml import step
 
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, open_labelled
-from figment.evaluation.results import COMBINED, REAL
+from figment.evaluation.results import REAL
 from figment.files import atomic, digest
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
@@ -24,19 +24,18 @@ def train_classifiers(
     labels: LabelSpace,
     images: FileRef,
     verdicts: FileRef,
-    tricks: list[str],
+    sets: dict[str, dict[str, int]],
     training: TrainingConfig,
     real: RealConfig,
     output: str,
 ) -> Annotated[Classifiers, "classifiers"]:
-    """One classifier a trick, one on all of them combined, and, if there are any to train on, one on real pictures."""
+    """One classifier a set (images of every class by trick), and, if there are any to train on, one on real pictures."""
     tracking.log_parameters("training", training.model_dump())
     pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
-    sets = {trick: [trick] for trick in tricks} | ({COMBINED: tricks} if len(tricks) > 1 else {})
     items = []
-    for name, members in sets.items():
-        chosen = training_list(judged, members)
-        folder = Path(output) / "classifiers" / name
+    for name, shares in sets.items():
+        chosen = training_list(judged, shares)
+        folder = Path(output) / "classifiers" / name.replace(" ", "_")
         with atomic(folder / "training_list.parquet") as partial:
             pq.write_table(chosen, partial)
         key = caching.key_of(

@@ -4,7 +4,7 @@ All take unit feature vectors. Vendi score: Friedman and Dieng 2023. Precision a
 Density and coverage: Naeem et al. 2020. Frechet distance: Heusel et al. 2017, here of CLIP features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -145,6 +145,26 @@ def diversity_ledger(
         reach=Reach(**{field: _mean([getattr(line.reach, field) for line in lines]) for field in Reach.model_fields}),
         frechet=frechet_distance(synthetic[torch.cat(kept)], real),
     )
+
+
+def compare_sets(
+    sets: Mapping[str, tuple[Tensor, Tensor]],
+    real: Tensor,
+    real_labels: Tensor,
+    names: Sequence[str],
+    most: int = 1000,
+    k: int = 5,
+) -> dict[str, Ledger]:
+    """The ledger of each set of features and labels, all at the same number of pictures of every class: that of the smallest,
+    at most ``most``. Empty if that, or the number of real shots of a class, does not exceed ``k``."""
+    fewest = min(int(torch.bincount(labels, minlength=len(names)).min()) for _, labels in sets.values())
+    if min(fewest, int(torch.bincount(real_labels, minlength=len(names)).min())) <= k:
+        return {}
+    per_class = min(fewest, most)
+    return {
+        name: diversity_ledger(features, labels, real, real_labels, names, per_class, k)
+        for name, (features, labels) in sets.items()
+    }
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -113,6 +113,7 @@ def render_report(
     histories: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]],
     provenance: Mapping[str, Any],
     notices: Sequence[str],
+    map_of_features: Image.Image | None = None,
 ) -> str:
     """The HTML text."""
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined)
@@ -125,12 +126,19 @@ def render_report(
         loss_svg=curves(histories, "loss"),
         provenance=provenance,
         notices=notices,
+        feature_map=map_of_features and _png(map_of_features),
     )
 
 
 def _round_robin(groups: Sequence[Sequence[dict]]) -> list[list[dict]]:
     longest = max((len(group) for group in groups), default=0)
     return [[group[i] for group in groups if i < len(group)] for i in range(longest)]
+
+
+def _png(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _uri(image: Mapping[str, Any]) -> str:

@@ -4,9 +4,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from figment.evaluation import metrics
+from figment.evaluation.diversity import Ledger
 from figment.labels import LabelSpace
+from figment.planning.bag_of_tricks import BEST, COMBINED, REAL
 
-CHANCE, CLIP, BASE, COMBINED, REAL = "chance", "CLIP zero-shot", "base_class", "combined", "real"
+CHANCE, CLIP, BASE = "chance", "CLIP zero-shot", "base_class"
+DEPLOYED = (BEST, COMBINED)  # whose classifier is looked at closer and registered: chosen before any measurement
 
 
 class Result(BaseModel):
@@ -33,6 +36,7 @@ class Results(BaseModel):
     rows: tuple[Result, ...]
     confusion: tuple[tuple[int, ...], ...]  # of confusion_of: row the true class, column the predicted
     confusion_of: str
+    diversity: dict[str, Ledger] = {}  # of each synthetic set, at the same number of pictures
 
     def __getitem__(self, name: str) -> Result:
         return next(row for row in self.rows if row.name == name)
@@ -63,7 +67,7 @@ def tabulate(
         if base_score is not None and bound_score is not None and name not in (CLIP, BASE, REAL):
             row = row.model_copy(update={"gap_closed": metrics.gap_closed(score.top1, base_score, bound_score)})
         rows.append(row)
-    shown = COMBINED if COMBINED in logits else next(iter(logits))
+    shown = next((name for name in DEPLOYED if name in logits), next(iter(logits)))
     matrix = metrics.confusion(logits[shown], truth)
     return Results(
         labels=labels.names,

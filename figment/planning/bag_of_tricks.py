@@ -1,17 +1,23 @@
-"""Planner of the bag of tricks: the same number of images per class for each trick, split evenly over its prompts."""
+"""Planner of the bag of tricks: images of every class for each trick, split evenly over its prompts."""
 
+import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from figment.errors import InputError
 from figment.files import digest
+from figment.labels import check_name
 from figment.planning.row import Row
 from figment.prompts.tricks import Prompt, Trick
 from figment.synthesis.config import GeneratorConfig
 
 RECIPE = "bag_of_tricks"
+COMBINED, BEST, REAL = "combined", "best", "real"  # names of sets
+FIXED = "{} at fixed size"
 Cell = tuple[str, tuple[str, ...]]  # a trick and the labels it is asked to show
+Shares = dict[str, int]  # images of every class by trick
 
 
 def plan_bag_of_tricks(
@@ -24,22 +30,26 @@ def plan_bag_of_tricks(
 ) -> Iterator[Row]:
     """Rows for ``images`` pictures of every class in every trick, or for these replicates of some of them; a trick's
     prompts share them evenly (+-1)."""
-    guidance = {trick.name: trick.guidance for trick in tricks}
+    by_name = {trick.name: trick for trick in tricks}
     books: dict[Cell, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
         books[prompt.trick, prompt.labels].append(prompt)
     chosen = images if isinstance(images, Mapping) else dict.fromkeys(books, range(images))
-    for (trick, labels), replicates in chosen.items():
-        book = books[trick, labels]
+    for (name, labels), replicates in chosen.items():
+        trick, book = by_name[name], books[name, labels]
         for replicate in replicates:
             prompt = book[replicate % len(book)]
+            identity = (stream, name, labels, replicate)
+            paired = digest([stream, name, labels, replicate // len(book)]) if trick.paired_noise else ""
             yield Row(
                 prompt=prompt.text,
                 labels=prompt.labels,
                 recipe=RECIPE,
-                trick=trick,
+                trick=name,
                 domain=prompt.domain,
-                guidance_scale=draw_guidance(guidance[trick], (stream, trick, labels, replicate)),
+                guidance_scale=draw_once(trick.guidance, stream)
+                if trick.once
+                else draw_guidance(trick.guidance, identity),
                 model=generator.model,
                 revision=revision,
                 width=generator.width,
@@ -48,6 +58,7 @@ def plan_bag_of_tricks(
                 scheduler=generator.scheduler,
                 stream=stream,
                 replicate=replicate,
+                shared_noise=paired,
             )
 
 
@@ -57,3 +68,61 @@ def draw_guidance(rule: float | tuple[float, float], identity: tuple) -> float:
         return float(rule)
     rng = np.random.default_rng(int(digest(list(identity))[:16], 16))
     return round(float(rng.uniform(*rule)), 3)
+
+
+def draw_once(rule: float | tuple[float, float], seed: int) -> float:
+    """What the published code draws from a range: one whole number, both ends included, for all images of a run."""
+    return float(random.Random(seed).randint(*map(int, rule))) if isinstance(rule, tuple) else float(rule)
+
+
+def training_sets(
+    tricks: Sequence[str],
+    images: int,
+    unions: Mapping[str, Mapping[str, int]] | None,
+    fixed_size: bool,
+    largest: int | None = None,
+) -> dict[str, Shares]:
+    """The sets that classifiers learn from, by name, each as images of every class by trick.
+
+    Every trick alone with ``images``; then ``unions``, whose numbers are multiples of that (the paper's "all combined" and
+    best sets; by default one union of everything, if there is anything to unite). ``fixed_size`` adds each union of several
+    tricks again with no more than ``images`` in all, so that variety is compared and not size (a control that the paper
+    lacks). Raises InputError for a union of tricks that are not made, or of more than ``largest`` times as many pictures (a
+    quota gives all tricks the same number).
+    """
+    if unions is None:
+        unions = {COMBINED: dict.fromkeys(tricks, 1)} if len(tricks) > 1 else {}
+    sets: dict[str, Shares] = {trick: {trick: images} for trick in tricks}
+    for name, multiples in unions.items():
+        if check_name(name, "unions") in (*tricks, REAL) or not multiples:
+            raise InputError(
+                f"unions: {name!r} is a trick's or the real pictures' name, or empty; call it otherwise, fill it"
+            )
+        for trick, multiple in multiples.items():
+            if trick not in tricks or multiple < 1:
+                raise InputError(
+                    f"unions.{name}: {trick}: {multiple}; expected one of {', '.join(tricks)} and a number of 1 or more"
+                )
+            if largest is not None and multiple > largest:
+                raise InputError(
+                    f"unions.{name}: {trick}: {multiple}; a quota gives every trick the same number of pictures: say "
+                    f"{largest}, or leave the quota out"
+                )
+        sets[name] = {trick: images * multiple for trick, multiple in multiples.items()}
+        if fixed_size and len(multiples) > 1:
+            sets[FIXED.format(name)] = split_evenly(images, list(multiples))
+    return sets
+
+
+def split_evenly(images: int, tricks: Sequence[str]) -> Shares:
+    """``images`` among ``tricks``, the first ones getting one more if it does not divide."""
+    share, left = divmod(images, len(tricks))
+    return {trick: share + (i < left) for i, trick in enumerate(tricks)}
+
+
+def replicates_of(sets: Mapping[str, Shares], prompts: Sequence[Prompt]) -> dict[Cell, range]:
+    """What must be made so that every set can be drawn from it."""
+    most: Shares = {}
+    for shares in sets.values():
+        most |= {trick: max(count, most.get(trick, 0)) for trick, count in shares.items()}
+    return {(prompt.trick, prompt.labels): range(most[prompt.trick]) for prompt in prompts}

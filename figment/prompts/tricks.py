@@ -4,27 +4,71 @@ A trick is templates and a guidance rule. Every trick raises the diversity of th
 pictures; that is the paper's thesis (sec. 3).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from figment.errors import InputError
-from figment.labels import LabelSpace, nearest
+from figment.labels import Label, LabelSpace, nearest
 
-BASE_TEMPLATE = "an image of a {name}"
 RANDOM_GUIDANCE = (1.0, 5.0)  # sec. 3.3; per image, uniform
 
 
 @dataclass(frozen=True)
+class Grammar:
+    """How prompts call a class in its base form and in a domain, and the paper's domains."""
+
+    base: str
+    in_domain: str
+    domains: tuple[str, ...]
+
+
+GRAMMARS = {
+    "cifar": Grammar(
+        "an image of a {name}",
+        "a {domain} of a {name}",
+        (
+            "photo", "drawing", "painting", "sketch", "collage",
+            "poster", "digital art image", "rock drawing", "stick figure", "3D rendering",
+        ),
+    ),
+    "eurosat": Grammar(  # the paper does not print this base prompt; it says that a satellite must be spoken of
+        "a satellite photo of a {name}",
+        "a satellite photo of a {name} in the style of a {domain}",
+        ("realistic photo", "drawing", "painting", "sketch", "3D rendering"),
+    ),
+}  # fmt: skip
+
+
+class Wording(BaseModel):
+    """What the tricks say and draw, beyond their names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    grammar: Literal["cifar", "eurosat"] = "cifar"
+    # random_guidance as the published code has it: "an image of dog", and one whole number for all of a run's images
+    as_published: bool = False
+    # every n-th picture of each of multi_domain's n prompts starts from the same noise (the paper's figure 2): one shape
+    # in all domains
+    paired_noise: bool = False
+
+
+@dataclass(frozen=True)
 class Trick:
-    """``templates`` hold ``{name}``; ``domains`` runs beside them; ``guidance`` is the set's scale or, as a pair, a range."""
+    """``templates`` hold ``{name}`` or ``{clear_name}``; ``domains`` runs beside them; ``guidance`` is the set's scale or,
+    as a pair, a range that is drawn from for every image, or ``once`` a run in whole numbers."""
 
     name: str
     templates: tuple[str, ...]
     domains: tuple[str, ...]
     guidance: float | tuple[float, float]
+    once: bool = False
+    paired_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,15 +82,31 @@ class Prompt:
     source: str = "template"
 
 
-def build_tricks(names: Sequence[str], domains: Sequence[str], guidance_scale: float) -> list[Trick]:
-    """The tricks called ``names``, in the paper's words: base_class, class_prompt, multi_domain, random_guidance."""
+def build_tricks(
+    names: Sequence[str], domains: Sequence[str] | None, guidance_scale: float, wording: Wording | None = None
+) -> list[Trick]:
+    """The tricks called ``names``. The paper's, in its words: base_class, class_prompt, multi_domain (over ``domains``, or
+    the grammar's own), random_guidance. Beside them clear_name: the base prompt with the right article and, where the
+    class has one, the hint that tells it from its homonyms ("an image of an apple fruit")."""
+    wording = wording or Wording()
+    grammar = GRAMMARS[wording.grammar]
+    domains = tuple(grammar.domains if domains is None else domains)
+    random_base = grammar.base.replace("a {name}", "{name}") if wording.as_published else grammar.base
     known = {
-        "base_class": Trick("base_class", (BASE_TEMPLATE,), ("",), guidance_scale),
-        "class_prompt": Trick("class_prompt", ("{name}",), ("",), guidance_scale),
-        "multi_domain": Trick(
-            "multi_domain", tuple(f"a {domain} of a {{name}}" for domain in domains), tuple(domains), guidance_scale
-        ),
-        "random_guidance": Trick("random_guidance", (BASE_TEMPLATE,), ("",), RANDOM_GUIDANCE),
+        trick.name: trick
+        for trick in (
+            Trick("base_class", (grammar.base,), ("",), guidance_scale),
+            Trick("class_prompt", ("{name}",), ("",), guidance_scale),
+            Trick(
+                "multi_domain",
+                tuple(grammar.in_domain.replace("{domain}", domain) for domain in domains),
+                domains,
+                guidance_scale,
+                paired_noise=wording.paired_noise,
+            ),
+            Trick("random_guidance", (random_base,), ("",), RANDOM_GUIDANCE, once=wording.as_published),
+            Trick("clear_name", (grammar.base.replace("a {name}", "{clear_name}"),), ("",), guidance_scale),
+        )
     }
     for i, name in enumerate(names):
         if name not in known:
@@ -60,11 +120,17 @@ def build_tricks(names: Sequence[str], domains: Sequence[str], guidance_scale: f
 def write_prompts(labels: LabelSpace, tricks: Sequence[Trick]) -> list[Prompt]:
     """One prompt for each class and template of each trick: the prompt book of the recipe."""
     return [
-        Prompt(template.format(name=label.prompt_name), (label.name,), trick.name, domain)
+        Prompt(template.format(name=label.prompt_name, clear_name=clear_name(label)), (label.name,), trick.name, domain)
         for trick in tricks
         for label in labels.labels
         for template, domain in zip(trick.templates, trick.domains, strict=True)
     ]
+
+
+def clear_name(label: Label) -> str:
+    """The class with its article and its hint: ``an apple fruit``."""
+    article = "an" if re.match("[aeiou]", label.prompt_name, re.IGNORECASE) else "a"
+    return f"{article} {label.prompt_name} {label.hint}".rstrip()
 
 
 def read_prompts(path: Path) -> list[Prompt]:

@@ -1,6 +1,6 @@
 """A training set is a list: sorted image ids with labels and weights. The pool it points into never changes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,15 @@ from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
 
 
-def training_list(verdicts: pa.Table, tricks: Collection[str]) -> pa.Table:
-    """``image_id, label, weight`` of the accepted images of these tricks, sorted by id. Weight 1: all count the same."""
+def training_list(verdicts: pa.Table, tricks: Collection[str] | Mapping[str, int]) -> pa.Table:
+    """``image_id, label, weight`` of the accepted images of these tricks, sorted by id, or of so many of each class in each
+    trick: the first by id, which is chance. Weight 1: all count the same."""
     keep = pc.and_(verdicts["accepted"], pc.is_in(verdicts["trick"], pa.array(sorted(tricks), pa.string())))
-    chosen = verdicts.filter(keep).select(["image_id", "label"]).sort_by("image_id")
+    chosen = verdicts.filter(keep).sort_by("image_id")
+    if isinstance(tricks, Mapping):
+        table = chosen.select(["trick", "label"]).to_pandas()
+        chosen = chosen.filter(pa.array(table.groupby(["trick", "label"]).cumcount() < table["trick"].map(tricks)))
+    chosen = chosen.select(["image_id", "label"])
     return chosen.append_column("weight", pa.array(np.ones(len(chosen)), pa.float64()))
 
 

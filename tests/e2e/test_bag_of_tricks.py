@@ -70,8 +70,9 @@ def test_the_table_has_every_set_and_learns_something(output):
     results = json.loads((output / "results.json").read_text())
     by_name = {row["name"]: row for row in results["rows"]}
     tricks = ["base_class", "class_prompt", "multi_domain", "random_guidance"]
-    assert list(by_name) == ["chance", "CLIP zero-shot", *tricks, "combined", "real"]
+    assert list(by_name) == ["chance", "CLIP zero-shot", *tricks, "combined", "combined at fixed size", "real"]
     assert by_name["combined"]["images"] == sum(by_name[trick]["images"] for trick in tricks)
+    assert 3 * 8 <= by_name["combined at fixed size"]["images"] <= 3 * 10
     assert by_name["real"]["top1"] > 0.8
     assert by_name["combined"]["low"] > by_name["chance"]["top1"]
 
@@ -88,8 +89,13 @@ def test_the_report_mlflow_and_dvc_metrics_agree(output):
         assert f"<b>{100 * row['top1']:.1f} %</b>" in html
         assert run.data.metrics[f"evaluation/top1/{row['name'].replace(' ', '_')}"] == pytest.approx(row["top1"])
         assert metrics[row["name"]] == pytest.approx(row["top1"], abs=1e-4)
+    for name, ledger in results["diversity"].items():
+        assert f"<td>{ledger['vendi']:.2f}</td>" in html
+        assert run.data.metrics[f"evaluation/vendi/{name.replace(' ', '_')}"] == pytest.approx(ledger["vendi"])
+    assert set(results["diversity"]) == {row["name"] for row in results["rows"][2:-1]}
+    assert 'alt="t-SNE of CLIP features"' in html
     artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert {"report.html", "accepted.png", "rejected.png", "confusion.json"} <= artifacts
+    assert {"report.html", "feature_map.png", "accepted.png", "rejected.png", "confusion.json"} <= artifacts
     assert run.data.tags["dvc.data_md5"] == yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["md5"]
     assert run.data.params["training.model"] == "test_resnet"
 
@@ -107,7 +113,7 @@ def test_the_registered_classifier_predicts_at_any_batch_size(output):
 def test_a_second_run_repeats_nothing(output, config):
     times = {
         path: path.stat().st_mtime_ns
-        for path in (*output.glob("images/*"), *output.glob("classifiers/*/*.safetensors"))
+        for path in (*output.glob("images/*.parquet"), *output.glob("classifiers/*/*.safetensors"))
     }
     assert main([PIPELINE, "-c", str(config)]) == 0
     assert times == {path: path.stat().st_mtime_ns for path in times}

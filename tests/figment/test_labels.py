@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from figment.errors import InputError
-from figment.labels import LabelSpace, check_name, key, nearest
+from figment.labels import Label, LabelSpace, check_name, key, nearest
 
 SPACE = LabelSpace.model_validate(
     {"labels": [{"name": "car", "synonyms": ["automobile"]}, {"name": "aquarium_fish"}, {"name": "dog"}]}
@@ -92,3 +92,9 @@ def test_what_was_not_chosen_is_still_known():
     assert space.knows("cat")
     assert not space.knows("autombile")
     assert space.choose(["cat", "dog"]).knows("car")
+
+
+def test_a_hint_is_checked_as_a_name_is():
+    LabelSpace(labels=(Label(name="ray", hint="fish"),)).checked()
+    with pytest.raises(InputError, match=r"classes\[0\]\.hint: 'a/b' contains '/'"):
+        LabelSpace(labels=(Label(name="ray", hint="a/b"),)).checked()

@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from figment.errors import InputError
 from figment.evaluation.diversity import (
+    compare_sets,
     diversity_ledger,
     frechet_distance,
     mean_pairwise_distance,
@@ -142,3 +143,15 @@ def test_the_ledger_compares_at_equal_numbers():
         diversity_ledger(real, labels, real, labels, ["cat", "dog"], per_class=21)
     with pytest.raises(InputError, match="0 synthetic pictures of eel; 5 nearest neighbours need 6"):
         diversity_ledger(real, labels, real, labels, ["cat", "dog", "eel"])
+
+
+def test_sets_are_compared_at_the_size_of_the_smallest_class_of_any():
+    names, real = ["a", "b"], units(40, 8, 1)
+    real_labels = torch.arange(40) % 2
+    big, small = units(60, 8, 2), units(21, 8, 3)
+    sets = {"big": (big, torch.arange(60) % 2), "small": (small, torch.arange(21) % 2)}
+    ledgers = compare_sets(sets, real, real_labels, names)
+    assert {line.images for ledger in ledgers.values() for line in ledger.classes} == {10}
+    assert {line.images for line in compare_sets(sets, real, real_labels, names, most=7)["big"].classes} == {7}
+    assert compare_sets(sets | {"few": (units(10, 8, 4), torch.arange(10) % 2)}, real, real_labels, names) == {}
+    assert compare_sets({"lacks b": (big, torch.zeros(60, dtype=torch.long))}, real, real_labels, names) == {}

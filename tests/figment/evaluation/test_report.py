@@ -1,7 +1,10 @@
 import re
 
 import pytest
+import torch
+from PIL import Image
 
+from figment.evaluation.diversity import diversity_ledger
 from figment.evaluation.report import contact_sheet, pick_thumbnails, render_report
 from figment.evaluation.results import Result, Results
 from figment.validation.clip import ClipConfig, ClipScorer
@@ -60,3 +63,15 @@ def test_what_models_and_users_wrote_is_escaped(labels, thumbnails, verdicts):
 
 def test_a_contact_sheet_has_a_row_a_class(labels, thumbnails):
     assert contact_sheet(thumbnails, labels.names, columns=4, cell=16).size == (96 + 4 * 20, 3 * 32)
+
+
+def test_diversity_and_the_map_are_shown_where_there_are_any(labels, thumbnails, verdicts):
+    assert "Diversity" not in page(labels, thumbnails, verdicts)
+    dice = torch.Generator().manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(60, 8, generator=dice), dim=1)
+    ledger = diversity_ledger(features, torch.arange(60) % 3, features, torch.arange(60) % 3, labels.names)
+    found = results(labels).model_copy(update={"diversity": {"base_class": ledger}})
+    html = render_report("T", found, [], {}, {}, {"a": [(1, {"loss": 1.0})]}, {}, [], Image.new("RGB", (4, 4)))
+    assert f"<td>{ledger.vendi:.2f}</td>" in html
+    assert "at 20 pictures of a class" in html
+    assert 'src="data:image/png;base64,' in html

@@ -1,0 +1,102 @@
+"""What every cell of the tables shares: the pocket world's classes, models and pictures, each made once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+import yaml
+from torch import Tensor
+
+from figment.datasets.labelled import LabelledImages, read_labelled
+from figment.evaluation.features import clip_features
+from figment.labels import LabelSpace
+from figment.planning.bag_of_tricks import Shares, plan_bag_of_tricks, replicates_of
+from figment.planning.plan import make_plan
+from figment.prompts.tricks import build_tricks, write_prompts
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.executor import synthesise
+from figment.synthesis.pool import Pool
+from figment.synthesis.weights import model_revision
+from figment.training.lists import open_training_list, training_list
+from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.features import FeatureStore
+from figment.validation.validate import validate
+from figment.validation.verdicts import AcceptanceConfig
+
+CONFIG = Path("configs/pocket/bag_of_tricks.yaml")
+FOLDER = Path("artifacts/tables")
+PER_CLASS = 30  # pictures of a class in a set of size one
+KEEP_ALL = AcceptanceConfig(min_probability=0, require_top1=False, min_contrast=0)  # the paper filters nothing
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Everything made of one seed: pictures with their ids, and their CLIP features (N, D), in the ids' order."""
+
+    ids: dict[str, int]
+    verdicts: pa.Table
+    images: LabelledImages
+    features: Tensor
+
+    def of(self, shares: Shares) -> tuple[list[str], LabelledImages, Tensor]:
+        """Ids, pictures and features of a set (images of every class by trick)."""
+        ids = training_list(self.verdicts, shares)["image_id"].to_pylist()
+        rows = torch.tensor([self.ids[i] for i in ids])
+        return ids, self.images.subset(rows), self.features[rows]
+
+
+class World:
+    """The pocket config's world."""
+
+    def __init__(self, config: Path = CONFIG, folder: Path = FOLDER):
+        self.parameters = yaml.safe_load(config.read_text())["parameters"]
+        self.folder = folder
+        self.generator = GeneratorConfig(**self.parameters["generator"])
+        self.synthesis = SynthesisConfig(**self.parameters["synthesis"])
+        self.space = LabelSpace.load(Path(self.parameters["labels"])).choose(self.parameters["classes"])
+        self.size = self.parameters["training"]["image_size"]
+        self.pool = Pool(folder / "images")
+
+    @cached_property
+    def scorer(self) -> ClipScorer:
+        return ClipScorer(ClipConfig(**self.parameters["clip"]))
+
+    def real(self, split: str, per_class: int | None = None) -> LabelledImages:
+        return read_labelled(Path(self.parameters["real"]["path"]), split, self.space, self.size, per_class, "bilinear")
+
+    @cached_property
+    def test(self) -> LabelledImages:
+        return self.real("test")
+
+    @cached_property
+    def train(self) -> LabelledImages:
+        return self.real("train")
+
+    @cached_property
+    def train_features(self) -> Tensor:
+        return clip_features(self.train, self.scorer)
+
+    def pictures(self, tricks: Sequence[str], sets: dict[str, Shares], seed: int) -> Pictures:
+        """All that ``sets`` draw from, rendered now unless it was before."""
+        chosen = build_tricks(tricks, self.parameters["domains"], self.generator.guidance_scale)
+        book = write_prompts(self.space, chosen)
+        images = replicates_of(sets, book)
+        plan = make_plan(plan_bag_of_tricks(book, chosen, self.generator, model_revision(self.generator), images, seed))
+        store = FeatureStore(self.pool, self.scorer)
+        synthesise(plan, self.pool, self.synthesis, observer=store)
+        verdicts = validate(plan, self.pool, self.space, self.scorer, KEEP_ALL)
+        everything = training_list(verdicts, tricks)
+        streamed = open_training_list(everything, self.pool, self.space, self.size, f"seed {seed}")
+        found = {
+            i: row for ids, part in store.read(plan["image_id"].to_pylist()) for i, row in zip(ids, part, strict=True)
+        }
+        ids = everything["image_id"].to_pylist()
+        return Pictures(
+            ids={image_id: row for row, image_id in enumerate(ids)},
+            verdicts=verdicts,
+            images=replace(streamed, workers=0).load(),
+            features=torch.stack([found[i] for i in ids]).float(),
+        )
