@@ -1,4 +1,4 @@
-"""The command line of the library: ``figment estimate``, ``figment render``, ``figment replay``.
+"""The command line of the library: ``figment estimate``, ``figment render``, ``figment replay``, ``figment predict``.
 
 Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
 """
@@ -14,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from figment.errors import InputError
 from figment.ops.environment import load_environment
 from figment.ops.run import quieten
+
+MODEL = "artifacts/semantic_diversity/model"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,8 +41,21 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--save", type=Path, help="write the picture there")
     command.set_defaults(run=replay_image)
 
+    command = commands.add_parser("predict", help="tag pictures, folders of them or Parquet files: a line of JSON a tag")
+    command.add_argument("image", type=Path, nargs="+", metavar="IMAGE")
+    command.add_argument("--model", type=Path, metavar="FOLDER", help=f"a trained semantic matrix; by default {MODEL}")
+    command.add_argument("--top-k", type=int, default=10, metavar="K", help="tags a picture")
+    command.add_argument("--tags", type=Path, metavar="FILE", help="only these tags, one a line, unseen ones too")
+    command.add_argument("--rendered", type=Path, metavar="FOLDER", help="write each picture with its tags beside there")
+    command.add_argument("--batch-size", type=int, default=32, metavar="N")
+    command.add_argument("--device", default="auto")
+    command.set_defaults(run=predict_pictures)
+
     options = parser.parse_args(arguments)
+    started_in = Path.cwd()
     load_environment()
+    if Path.cwd() != started_in:
+        resolve_paths(options, started_in)
     quieten()
     try:
         options.run(options)
@@ -51,6 +66,15 @@ def main(arguments: list[str] | None = None) -> int:
         print("\ninterrupted; run the same command again to go on where it stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def resolve_paths(options: argparse.Namespace, folder: Path) -> None:
+    """Paths were given relative to ``folder``; the commands work in the clone's root."""
+    for name, value in vars(options).items():
+        if isinstance(value, Path):
+            setattr(options, name, folder / value)
+        elif isinstance(value, list):
+            setattr(options, name, [folder / path for path in value])
 
 
 def estimate_config(options: argparse.Namespace) -> None:
@@ -115,6 +139,19 @@ def replay_image(options: argparse.Namespace) -> None:
         options.save.write_bytes(again.picture)
     equality = "the files are equal" if again.equal else f"PSNR {again.psnr:.1f} dB, the files' bytes differ"
     print(f"{again.image_id}\n{again.prompt!r}: {equality}")
+
+
+def predict_pictures(options: argparse.Namespace) -> None:
+    from figment.label_vectors import read_names
+    from figment.pictures import find_files
+    from figment.tagging import load_tagger, tag_files
+
+    tagger = load_tagger(options.model or Path(MODEL), options.device)
+    if options.tags:
+        tagger = tagger.choose(read_names(options.tags), str(options.tags))
+    files = find_files(options.image)
+    for line in tag_files(tagger, files, options.top_k, options.batch_size, options.rendered):
+        print(line, flush=True)
 
 
 def find_plan(image_id: str) -> Path:
