@@ -162,12 +162,14 @@ def interval(values: list[float]) -> dict[str, float]:
 def summarise(rows: list[dict[str, float | str]]) -> dict[str, object]:
     by_cell: dict[str, dict[int, Mapping[str, float]]] = {}
     for row in rows:
-        by_cell.setdefault(str(row["cell"]), {})[int(row["seed"])] = {k: float(v) for k, v in row.items() if k not in ("cell", "seed") and v != ""}
+        by_cell.setdefault(str(row["cell"]), {})[int(row["seed"])] = {
+            k: float(v) for k, v in row.items() if k not in ("cell", "seed") and v != ""
+        }
     summary = {}
     for name, runs in by_cell.items():
         base = by_cell.get(CELLS[name][0] if name in CELLS else name, {})
         shared = sorted(set(runs) & set(base))
-        metrics = [metric for metric in next(iter(runs.values()))]
+        metrics = list(next(iter(runs.values())))
         summary[name] = {
             "measures": {m: interval([runs[s].get(m, math.nan) for s in runs]) for m in metrics},
             "minus_default": {
@@ -198,13 +200,17 @@ def main() -> None:
                 shown = {k: round(measured[k], 3) for k in ("zsl/mAP", "gzsl/mAP", "gzsl/F1@3", "cpu_seconds")}
                 print(seed, name, shown, flush=True)
         if ("chance", seed) not in done:
-            rows.append({"cell": "chance", "seed": seed, **chance("clip", seed, options.work / f"others-none-clip-{seed}")})
+            rows.append(
+                {"cell": "chance", "seed": seed, **chance("clip", seed, options.work / f"others-none-clip-{seed}")}
+            )
     names = list(dict.fromkeys(name for row in rows for name in row))
     with open(RESULTS / "semantic.csv", "w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, names, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows([{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
-    known = {kind: vectors_of(kind, space_of(kind), options.word_vectors) for kind in {cell[4] for cell in cells.values()}}
+    known = {
+        kind: vectors_of(kind, space_of(kind), options.word_vectors) for kind in {cell[4] for cell in cells.values()}
+    }
     found = {}
     for kind, vectors in known.items():
         space = space_of(kind)

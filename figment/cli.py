@@ -41,12 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--save", type=Path, help="write the picture there")
     command.set_defaults(run=replay_image)
 
-    command = commands.add_parser("predict", help="tag pictures, folders of them or Parquet files: a line of JSON a tag")
+    command = commands.add_parser(
+        "predict", help="tag pictures, folders of them or Parquet files: a line of JSON a tag"
+    )
     command.add_argument("image", type=Path, nargs="+", metavar="IMAGE")
     command.add_argument("--model", type=Path, metavar="FOLDER", help=f"a trained semantic matrix; by default {MODEL}")
     command.add_argument("--top-k", type=int, default=10, metavar="K", help="tags a picture")
     command.add_argument("--tags", type=Path, metavar="FILE", help="only these tags, one a line, unseen ones too")
-    command.add_argument("--rendered", type=Path, metavar="FOLDER", help="write each picture with its tags beside there")
+    command.add_argument(
+        "--rendered", type=Path, metavar="FOLDER", help="write each picture with its tags beside there"
+    )
     command.add_argument("--batch-size", type=int, default=32, metavar="N")
     command.add_argument("--device", default="auto")
     command.set_defaults(run=predict_pictures)

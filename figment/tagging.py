@@ -73,7 +73,9 @@ def load_tagger(folder: Path, device: str = "cpu") -> Tagger:
     """From a folder that ``save_semantic`` wrote."""
     model, labels, card = load_semantic(folder)
     training = card.training
-    return Tagger(model.to(choose_device(device)), labels, frozenset(card.unseen), training.image_size, training.pooling)
+    return Tagger(
+        model.to(choose_device(device)), labels, frozenset(card.unseen), training.image_size, training.pooling
+    )
 
 
 def predict_tags(

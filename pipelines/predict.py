@@ -1,6 +1,6 @@
 """Tags of pictures in folders and Parquet files, from a trained semantic matrix.
 
-    zenml pipeline run pipelines.predict.predict -c configs/pocket/predict.yaml
+zenml pipeline run pipelines.predict.predict -c configs/pocket/predict.yaml
 """
 
 from typing import Annotated

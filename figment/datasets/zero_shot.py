@@ -63,7 +63,7 @@ def zero_shot_space(config: ZeroShotConfig) -> LabelSpace:
     for kind, ids in (("seen", space.seen_ids), ("unseen", space.unseen_ids)):
         if len(ids) < 2:
             raise InputError(
-                f"data.labels {config.labels}: {len(ids)} {kind} classes; a zero-shot split has two or more, marked 'unseen: true'"
+                f"data.labels {config.labels}: {len(ids)} {kind} classes; a zero-shot split has two or more ('unseen: true')"
             )
     return space
 
@@ -73,10 +73,9 @@ def write_splits(
 ) -> dict[str, int]:
     """Write ``train``, ``validation``, ``zsl`` and ``gzsl`` below ``folder`` at ``size`` px; returns how many pictures each
     has. Pictures ``more`` are trained on too, and never validate."""
-    if config.source == "pocket":
-        train, *tests = _draw(config, space, size)
-    else:
-        train, *tests = (_read(config, split, space, size) for split in SPLITS)
+    sets: Sequence[_Drawn] | Sequence[_Files]
+    sets = _draw(config, space, size) if config.source == "pocket" else _read(config, space, size)
+    train, *tests = sets
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(config.seed))
     held = max(1, round(config.validation * len(train)))
     validation, train = train.subset(chosen[:held].tolist()), train.subset(chosen[held:].tolist())
@@ -128,13 +127,15 @@ class _Drawn:
         return iter(self.pixels.split(BATCH))
 
 
-def _read(config: ZeroShotConfig, split: Split, space: LabelSpace, size: int) -> _Files:
-    read = read_coco_split if config.source == "coco" else read_nus_wide
-    found: MultiLabelSet = read(Path(config.root), split, space)
-    targets = torch.full((len(found), len(space)), -1, dtype=torch.int8)
-    columns = [space.names.index(name) for name in found.space.names]
-    targets[:, columns] = found.targets.to(torch.int8)
-    return _Files(found.files, targets, size)
+def _read(config: ZeroShotConfig, space: LabelSpace, size: int) -> list[_Files]:
+    """Of the classes that a split says nothing of, nothing is known."""
+    read, sets = read_coco_split if config.source == "coco" else read_nus_wide, []
+    for split in SPLITS:
+        found: MultiLabelSet = read(Path(config.root), split, space)
+        targets = torch.full((len(found), len(space)), -1, dtype=torch.int8)
+        targets[:, [space.names.index(name) for name in found.space.names]] = found.targets.to(torch.int8)
+        sets.append(_Files(found.files, targets, size))
+    return sets
 
 
 def _draw(config: ZeroShotConfig, space: LabelSpace, size: int) -> tuple[_Drawn, _Drawn, _Drawn]:
@@ -151,7 +152,13 @@ def _draw(config: ZeroShotConfig, space: LabelSpace, size: int) -> tuple[_Drawn,
 
 
 def draw_scenes(
-    config: ZeroShotConfig, artwork: Sequence[str], space: LabelSpace, ids: Sequence[int], count: int, seed: int, size: int
+    config: ZeroShotConfig,
+    artwork: Sequence[str],
+    space: LabelSpace,
+    ids: Sequence[int],
+    count: int,
+    seed: int,
+    size: int,
 ) -> _Drawn:
     """``count`` scenes of the classes ``ids``, with targets (count, C) over the whole space."""
     files = [Path(config.root) / f"{name}.parquet" for name in artwork]

@@ -4,7 +4,7 @@ Numbers follow the published evaluation (Ben-Cohen et al. 2021): of a protocol, 
 out; precision, recall and F1 of the k best are counted over all pictures at once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -62,8 +62,8 @@ def zero_shot_evaluator(
     """A function that measures a model as ``PROTOCOL/MEASURE``: ``validation`` (seen labels; what chooses the epoch),
     ``zsl``, ``zsl_twin_free`` and ``gzsl``."""
     columns = columns_of(space, vectors, twin_cosine)
-    unseen = {name: columns[name] for name in ("zsl", "zsl_twin_free") if name in columns}
-    jobs: list[tuple[TaggedPictures, Mapping[str, Tensor]]] = [
+    unseen: dict[str, Tensor] = {name: columns[name] for name in ("zsl", "zsl_twin_free") if name in columns}
+    jobs: list[tuple[TaggedPictures, dict[str, Tensor]]] = [
         (validation, {"validation": columns["seen"]}),
         (zsl, unseen),
         (gzsl, {"gzsl": columns["gzsl"]}),
@@ -94,7 +94,9 @@ def spread_correlation(
     """
     model.eval()
     device = model.embedding.weight.device
-    spread = torch.cat([direction_spread(model(part.to(device).float() / 255)).cpu() for part in pictures.pixels.split(batch_size)])
+    spread = torch.cat(
+        [direction_spread(model(part.to(device).float() / 255)).cpu() for part in pictures.pixels.split(batch_size)]
+    )
     shown = pictures.targets > 0
     diversity = semantic_diversity(shown, vectors.vectors)
     several = shown.sum(1) > 1

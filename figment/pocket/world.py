@@ -1,7 +1,8 @@
 """The pocket world: small scenes with captions, composed from sprites in batches of tensors on any device.
 
-A scene holds one or two objects before a background, drawn in one of five domains; ``crowd`` draws up to four. Its caption names the objects, the
-domain and the background in the grammar that Figment's prompts use, so a generator trained on it understands them.
+A scene holds one or two objects before a background, drawn in one of five domains; ``crowd`` draws up to four. Its
+caption names the objects, the domain and the background in the grammar that Figment's prompts use, so a generator trained
+on it understands them.
 """
 
 import hashlib
@@ -172,7 +173,9 @@ class World:
             placed = self._place(chosen[:, i], scale.to(device), x.to(device), y.to(device), g)
             placed = placed * (i < crowd).to(device)[:, None, None, None]
             layer = placed + layer * (1 - placed[:, 3:])
-        scenery = self._backgrounds(background.to(device), uniform(-0.06, 0.06, 3, 1, 1).to(device), uniform(-0.05, 0.05).to(device))
+        scenery = self._backgrounds(
+            background.to(device), uniform(-0.06, 0.06, 3, 1, 1).to(device), uniform(-0.05, 0.05).to(device)
+        )
         pictures = F.interpolate(self._photo(layer, scenery, g), size=(self.size, self.size), mode="area").clamp(0, 1)
         shown = torch.arange(most) < crowd[:, None]
         objects = torch.zeros(count, n, dtype=torch.long).scatter_(1, chosen, shown.long())

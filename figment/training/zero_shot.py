@@ -37,7 +37,9 @@ def train_zero_shot(
 def made_pictures(image_ids: Iterable[str], pool: Pool, space: LabelSpace, size: int) -> TaggedPictures:
     """Pictures that were synthesised for a plan's rows, sorted by id: what a prompt names is shown, nothing else is."""
     pixels, targets = [], []
-    found = (row for batch in pool.read(sorted(image_ids), ["image_id", "labels", "image"]) for row in batch.to_pylist())
+    found = (
+        row for batch in pool.read(sorted(image_ids), ["image_id", "labels", "image"]) for row in batch.to_pylist()
+    )
     for row in sorted(found, key=lambda row: row["image_id"]):
         pixels.append(squash(decode(row["image"]["bytes"], f"image {row['image_id']}"), size))
         targets.append([name in row["labels"] for name in space.names])

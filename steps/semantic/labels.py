@@ -23,5 +23,7 @@ def choose_tags(
     with torch.random.fork_rng():
         build_semantic_matrix(training, found.dim)
     if not training.select_by.startswith("validation/"):
-        raise InputError(f"training.select_by: {training.select_by!r} would choose the epoch by test pictures; take a measure of 'validation/'")
+        raise InputError(
+            f"training.select_by: {training.select_by!r} would choose by test pictures; take one of 'validation/'"
+        )
     return space

@@ -31,7 +31,7 @@ def report_matrix(splits: FileRef, model: FileRef, output: str) -> Annotated[Fil
     metrics = {name: value for name, value in kept.items() if "/" in name}
     metrics |= {"row_spread/all": correlation.all, "row_spread/two_or_more": correlation.with_two_or_more}
     metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
-    tracking.log_metrics("evaluation", metrics)
+    tracking.log_metrics("evaluation", {name.replace("@", "_at_"): value for name, value in metrics.items()})
     write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
     path = Path(output) / "report.html"
     made = json.loads(splits.open().read_text(encoding="utf-8"))

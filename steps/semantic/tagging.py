@@ -15,7 +15,14 @@ from figment.tagging import load_tagger, tag_files
 
 @step(experiment_tracker=True)
 def tag_pictures(
-    model: str, pictures: list[str], tags: str | None, top_k: int, batch_size: int, rendered: bool, device: str, output: str
+    model: str,
+    pictures: list[str],
+    tags: str | None,
+    top_k: int,
+    batch_size: int,
+    rendered: bool,
+    device: str,
+    output: str,
 ) -> Annotated[FileRef, "tags"]:
     """``output``/tags.jsonl, a line a tag: image, tag, score, unseen, row. With ``rendered``, each picture with its tags
     beside in ``output``/rendered."""

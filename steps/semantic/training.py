@@ -42,7 +42,8 @@ def train_matrix(
         found, state = make_label_vectors(labels, vectors), folder / "training.pt"
 
         def log(epoch: int, row: dict[str, float]) -> None:
-            tracking.log_metrics("training", row, epoch)
+            named = {name.replace("@", "_at_"): value for name, value in row.items()}  # MLflow allows no @
+            tracking.log_metrics("training", named, epoch)
 
         trained = train_zero_shot(splits.open().parent, labels, found, training, twin_cosine, state, key, log)
         write_json(folder / "history.json", {"kept": trained.best_epoch, "epochs": trained.history})

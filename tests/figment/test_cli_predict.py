@@ -26,9 +26,7 @@ def model(tmp_path_factory) -> Path:
     card = SemanticCard(
         key="", labels=NAMES, unseen=("elk", "red"), dim=6, vectors=LabelVectorConfig(), training=CONFIG
     )
-    save_semantic(
-        build_semantic_matrix(CONFIG, 6), LabelVectors.of(NAMES, torch.randn(4, 6), "test"), card, folder
-    )
+    save_semantic(build_semantic_matrix(CONFIG, 6), LabelVectors.of(NAMES, torch.randn(4, 6), "test"), card, folder)
     return folder
 
 

@@ -48,7 +48,9 @@ def test_the_same_seed_writes_the_same_splits_and_another_others(scenes, tmp_pat
     write_splits(SCENES, space, 32, tmp_path / "again")
     write_splits(SCENES.model_copy(update={"seed": 1}), space, 32, tmp_path / "other")
     for name in ("train", "gzsl"):
-        first, again, other = (read_tagged(folder / name) for folder in (scenes, tmp_path / "again", tmp_path / "other"))
+        first, again, other = (
+            read_tagged(folder / name) for folder in (scenes, tmp_path / "again", tmp_path / "other")
+        )
         assert torch.equal(first.pixels, again.pixels)
         assert not torch.equal(first.pixels, other.pixels)
 
@@ -71,7 +73,11 @@ def coco(tmp_path) -> ZeroShotConfig:
     labels.write_text("labels: [{name: dog}, {name: cat, unseen: true}, {name: car}, {name: bus, unseen: true}]")
     categories = {"bus": 11, "car": 3, "cat": 8, "dog": 4}
     shown = {
-        "instances_train2014_seen_48_17.json": ("train2014", ["dog", "car"], [["dog"], ["car"], ["dog", "car"], ["car"]]),
+        "instances_train2014_seen_48_17.json": (
+            "train2014",
+            ["dog", "car"],
+            [["dog"], ["car"], ["dog", "car"], ["car"]],
+        ),
         "instances_val2014_unseen_48_17.json": ("val2014", ["bus", "cat"], [["bus"], ["cat", "bus"]]),
         "instances_val2014_gzsi_48_17.json": ("val2014", list(categories), [["bus", "dog"], ["cat", "bus"], ["car"]]),
     }

@@ -53,7 +53,11 @@ def test_every_protocol_measures_its_own_labels_and_pictures(model):
     row = zero_shot_evaluator(validation, zsl, gzsl, SPACE, VECTORS, twin_cosine=0.99)(model)
     assert {name.partition("/")[0] for name in row} == {"validation", "zsl", "zsl_twin_free", "gzsl"}
     unseen = columns_of(SPACE, VECTORS)["zsl"]
-    for name, chosen, columns in (("validation", validation, ~unseen), ("zsl", zsl, unseen), ("gzsl", gzsl, unseen | True)):
+    for name, chosen, columns in (
+        ("validation", validation, ~unseen),
+        ("zsl", zsl, unseen),
+        ("gzsl", gzsl, unseen | True),
+    ):
         scores = predict_scores(model, chosen.pixels, VECTORS.vectors).scores[:, columns]
         for what, measure in measures().items():
             assert row[f"{name}/{what}"] == pytest.approx(measure(scores, chosen.targets[:, columns]))

@@ -50,7 +50,9 @@ def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
 
 
 def t5(tokenizer: CLIPTokenizer, width: int) -> T5EncoderModel:
-    return T5EncoderModel(T5Config(vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=64, num_layers=1, num_heads=4))
+    return T5EncoderModel(
+        T5Config(vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=64, num_layers=1, num_heads=4)
+    )
 
 
 def autoencoder(channels: int) -> AutoencoderKL:
@@ -157,6 +159,8 @@ def test_what_the_safety_checker_stops_is_marked_and_never_accepted(plan, synthe
         plan = plan.set_column(plan.schema.get_field_index(name), name, [[value] * len(plan)])
     pool = Pool(tmp_path / "images")
     synthesise(plan, pool, synthesis)
-    verdicts = validate(plan, pool, labels, ClipScorer(ClipConfig(model="local-dir:models/pocket/clip")), AcceptanceConfig())
+    verdicts = validate(
+        plan, pool, labels, ClipScorer(ClipConfig(model="local-dir:models/pocket/clip")), AcceptanceConfig()
+    )
     assert reasons(verdicts)["unsafe"] == len(plan)
     assert not any(verdicts["accepted"].to_pylist())

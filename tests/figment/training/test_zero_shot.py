@@ -14,7 +14,10 @@ from figment.training.semantic import SemanticConfig, build_semantic_matrix, pre
 from figment.training.zero_shot import made_pictures, train_zero_shot
 
 DATA = ZeroShotConfig(
-    source="pocket", root="data/artwork", labels="configs/labels/pocket_24_8.yaml", scenes=SceneConfig(train=300, test=80)
+    source="pocket",
+    root="data/artwork",
+    labels="configs/labels/pocket_24_8.yaml",
+    scenes=SceneConfig(train=300, test=80),
 )
 CONFIG = SemanticConfig(
     model="test_resnet", image_size=32, rows=2, epochs=2, batch_size=32, learning_rate=0.01, cutout=0, randaugment=False,
