@@ -99,7 +99,7 @@ def added(kind: str, space: LabelSpace, seed: int, work: Path) -> TaggedPictures
         scenes = draw_scenes(DATA, art, space, ids, extra, 1000 + seed, DEFAULT.image_size)
         chosen = (scenes.targets[:, list(space.unseen_ids)] > 0).any(1).nonzero().flatten()[:count]
         return TaggedPictures(scenes.pixels[chosen], scenes.targets[chosen])
-    plan, pool = work / "plan.parquet", Pool(work / "images")
+    plan, pool = work / f"plan-{len(space)}.parquet", Pool(work / "images")
     revision = model_revision(GENERATOR)
     write_plan(plan_pairs(space, space.unseen_ids, GENERATOR, revision, IMAGES_PER_LABEL, seed), plan)
     synthesise(plan, pool, SYNTHESIS)
@@ -112,7 +112,7 @@ def splits_of(cell: Cell, space: LabelSpace, seed: int, work: Path) -> Path:
     if not (folder / "done").is_file():
         names = ("twemoji",) if art == "same" else DATA.scenes.train_artwork
         data = DATA.model_copy(update={"seed": 10 * seed, "scenes": SceneConfig(train_artwork=names)})
-        write_splits(data, space, DEFAULT.image_size, folder, added(more, space, seed, folder))
+        write_splits(data, space, DEFAULT.image_size, folder, added(more, space, seed, work / f"made-{seed}"))
         (folder / "done").touch()
     return folder
 
@@ -185,13 +185,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("artifacts/benchmark_semantic"))
     parser.add_argument("--word-vectors", type=Path, nargs="*", default=[], help="npz files with names and vectors")
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS, help="run only these")
     options = parser.parse_args()
     torch.set_num_threads(1)
     file = options.work / "runs.json"
     rows: list[dict[str, float | str]] = json.loads(file.read_text()) if file.is_file() else []
     done = {(row["cell"], row["seed"]) for row in rows}
     cells = {name: cell for name, cell in CELLS.items() if cell[4] == "clip" or options.word_vectors}
-    for seed in SEEDS:
+    for seed in options.seeds:
         for name, cell in cells.items():
             if (name, seed) not in done:
                 measured = run(cell, seed, options.work, options.word_vectors)
@@ -223,7 +224,7 @@ def main() -> None:
             "data": DATA.model_dump(mode="json"),
             "images_per_unseen_label": IMAGES_PER_LABEL,
             "twins": {"cosine": TWIN_COSINE, "found": found},
-            "seeds": list(SEEDS),
+            "seeds": sorted({row["seed"] for row in rows}),
             "cells": summarise(rows),
             "software": {"python": platform.python_version(), "torch": torch.__version__},
             "cpu_minutes": round(sum(float(row.get("cpu_seconds", 0)) for row in rows) / 60, 1),
