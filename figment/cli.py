@@ -1,4 +1,4 @@
-"""The command line of the library: ``figment estimate``, ``figment render``, ``figment replay``.
+"""The command line of the library: ``figment estimate``, ``figment render``, ``figment replay``, ``figment predict``.
 
 Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
 """
@@ -16,6 +16,8 @@ from figment.files import atomic
 from figment.ops.environment import load_environment
 from figment.ops.run import quieten
 
+MODEL = "artifacts/semantic_diversity/model"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0, or 2 after one sentence on what the user can mend."""
@@ -23,25 +25,42 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("estimate", help="write the plan of a bag-of-tricks config and say what it will cost")
-    command.add_argument("-c", "--config", type=absolute, required=True, help="a pipeline's YAML file")
+    command.add_argument("-c", "--config", type=Path, required=True, help="a pipeline's YAML file")
     command.set_defaults(run=estimate_config)
 
     command = commands.add_parser("render", help="render a plan, or every n-th shard of it, into images/ beside it")
-    command.add_argument("plan", type=absolute, help="plan.parquet")
-    command.add_argument("-c", "--config", type=absolute, required=True, help="a pipeline's YAML file: how to render")
+    command.add_argument("plan", type=Path, help="plan.parquet")
+    command.add_argument("-c", "--config", type=Path, required=True, help="a pipeline's YAML file: how to render")
     command.add_argument("--shard", default="0/1", metavar="I/N", help="the I-th of N shares of the work, from 0")
     command.set_defaults(run=render_plan)
 
     command = commands.add_parser("replay", help="render one image again from its plan and compare it with the pool's")
     command.add_argument("image_id", help="or its beginning")
     command.add_argument(
-        "--plan", type=absolute, help="plan.parquet; by default the one under artifacts/ that holds the id"
+        "--plan", type=Path, help="plan.parquet; by default the one under artifacts/ that holds the id"
     )
-    command.add_argument("--save", type=absolute, help="write the picture there")
+    command.add_argument("--save", type=Path, help="write the picture there")
     command.set_defaults(run=replay_image)
 
+    command = commands.add_parser(
+        "predict", help="tag pictures, folders of them or Parquet files: a line of JSON a tag"
+    )
+    command.add_argument("image", type=Path, nargs="+", metavar="IMAGE")
+    command.add_argument("--model", type=Path, metavar="FOLDER", help=f"a trained semantic matrix; by default {MODEL}")
+    command.add_argument("--top-k", type=int, default=10, metavar="K", help="tags a picture")
+    command.add_argument("--tags", type=Path, metavar="FILE", help="only these tags, one a line, unseen ones too")
+    command.add_argument(
+        "--rendered", type=Path, metavar="FOLDER", help="write each picture with its tags beside there"
+    )
+    command.add_argument("--batch-size", type=int, default=32, metavar="N")
+    command.add_argument("--device", default="auto")
+    command.set_defaults(run=predict_pictures)
+
     options = parser.parse_args(arguments)
+    started_in = Path.cwd()
     load_environment()
+    if Path.cwd() != started_in:
+        resolve_paths(options, started_in)
     quieten()
     try:
         options.run(options)
@@ -54,9 +73,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def absolute(path: str) -> Path:
-    """A path as the user means it: commands run in the project's folder."""
-    return Path(path).absolute()
+def resolve_paths(options: argparse.Namespace, folder: Path) -> None:
+    """Paths were given relative to ``folder``; the commands work in the clone's root."""
+    for name, value in vars(options).items():
+        if isinstance(value, Path):
+            setattr(options, name, folder / value)
+        elif isinstance(value, list):
+            setattr(options, name, [folder / path for path in value])
 
 
 def estimate_config(options: argparse.Namespace) -> None:
@@ -129,6 +152,19 @@ def replay_image(options: argparse.Namespace) -> None:
             partial.write_bytes(again.picture)
     equality = "the files are equal" if again.equal else f"PSNR {again.psnr:.1f} dB, the files' bytes differ"
     print(f"{again.image_id}\n{again.prompt!r}: {equality}")
+
+
+def predict_pictures(options: argparse.Namespace) -> None:
+    from figment.label_vectors import read_names
+    from figment.pictures import find_files
+    from figment.tagging import load_tagger, tag_files
+
+    tagger = load_tagger(options.model or Path(MODEL), options.device)
+    if options.tags:
+        tagger = tagger.choose(read_names(options.tags), str(options.tags))
+    files = find_files(options.image)
+    for line in tag_files(tagger, files, options.top_k, options.batch_size, options.rendered):
+        print(line, flush=True)
 
 
 def find_plan(image_id: str) -> Path:

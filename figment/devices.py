@@ -5,11 +5,17 @@ from pathlib import Path
 
 import torch
 
+from figment.errors import InputError
+
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` is cuda, else mps, else cpu."""
+    """``auto`` is cuda, else mps, else cpu. Raises InputError for a device that is not here."""
     if name != "auto":
-        return torch.device(name)
+        try:
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"device: {name!r} cannot be used ({reason}); give auto, cpu, cuda or mps") from error
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

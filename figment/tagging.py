@@ -1,6 +1,7 @@
 """Tags of pictures from a trained semantic matrix and label vectors: the seen and the unseen, in one ranking."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -10,10 +11,12 @@ from typing import TypeVar
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
-from figment.images import as_rgb, decode, squash
+from figment.images import as_rgb, squash
 from figment.label_vectors import LabelVectors
+from figment.pictures import names_in, read_pictures
 from figment.training.saved_semantic import load_semantic
 from figment.training.semantic import predict_scores
 from models.semantic_matrix import Pooling, SemanticMatrix
@@ -70,7 +73,9 @@ def load_tagger(folder: Path, device: str = "cpu") -> Tagger:
     """From a folder that ``save_semantic`` wrote."""
     model, labels, card = load_semantic(folder)
     training = card.training
-    return Tagger(model.to(device), labels, frozenset(card.unseen), training.image_size, training.pooling)
+    return Tagger(
+        model.to(choose_device(device)), labels, frozenset(card.unseen), training.image_size, training.pooling
+    )
 
 
 def predict_tags(
@@ -98,32 +103,32 @@ def tag_files(
     batch_size: int = 32,
     rendered: Path | None = None,
 ) -> Iterator[str]:
-    """Lines of JSON ``{"image", "tag", "score", "unseen", "row"}``, a line a tag, for picture files in their order.
+    """Lines of JSON ``{"image", "tag", "score", "unseen", "row"}``, a line a tag, for the pictures of files (Parquet has
+    many) in their order.
 
     With a folder ``rendered``, each picture with its tags beside is written there as PNG. Raises InputError for a file that
     is no picture, before anything of its batch is given out.
     """
-    targets = [rendered / f"{file.stem}.png" for file in files] if rendered else []
-    twice = next((target for i, target in enumerate(targets) if target in targets[:i]), None)
+    names = [name for file in files for name in names_in(file)]
+    targets = [rendered / f"{rendered_name(name)}.png" for name in names] if rendered else []
+    twice = next((target for target, count in Counter(targets).items() if count > 1), None)
     if twice:
         raise InputError(f"{twice}: two pictures would be rendered there; give them different names")
-    for batch in _batches(enumerate(files), batch_size):
-        pictures = [read_picture(file) for _, file in batch]
-        for (i, file), picture, tags in zip(
-            batch, pictures, predict_tags(tagger, pictures, top_k, batch_size), strict=True
-        ):
+    pictures = (picture for file in files for picture in read_pictures(file))
+    for batch in _batches(enumerate(pictures), batch_size):
+        tagged = predict_tags(tagger, [picture for _, picture in batch], top_k, batch_size)
+        for (i, picture), tags in zip(batch, tagged, strict=True):
             if rendered:
                 with atomic(targets[i]) as partial:
                     render_tags(picture, tags).save(partial, "PNG")
             for tag in tags:
-                yield json.dumps({"image": str(file)} | asdict(tag), ensure_ascii=False)
+                yield json.dumps({"image": names[i]} | asdict(tag), ensure_ascii=False)
 
 
-def read_picture(file: Path) -> Image.Image:
-    try:
-        return decode(file.read_bytes(), str(file))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); give the path of a picture") from error
+def rendered_name(name: str) -> str:
+    """``a`` for a/a.jpg, ``test-12`` for row 12 of test.parquet."""
+    file, _, row = name.rpartition(".parquet:")
+    return f"{Path(file).name}-{row}" if file else Path(name).stem
 
 
 def render_tags(picture: Image.Image, tags: Sequence[Tag]) -> Image.Image:

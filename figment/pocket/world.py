@@ -1,7 +1,8 @@
 """The pocket world: small scenes with captions, composed from sprites in batches of tensors on any device.
 
-A scene holds one or two objects before a background, drawn in one of five domains. Its caption names the objects, the
-domain and the background in the grammar that Figment's prompts use, so a generator trained on it understands them.
+A scene holds one or two objects before a background, drawn in one of five domains; ``crowd`` draws up to four. Its
+caption names the objects, the domain and the background in the grammar that Figment's prompts use, so a generator trained
+on it understands them.
 """
 
 import hashlib
@@ -145,6 +146,44 @@ class World:
             )
         ]  # fmt: skip
         return Scenes(pixels, multi_hot, domains, captions)
+
+    def crowd(self, count: int, generator: torch.Generator, most: int = 4) -> Scenes:
+        """Photos of 1 to ``most`` different objects, each number as often: a single one fills the picture, several stand in
+        cells of a grid of two by two, at the size they have in pairs. ``most`` is at most 4 and at most the objects."""
+        g, n = generator, len(self.objects)
+        if not 1 <= most <= min(4, n):
+            raise ValueError(f"most is {most}; a scene shows 1 to {min(4, n)} of {n} objects")
+        crowd = torch.randint(1, most + 1, (count,), generator=g)
+        chosen = torch.rand(count, n, generator=g).argsort(1)[:, :most]
+        cells = torch.rand(count, 4, generator=g).argsort(1)
+        background = torch.randint(len(BACKGROUNDS), (count,), generator=g)
+        single = crowd == 1
+
+        def uniform(low: float, high: float, *shape: int) -> Tensor:
+            return torch.rand(count, *shape, generator=g) * (high - low) + low
+
+        device = self.sprites.device
+        layer = torch.zeros(count, 4, RENDER_SIZE, RENDER_SIZE, device=device)
+        for i in range(most):
+            scale = torch.where(single, uniform(0.74, 0.94), uniform(0.46, 0.54))
+            x, y = (
+                torch.where(single, uniform(-0.08, 0.08), side.sub(0.5) + uniform(-0.03, 0.03))
+                for side in (cells[:, i] % 2, cells[:, i] // 2)
+            )
+            placed = self._place(chosen[:, i], scale.to(device), x.to(device), y.to(device), g)
+            placed = placed * (i < crowd).to(device)[:, None, None, None]
+            layer = placed + layer * (1 - placed[:, 3:])
+        scenery = self._backgrounds(
+            background.to(device), uniform(-0.06, 0.06, 3, 1, 1).to(device), uniform(-0.05, 0.05).to(device)
+        )
+        pictures = F.interpolate(self._photo(layer, scenery, g), size=(self.size, self.size), mode="area").clamp(0, 1)
+        shown = torch.arange(most) < crowd[:, None]
+        objects = torch.zeros(count, n, dtype=torch.long).scatter_(1, chosen, shown.long())
+        captions = [
+            "a photo of " + " and ".join(f"{article(self.objects[j])} {self.objects[j]}" for j in row[:k])
+            for row, k in zip(chosen.tolist(), crowd.tolist(), strict=True)
+        ]
+        return Scenes(pictures, objects, torch.full((count,), DOMAINS.index("photo")), captions)
 
     def render(self, count: int, seed: int, chunk: int = 1000) -> Scenes:
         """``sample`` in chunks of bounded memory, with pixels as uint8 ready to be saved."""

@@ -6,12 +6,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.files import atomic, write_json
 from figment.label_vectors import LabelVectorConfig, LabelVectors
 from figment.training.semantic import SemanticConfig, build_semantic_matrix
-from models.semantic_matrix import SemanticMatrix
+from models.semantic_matrix import Pooling, SemanticMatrix, label_scores
 
 VECTORS = "label_vectors"
 
@@ -56,3 +57,17 @@ def load_semantic(folder: Path) -> tuple[SemanticMatrix, LabelVectors, SemanticC
             f"{folder}: no trained semantic matrix in semantic.json and semantic.safetensors ({reason})"
         ) from error
     return model.eval(), labels, card
+
+
+class DeployableMatrix(nn.Module):
+    """A semantic matrix with its labels: pictures (N, 3, S, S) float in [0, 1] in, scores (N, C) out."""
+
+    vectors: Tensor
+
+    def __init__(self, model: SemanticMatrix, labels: LabelVectors, pooling: Pooling):
+        super().__init__()
+        self.model, self.pooling = model, pooling
+        self.register_buffer("vectors", labels.vectors)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return label_scores(self.model(pixels), self.vectors, self.pooling).scores

@@ -71,3 +71,30 @@ def test_every_word_of_the_world_is_one_token_and_any_text_encodes(tmp_path):
     assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
     longest = "a silhouette of a traffic light next to a potted plant on a yellow background"
     assert len(tokenizer(longest).input_ids) <= CONTEXT_LENGTH
+
+
+def test_a_crowd_shows_one_to_four_different_objects_each_number_as_often(world):
+    scenes = world.crowd(400, torch.Generator().manual_seed(0))
+    counts = scenes.objects.sum(1).bincount(minlength=5).tolist()
+    assert scenes.pixels.shape == (400, 3, 32, 32)
+    assert counts[0] == 0
+    assert all(70 < count < 130 for count in counts[1:])
+    for caption, shown in zip(scenes.captions, scenes.objects, strict=True):
+        named = {caption_name.removeprefix("an ").removeprefix("a ") for caption_name in caption[11:].split(" and ")}
+        assert named == {OBJECT_NAMES[i] for i in shown.nonzero().flatten().tolist()}
+
+
+def test_what_a_crowd_shows_can_be_told_from_what_it_does_not(world):
+    """The same dice with one sprite blackened: the pictures that change are those said to show it."""
+    other = World([Path("data/artwork/noto.parquet")], OBJECT_NAMES)
+    changed = OBJECT_NAMES.index("pizza")
+    other.sprites[other.sprite_object == changed, :3] = 0
+    first, second = (w.crowd(200, torch.Generator().manual_seed(1)) for w in (world, other))
+    differs = (first.pixels != second.pixels).flatten(1).any(1)
+    assert torch.equal(differs, first.objects[:, changed] > 0)
+
+
+def test_a_crowd_is_at_most_four_and_at_most_all(world):
+    for most in (0, 5):
+        with pytest.raises(ValueError, match="a scene shows 1 to 4"):
+            world.crowd(1, torch.Generator(), most)

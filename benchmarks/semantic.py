@@ -1,0 +1,236 @@
+"""Semantic diversity learning on pocket scenes: rows, weights and pooling, label vectors, pictures made for unseen labels.
+
+    python -m benchmarks.semantic [--work FOLDER] [--word-vectors coco.npz nus_wide.npz]
+
+One factor at a time around the paper's defaults (7 rows, regularisation 0.3, diversity weight, the largest score over rows),
+three seeds that draw scenes, pictures and weights anew. 24 seen and 8 unseen objects (configs/labels/pocket_24_8.yaml; with
+word vectors, which know no frog, 23 and 8); trained on scenes of two artists, measured on scenes of a third. Writes
+benchmarks/results/semantic.csv, a row a run, and semantic.json: means with 95 % intervals (Student's t) and the paired
+differences to the default. Interrupted, the same command goes on with the next run.
+"""
+
+import argparse
+import csv
+import json
+import math
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+
+from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, draw_scenes, write_splits, zero_shot_space
+from figment.evaluation.zero_shot import columns_of, measures, spread_correlation
+from figment.files import write_json
+from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors, read_npz_vectors, twins
+from figment.labels import LabelSpace, key
+from figment.planning.pairs import plan_pairs
+from figment.planning.plan import read_plan, write_plan
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.executor import synthesise
+from figment.synthesis.pool import Pool
+from figment.synthesis.weights import model_revision
+from figment.training.semantic import SemanticConfig, predict_scores
+from figment.training.zero_shot import made_pictures, train_zero_shot
+
+RESULTS = Path(__file__).parent / "results"
+SEEDS = (0, 1, 2)
+TWIN_COSINE = 0.5
+IMAGES_PER_LABEL = 96
+DATA = ZeroShotConfig(source="pocket", root="data/artwork", labels="configs/labels/pocket_24_8.yaml")
+DEFAULT = SemanticConfig(
+    model="test_resnet", image_size=32, rows=7, regularisation=0.3, epochs=10, batch_size=64, learning_rate=1e-2,
+    cutout=0, randaugment=False, unknown="negative", device="cpu",
+)  # fmt: skip
+GENERATOR = GeneratorConfig(
+    model="models/pocket/diffusion", width=32, height=32, guidance_scale=4.0, num_inference_steps=12
+)
+SYNTHESIS = SynthesisConfig(batch_size=64, image_format="png", shard_size=256, device="cpu", lanes=1)
+
+# cell -> (its default's cell, changes of the recipe, drawings to train on, pictures added, label vectors)
+Cell = tuple[str, Mapping[str, object], str, str, str]
+CELLS: dict[str, Cell] = {
+    "default": ("default", {}, "others", "none", "clip"),
+    **{f"rows {m}": ("default", {"rows": m}, "others", "none", "clip") for m in (1, 2, 3, 5)},
+    "no diversity weight": ("default", {"diversity_weight": False}, "others", "none", "clip"),
+    **{f"regularisation {r}": ("default", {"regularisation": r}, "others", "none", "clip") for r in (None, 0.01, 0.1)},
+    "mean over rows": ("default", {"pooling": "mean"}, "others", "none", "clip"),
+    "generated": ("default", {}, "others", "generated", "clip"),
+    "drawn": ("default", {}, "others", "drawn", "clip"),
+    "same artist": ("same artist", {}, "same", "none", "clip"),
+    "same artist, generated": ("same artist", {}, "same", "generated", "clip"),
+    "word vectors": ("word vectors", {}, "others", "none", "words"),
+    "word vectors, rows 1": ("word vectors", {"rows": 1}, "others", "none", "words"),
+    "word vectors, no diversity weight": ("word vectors", {"diversity_weight": False}, "others", "none", "words"),
+    "word vectors, regularisation None": ("word vectors", {"regularisation": None}, "others", "none", "words"),
+    "word vectors, mean over rows": ("word vectors", {"pooling": "mean"}, "others", "none", "words"),
+    "word vectors, generated": ("word vectors", {}, "others", "generated", "words"),
+}
+
+
+def space_of(vectors: str) -> LabelSpace:
+    space = zero_shot_space(DATA)
+    return space.choose([name for name in space.names if vectors == "clip" or name != "frog"])
+
+
+def vectors_of(kind: str, space: LabelSpace, files: list[Path]) -> LabelVectors:
+    """The pocket CLIP's, or the published word vectors, each name from the first file that has it."""
+    if kind == "clip":
+        return make_label_vectors(space, LabelVectorConfig())
+    known: dict[str, np.ndarray] = {}
+    for file in files:
+        found = read_npz_vectors(file)
+        known = dict(zip(map(key, found.names), found.vectors.numpy(), strict=True)) | known
+    return LabelVectors.of(space.names, np.stack([known[key(name)] for name in space.names]), "word vectors")
+
+
+def added(kind: str, space: LabelSpace, seed: int, work: Path) -> TaggedPictures | None:
+    """Pictures of unseen labels: by the generator, or, as its upper bound, as many scenes drawn with the training art."""
+    count = IMAGES_PER_LABEL * len(space.unseen_ids)
+    if kind == "none":
+        return None
+    if kind == "drawn":
+        ids = range(len(space))
+        art, extra = DATA.scenes.train_artwork, 4 * count
+        scenes = draw_scenes(DATA, art, space, ids, extra, 1000 + seed, DEFAULT.image_size)
+        chosen = (scenes.targets[:, list(space.unseen_ids)] > 0).any(1).nonzero().flatten()[:count]
+        return TaggedPictures(scenes.pixels[chosen], scenes.targets[chosen])
+    plan, pool = work / f"plan-{len(space)}.parquet", Pool(work / "images")
+    revision = model_revision(GENERATOR)
+    write_plan(plan_pairs(space, space.unseen_ids, GENERATOR, revision, IMAGES_PER_LABEL, seed), plan)
+    synthesise(plan, pool, SYNTHESIS)
+    return made_pictures(read_plan(plan)["image_id"].to_pylist(), pool, space, DEFAULT.image_size)
+
+
+def splits_of(cell: Cell, space: LabelSpace, seed: int, work: Path) -> Path:
+    _, _, art, more, vectors = cell
+    folder = work / f"{art}-{more}-{vectors}-{seed}"
+    if not (folder / "done").is_file():
+        names = ("twemoji",) if art == "same" else DATA.scenes.train_artwork
+        data = DATA.model_copy(update={"seed": 10 * seed, "scenes": SceneConfig(train_artwork=names)})
+        write_splits(data, space, DEFAULT.image_size, folder, added(more, space, seed, work / f"made-{seed}"))
+        (folder / "done").touch()
+    return folder
+
+
+def run(cell: Cell, seed: int, work: Path, files: list[Path]) -> dict[str, float]:
+    """The kept epoch's measures."""
+    space = space_of(cell[4])
+    vectors = vectors_of(cell[4], space, files)
+    splits = splits_of(cell, space, seed, work)
+    config = DEFAULT.model_copy(update={**cell[1], "seed": seed})
+    start = time.process_time()
+    trained = train_zero_shot(splits, space, vectors, config, TWIN_COSINE)
+    row = {name: value for name, value in trained.history[trained.best_epoch - 1].items() if "/" in name}
+    test = read_tagged(splits / "gzsl")
+    unseen = columns_of(space, vectors)["zsl"]
+    scores = predict_scores(trained.model, test.pixels, vectors.vectors, config.pooling).scores
+    row["gzsl_unseen/mAP"] = measures()["mAP"](scores[:, unseen], test.targets[:, unseen])
+    best = scores.topk(3).indices
+    row["gzsl_unseen/share_of_top3"] = float(unseen[best].float().mean())
+    correlation = spread_correlation(trained.model, test, vectors)
+    row |= {"row_spread/all": correlation.all, "row_spread/two_or_more": correlation.with_two_or_more}
+    return row | {"best_epoch": trained.best_epoch, "cpu_seconds": time.process_time() - start}
+
+
+def chance(vectors: str, seed: int, splits: Path) -> dict[str, float]:
+    """The same measures of scores that are noise."""
+    space = space_of(vectors)
+    columns = torch.zeros(len(space), dtype=torch.bool)
+    columns[list(space.unseen_ids)] = True
+    row = {}
+    for name, chosen in (("zsl", columns), ("gzsl", torch.ones_like(columns))):
+        test = read_tagged(splits / name)
+        noise = torch.rand(len(test), int(chosen.sum()), generator=torch.Generator().manual_seed(seed))
+        row |= {f"{name}/{what}": measure(noise, test.targets[:, chosen]) for what, measure in measures().items()}
+    return row
+
+
+def interval(values: list[float]) -> dict[str, float]:
+    """Mean and the half-width of its 95 % interval by Student's t."""
+    known = [value for value in values if not math.isnan(value)]
+    if len(known) < 2:
+        return {}
+    half = student.ppf(0.975, len(known) - 1) * np.std(known, ddof=1) / len(known) ** 0.5
+    return {"mean": round(float(np.mean(known)), 4), "half": round(float(half), 4)}
+
+
+def summarise(rows: list[dict[str, float | str]]) -> dict[str, object]:
+    by_cell: dict[str, dict[int, Mapping[str, float]]] = {}
+    for row in rows:
+        by_cell.setdefault(str(row["cell"]), {})[int(row["seed"])] = {
+            k: float(v) for k, v in row.items() if k not in ("cell", "seed") and v != ""
+        }
+    summary = {}
+    for name, runs in by_cell.items():
+        base = by_cell.get(CELLS[name][0] if name in CELLS else name, {})
+        shared = sorted(set(runs) & set(base))
+        metrics = list(next(iter(runs.values())))
+        summary[name] = {
+            "measures": {m: interval([runs[s].get(m, math.nan) for s in runs]) for m in metrics},
+            "minus_default": {
+                m: interval([runs[s].get(m, math.nan) - base[s].get(m, math.nan) for s in shared])
+                for m in metrics
+                if "/" in m and base is not runs
+            },
+        }
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("artifacts/benchmark_semantic"))
+    parser.add_argument("--word-vectors", type=Path, nargs="*", default=[], help="npz files with names and vectors")
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS, help="run only these")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    file = options.work / "runs.json"
+    rows: list[dict[str, float | str]] = json.loads(file.read_text()) if file.is_file() else []
+    done = {(row["cell"], row["seed"]) for row in rows}
+    cells = {name: cell for name, cell in CELLS.items() if cell[4] == "clip" or options.word_vectors}
+    for seed in options.seeds:
+        for name, cell in cells.items():
+            if (name, seed) not in done:
+                measured = run(cell, seed, options.work, options.word_vectors)
+                rows.append({"cell": name, "seed": seed, **measured})
+                write_json(file, [{k: v for k, v in row.items() if v == v} for row in rows])
+                shown = {k: round(measured[k], 3) for k in ("zsl/mAP", "gzsl/mAP", "gzsl/F1@3", "cpu_seconds")}
+                print(seed, name, shown, flush=True)
+        if ("chance", seed) not in done:
+            rows.append(
+                {"cell": "chance", "seed": seed, **chance("clip", seed, options.work / f"others-none-clip-{seed}")}
+            )
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with open(RESULTS / "semantic.csv", "w", newline="", encoding="utf-8") as table:
+        writer = csv.DictWriter(table, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
+    known = {
+        kind: vectors_of(kind, space_of(kind), options.word_vectors) for kind in {cell[4] for cell in cells.values()}
+    }
+    found = {}
+    for kind, vectors in known.items():
+        space = space_of(kind)
+        parts = [vectors.choose([space.names[i] for i in ids], kind) for ids in (space.unseen_ids, space.seen_ids)]
+        found[kind] = {name: [twin, round(cosine, 3)] for name, (twin, cosine) in twins(*parts, TWIN_COSINE).items()}
+    write_json(
+        RESULTS / "semantic.json",
+        {
+            "recipe": DEFAULT.model_dump(mode="json"),
+            "data": DATA.model_dump(mode="json"),
+            "images_per_unseen_label": IMAGES_PER_LABEL,
+            "twins": {"cosine": TWIN_COSINE, "found": found},
+            "seeds": sorted({row["seed"] for row in rows}),
+            "cells": summarise(rows),
+            "software": {"python": platform.python_version(), "torch": torch.__version__},
+            "cpu_minutes": round(sum(float(row.get("cpu_seconds", 0)) for row in rows) / 60, 1),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Where people keep pictures to be tagged: files, folders of them, and Parquet as on the Hugging Face Hub."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from figment.errors import InputError
+from figment.images import decode
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+COLUMNS = ("image", "img")
+ROWS = 256  # of a Parquet file in memory at a time
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """The files that ``paths`` mean: itself for a file, all pictures and Parquet files below a folder, sorted.
+
+    Raises InputError for a path that is not there and a folder without any.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; give pictures, folders of them or Parquet files")
+        below = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _is_meant(p))
+        if not below:
+            raise InputError(f"{path}: holds no picture; expected files such as {', '.join(SUFFIXES[:3])} or .parquet")
+        found += below
+    return found
+
+
+def _is_meant(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in (*SUFFIXES, ".parquet")
+
+
+def names_in(file: Path) -> list[str]:
+    """What the pictures of a file are called: the path, or ``FILE:ROW`` for the rows of a Parquet file."""
+    if file.suffix.lower() != ".parquet":
+        return [str(file)]
+    return [f"{file}:{row}" for row in range(_open(file).metadata.num_rows)]
+
+
+def read_pictures(file: Path) -> Iterator[Image.Image]:
+    """The pictures of a file, RGB, in the order of ``names_in``. Raises InputError for what is no picture."""
+    if file.suffix.lower() != ".parquet":
+        yield read_picture(file)
+        return
+    table = _open(file)
+    columns = table.schema_arrow.names
+    column = next((name for name in COLUMNS if name in columns), None)
+    if column is None:
+        raise InputError(f"{file}: columns are {', '.join(columns)}; expected pictures in 'image' or 'img'")
+    row = 0
+    for batch in table.iter_batches(ROWS, columns=[column]):
+        for value in batch.column(0).to_pylist():
+            data = value.get("bytes") if isinstance(value, dict) else value
+            if not isinstance(data, bytes):
+                raise InputError(f"{file}:{row}: {column} holds no bytes; expected the encoded picture, not a path")
+            yield decode(data, f"{file}:{row}")
+            row += 1
+
+
+def read_picture(file: Path) -> Image.Image:
+    try:
+        return decode(file.read_bytes(), str(file))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); give the path of a picture") from error
+
+
+def _open(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file}: not a readable Parquet file ({error})") from error

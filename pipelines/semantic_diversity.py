@@ -1,0 +1,49 @@
+"""Zero-shot tags by semantic diversity (Ben-Cohen et al. 2021, "Semantic Diversity Learning for Zero-Shot Multi-label
+Classification").
+
+Pictures with seen tags in; a matrix of embeddings that ranks unseen tags too, its ZSL and GZSL measures after every epoch,
+a report and a registered model out. With ``generated``, pictures synthesised for the unseen tags join the training.
+
+    zenml pipeline run pipelines.semantic_diversity.semantic_diversity -c configs/pocket/semantic_diversity.yaml
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from figment.datasets.zero_shot import ZeroShotConfig
+from figment.label_vectors import LabelVectorConfig
+from figment.ops.pipelines import figment_pipeline
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.training.semantic import SemanticConfig
+from steps.semantic.generating import plan_unseen, render_unseen
+from steps.semantic.labels import choose_tags
+from steps.semantic.pictures import prepare_pictures
+from steps.semantic.registration import register_matrix
+from steps.semantic.reporting import report_matrix
+from steps.semantic.training import train_matrix
+
+
+@figment_pipeline
+def semantic_diversity(
+    data: ZeroShotConfig,
+    vectors: LabelVectorConfig,
+    training: SemanticConfig,
+    generator: GeneratorConfig,
+    synthesis: SynthesisConfig,
+    images_per_label: Annotated[int, Field(gt=0)],
+    output: str,
+    generated: bool = False,
+    twin_cosine: Annotated[float, Field(gt=0, le=1)] = 0.8,
+    seed: int = 0,
+) -> None:
+    space = choose_tags(data, vectors, training)
+    if generated:
+        plan = plan_unseen(space, generator, images_per_label, seed, output)
+        images = render_unseen(plan, synthesis)
+        splits = prepare_pictures(space, data, training.image_size, output, plan, images)
+    else:
+        splits = prepare_pictures(space, data, training.image_size, output)
+    model = train_matrix(space, splits, vectors, training, twin_cosine, output)
+    report_matrix(splits, model, output)
+    register_matrix(model, output)

@@ -1,0 +1,29 @@
+"""Which classes, seen and unseen; and whether there will be what it takes to the end of a long run."""
+
+from typing import Annotated
+
+import torch
+from zenml import step
+
+from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
+from figment.errors import InputError
+from figment.label_vectors import LabelVectorConfig, make_label_vectors
+from figment.labels import LabelSpace
+from figment.training.semantic import SemanticConfig, build_semantic_matrix
+
+
+@step
+def choose_tags(
+    data: ZeroShotConfig, vectors: LabelVectorConfig, training: SemanticConfig
+) -> Annotated[LabelSpace, "label_space"]:
+    """The label space of the data, each class with a vector. Fails here, before anything is drawn or rendered, if a class
+    has none, or the backbone is not there."""
+    space = zero_shot_space(data)
+    found = make_label_vectors(space, vectors)
+    with torch.random.fork_rng():
+        build_semantic_matrix(training, found.dim)
+    if not training.select_by.startswith("validation/"):
+        raise InputError(
+            f"training.select_by: {training.select_by!r} would choose by test pictures; take one of 'validation/'"
+        )
+    return space

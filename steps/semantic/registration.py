@@ -1,0 +1,28 @@
+"""The semantic matrix enters the MLflow registry with its signature."""
+
+from pathlib import Path
+from typing import Annotated
+
+from zenml import step
+
+from figment.manifests import FileRef
+from figment.ops import caching, tracking
+from figment.training.saved_semantic import DeployableMatrix, load_semantic
+
+REGISTERED = "figment-semantic-diversity"
+
+
+@step(experiment_tracker=True)
+def register_matrix(model: FileRef, output: str) -> Annotated[str, "model_version"]:
+    """Pictures in, a score for every label out, as ``challenger``. The same weights are registered once."""
+    stamp = Path(output) / "registered.txt"
+    key = caching.key_of(weights=model.sha256)
+    if not (caching.is_current(stamp, key) and tracking.is_registered(REGISTERED, stamp.read_text())):
+        matrix, labels, card = load_semantic(model.open().parent)
+        deployable = DeployableMatrix(matrix, labels, card.training.pooling)
+        stamp.write_text(tracking.register_classifier(deployable, card.training.image_size, labels.names, REGISTERED))
+        caching.mark_current(stamp, key)
+    version = stamp.read_text()
+    tracking.point_challenger(REGISTERED, version)
+    tracking.tag({"model.version": version})
+    return version

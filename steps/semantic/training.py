@@ -1,0 +1,57 @@
+"""Train the semantic matrix; measure it after every epoch; keep the one that validates best."""
+
+from pathlib import Path
+from typing import Annotated
+
+from zenml import get_step_context, step
+
+from figment.files import write_json
+from figment.label_vectors import LabelVectorConfig, make_label_vectors
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import caching, tracking
+from figment.ops.lineage import lineage_tags
+from figment.training.saved_semantic import SemanticCard, save_semantic
+from figment.training.semantic import SemanticConfig
+from figment.training.zero_shot import train_zero_shot
+
+
+@step(experiment_tracker=True)
+def train_matrix(
+    labels: LabelSpace,
+    splits: FileRef,
+    vectors: LabelVectorConfig,
+    training: SemanticConfig,
+    twin_cosine: float,
+    output: str,
+) -> Annotated[FileRef, "model"]:
+    """``output``/model: weights, card, and history.json with every epoch's measures. Killed, the next run goes on after the
+    last epoch that was finished."""
+    tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
+    tracking.log_parameters("training", training.model_dump())
+    folder = Path(output) / "model"
+    key = caching.key_of(
+        labels=labels.model_dump(mode="json"),
+        splits=splits.sha256,
+        vectors=[vectors.model_dump(mode="json"), caching.model_digest(vectors.file or vectors.clip.model)],
+        training=training.model_dump(mode="json"),
+        twin_cosine=twin_cosine,
+    )
+    weights = folder / "semantic.safetensors"
+    if not caching.is_current(weights, key):
+        found, state = make_label_vectors(labels, vectors), folder / "training.pt"
+
+        def log(epoch: int, row: dict[str, float]) -> None:
+            named = {name.replace("@", "_at_"): value for name, value in row.items()}  # MLflow allows no @
+            tracking.log_metrics("training", named, epoch)
+
+        trained = train_zero_shot(splits.open().parent, labels, found, training, twin_cosine, state, key, log)
+        write_json(folder / "history.json", {"kept": trained.best_epoch, "epochs": trained.history})
+        unseen = tuple(labels.names[i] for i in labels.unseen_ids)
+        card = SemanticCard(
+            key=key, labels=labels.names, unseen=unseen, dim=found.dim, vectors=vectors, training=training
+        )
+        save_semantic(trained.model, found, card, folder)
+        state.unlink()
+        caching.mark_current(weights, key)
+    return FileRef.of(weights)

@@ -1,0 +1,123 @@
+"""Zero-shot tags, whole: with pictures made for unseen labels, without them, and the trained model on other pictures."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from figment.ops.run import main
+from figment.training.saved_semantic import load_semantic
+
+TRAINING = "pipelines.semantic_diversity.semantic_diversity"
+TRACKING = "sqlite:///.figment/tests/mlflow.db"
+pytestmark = pytest.mark.slow
+
+
+def write_config(folder: Path, **changes) -> Path:
+    """The pocket config, smaller."""
+    config = yaml.safe_load(Path("configs/pocket/semantic_diversity.yaml").read_text())
+    parameters = config["parameters"]
+    parameters["data"]["scenes"].update(train=600, test=120)
+    parameters["training"].update(epochs=3, rows=3)
+    parameters["generator"]["num_inference_steps"] = 4
+    parameters.update(images_per_label=4, output=str(folder / "out"), **changes)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    return write_config(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def output(config) -> Path:
+    assert main([TRAINING, "-c", str(config)]) == 0
+    return config.parent / "out"
+
+
+def test_made_pictures_join_the_training(output):
+    plan = pq.read_table(output / "plan.parquet").to_pylist()
+    _, labels, card = load_semantic(output / "model")
+    assert len(plan) == 8 * 4
+    assert all(set(card.unseen) & set(row["labels"]) for row in plan)
+    assert json.loads((output / "splits" / "splits.json").read_text())["pictures"]["train"] == 540 + 32
+    assert json.loads((output / "images" / "MANIFEST.json").read_text())["rows"] == 32
+    assert len(labels) == 32
+
+
+def test_the_kept_epochs_numbers_are_in_the_report_mlflow_and_dvc_metrics(output):
+    history = json.loads((output / "model" / "history.json").read_text())
+    metrics = json.loads((output / "metrics.json").read_text())
+    kept = history["epochs"][history["kept"] - 1]
+    assert kept["validation/mAP"] == max(row["validation/mAP"] for row in history["epochs"])
+    mlflow.set_tracking_uri(TRACKING)
+    client = mlflow.MlflowClient(TRACKING)
+    experiment = client.get_experiment_by_name("semantic_diversity")
+    run = client.search_runs([experiment.experiment_id], max_results=1)[0]
+    html = (output / "report.html").read_text()
+    for name in ("zsl/mAP", "zsl_twin_free/F1@3", "gzsl/mAP", "gzsl/F1@5", "validation/P@3"):
+        assert metrics[name] == pytest.approx(kept[name], abs=1e-4)
+        assert run.data.metrics[f"evaluation/{name.replace('@', '_at_')}"] == pytest.approx(kept[name])
+        assert f"<td>{100 * kept[name]:.1f}</td>" in html
+    curve = client.get_metric_history(run.info.run_id, "training/zsl/mAP")
+    assert [point.value for point in curve] == pytest.approx([row["zsl/mAP"] for row in history["epochs"]])
+    assert "report.html" in {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert html.count("<figure>") == 12
+
+
+def test_the_registered_matrix_scores_any_number_of_pictures(output):
+    mlflow.set_tracking_uri(TRACKING)
+    version = (output / "registered.txt").read_text()
+    model = mlflow.pyfunc.load_model(f"models:/figment-semantic-diversity/{version}")
+    for batch in (1, 3):
+        scores = model.predict(np.random.default_rng(0).random((batch, 3, 32, 32), dtype=np.float32))
+        assert np.asarray(scores).shape == (batch, 32)
+
+
+def test_a_second_run_repeats_nothing(output, config):
+    files = [*output.glob("images/*.parquet"), *output.glob("splits/*/*"), *output.glob("model/*")]
+    times = {path: path.stat().st_mtime_ns for path in files}
+    assert main([TRAINING, "-c", str(config)]) == 0
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_without_made_pictures_nothing_is_rendered(tmp_path):
+    config = write_config(tmp_path, generated=False)
+    assert main([TRAINING, "-c", str(config)]) == 0
+    assert not (tmp_path / "out" / "images").exists()
+    assert json.loads((tmp_path / "out" / "splits" / "splits.json").read_text())["pictures"]["train"] == 540
+
+
+def test_predict_tags_folders_and_parquet(output, tmp_path):
+    config = yaml.safe_load(Path("configs/pocket/predict.yaml").read_text())
+    chosen = tmp_path / "few.parquet"
+    pq.write_table(pq.read_table("data/real/test.parquet").slice(0, 6), chosen)
+    config["parameters"].update(
+        model=str(output / "model"), pictures=[str(chosen)], rendered=True, output=str(tmp_path / "out")
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert main(["pipelines.predict.predict", "-c", str(path)]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "tags.jsonl").read_text().splitlines()]
+    assert len(lines) == 6 * 5
+    assert {line["image"] for line in lines} == {f"{chosen}:{row}" for row in range(6)}
+    assert len(list((tmp_path / "out" / "rendered").iterdir())) == 6
+
+
+def test_a_predict_of_nothing_says_so_in_one_sentence(output, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    config = yaml.safe_load(Path("configs/pocket/predict.yaml").read_text())
+    config["parameters"].update(
+        model=str(output / "model"), pictures=[str(tmp_path / "empty")], output=str(tmp_path / "out")
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert main(["pipelines.predict.predict", "-c", str(path)]) == 2
+    assert "empty: holds no picture" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "tags.jsonl").exists()

@@ -1,0 +1,99 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from figment.datasets.tagged import TaggedPictures
+from figment.evaluation.zero_shot import (
+    columns_of,
+    direction_spread,
+    measures,
+    spread_correlation,
+    zero_shot_evaluator,
+)
+from figment.label_vectors import LabelVectors
+from figment.labels import Label, LabelSpace
+from figment.training.semantic import SemanticConfig, build_semantic_matrix, predict_scores
+from models.semantic_diversity_loss import semantic_diversity
+
+NAMES = ("dog", "cat", "dogs", "bus", "elk")
+SPACE = LabelSpace(labels=tuple(Label(name=name, unseen=name in ("dogs", "elk")) for name in NAMES))
+VECTORS = LabelVectors.of(NAMES, torch.randn(5, 8, generator=torch.Generator().manual_seed(0)), "test")
+
+
+def pictures(count: int, seed: int) -> TaggedPictures:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return TaggedPictures(pixels, (torch.rand(count, 5, generator=generator) < 0.4).to(torch.int8))
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_semantic_matrix(SemanticConfig(model="test_resnet", image_size=32, rows=3), 8).eval()
+
+
+def test_a_plural_is_no_twin_free_label():
+    columns = columns_of(SPACE, VECTORS, twin_cosine=0.99)
+    assert columns["zsl"].tolist() == [False, False, True, False, True]
+    assert columns["zsl_twin_free"].tolist() == [False, False, False, False, True]
+    assert columns["gzsl"].all()
+
+
+def test_a_protocol_without_labels_is_not_there():
+    all_near = LabelVectors.of(NAMES, torch.ones(5, 3), "test")
+    assert "zsl_twin_free" not in columns_of(SPACE, all_near)
+
+
+def test_every_protocol_measures_its_own_labels_and_pictures(model):
+    validation, zsl, gzsl = (pictures(20, seed) for seed in range(3))
+    row = zero_shot_evaluator(validation, zsl, gzsl, SPACE, VECTORS, twin_cosine=0.99)(model)
+    assert {name.partition("/")[0] for name in row} == {"validation", "zsl", "zsl_twin_free", "gzsl"}
+    unseen = columns_of(SPACE, VECTORS)["zsl"]
+    for name, chosen, columns in (
+        ("validation", validation, ~unseen),
+        ("zsl", zsl, unseen),
+        ("gzsl", gzsl, unseen | True),
+    ):
+        scores = predict_scores(model, chosen.pixels, VECTORS.vectors).scores[:, columns]
+        for what, measure in measures().items():
+            assert row[f"{name}/{what}"] == pytest.approx(measure(scores, chosen.targets[:, columns]))
+
+
+def test_unlabelled_pictures_change_nothing_and_unknown_is_not_shown():
+    scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [1.0, 1.0]])
+    targets = torch.tensor([[1, 0], [0, 1], [0, -1]])
+    for measure in measures().values():
+        assert measure(scores, targets) == measure(scores[:2], targets[:2])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 6), st.integers(2, 9), st.integers(0, 999))
+def test_direction_spread_is_the_mean_over_pairs_of_one_minus_cosine(rows, dim, seed):
+    matrix = torch.randn(4, rows, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    pairs = [(i, j) for i in range(rows) for j in range(i)]
+    expected = [
+        sum(1 - float(torch.cosine_similarity(a[i], a[j], 0)) for i, j in pairs) / max(1, len(pairs)) for a in matrix
+    ]
+    assert direction_spread(matrix).tolist() == pytest.approx(expected, abs=1e-9)
+    assert torch.allclose(direction_spread(3 * matrix), direction_spread(matrix))
+
+
+def test_the_correlation_is_spearmans_of_spread_and_diversity(model):
+    chosen = pictures(40, 3)
+    found = spread_correlation(model, chosen, VECTORS, batch_size=7)
+    with torch.inference_mode():
+        spread = direction_spread(model(chosen.pixels.float() / 255))
+    diversity = semantic_diversity(chosen.targets > 0, VECTORS.vectors)
+    several = chosen.targets.sum(1) > 1
+    assert found.all == pytest.approx(spearmanr(spread, diversity).statistic, abs=1e-6)
+    assert found.with_two_or_more == pytest.approx(spearmanr(spread[several], diversity[several]).statistic, abs=1e-6)
+
+
+def test_a_single_row_has_no_correlation():
+    torch.manual_seed(0)
+    single = build_semantic_matrix(SemanticConfig(model="test_resnet", image_size=32, rows=1), 8)
+    assert all(math.isnan(value) for value in spread_correlation(single, pictures(20, 0), VECTORS))

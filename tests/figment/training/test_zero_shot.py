@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from figment.datasets.tagged import TaggedPictures
+from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, write_splits, zero_shot_space
+from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
+from figment.planning.pairs import plan_pairs
+from figment.planning.plan import make_plan
+from figment.synthesis.executor import synthesise
+from figment.synthesis.pool import Pool
+from figment.synthesis.weights import model_revision
+from figment.training.saved_semantic import DeployableMatrix
+from figment.training.semantic import SemanticConfig, build_semantic_matrix, predict_scores
+from figment.training.zero_shot import made_pictures, train_zero_shot
+
+DATA = ZeroShotConfig(
+    source="pocket",
+    root="data/artwork",
+    labels="configs/labels/pocket_24_8.yaml",
+    scenes=SceneConfig(train=300, test=80),
+)
+CONFIG = SemanticConfig(
+    model="test_resnet", image_size=32, rows=2, epochs=2, batch_size=32, learning_rate=0.01, cutout=0, randaugment=False,
+    unknown="negative", device="cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def vectors() -> LabelVectors:
+    return make_label_vectors(zero_shot_space(DATA), LabelVectorConfig())
+
+
+def test_training_measures_every_protocol_and_chooses_by_validation(tmp_path, vectors):
+    space = zero_shot_space(DATA)
+    write_splits(DATA, space, 32, tmp_path)
+    trained = train_zero_shot(tmp_path, space, vectors, CONFIG, 0.5)
+    validated = [row["validation/mAP"] for row in trained.history]
+    assert trained.best_epoch == 1 + max(range(2), key=validated.__getitem__)
+    assert {"zsl/mAP", "zsl_twin_free/mAP", "gzsl/F1@3"} <= set(trained.history[0])
+    assert trained.history[1]["loss"] < trained.history[0]["loss"]
+
+
+def test_only_made_pictures_bring_unseen_labels_into_the_loss(tmp_path, vectors):
+    """Pictures of one colour that are said to show a banana: the score of banana for that colour rises above all others
+    with them in training, and not without."""
+    space = zero_shot_space(DATA)
+    banana = space.names.index("banana")
+    pixels = torch.zeros(96, 3, 32, 32, dtype=torch.uint8)
+    pixels[:, 0] = 255
+    targets = torch.zeros(96, len(space), dtype=torch.int8)
+    targets[:, banana] = 1
+    ranks = {}
+    for name, more in (("without", None), ("with", TaggedPictures(pixels, targets))):
+        write_splits(DATA, space, 32, tmp_path / name, more)
+        trained = train_zero_shot(tmp_path / name, space, vectors, CONFIG.model_copy(update={"epochs": 4}))
+        scores = predict_scores(trained.model, pixels[:1], vectors.vectors).scores[0]
+        ranks[name] = int((scores > scores[banana]).sum())
+    assert ranks["with"] == 0 < ranks["without"]
+
+
+def test_made_pictures_have_the_labels_of_their_rows(tmp_path, pocket_config, synthesis):
+    space = zero_shot_space(DATA)
+    plan = make_plan(plan_pairs(space, [2, 3], pocket_config, model_revision(pocket_config), 4, 0))
+    pool = Pool(tmp_path)
+    synthesise(plan, pool, synthesis)
+    made = made_pictures(plan["image_id"].to_pylist(), pool, space, 24)
+    assert made.pixels.shape == (8, 3, 24, 24)
+    for shown, labels in zip(made.targets, plan["labels"].to_pylist(), strict=True):
+        assert {space.names[j] for j in shown.nonzero().flatten().tolist()} == set(labels)
+    assert len({picture.numpy().tobytes() for picture in made.pixels}) == 8
+
+
+@pytest.mark.parametrize("pooling", ["max", "mean"])
+def test_the_deployable_matrix_gives_the_scores_of_its_labels(vectors, pooling):
+    torch.manual_seed(0)
+    model = build_semantic_matrix(CONFIG, vectors.dim).eval()
+    pixels = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        scores = DeployableMatrix(model, vectors, pooling)(pixels.float() / 255)
+    assert torch.allclose(scores, predict_scores(model, pixels, vectors.vectors, pooling).scores, atol=1e-5)
