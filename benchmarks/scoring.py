@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +25,6 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.validation import grouping_softmax
 from figment.validation.clip import ClipConfig, ClipScorer
-from models.fast_resnet import make_fast
 
 BATCH, LOOP, REPEATS, SEED = 64, 16, 9, 0  # LOOP: pictures of one turn of the slow variants
 SPACES = ("configs/labels/coco_48_17.yaml", "configs/labels/nus_wide_81.yaml")
@@ -55,7 +55,8 @@ def measure(path: str, threads: int, clock: Callable[[], float]) -> dict[str, An
     torch.set_num_threads(threads)
     config = ClipConfig(model="local-dir:models/pocket/clip", templates=("{name}",), batch_size=BATCH, device="cpu")
     scorer, fast = ClipScorer(config), ClipScorer(config)
-    fast.model.visual = make_fast(fast.model.visual)
+    scorer.model, _, _ = open_clip.create_model_and_transforms(config.model)  # the tower as open_clip builds it
+    scorer.model.eval().requires_grad_(False)
     space = LabelSpace.load(Path(path))
     labels = space.choose([space.names[i] for i in space.unseen_ids])
     generator = torch.Generator().manual_seed(SEED)
