@@ -106,7 +106,8 @@ def section3(table: pd.DataFrame) -> Iterator[str]:
     yield paragraph(
         "At 32 px as the paper has them, nothing adapted (ViT-B sees four patches), from random weights. One short recipe: "
         f"batch {short.batch_size}, one cycle, weight decay {short.weight_decay}; updates and rate as listed, the same "
-        "for both sets."
+        "for both sets. That is what a CPU affords, and far from trained: the larger set is gone through a quarter as often, so "
+        "a loss here may be one of updates, not of pictures. A row of a single seed has no interval and decides nothing."
     )
     yield f"| network | seeds | updates | rate | base class, % | {BEST}, % | gain here | gain on CIFAR-10 in the paper |"
     yield "|---|---|---|---|---|---|---|---|"
