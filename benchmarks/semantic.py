@@ -129,9 +129,8 @@ def run(cell: Cell, seed: int, work: Path, files: list[Path]) -> dict[str, float
     test = read_tagged(splits / "gzsl")
     unseen = columns_of(space, vectors)["zsl"]
     scores = predict_scores(trained.model, test.pixels, vectors.vectors, config.pooling).scores
-    row["gzsl_unseen/mAP"] = measures()["mAP"](scores[:, unseen], test.targets[:, unseen])
     best = scores.topk(3).indices
-    row["gzsl_unseen/share_of_top3"] = float(unseen[best].float().mean())
+    row["gzsl/unseen_share_of_top3"] = float(unseen[best].float().mean())
     correlation = spread_correlation(trained.model, test, vectors)
     row |= {"row_spread/all": correlation.all, "row_spread/two_or_more": correlation.with_two_or_more}
     return row | {"best_epoch": trained.best_epoch, "cpu_seconds": time.process_time() - start}
@@ -151,10 +150,10 @@ def chance(vectors: str, seed: int, splits: Path) -> dict[str, float]:
 
 
 def interval(values: list[float]) -> dict[str, float]:
-    """Mean and the half-width of its 95 % interval by Student's t."""
+    """Mean and the half-width of its 95 % interval by Student's t; of one value, which has none, the value."""
     known = [value for value in values if not math.isnan(value)]
     if len(known) < 2:
-        return {}
+        return {"mean": round(known[0], 4)} if known else {}
     half = student.ppf(0.975, len(known) - 1) * np.std(known, ddof=1) / len(known) ** 0.5
     return {"mean": round(float(np.mean(known)), 4), "half": round(float(half), 4)}
 
@@ -171,6 +170,7 @@ def summarise(rows: list[dict[str, float | str]]) -> dict[str, object]:
         shared = sorted(set(runs) & set(base))
         metrics = list(next(iter(runs.values())))
         summary[name] = {
+            "seeds": sorted(runs),
             "measures": {m: interval([runs[s].get(m, math.nan) for s in runs]) for m in metrics},
             "minus_default": {
                 m: interval([runs[s].get(m, math.nan) - base[s].get(m, math.nan) for s in shared])
@@ -200,10 +200,8 @@ def main() -> None:
                 write_json(file, [{k: v for k, v in row.items() if v == v} for row in rows])
                 shown = {k: round(measured[k], 3) for k in ("zsl/mAP", "gzsl/mAP", "gzsl/F1@3", "cpu_seconds")}
                 print(seed, name, shown, flush=True)
-        if ("chance", seed) not in done:
-            rows.append(
-                {"cell": "chance", "seed": seed, **chance("clip", seed, options.work / f"others-none-clip-{seed}")}
-            )
+    for seed in sorted({int(row["seed"]) for row in rows}):
+        rows.append({"cell": "chance", "seed": seed, **chance("clip", seed, options.work / f"others-none-clip-{seed}")})
     names = list(dict.fromkeys(name for row in rows for name in row))
     with open(RESULTS / "semantic.csv", "w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, names, restval="", lineterminator="\n")

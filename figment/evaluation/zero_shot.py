@@ -41,13 +41,13 @@ def measures() -> dict[str, Measure]:
 
 def columns_of(space: LabelSpace, vectors: LabelVectors, twin_cosine: float = 0.8) -> dict[str, Tensor]:
     """(C,) boolean for each protocol: ``seen``, ``zsl`` the unseen, ``zsl_twin_free`` those of them without a twin among
-    the seen (if not all or none), ``gzsl`` all."""
+    the seen (if two or more and not all: a single label ranks nothing), ``gzsl`` all."""
     seen = torch.zeros(len(space), dtype=torch.bool)
     seen[list(space.seen_ids)] = True
     names = twin_free(_of(vectors, space.unseen_ids), _of(vectors, space.seen_ids), twin_cosine)
     lonely = torch.tensor([name in names for name in space.names])
     found = {"seen": seen, "zsl": ~seen, "gzsl": torch.ones_like(seen)}
-    return found | ({"zsl_twin_free": lonely} if 0 < int(lonely.sum()) < int((~seen).sum()) else {})
+    return found | ({"zsl_twin_free": lonely} if 1 < int(lonely.sum()) < int((~seen).sum()) else {})
 
 
 def zero_shot_evaluator(

@@ -32,6 +32,8 @@ def cutout(picture: Tensor, centre: tuple[int, int], colour: Sequence[int], shar
 
 def augment_picture(picture: Tensor, cutout_share: float, randaugment: bool, seed: Sequence[int]) -> Tensor:
     """Another view of a picture (3, H, W) uint8: the same for the same ``seed``, whatever came before."""
+    if not (cutout_share or randaugment):
+        return picture
     with own_randomness(seed):
         if cutout_share:
             centre = (random.randrange(picture.shape[1]), random.randrange(picture.shape[2]))

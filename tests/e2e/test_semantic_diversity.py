@@ -121,3 +121,13 @@ def test_a_predict_of_nothing_says_so_in_one_sentence(output, tmp_path, capsys):
     assert main(["pipelines.predict.predict", "-c", str(path)]) == 2
     assert "empty: holds no picture" in capsys.readouterr().err
     assert not (tmp_path / "out" / "tags.jsonl").exists()
+
+
+def test_the_epoch_is_never_chosen_by_test_pictures(tmp_path, capsys):
+    config = write_config(tmp_path, generated=False)
+    changed = yaml.safe_load(config.read_text())
+    changed["parameters"]["training"]["select_by"] = "zsl/mAP"
+    config.write_text(yaml.safe_dump(changed))
+    assert main([TRAINING, "-c", str(config)]) == 2
+    assert "training.select_by: 'zsl/mAP' would choose by test pictures" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
