@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(pipeline: str, config: Path) -> None:
     """Prepare the stack, run the pipeline, print its table. Raises the InputError at the bottom of a failed step."""
+    from zenml.exceptions import RunInterruptedException  # ZenML's own signal handler turns Ctrl-C into it, if it can
+
     from figment.ops.stack import prepare
 
     prepare()
@@ -53,8 +55,9 @@ def run(pipeline: str, config: Path) -> None:
     logger.addFilter(failed)
     try:
         instance.with_options(config_path=str(config))()
-    except RuntimeError as error:
-        raise root_cause(failed.error or error) from None
+    except (RuntimeError, RunInterruptedException) as error:
+        cause = root_cause(failed.error or error)
+        raise KeyboardInterrupt if isinstance(cause, RunInterruptedException) else cause from None
     finally:
         logger.removeFilter(failed)
     print_results(Path(parameters["output"]))
