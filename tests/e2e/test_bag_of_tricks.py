@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -41,7 +42,8 @@ def output(config) -> Path:
     """The folder of a finished run that was interrupted by Ctrl-C in the middle of synthesis and then run again."""
     output = Path(yaml.safe_load(config.read_text())["parameters"]["output"])
     command = [sys.executable, "-m", "figment.ops.run", PIPELINE, "-c", str(config)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever started the tests may ignore Ctrl-C
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heeds)
     deadline = time.monotonic() + 240
     while not list(output.glob("images/*.parquet")) and process.poll() is None:
         assert time.monotonic() < deadline
