@@ -76,6 +76,7 @@ class Painter:
                 "negative_prompt": "",
                 "adapter": "",
                 "initial_image": "",
+                "concept": "",
                 "guidance_scale": guidance,
                 "num_inference_steps": self.config.num_inference_steps,
                 "scheduler": "DDIMScheduler",
