@@ -55,7 +55,7 @@ def run(pipeline: str, config: Path) -> None:
     logger.addFilter(failed)
     try:
         instance.with_options(config_path=str(config))()
-    except (RuntimeError, RunInterruptedException) as error:
+    except Exception as error:
         cause = root_cause(failed.error or error)
         raise KeyboardInterrupt if isinstance(cause, RunInterruptedException) else cause from None
     finally:
@@ -75,12 +75,17 @@ class FailedStep(logging.Filter):
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The InputError that a chain of exceptions goes back to, or the exception itself."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, InputError):
-            return link
-        link = link.__cause__ or link.__context__
+    """The InputError that a chain of exceptions goes back to, or the interrupt, or else the exception itself: a library may
+    wrap in an error of its own what struck while it worked."""
+    from zenml.exceptions import RunInterruptedException
+
+    links = [error]
+    while link := links[-1].__cause__ or links[-1].__context__:
+        links.append(link)
+    for kind in (InputError, RunInterruptedException, KeyboardInterrupt):
+        found = [link for link in links if isinstance(link, kind)]
+        if found:
+            return found[0]
     return error
 
 

@@ -50,7 +50,7 @@ def output(config) -> Path:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=120)[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, said[-2000:]
     assert "run the same command again" in said
     shards = {path.name: path.read_bytes() for path in output.glob("images/*.parquet")}
     assert 1 <= len(shards) < 8
