@@ -1,0 +1,170 @@
+"""Textual inversion (Gal et al. 2022) of many classes at once: a pseudo-word for each, learnt from a few photos of it.
+
+DIAGen and DA-Fusion learn one class a run, each run loading the model, and keep gradients and optimiser state of the whole
+embedding matrix for the sake of one row. Here the frozen model is loaded once, the classes share its passes, and nothing but
+their own vectors has a gradient. A concept comes out the same whichever others are learnt beside it.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from tqdm import tqdm
+
+from figment.adaptation.concept_learning import InversionConfig, Learning, Photos
+from figment.errors import InputError
+from figment.files import write_json
+from figment.images import squash
+from figment.planning.row import Row, record_of
+from figment.synthesis.concepts import placeholder
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.generator import Generator, Inputs
+from figment.synthesis.weights import model_revision
+from figment.validation.clip import ClipScorer
+
+SAVE_SECONDS = 60.0
+
+
+def learn_concepts(
+    generator: GeneratorConfig,
+    photos: Photos,
+    names: Mapping[str, str],
+    config: InversionConfig,
+    folder: Path,
+    log: Callable[[dict[str, float], int], None] = lambda metrics, step: None,
+) -> Path:
+    """Learn a pseudo-word for every class of ``photos``, (H, W, 3) uint8 RGB of any size; ``<folder>/<sha256>.safetensors``.
+
+    ``names`` gives each class's prompt name. Photos are squashed to the generator's width and height. An interrupted call
+    goes on when it is repeated, and ends with the same file. ``log`` receives ({loss, skipped}, step).
+    Raises InputError for photos that are none, for a model that takes no learnt words, and for a loss that is no number.
+    """
+    _check(photos, names)
+    learning = Learning(generator, photos, names, config)
+    state = folder / f".learning-{learning.key[:16]}.safetensors"
+    first = learning.restore(state)
+    saved, losses = time.monotonic(), []
+    with tqdm(total=config.steps, initial=first, desc="concepts", unit="step", leave=False) as bar:
+        for step in range(first, config.steps):
+            losses.append(learning.step(step))
+            bar.update()
+            if (step + 1) % max(1, config.steps // 50) == 0 or step + 1 == config.steps:
+                finite = [loss for loss in losses if math.isfinite(loss)]
+                metrics = {"skipped": float(sum(learning.skipped.values()))}
+                log(metrics | ({"loss": float(np.mean(finite))} if finite else {}), step + 1)
+                losses.clear()
+            if time.monotonic() - saved >= SAVE_SECONDS:
+                learning.save(state, step + 1)
+                saved = time.monotonic()
+    for name, count in learning.skipped.items():
+        if count == config.steps:
+            raise InputError(
+                f"concept {name!r}: its loss was never a number; set inversion.dtype to float32, or look at its photos"
+            )
+    path = learning.write(folder)
+    state.unlink(missing_ok=True)
+    return path
+
+
+def _check(photos: Photos, names: Mapping[str, str]) -> None:
+    if not photos:
+        raise InputError("concepts: no class has photos; give a few of each")
+    for name, pictures in photos.items():
+        if not names.get(name):
+            raise InputError(f"concept {name!r}: has no prompt name; names gives one for each class")
+        if set("<>") & set(name):
+            raise InputError(f"concept {name!r}: prompts say it in angle brackets; choose a name without any")
+        if not len(pictures):
+            raise InputError(f"concept {name!r}: has no photos; give a few")
+        for i, picture in enumerate(pictures):
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                raise InputError(
+                    f"concept {name!r}: photo {i} is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3)"
+                )
+
+
+class ProbeConfig(BaseModel):
+    """How concepts are tried out before a plan is built on them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: int = Field(8, gt=0)  # of each concept
+    template: str = "a photo of a {name}"
+    retrieval: float = Field(0.5, ge=0, le=1)  # share of a concept's pictures that must be nearest to its own photos
+    seed: int = 0
+
+
+class ConceptProbe(BaseModel):
+    """What a concept's pictures look like to CLIP, beside the photos that it was learnt from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    similarity: float  # mean cosine between its pictures and its photos
+    retrieval: float  # share of its pictures that are nearer to its own photos' mean than to any other class's
+    usable: bool
+    reason: str
+
+
+def probe_concepts(
+    generator: GeneratorConfig,
+    adapter: Path,
+    photos: Photos,
+    scorer: ClipScorer,
+    config: ProbeConfig = ProbeConfig(),  # noqa: B008, frozen
+    synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008, frozen
+) -> dict[str, ConceptProbe]:
+    """Render a few pictures of every class of ``photos`` by its concept in the file ``adapter`` and compare them with the
+    photos; a table of the results as ``<sha256>.probe.json`` beside the file."""
+    names = sorted(photos)
+    revision = model_revision(generator)
+    renderer = Generator(generator.model, revision, synthesis, Inputs(adapters=adapter.parent))
+    rows = [
+        record_of(
+            Row(
+                prompt=config.template.replace("{name}", placeholder(name)), labels=(name,), recipe="few_shot", trick="probe",
+                revision=revision, stream=config.seed, replicate=i, adapter=adapter.stem, concept=name,
+                **generator.model_dump(exclude={"revision"}),
+            )
+        )
+        for name in names
+        for i in range(config.images)
+    ]  # fmt: skip
+    parts = [rows[i : i + synthesis.batch_size] for i in range(0, len(rows), synthesis.batch_size)]
+    made = torch.cat([scorer.image_features(renderer.render(part).pixels) for part in parts]).unflatten(
+        0, (len(names), -1)
+    )
+    own = [_features(photos[name], scorer) for name in names]
+    centres = torch.stack([F.normalize(features.mean(0), dim=0) for features in own])
+    probes = {
+        name: _judge(i, names, (made[i] @ own[i].t()).mean().item(), made[i] @ centres.t(), config)
+        for i, name in enumerate(names)
+    }
+    write_json(adapter.with_suffix(".probe.json"), {name: probe.model_dump() for name, probe in probes.items()})
+    return probes
+
+
+def _features(pictures: Sequence[np.ndarray], scorer: ClipScorer) -> Tensor:
+    """(N, D) CLIP features of pictures of any size, squashed as they were for learning."""
+    return scorer.image_features(torch.stack([squash(Image.fromarray(picture), scorer.size) for picture in pictures]))
+
+
+def _judge(own: int, names: Sequence[str], similarity: float, nearness: Tensor, config: ProbeConfig) -> ConceptProbe:
+    """From the similarity (N, C) of a concept's N pictures to the mean photo of each class."""
+    counts = nearness.argmax(1).bincount(minlength=len(names))
+    hits, total = int(counts[own]), int(counts.sum())
+    usable = hits >= config.retrieval * total
+    reason = f"{hits} of {total} pictures are nearest to its own photos"
+    if hits < total:
+        counts[own] = 0
+        rival = int(counts.argmax())
+        reason += f", {int(counts[rival])} to those of {names[rival]!r}"
+    if not usable:
+        reason += "; learn it longer, from its name, or from other photos"
+    return ConceptProbe(similarity=similarity, retrieval=hits / total, usable=usable, reason=reason)

@@ -1,0 +1,166 @@
+"""A few labelled photos of every class, what is left of the training photos, and test sets: the splits of "DIAGen".
+
+Every layout is listed in sorted order, so the same seed draws the same photos on every machine.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from figment.datasets import coco_largest, focus, folders, hub_parquet
+from figment.datasets.labelled import StreamedImages
+from figment.datasets.listing import Chunk, Listing, select
+from figment.errors import InputError
+from figment.images import encode
+from figment.labels import LabelSpace, key
+from figment.pocket.world import World
+
+FOCUS_TRAINING = 108  # photos of a class that the published split keeps for training and validation; the others test
+FOCUS_SEED = 0  # one test set for all seeds; the published split has no seed
+DRAWN_PER_CLASS = 80  # photos of a test set that is drawn
+DRAWN_SEED = 2027
+
+
+class FewShotDataConfig(BaseModel):
+    """Where the photos are. ``train`` and the values of ``tests`` (name of a test set -> where it is) mean
+
+    * ``folders``: a folder below ``root`` with one folder a class (Custom COCO, ImageFolder);
+    * ``coco``: a folder of pictures below ``root``, such as val2017, described by annotations/instances_val2017.json;
+    * ``focus``: nothing for ``train``; the only test set is what the training split leaves;
+    * ``pocket``: ``real`` for the photos below ``root``/real, or artists of ``root``/artwork, such as noto+fluent, by whom
+      photos are drawn.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Literal["folders", "coco", "focus", "pocket"]
+    root: str
+    train: str = "train"
+    tests: dict[str, str] = Field({"test": "test"}, min_length=1)
+    # The first so many photos in a class's drawn order may be shots, whatever ``shots`` is; those after them may validate.
+    largest_shots: int = Field(8, gt=0)
+    held_out: int | None = Field(None, ge=0)  # at most so many photos of a class validate
+
+
+@dataclass(frozen=True)
+class FewShotSplits:
+    """``shots`` and ``held_out`` never share a photo; ``tests`` by name."""
+
+    shots: Listing
+    held_out: Listing
+    tests: Mapping[str, Listing]
+
+
+def read_splits(config: FewShotDataConfig, space: LabelSpace, shots: int, seed: int) -> FewShotSplits:
+    """``shots`` photos of every class drawn from ``seed``; fewer shots are the first of more.
+
+    Raises InputError if a class has fewer, or a name is in neither the space nor among those it was chosen from.
+    """
+    if shots > config.largest_shots:
+        raise InputError(f"shots: {shots} is more than data.largest_shots {config.largest_shots}; raise the latter")
+    if not Path(config.root).is_dir():
+        raise InputError(f"data.root {config.root}: no such folder; give the folder of the photos")
+    training, tests = _listings(config, space)
+    chosen, left = draw_shots(training.labels, space.names, shots, config.largest_shots, seed, config.held_out)
+    return FewShotSplits(training.subset(chosen), training.subset(left), tests)
+
+
+def draw_shots(
+    labels: Tensor, names: Sequence[str], shots: int, largest: int, seed: int, held_out: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Row numbers of the shots, and of at most ``held_out`` of a class beyond its ``largest`` number of shots, out of
+    ``labels`` (N,). A class's first photos in its drawn order are its shots, so sets of fewer shots lie within larger ones.
+    """
+    chosen, left = [], []
+    for label, order in drawn_orders(labels, names, seed).items():
+        if len(order) < shots:
+            raise InputError(
+                f"class {names[label]!r}: {len(order)} photos for {shots} shots; add photos of it, or ask for fewer shots"
+            )
+        chosen.append(order[:shots])
+        left.append(order[largest:][:held_out])
+    return torch.cat(chosen), torch.cat(left)
+
+
+def drawn_orders(labels: Tensor, names: Sequence[str], seed: int) -> dict[int, Tensor]:
+    """Each class's row numbers, permuted: one generator goes through the classes in the alphabetical order of their names."""
+    rng = np.random.default_rng(seed)
+    orders = {}
+    for label in sorted(range(len(names)), key=lambda i: key(names[i])):
+        rows = (labels == label).nonzero().flatten()
+        orders[label] = rows[torch.from_numpy(rng.permutation(len(rows)))]
+    return orders
+
+
+def photo_files(listing: Listing) -> Iterator[tuple[str, bytes]]:
+    """(where, the file's bytes) of every photo, in the listing's order."""
+    for chunk, row in listing.places.tolist():
+        where, data = listing.chunks[chunk].read([row])[0]
+        yield where, data if isinstance(data, bytes) else encode(np.asarray(data), "png")
+
+
+def open_photos(listing: Listing, size: int) -> StreamedImages:
+    """The photos at ``size`` px, whole, squashed to the square."""
+    return StreamedImages(listing, size, "squash")
+
+
+def _listings(config: FewShotDataConfig, space: LabelSpace) -> tuple[Listing, dict[str, Listing]]:
+    """The training photos and the test sets. A test set may lack a class; the training photos may not."""
+    root = Path(config.root)
+    if config.source == "focus":
+        everything = select(focus.chunks(root), space, None, str(root))
+        orders = drawn_orders(everything.labels, space.names, FOCUS_SEED).values()
+        train, test = (torch.cat(part).sort().values for part in zip(*map(_focus_split, orders), strict=True))
+        return everything.subset(train), dict.fromkeys(config.tests, everything.subset(test))
+    training = select(_chunks(config, config.train, "train", space), space, None, f"{root} ({config.train})")
+    tests = {
+        name: select(_chunks(config, where, "test", space), space, None, f"{root} ({where})", complete=False)
+        for name, where in config.tests.items()
+    }
+    return training, tests
+
+
+def _focus_split(order: Tensor) -> tuple[Tensor, Tensor]:
+    return order[:FOCUS_TRAINING], order[FOCUS_TRAINING:]
+
+
+def _chunks(config: FewShotDataConfig, where: str, split: str, space: LabelSpace) -> Sequence[Chunk]:
+    root = Path(config.root)
+    if config.source == "coco":
+        return coco_largest.chunks(root / "annotations" / f"instances_{where}.json", root / where)
+    if config.source == "pocket":
+        if where == "real":
+            return hub_parquet.chunks(root / "real", split)
+        return [Drawn.by([root / "artwork" / f"{artist}.parquet" for artist in where.split("+")], space)]
+    if not (root / where).is_dir():
+        raise InputError(f"{root / where}: no such folder; give data.train and data.tests as folders below data.root")
+    return folders.chunks(root / where, None)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Photos of the pocket world: ``pixels`` (N, 3, S, S) uint8."""
+
+    pixels: Tensor
+    names: Sequence[str]
+
+    @classmethod
+    def by(cls, artwork: list[Path], space: LabelSpace) -> "Drawn":
+        """So many of each class of ``space``, alone, by these artists."""
+        absent = [path for path in artwork if not path.is_file()]
+        if absent:
+            raise InputError(f"{absent[0]}: no such artwork; name artists of the pocket world, such as noto+fluent")
+        world, generator = World(artwork, list(space.names)), torch.Generator().manual_seed(DRAWN_SEED)
+        ids = torch.arange(len(space)).repeat(DRAWN_PER_CLASS)
+        scenes = world.sample(len(ids), generator, objects=ids, domain="photo", pairs=0)
+        return cls((scenes.pixels * 255).round().byte(), [space.names[i] for i in ids.tolist()])
+
+    def read(self, rows: Sequence[int]) -> list[tuple[str, Image.Image]]:
+        return [(f"drawn {row}", Image.fromarray(self.pixels[row].permute(1, 2, 0).numpy())) for row in rows]

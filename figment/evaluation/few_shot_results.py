@@ -1,0 +1,93 @@
+"""The table of a few-shot run: every method on every test set, beside the photos alone and CLIP without any."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from figment.evaluation.diversity import Ledger
+from figment.evaluation.metrics import Score, calibration_error, macro_score, paired_macro_difference
+from figment.labels import LabelSpace
+
+CLIP = "CLIP zero-shot"
+BASELINE = "standard"  # photos alone, augmented: what every gain is over
+DEPLOYED = "all"  # whose classifier is registered, if there is one of that name, else the last: chosen before measuring
+
+
+class Accuracy(BaseModel):
+    """Macro accuracy in [0, 1] with its 95 % interval over the test pictures, and its gain over the baseline, paired."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    low: float
+    high: float
+    gain: tuple[float, float, float] | None = None  # mean and 95 % interval
+
+
+class MethodResult(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    made: int | None  # pictures made for it
+    effective_size: float | None  # of those of a photo, as they are weighted
+    tests: dict[str, Accuracy]
+    calibration_error: float  # on the first test set
+
+
+class FewShotResults(BaseModel):
+    """``pictures`` are the photos of each test set, ``diversity`` the ledger of each method's made pictures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: tuple[str, ...]
+    shots: int
+    pictures: dict[str, int]
+    rows: tuple[MethodResult, ...]
+    deployed: str
+    diversity: dict[str, Ledger] = {}
+
+    def __getitem__(self, name: str) -> MethodResult:
+        return next(row for row in self.rows if row.name == name)
+
+
+def deployed_of(methods: Mapping[str, object]) -> str:
+    return DEPLOYED if DEPLOYED in methods else list(methods)[-1]
+
+
+def tabulate_few_shot(
+    space: LabelSpace,
+    shots: int,
+    truths: Mapping[str, Tensor],
+    clip_logits: Mapping[str, Tensor],
+    logits: Mapping[str, Mapping[str, Tensor]],
+    made: Mapping[str, tuple[int, float]],
+) -> FewShotResults:
+    """``truths`` (N,) and ``clip_logits`` (N, C) by test set; ``logits`` and ``made`` (pictures, effective size) by method."""
+    base = logits.get(BASELINE)
+    first = next(iter(truths))
+    rows = []
+    for name, scores in {CLIP: clip_logits, **logits}.items():
+        compared = base if base is not None and name not in (CLIP, BASELINE) else None
+        tests = {
+            test: _accuracy(
+                macro_score(scores[test], truth),
+                None if compared is None else paired_macro_difference(scores[test], compared[test], truth),
+            )
+            for test, truth in truths.items()
+        }
+        count, size = made.get(name, (None, None))
+        error = calibration_error(scores[first], truths[first])
+        rows.append(MethodResult(name=name, made=count, effective_size=size, tests=tests, calibration_error=error))
+    return FewShotResults(
+        labels=space.names,
+        shots=shots,
+        pictures={test: len(truth) for test, truth in truths.items()},
+        rows=tuple(rows),
+        deployed=deployed_of(logits),
+    )
+
+
+def _accuracy(score: Score, gain: Score | None) -> Accuracy:
+    paired = None if gain is None else (gain.top1, gain.low, gain.high)
+    return Accuracy(value=score.top1, low=score.low, high=score.high, gain=paired)

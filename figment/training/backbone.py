@@ -1,0 +1,128 @@
+"""Frozen networks that turn pictures into features: any timm model, or the picture tower of any open_clip model."""
+
+import hashlib
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from figment.datasets.labelled import Images
+from figment.devices import choose_device
+from figment.errors import InputError
+from figment.labels import nearest
+from figment.training.augment import augment
+from figment.training.config import AugmentConfig
+from figment.validation.clip import ClipConfig, ClipScorer
+
+
+class BackboneConfig(BaseModel):
+    """``timm:NAME`` with its pretrained weights, or those in the file ``weights``; ``open_clip:MODEL`` as ``ClipConfig.model``
+    says it. Pictures are squashed to ``image_size`` px before they are changed at random."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = "timm:resnet50"
+    weights: str | None = None  # of timm: a safetensors file instead of the hub's; of open_clip: the ``pretrained`` tag
+    image_size: int = Field(256, gt=0)
+    batch_size: int = Field(64, gt=0)
+    device: str = "auto"
+
+
+class Backbone(nn.Module):
+    """Pictures (B, 3, S, S), uint8 or float in [0, 1] -> features (B, D). It has no gradient and never leaves eval mode:
+    ``no_grad`` alone lets batch norms follow the data, which is how the published code thaws its frozen network."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor, size: int | None = None, unit: bool = False):
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.size, self.unit = size, unit
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Backbone":
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    def prepare(self, pixels: Tensor) -> Tensor:
+        """What the network reads: at its own size if it has one, normalised as when it was trained."""
+        pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+        if self.size and pixels.shape[-1] != self.size:
+            size = (self.size, self.size)
+            pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(0, 1)
+        return (pixels - self.mean) / self.std
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features = self.network(self.prepare(pixels))
+        # CLIP's features are directions: of a length that makes a coordinate about one, as in other networks.
+        return F.normalize(features, dim=1) * features.shape[1] ** 0.5 if self.unit else features
+
+
+def load_backbone(config: BackboneConfig) -> Backbone:
+    """Raises InputError for a model that is not there."""
+    kind, _, name = config.model.partition(":")
+    device = choose_device(config.device)
+    if kind == "open_clip":
+        scorer = ClipScorer(ClipConfig(model=name, pretrained=config.weights, device=config.device))
+        return Backbone(scorer.model.visual, scorer.mean, scorer.std, scorer.size, unit=True).to(device)
+    if kind != "timm" or name.partition(".")[0] not in timm.list_models():
+        hint = ", ".join(nearest(name, timm.list_models()))
+        raise InputError(f"backbone.model: {config.model!r}; give open_clip:MODEL or timm:NAME (nearest names: {hint})")
+    network = _timm(name, config)
+    settings = resolve_model_data_config(network)
+    mean, std = (torch.tensor(settings[key])[:, None, None] for key in ("mean", "std"))
+    return Backbone(network, mean, std).to(device)
+
+
+def _timm(name: str, config: BackboneConfig) -> nn.Module:
+    source = {"pretrained_cfg_overlay": {"file": config.weights}} if config.weights else {}
+    if config.weights and not Path(config.weights).is_file():
+        raise InputError(f"backbone.weights: {config.weights}: no such file; give a safetensors file of {name}")
+    try:
+        try:
+            return timm.create_model(name, pretrained=True, num_classes=0, img_size=config.image_size, **source)
+        except TypeError:  # most architectures take any size and no such argument
+            return timm.create_model(name, pretrained=True, num_classes=0, **source)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"backbone.model: the weights of {config.model!r} cannot be loaded ({reason}); connect once, or name a file of "
+            "them in backbone.weights"
+        ) from error
+
+
+@torch.inference_mode()
+def view_features(
+    images: Images, backbone: Backbone, batch_size: int, augmentation: AugmentConfig, views: int, seed: int
+) -> Tensor:
+    """(N, 1 + views, D) on the CPU, in the set's order: each picture as it is, then in ``views`` random views. Drawn once,
+    so that training looks features up instead of decoding, changing and forwarding a picture for every draw. A picture's
+    views follow from ``seed`` and its pixels, not from its company."""
+    found, rows = [], []
+    for part_rows, part in images.parts():
+        for some in part.pixels.split(max(1, batch_size // (1 + views))):
+            shown = torch.stack([_shown(picture, augmentation, views, seed) for picture in some])
+            features = backbone(shown.flatten(0, 1).to(backbone.device)).float().cpu()
+            found.append(features.unflatten(0, (len(some), 1 + views)))
+        rows.append(part_rows)
+    return torch.cat(found)[torch.cat(rows).argsort()]
+
+
+def _shown(picture: Tensor, augmentation: AugmentConfig, views: int, seed: int) -> Tensor:
+    """(1 + views, 3, S, S) in [0, 1] of a picture (3, S, S) uint8."""
+    plain = picture[None].float() / 255
+    if not views:
+        return plain
+    content = hashlib.sha256(f"{seed} ".encode() + picture.numpy().tobytes()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(content[:7]))
+    return torch.cat([plain, augment(picture.expand(views, -1, -1, -1), augmentation, generator)])

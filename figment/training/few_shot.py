@@ -1,0 +1,69 @@
+"""Few-shot classifiers: linear heads on a frozen backbone's features of a few photos and of what was made from them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from figment.planning.few_shot import Method
+from figment.training.backbone import BackboneConfig
+from figment.training.config import AugmentConfig
+from figment.training.head import FeatureSet, HeadConfig, TrainedHead, train_head
+from figment.training.sampling import sampling_law
+from figment.validation.weights import Use, use_of
+
+FILTER_VIEWS = 5  # random views in which a made picture is judged
+
+
+class FewShotTrainingConfig(BaseModel):
+    """The defaults are DIAGen's. ``validate_on: held_out`` lets labelled photos beyond the shots choose the step that is kept
+    and calibrate the filter, as published; ``nothing`` takes the last step and calibrates by cross-fitting, with no more
+    labels than the shots have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: BackboneConfig = BackboneConfig()
+    augmentation: AugmentConfig = AugmentConfig(crop_scale=0.7, rotation=15)
+    views: int = Field(20, gt=0)  # random views of each picture, drawn once
+    head: HeadConfig = HeadConfig()
+    filter: HeadConfig = HeadConfig(weight_decay=1e-2)
+    validate_on: str = Field("held_out", pattern="^(held_out|nothing)$")
+
+
+@dataclass(frozen=True)
+class Made:
+    """Pictures made from shots: ``features`` (S, 1 + V, D), ``sources`` (S,) the shots' numbers, ``weights`` (S,)."""
+
+    features: Tensor
+    sources: Tensor
+    weights: Tensor
+
+
+def learn(
+    method: Method,
+    shots: FeatureSet,
+    made: Made | None,
+    classes: int,
+    config: HeadConfig,
+    seed: int,
+    held_out: FeatureSet | None = None,
+    log: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+) -> tuple[TrainedHead, Use]:
+    """The head that a method trains, and how often it used each made picture. Features hold each picture as it is, then in
+    random views; a method that augments learns from the latter."""
+    features, labels = shots.features, shots.labels
+    sources = torch.zeros(0, dtype=torch.long) if made is None else made.sources
+    weights = torch.zeros(0) if made is None else made.weights
+    if made is not None:
+        features, labels = torch.cat([features, made.features]), torch.cat([labels, labels[sources]])
+    use = use_of(weights, sources, len(shots), method.alpha, method.weights, method.reject_below)
+    seen = features[:, 1:] if method.augment else features[:, :1]
+    law = sampling_law(shots.labels, sources, use)
+    return train_head(FeatureSet(seen, labels), law, classes, config, seed, held_out, log), use
+
+
+def filter_views(features: FeatureSet) -> FeatureSet:
+    """The random views by which the filter learns and judges."""
+    return FeatureSet(features.features[:, 1 : 1 + FILTER_VIEWS], features.labels)

@@ -1,0 +1,69 @@
+"""Few-shot classification by "DIAGen" (Lingenberg et al. 2024), with DA-Fusion, Real Guidance and plain photos beside it.
+
+A few photos of each class in; words learnt for the classes, contexts from a language model, a plan of pictures made from each
+photo, a calibrated head that weighs them, one linear classifier a method on a frozen backbone's cached features, its
+accuracy on every test set, a report and a registered model out. Each method is a few fields: figment.planning.few_shot.
+
+    zenml pipeline run pipelines.few_shot.few_shot -c configs/pocket/few_shot.yaml
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from figment.adaptation.textual_inversion import InversionConfig, ProbeConfig
+from figment.datasets.few_shot import FewShotDataConfig
+from figment.ops.pipelines import figment_pipeline
+from figment.planning.few_shot import Method
+from figment.prompts.contexts import ContextConfig
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.training.few_shot import FewShotTrainingConfig
+from figment.validation.clip import ClipConfig
+from steps.few_shot.concepts import learn_words
+from steps.few_shot.contexts import write_contexts
+from steps.few_shot.evaluation import evaluate_heads
+from steps.few_shot.features import look_at_photos, look_at_pictures
+from steps.few_shot.photos import choose_photos
+from steps.few_shot.planning import plan_pictures
+from steps.few_shot.registration import register_head
+from steps.few_shot.reporting import report_few_shot
+from steps.few_shot.synthesis import make_pictures
+from steps.few_shot.training import train_heads
+from steps.few_shot.weighting import weigh_pictures
+
+
+@figment_pipeline
+def few_shot(
+    classes: list[str],
+    labels: str,
+    data: FewShotDataConfig,
+    shots: Annotated[int, Field(gt=0)],
+    methods: Annotated[dict[str, Method], Field(min_length=1)],
+    contexts: ContextConfig,
+    inversion: InversionConfig,
+    probe: ProbeConfig,
+    generator: GeneratorConfig,
+    synthesis: SynthesisConfig,
+    clip: ClipConfig,
+    training: FewShotTrainingConfig,
+    output: str,
+    seed: int = 0,
+) -> None:
+    space, photos = choose_photos(classes, labels, data, shots, methods, seed, output)
+    seen = look_at_photos(space, photos, data, shots, training, seed, output)
+    making = [method for method in methods.values() if method.images]
+    said = learnt = plan = pictures = images = seen_pictures = weights = None
+    if any(method.contexts for method in making):
+        said = write_contexts(space, contexts, output, after=[seen])
+    if any(method.concepts for method in making):
+        learnt = learn_words(space, photos, generator, inversion, probe, synthesis, clip, output, after=[seen])
+    if making:
+        plan, pictures = plan_pictures(space, photos, methods, generator, seed, output, said, learnt)
+        images = make_pictures(plan, synthesis, clip, after=[seen])
+        seen_pictures = look_at_pictures(space, plan, images, training, seed, output)
+    if any(method.weights != "equal" for method in making):
+        weights = weigh_pictures(space, plan, seen, seen_pictures, training, seed, output)
+    heads = train_heads(space, methods, seen, training, seed, output, plan, pictures, seen_pictures, weights)
+    results = evaluate_heads(space, data, shots, photos, seen, heads, clip, seed, output, images, pictures)
+    report_few_shot(space, photos, heads, results, generator, output, plan, pictures, images, weights, said, learnt)
+    register_head(heads, results, output)

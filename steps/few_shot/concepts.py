@@ -1,0 +1,66 @@
+"""A word for each class, learnt from its shots, and tried out before a plan is built on it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pyarrow.parquet as pq
+from zenml import step
+
+from figment.adaptation.textual_inversion import InversionConfig, ProbeConfig, learn_concepts, probe_concepts
+from figment.files import write_json
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import caching, tracking
+from figment.synthesis.concepts import relative_noise
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.sources import Sources
+from figment.validation.clip import ClipConfig, ClipScorer
+
+
+@step(experiment_tracker=True)
+def learn_words(
+    labels: LabelSpace,
+    photos: FileRef,
+    generator: GeneratorConfig,
+    inversion: InversionConfig,
+    probe: ProbeConfig,
+    synthesis: SynthesisConfig,
+    clip: ClipConfig,
+    output: str,
+) -> Annotated[FileRef, "words"]:
+    """words.json: the adapter's SHA-256 (the file lies in adapters/), the length of each usable word, and what the probe
+    says of all. Prompts of a class whose word is not usable will say its name, which is said aloud here."""
+    path = Path(output) / "words.json"
+    key = caching.key_of(
+        labels=labels.model_dump(mode="json"),
+        photos=photos.sha256,
+        generator=[generator.model_dump(mode="json"), caching.model_digest(generator.model)],
+        inversion=inversion.model_dump(mode="json"),
+        probe=[probe.model_dump(mode="json"), clip.model_dump(mode="json"), caching.model_digest(clip.model)],
+    )
+    if not caching.is_current(path, key):
+        sources, shots = Sources(Path(output) / "sources"), pq.read_table(photos.open()).to_pylist()
+        pictures: dict[str, list[np.ndarray]] = {name: [] for name in labels.names}
+        for row in shots:
+            pictures[row["label"]].append(np.asarray(sources.read(row["image"])))
+        names = {label.name: label.prompt_name for label in labels.labels}
+        log = lambda metrics, done: tracking.log_metrics("adaptation", metrics, done)  # noqa: E731
+        adapter = learn_concepts(generator, pictures, names, inversion, Path(output) / "adapters", log)
+        probes = probe_concepts(generator, adapter, pictures, ClipScorer(clip), probe, synthesis)
+        for name, found in probes.items():
+            if not found.usable:
+                print(f"warning: the word learnt for {name!r} is not used: {found.reason}", file=sys.stderr)
+        lengths = {name: relative_noise(adapter, name, 1.0) for name, found in probes.items() if found.usable}
+        write_json(
+            path,
+            {
+                "words": {"adapter": adapter.stem, "lengths": lengths},
+                "probes": {name: found.model_dump() for name, found in probes.items()},
+            },
+        )
+        caching.mark_current(path, key)
+        tracking.log_metrics("adaptation", {"usable": len(lengths), "classes": len(labels)})
+    tracking.log_file(path)
+    return FileRef.of(path)

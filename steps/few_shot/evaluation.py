@@ -1,0 +1,118 @@
+"""Measure every head, and CLIP itself, on the test photos, the one time they are used; and how varied the made pictures are."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
+from torch import Tensor
+from zenml import step
+
+from figment.datasets.few_shot import FewShotDataConfig, read_splits
+from figment.datasets.labelled import StreamedImages
+from figment.evaluation.diversity import compare_sets
+from figment.evaluation.features import clip_features
+from figment.evaluation.few_shot_report import results_table
+from figment.evaluation.few_shot_results import FewShotResults, tabulate_few_shot
+from figment.files import write_json
+from figment.labels import LabelSpace
+from figment.manifests import Classifiers, FileRef
+from figment.ops import caching, tracking
+from figment.synthesis.pool import Pool
+from figment.training.banks import load_features, save_features
+from figment.training.head import FeatureSet, logits_of
+from figment.training.saved_few_shot import load_head
+from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.features import FeatureStore
+
+
+@step(experiment_tracker=True)
+def evaluate_heads(
+    labels: LabelSpace,
+    data: FewShotDataConfig,
+    shots: int,
+    photos: FileRef,
+    photo_features: FileRef,
+    heads: Classifiers,
+    clip: ClipConfig,
+    seed: int,
+    output: str,
+    images: FileRef | None = None,
+    pictures: FileRef | None = None,
+) -> Annotated[FewShotResults, "results"]:
+    """Macro accuracy with intervals and gains over the photos alone; the diversity ledger against the first test set's photos;
+    few_shot.json, metrics.json for DVC, metrics for MLflow."""
+    seen = load_features(photo_features.open())
+    tests = {name: seen[f"test/{name}"] for name in data.tests}
+    scorer = ClipScorer(clip)
+    seen_by_clip = clip_photos(labels, data, shots, seed, scorer, output)
+    text = scorer.text_features(labels)
+    loaded = {item.name: load_head(item.weights.open().parent) for item in heads.items}
+    results = tabulate_few_shot(
+        labels,
+        shots,
+        {name: found.labels for name, found in tests.items()},
+        {name: scorer.compare(seen_by_clip[name].features[:, 0], text).cpu() for name in tests},
+        {
+            name: {t: logits_of(head, found.features[:, 0]) for t, found in tests.items()}
+            for name, (head, _) in loaded.items()
+        },
+        {name: (card.made, card.effective_size) for name, (_, card) in loaded.items()},
+    )
+    if images and pictures:
+        store = FeatureStore(Pool(images.open().parent), scorer)
+        sets = features_of_methods(labels, store, pq.read_table(pictures.open()), pq.read_table(photos.open()))
+        first = seen_by_clip[next(iter(tests))]
+        ledgers = compare_sets(sets, first.features[:, 0], first.labels, labels.names)
+        results = results.model_copy(update={"diversity": ledgers})
+        for name, ledger in ledgers.items():
+            tracking.log_metrics("evaluation", {f"vendi/{name}": ledger.vendi, f"recall/{name}": ledger.reach.recall})
+    metrics = {f"{row.name}/{test}": found.value for row in results.rows for test, found in row.tests.items()}
+    tracking.log_metrics("evaluation", {f"accuracy/{n.replace(' ', '_')}": v for n, v in metrics.items()})
+    write_json(Path(output) / "few_shot.json", results.model_dump(mode="json"))
+    write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
+    Console(width=120).print(results_table(results))
+    return results
+
+
+def clip_photos(
+    labels: LabelSpace, data: FewShotDataConfig, shots: int, seed: int, scorer: ClipScorer, output: str
+) -> dict[str, FeatureSet]:
+    """CLIP's features of the test photos, by test set."""
+    path = Path(output) / "features" / "clip.safetensors"
+    key = caching.key_of(
+        labels=labels.model_dump(mode="json"),
+        data=[data.model_dump(mode="json"), caching.data_digest(Path(data.root), "all")],
+        clip=[scorer.config.model_dump(mode="json"), caching.model_digest(scorer.config.model)],
+    )
+    if not caching.is_current(path, key):
+        tests = read_splits(data, labels, shots, seed).tests
+        found = {
+            name: FeatureSet(
+                clip_features(StreamedImages(listing, scorer.size, "squash"), scorer)[:, None], listing.labels
+            )
+            for name, listing in tests.items()
+        }
+        save_features(found, path)
+        caching.mark_current(path, key)
+    return load_features(path)
+
+
+def features_of_methods(
+    labels: LabelSpace, store: FeatureStore, used: pa.Table, photos: pa.Table
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """CLIP features (S, D) and labels (S,) of each method's made pictures."""
+    store.complete()
+    rows = used.to_pylist()
+    found = {
+        i: row for ids, part in store.read({row["image_id"] for row in rows}) for i, row in zip(ids, part, strict=True)
+    }
+    label_of = [labels.names.index(name) for name in photos["label"].to_pylist()]
+    sets = {}
+    for name in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == name]
+        features = torch.stack([found[row["image_id"]] for row in own]).float()
+        sets[name] = features, torch.tensor([label_of[row["photo"]] for row in own])
+    return sets

@@ -1,0 +1,88 @@
+"""Features of photos and made pictures by the frozen backbone, each picture as it is and in random views, taken once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+from zenml import step
+
+from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import caching, tracking
+from figment.planning.plan import read_plan
+from figment.synthesis.pool import Pool
+from figment.training.backbone import load_backbone, view_features
+from figment.training.banks import save_features
+from figment.training.few_shot import FewShotTrainingConfig
+from figment.training.head import FeatureSet
+from figment.training.lists import open_training_list
+
+
+@step(experiment_tracker=True)
+def look_at_photos(
+    labels: LabelSpace,
+    photos: FileRef,
+    data: FewShotDataConfig,
+    shots: int,
+    training: FewShotTrainingConfig,
+    seed: int,
+    output: str,
+) -> Annotated[FileRef, "photo_features"]:
+    """``shots``, ``held_out`` if it is used, and ``test/NAME``. All photos are read here, before anything is rendered."""
+    path = Path(output) / "features" / "photos.safetensors"
+    key = caching.key_of(
+        labels=labels.model_dump(mode="json"),
+        photos=photos.sha256,
+        data=[data.model_dump(mode="json"), caching.data_digest(Path(data.root), "all")],
+        **of_backbone(training, seed),
+    )
+    if not caching.is_current(path, key):
+        splits, backbone = read_splits(data, labels, shots, seed), load_backbone(training.backbone)
+        wanted = {"shots": (splits.shots, training.views)}
+        wanted |= {f"test/{name}": (listing, 0) for name, listing in splits.tests.items()}
+        if training.validate_on == "held_out":
+            wanted["held_out"] = (splits.held_out, 0)
+        size, batch = training.backbone.image_size, training.backbone.batch_size
+        found = {
+            name: FeatureSet(
+                view_features(open_photos(listing, size), backbone, batch, training.augmentation, views, seed),
+                listing.labels,
+            )
+            for name, (listing, views) in wanted.items()
+        }
+        save_features(found, path)
+        caching.mark_current(path, key)
+        tracking.log_metrics("data", {f"photos/{name}": len(part) for name, part in found.items()})
+    return FileRef.of(path)
+
+
+@step
+def look_at_pictures(
+    labels: LabelSpace, plan: FileRef, images: FileRef, training: FewShotTrainingConfig, seed: int, output: str
+) -> Annotated[FileRef, "picture_features"]:
+    """``made``: all pictures of the plan, in its order."""
+    path = Path(output) / "features" / "made.safetensors"
+    key = caching.key_of(
+        labels=labels.model_dump(mode="json"), plan=plan.sha256, images=images.sha256, **of_backbone(training, seed)
+    )
+    if not caching.is_current(path, key):
+        planned = read_plan(plan.open())
+        listed = pa.table({"image_id": planned["image_id"], "label": pa.compute.list_element(planned["labels"], 0)})
+        size, pool = training.backbone.image_size, Pool(images.open().parent)
+        made = open_training_list(listed, pool, labels, size, "of made pictures", "squash")
+        backbone, batch = load_backbone(training.backbone), training.backbone.batch_size
+        features = view_features(made, backbone, batch, training.augmentation, training.views, seed)
+        save_features({"made": FeatureSet(features, made.labels)}, path)
+        caching.mark_current(path, key)
+    return FileRef.of(path)
+
+
+def of_backbone(training: FewShotTrainingConfig, seed: int) -> dict[str, object]:
+    """What decides the features of given pictures."""
+    return {
+        "backbone": training.backbone.model_dump(mode="json"),
+        "weights": caching.model_digest(training.backbone.model.partition(":")[2]),
+        "views": [training.augmentation.model_dump(mode="json"), training.views, training.validate_on],
+        "seed": seed,
+    }

@@ -1,0 +1,43 @@
+"""A few photos of every class: drawn, checked, and put where pictures will be made from them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from zenml import step
+
+from figment.datasets.few_shot import FewShotDataConfig, photo_files, read_splits
+from figment.files import atomic
+from figment.images import decode
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import tracking
+from figment.planning.few_shot import Method, check_names
+from figment.synthesis.sources import Sources
+
+
+@step(experiment_tracker=True)
+def choose_photos(
+    classes: list[str],
+    labels: str,
+    data: FewShotDataConfig,
+    shots: int,
+    methods: dict[str, Method],
+    seed: int,
+    output: str,
+) -> tuple[Annotated[LabelSpace, "label_space"], Annotated[FileRef, "photos"]]:
+    """The classes, and photos.parquet with a row a shot: its class, where it came from, the SHA-256 of its file, which now
+    lies in sources/ too."""
+    tracking.log_parameters("data", {**data.model_dump(), "shots": shots, "seed": seed})
+    space = LabelSpace.load(Path(labels)).choose(classes)
+    check_names(methods)
+    listing = read_splits(data, space, shots, seed).shots
+    sources, rows = Sources(Path(output) / "sources"), []
+    for label, (where, content) in zip(listing.labels.tolist(), photo_files(listing), strict=True):
+        decode(content, where)  # a photo that nobody can read is named now, not when pictures are made of it
+        rows.append({"label": space.names[label], "where": where, "image": sources.keep(content)})
+    path = Path(output) / "photos.parquet"
+    with atomic(path) as partial:
+        pq.write_table(pa.Table.from_pylist(rows), partial)
+    return space, FileRef.of(path)

@@ -1,0 +1,61 @@
+"""The pictures that all methods together want made, and which of them each method learns from."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from zenml import get_step_context, step
+
+from figment.files import atomic
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import quality, tracking
+from figment.ops.lineage import lineage_tags
+from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
+from figment.planning.plan import ranges, write_plan
+from figment.prompts.contexts import read_contexts
+from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.weights import model_revision
+
+ROWS_CHECKED = 100_000  # at a time
+
+
+@step(experiment_tracker=True)
+def plan_pictures(
+    labels: LabelSpace,
+    photos: FileRef,
+    methods: dict[str, Method],
+    generator: GeneratorConfig,
+    seed: int,
+    output: str,
+    contexts: FileRef | None = None,
+    words: FileRef | None = None,
+) -> tuple[Annotated[FileRef, "plan"], Annotated[FileRef, "pictures"]]:
+    """plan.parquet, each picture once; pictures.parquet with a row for each use of one: method, photo (its number), id."""
+    tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
+    named = {name: method.model_dump(mode="json") for name, method in methods.items()}
+    tracking.log_parameters("planning", {**generator.model_dump(), **named, "seed": seed})
+    shots = [
+        Shot(row["image"], labels.labels[labels.names.index(row["label"])])
+        for row in pq.read_table(photos.open()).to_pylist()
+    ]
+    said = read_contexts(contexts.open(), labels) if contexts else {}
+    learnt = Words(**json.loads(words.open().read_text(encoding="utf-8"))["words"]) if words else Words()
+    revision = model_revision(generator)
+    rows, used = [], []
+    for name, method in methods.items():
+        for number, shot in enumerate(shots):
+            made = list(plan_few_shot([shot], method, said, learnt, generator, revision, seed))
+            rows += made
+            used += [{"method": name, "photo": number, "image_id": row.image_id} for row in made]
+    path = Path(output) / "plan.parquet"
+    write_plan(rows, path)
+    for part in ranges(path, ROWS_CHECKED):
+        table = part.to_pandas()
+        quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(labels))
+    pictures = Path(output) / "pictures.parquet"
+    with atomic(pictures) as partial:
+        pq.write_table(pa.Table.from_pylist(used), partial)
+    return FileRef.of(path), FileRef.of(pictures)

@@ -1,0 +1,232 @@
+"""Few-shot, whole: killed at every stage and run again, its numbers in every place that shows them, real photographs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+
+from figment.ops.run import main
+
+PIPELINE = "pipelines.few_shot.few_shot"
+TRACKING = "sqlite:///.figment/tests/mlflow.db"
+pytestmark = pytest.mark.slow
+
+
+def write_config(folder: Path, source: str = "few_shot", **changes) -> Path:
+    """A pocket config, smaller."""
+    config = yaml.safe_load(Path(f"configs/pocket/{source}.yaml").read_text())
+    parameters = config["parameters"]
+    parameters.update(classes=["dog", "frog", "truck"], shots=2, output=str(folder / "out"))
+    for method in parameters["methods"].values():
+        method.update({"images": 6} if "images" in method else {})
+    parameters["inversion"]["steps"] = 20
+    parameters["generator"]["num_inference_steps"] = 8
+    parameters["synthesis"]["shard_size"] = 32
+    parameters["training"]["views"] = 5
+    for part in ("head", "filter"):
+        parameters["training"][part].update(steps=200, validate_every=100)
+    for name, value in changes.items():
+        parameters[name] = {**parameters[name], **value} if isinstance(value, dict) and name != "methods" else value
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    return write_config(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def output(config) -> Path:
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    return config.parent / "out"
+
+
+def test_every_method_has_its_pictures_and_its_row(output):
+    results = json.loads((output / "few_shot.json").read_text())
+    methods = list(yaml.safe_load((output.parent / "config.yaml").read_text())["parameters"]["methods"])
+    assert [row["name"] for row in results["rows"]] == ["CLIP zero-shot", *methods]
+    assert results["pictures"] == {"same_artist": 240, "other_artists": 240}
+    assert {row["name"]: row["made"] for row in results["rows"][1:]} == {
+        name: 0 if name in ("none", "standard") else 3 * 2 * 6 for name in methods
+    }
+    plan = pq.read_table(output / "plan.parquet").to_pylist()
+    assert len(plan) == 5 * 36  # weights learns from da_fusion's pictures
+    assert {row["trick"] for row in plan} == {
+        "name", "concept", "concept_noise", "concept_contexts", "concept_noise_contexts"
+    }  # fmt: skip
+    for row in plan:
+        assert (output / "sources" / row["initial_image"]).is_file()
+        assert (f"<{row['labels'][0]}>" in row["prompt"]) == bool(row["concept"])
+    assert all(row["tests"]["same_artist"]["value"] > 0.5 for row in results["rows"])
+
+
+def test_the_report_mlflow_and_dvc_metrics_agree(output):
+    results = json.loads((output / "few_shot.json").read_text())
+    metrics = json.loads((output / "metrics.json").read_text())
+    html = (output / "report.html").read_text()
+    client = mlflow.MlflowClient(TRACKING)
+    run = client.search_runs([client.get_experiment_by_name("few_shot").experiment_id], max_results=1)[0]
+    for row in results["rows"]:
+        for test, found in row["tests"].items():
+            assert metrics[f"{row['name']}/{test}"] == pytest.approx(found["value"], abs=1e-4)
+            logged = run.data.metrics[f"evaluation/accuracy/{row['name'].replace(' ', '_')}/{test}"]
+            assert logged == pytest.approx(found["value"])
+            assert f"<td>{100 * found['value']:.1f} [" in html
+    assert set(results["diversity"]) == {"real_guidance", "da_fusion", "noise", "prompts", "weights", "all"}
+    assert html.count("<figure") == 3 * 2 * (1 + 6)
+    assert "report.html" in {item.path for item in client.list_artifacts(run.info.run_id)}
+
+
+def test_the_registered_classifier_predicts_at_any_batch_size(output):
+    mlflow.set_tracking_uri(TRACKING)
+    version = (output / "registered.txt").read_text()
+    model = mlflow.pyfunc.load_model(f"models:/figment-few-shot/{version}")
+    for batch in (1, 3):
+        probabilities = model.predict(np.random.default_rng(0).random((batch, 3, 32, 32), dtype=np.float32))
+        assert np.asarray(probabilities).shape == (batch, 3)
+        assert np.allclose(np.asarray(probabilities).sum(1), 1, atol=1e-4)
+
+
+def test_a_second_run_repeats_nothing(output, config):
+    kept = [*output.glob("images/*.parquet"), *output.rglob("*.safetensors"), *output.glob("answers/*/*")]
+    times = {path: path.stat().st_mtime_ns for path in kept}
+    assert len(times) > 10
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+@pytest.mark.timeout(2400)  # five runs
+def test_killed_at_any_stage_it_ends_as_if_nothing_had_happened(output, tmp_path):
+    """kill -9 as soon as each stage's first file is there; the last run goes through."""
+    config = write_config(tmp_path)
+    again = tmp_path / "out"
+    for sign in ("photos.parquet", "adapters/*.safetensors", "images/*.parquet", "heads/da_fusion/head.safetensors"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "figment.ops.run", PIPELINE, "-c", str(config)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 600
+        while process.poll() is None and not list(again.glob(sign)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    for name in ("few_shot.json", "contexts.csv", "metrics.json"):
+        assert (again / name).read_bytes() == (output / name).read_bytes()
+    assert pq.read_table(again / "weights.parquet").equals(pq.read_table(output / "weights.parquet"))
+
+
+def test_photos_alone_need_no_generator(tmp_path):
+    config = write_config(
+        tmp_path, methods={"standard": {}, "none": {"augment": False}}, generator={"model": "nowhere"}
+    )
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    assert not (tmp_path / "out" / "images").exists()
+    assert not (tmp_path / "out" / "plan.parquet").exists()
+
+
+def test_a_word_that_fails_its_probe_is_not_used_and_that_is_said(tmp_path, capfd):
+    methods = {"standard": {}, "all": {"images": 2, "concepts": True}}
+    config = write_config(
+        tmp_path, methods=methods, probe={"retrieval": 1.0}, inversion={"steps": 1, "initialise": "neutral"}
+    )
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    probes = json.loads((tmp_path / "out" / "words.json").read_text())["probes"]
+    failed = [name for name, probe in probes.items() if not probe["usable"]]
+    assert failed
+    said = capfd.readouterr().err
+    plan = pq.read_table(tmp_path / "out" / "plan.parquet").to_pylist()
+    for name in failed:
+        assert f"warning: the word learnt for {name!r} is not used: " in said
+        assert {row["prompt"] for row in plan if row["labels"] == [name]} == {f"a photo of a {name}"}
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Three photos of each class, two test photos."""
+    for split, count in (("train", 3), ("test", 2)):
+        for name in ("dog", "frog", "truck"):
+            for i in range(count):
+                path = tmp_path / "photos" / split / name / f"{i}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (40, 30), (60 * i, 90, 200)).save(path)
+    return tmp_path / "photos"
+
+
+def lose_a_photo(photos: Path):
+    for i in (1, 2):
+        (photos / "train" / "frog" / f"{i}.jpg").unlink()
+
+
+def corrupt_a_shot(photos: Path):
+    for path in (photos / "train" / "truck").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+
+
+def corrupt_a_test_photo(photos: Path):
+    (photos / "test" / "dog" / "1.jpg").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (lose_a_photo, "class 'frog': 1 photos for 2 shots; add photos of it, or ask for fewer shots"),
+        (corrupt_a_shot, "truck/"),
+        (corrupt_a_test_photo, "test/dog/1.jpg: not a readable picture"),
+    ],
+)
+def test_bad_photos_end_a_run_before_anything_is_made(photos, tmp_path, capsys, harm, sentence):
+    harm(photos)
+    data = {"source": "folders", "root": str(photos), "train": "train", "tests": {"test": "test"}}
+    config = write_config(tmp_path, data=data)
+    assert main([PIPELINE, "-c", str(config)]) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert sentence in error
+    assert not (tmp_path / "out" / "adapters").exists()
+    assert not (tmp_path / "out" / "images").exists()
+
+
+def test_a_csv_with_a_bad_line_ends_a_run_before_anything_is_made(tmp_path, capsys):
+    (tmp_path / "prompts.csv").write_text("class_name;class_idx;prompt\ndog;1;a {name}; at night\n")
+    config = write_config(tmp_path)
+    changed = yaml.safe_load(config.read_text())
+    changed["parameters"]["contexts"] = {"file": str(tmp_path / "prompts.csv")}
+    config.write_text(yaml.safe_dump(changed, sort_keys=False))
+    assert main([PIPELINE, "-c", str(config)]) == 2
+    assert (
+        "prompts.csv line 2: 4 fields; expected 3, with quotes around one that holds a ';'" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "out" / "images").exists()
+
+
+def test_a_misspelt_field_of_a_method_is_answered_with_the_nearest(tmp_path, capsys):
+    config = write_config(tmp_path, methods={"all": {"image": 3}})
+    assert main([PIPELINE, "-c", str(config)]) == 2
+    assert "methods.all.image is not known; did you mean 'images'?" in capsys.readouterr().err
+
+
+def test_real_photographs_flow_through(custom_coco_folder, tmp_path):
+    """Custom COCO: phone photographs in folders, whatever the pocket models make of them."""
+    classes = ["bicycle", "cell_phone", "potted_plant", "traffic_light"]
+    data = {"root": str(custom_coco_folder)}
+    config = write_config(tmp_path, "few_shot_custom_coco", classes=classes, data=data)
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    results = json.loads((tmp_path / "out" / "few_shot.json").read_text())
+    assert results["pictures"] == {"test": 4 * 16}
+    assert [row["made"] for row in results["rows"]] == [None, 0, 0, 4 * 2 * 6, 4 * 2 * 6]
+    plan = pq.read_table(tmp_path / "out" / "plan.parquet").to_pylist()
+    assert {"a photo of a cell phone", "a photo of a potted plant"} <= {row["prompt"] for row in plan}

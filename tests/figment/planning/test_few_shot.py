@@ -1,0 +1,98 @@
+"""The few-shot planner: one function for every method, rows that depend on their own photo alone."""
+
+from collections import Counter
+from itertools import product
+
+import pytest
+from pydantic import ValidationError
+
+from figment.labels import Label
+from figment.planning.few_shot import METHODS, SIGMAS, STACKED, Method, Shot, Words, plan_few_shot
+from figment.planning.plan import make_plan
+from figment.synthesis.config import GeneratorConfig
+
+GENERATOR = GeneratorConfig(model="some/model", guidance_scale=15)
+PHONE, CUP = Label(name="cell_phone"), Label(name="cup")
+SHOTS = [Shot("a" * 64, PHONE), Shot("b" * 64, PHONE), Shot("c" * 64, CUP)]
+CONTEXTS = {"cell_phone": ["a red {name}", "a {name} at night"], "cup": [f"a {{name}} in place {i}" for i in range(10)]}
+WORDS = Words("f" * 64, {"cell_phone": 0.5, "cup": 2.0})
+
+
+def rows(method: Method, shots=SHOTS, words=WORDS, stream=0):
+    return list(plan_few_shot(shots, method, CONTEXTS, words, GENERATOR, "main", stream))
+
+
+def test_methods_without_pictures_plan_none():
+    assert rows(METHODS["none"]) == rows(METHODS["standard"]) == []
+
+
+def test_real_guidance_says_the_true_name():
+    planned = rows(METHODS["real_guidance"])
+    assert Counter(row.prompt for row in planned) == {"a photo of a cell phone": 20, "a photo of a cup": 10}
+    assert {(row.concept, row.noise, row.adapter, row.strength) for row in planned} == {("", 0.0, "", 0.7)}
+    assert {row.guidance_scale for row in planned} == {15}
+    assert Counter(row.initial_image for row in planned) == {shot.image: 10 for shot in SHOTS}
+
+
+def test_da_fusion_says_the_learnt_word_and_stacks_strengths():
+    planned = rows(METHODS["da_fusion"].model_copy(update={"strengths": STACKED, "images": 400, "guidance_scale": 7.5}))
+    assert {(row.prompt, row.concept) for row in planned} == {
+        ("a photo of a <cell_phone>", "cell_phone"),
+        ("a photo of a <cup>", "cup"),
+    }
+    assert {(row.adapter, row.guidance_scale, row.noise) for row in planned} == {("f" * 64, 7.5, 0.0)}
+    assert len(planned) == 1200
+    for share in Counter(row.strength for row in planned).values():
+        assert 240 < share < 360
+
+
+def test_a_class_without_a_usable_word_is_called_by_its_name():
+    planned = rows(METHODS["all"], words=Words("f" * 64, {"cup": 1.0}))
+    phones = [row for row in planned if row.labels == ("cell_phone",)]
+    assert {row.prompt for row in phones} <= {"a red cell phone", "a cell phone at night"}
+    assert {(row.concept, row.adapter, row.noise) for row in phones} == {("", "", 0.0)}
+    assert all("<cup>" in row.prompt for row in planned if row.labels == ("cup",))
+
+
+def test_every_pair_of_prompt_and_noise_is_reached():
+    cup = rows(METHODS["all"].model_copy(update={"images": 400}), shots=SHOTS[2:])
+    prompts = [context.replace("{name}", "<cup>") for context in CONTEXTS["cup"]]
+    counts = Counter((row.prompt, row.noise) for row in cup)
+    assert set(counts) == set(product(prompts, (0.0, *SIGMAS)))
+
+
+def test_relative_noise_is_in_lengths_of_the_word():
+    planned = rows(METHODS["noise"].model_copy(update={"relative_noise": True, "images": 40}))
+    for name, length in WORDS.lengths.items():
+        assert {row.noise for row in planned if row.labels == (name,)} == {0.0, *(s * length for s in SIGMAS)}
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS.values() if m.images], ids=[n for n, m in METHODS.items() if m.images]
+)
+def test_more_photos_or_pictures_add_rows_and_change_none(method):
+    few = {row.image_id for row in rows(method, SHOTS[:1])}
+    assert few < {row.image_id for row in rows(method)}
+    assert few < {row.image_id for row in rows(method.model_copy(update={"images": 12}), SHOTS[:1])}
+    assert not few & {row.image_id for row in rows(method, SHOTS[:1], stream=1)}
+
+
+def test_methods_that_differ_in_use_alone_share_their_pictures():
+    assert rows(METHODS["weights"]) == rows(METHODS["da_fusion"])
+    assert len(make_plan([*rows(METHODS["weights"]), *rows(METHODS["da_fusion"])])) == 30
+    kinds = [METHODS[name].kind for name in ("real_guidance", "da_fusion", "noise", "prompts", "all")]
+    assert kinds == ["name", "concept", "concept_noise", "concept_contexts", "concept_noise_contexts"]
+
+
+def test_real_guidance_takes_contexts_too_unlike_the_published_code():
+    planned = rows(Method(images=5, contexts=True), shots=SHOTS[:2])
+    assert {row.prompt for row in planned} == {"a red cell phone", "a cell phone at night"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"noise": (0.1,)}, {"noise": (0.0,), "concepts": True}, {"strengths": (0.0,)}, {"strengths": ()}, {"alpha": 1.1}],
+)
+def test_impossible_methods_are_refused(options):
+    with pytest.raises(ValidationError):
+        Method(**options)

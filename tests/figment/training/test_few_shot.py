@@ -1,0 +1,108 @@
+"""Heads of methods: what each learns from, and that they are the same again from disk."""
+
+import pytest
+import torch
+from torch import nn
+
+from figment.errors import InputError
+from figment.planning.few_shot import Method
+from figment.training.backbone import Backbone, BackboneConfig
+from figment.training.banks import load_features, save_features
+from figment.training.few_shot import FILTER_VIEWS, Made, filter_views, learn
+from figment.training.head import FeatureSet, HeadConfig, logits_of
+from figment.training.saved_few_shot import DeployableHead, HeadCard, load_head, save_head
+
+CONFIG = HeadConfig(steps=200, learning_rate=0.05)
+LABELS = torch.tensor([0, 0, 1, 1])
+
+
+def features(labels: torch.Tensor, seed: int, offset: float = 0.0) -> torch.Tensor:
+    """(N, 1 + 6, 2): a corner for each class; the picture as it is, in view 0, is shifted by ``offset``."""
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.eye(2)[labels][:, None] + 0.1 * torch.randn(len(labels), 7, 2, generator=generator)
+    found[:, 0] += offset
+    return found
+
+
+SHOTS = FeatureSet(features(LABELS, 0), LABELS)
+SOURCES = torch.tensor([0, 0, 1, 2, 3, 3])
+
+
+def made(flipped: list[int], weights: list[float]) -> Made:
+    """Pictures of the shots, some of which show the other class."""
+    shown = LABELS[SOURCES].clone()
+    shown[flipped] = 1 - shown[flipped]
+    return Made(features(shown, 1), SOURCES, torch.tensor(weights))
+
+
+def accuracy(head: nn.Linear) -> float:
+    labels = torch.arange(2).repeat(100)
+    return float((logits_of(head, features(labels, 9)[:, 1]).argmax(1) == labels).float().mean())
+
+
+def test_without_augmentation_the_picture_as_it_is_is_all_that_is_seen():
+    shots = FeatureSet(features(LABELS, 0, offset=50.0), LABELS)
+    plain, _ = learn(Method(augment=False), shots, None, 2, CONFIG, 0)
+    changed, _ = learn(Method(), shots, None, 2, CONFIG, 0)
+    alike = FeatureSet(shots.features[:, :1], LABELS)
+    again, _ = learn(Method(augment=False), alike, None, 2, CONFIG, 0)
+    assert plain.head.weight.equal(again.head.weight)
+    assert not plain.head.weight.equal(changed.head.weight)
+    assert accuracy(changed.head) > 0.95
+
+
+def test_what_is_weighed_down_is_hardly_learnt_from():
+    wrong, right = [0, 3, 5], [1.0] * 6
+    judged = [0.0 if i in wrong else 1.0 for i in range(6)]
+    method = Method(images=2, alpha=0.95)
+    fooled, _ = learn(method, SHOTS, made(wrong, right), 2, CONFIG, 0)
+    accuracies = {}
+    for policy in ("per_photo", "global", "reject"):
+        found, use = learn(method.model_copy(update={"weights": policy}), SHOTS, made(wrong, judged), 2, CONFIG, 0)
+        accuracies[policy] = accuracy(found.head)
+        assert use.share[[0, 5]].tolist() == [0, 0]
+    assert min(accuracies["global"], accuracies["reject"]) > 0.95
+    assert accuracies["per_photo"] >= accuracy(fooled.head)  # its third photo has nothing but a wrong picture
+
+
+def test_made_pictures_have_the_class_of_their_photo():
+    only = Made(features(LABELS[SOURCES], 1), SOURCES, torch.ones(6))
+    found, use = learn(Method(images=2, alpha=1.0), FeatureSet(torch.zeros(4, 7, 2), LABELS), only, 2, CONFIG, 0)
+    assert accuracy(found.head) > 0.95
+    assert use.alpha.tolist() == [1.0] * 4
+
+
+def test_the_filter_sees_random_views_alone():
+    seen = filter_views(FeatureSet(features(LABELS, 0, offset=9.0), LABELS))
+    assert seen.features.shape == (4, FILTER_VIEWS, 2)
+    assert seen.features.abs().max() < 3
+
+
+def test_features_and_heads_are_the_same_from_disk(tmp_path):
+    sets = {"shots": SHOTS, "test/other artists": FeatureSet(features(LABELS, 3), LABELS)}
+    save_features(sets, tmp_path / "features.safetensors")
+    loaded = load_features(tmp_path / "features.safetensors")
+    assert set(loaded) == set(sets)
+    assert all(loaded[n].features.equal(s.features) and loaded[n].labels.equal(s.labels) for n, s in sets.items())
+
+    found, _ = learn(Method(), SHOTS, None, 2, CONFIG, 0)
+    card = HeadCard(
+        key="k", labels=("a", "b"), name="standard", method=Method(), backbone=BackboneConfig(), made=0,
+        effective_size=0.0, kept=found.kept,
+    )  # fmt: skip
+    save_head(found.head, card, tmp_path / "head")
+    head, read = load_head(tmp_path / "head")
+    assert read == card
+    assert head.weight.equal(found.head.weight)
+
+
+def test_a_folder_without_a_head_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"no few-shot head in head\.json"):
+        load_head(tmp_path)
+
+
+def test_what_is_deployed_takes_pictures_and_gives_probabilities():
+    backbone = Backbone(nn.Flatten(), torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
+    head = nn.Linear(3 * 4 * 4, 2)
+    model, pixels = DeployableHead(backbone, head), torch.rand(5, 3, 4, 4)
+    assert torch.allclose(model(pixels), head(pixels.flatten(1)).softmax(1))
