@@ -38,4 +38,4 @@ def pocket(
     generator_model = train_generator(banks, vae, world, generator)
     chat_model = train_chat(banks, world, chat)
     measures = measure_pocket(examiner, clip_model, generator_model, world, measure, output)
-    ship_pocket(generator_model, clip_model, chat_model, measures, ship_to)
+    ship_pocket(generator_model, clip_model, chat_model, examiner, measures, ship_to)

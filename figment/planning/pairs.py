@@ -36,16 +36,10 @@ def plan_pairs(
                 recipe=RECIPE,
                 trick="single" if len(asked) == 1 else "pair",
                 domain="photo",
-                guidance_scale=generator.guidance_scale,
-                model=generator.model,
-                revision=revision,
-                width=generator.width,
-                height=generator.height,
-                num_inference_steps=generator.num_inference_steps,
-                scheduler=generator.scheduler,
                 stream=stream,
                 # A pair of two wanted classes is asked for by both: each adds pictures of its own.
                 replicate=2 * replicate + (len(asked) == 2 and asked[0] is not label),
+                **generator.columns(revision),
             )
 
 

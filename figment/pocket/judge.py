@@ -4,16 +4,24 @@ It names the objects in a picture. It gates the autoencoder and measures the gen
 validates pictures at run time, is never its own judge.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from figment.errors import InputError
+from figment.images import decode, squash
+from figment.pocket.artwork import OBJECTS
 from figment.pocket.loop import Progress, TrainingLoop, refresh_batch_norm
 from figment.pocket.world import Scenes
+from figment.synthesis.pool import Pool
+
+JUDGED_SIZE = 32  # px, as it was trained
 
 
 def build_judge(num_objects: int) -> nn.Module:
@@ -90,5 +98,40 @@ def both_found(logits: Tensor, objects: Tensor) -> float:
 def load_judge(weights: Path, num_objects: int) -> nn.Module:
     """A trained judge in eval mode."""
     model = build_judge(num_objects)
-    model.load_state_dict(load_file(weights))
+    try:
+        model.load_state_dict(load_file(weights))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"judge: {weights} holds no judge's weights ({reason}); the pocket models have one") from error
     return model.eval()
+
+
+def check_judge(weights: Path, names: Sequence[str]) -> None:
+    """Raise InputError if the judge cannot be loaded, or knows nothing of one of the classes ``names``."""
+    load_judge(weights, len(OBJECTS))
+    for name in names:
+        if name not in OBJECTS:
+            raise InputError(f"judge: {weights} knows the pocket world's objects alone, not {name!r}; leave it out")
+
+
+def shows_what_it_should(judge: nn.Module, pixels: Tensor, requested: Tensor) -> Tensor:
+    """(N,) bool: whether the |T| strongest objects of pictures (N, 3, S, S) in [0, 1] are just the requested ones, a
+    multi-hot (N, objects)."""
+    order = name_objects(judge, pixels * 2 - 1).argsort(1, descending=True)
+    ranked = requested.gather(1, order).bool()
+    places = torch.arange(requested.shape[1]) < requested.sum(1, keepdim=True)
+    return (ranked == places).all(1)
+
+
+def judge_pool(weights: Path, image_ids: Sequence[str], pool: Pool) -> dict[str, bool]:
+    """``shows_what_it_should`` of a pool's pictures, by id."""
+    objects = list(OBJECTS)
+    judge = load_judge(weights, len(objects))
+    right: dict[str, bool] = {}
+    for batch in pool.read(image_ids, ["image_id", "labels", "image"]):
+        rows = batch.to_pylist()
+        pictures = [squash(decode(row["image"]["bytes"], row["image_id"]), JUDGED_SIZE) for row in rows]
+        requested = torch.tensor([[name in row["labels"] for name in objects] for row in rows]).long()
+        found = shows_what_it_should(judge, torch.stack(pictures).float() / 255, requested)
+        right |= dict(zip((row["image_id"] for row in rows), found.tolist(), strict=True))
+    return right

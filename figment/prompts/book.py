@@ -8,7 +8,7 @@ from figment.errors import InputError
 from figment.labels import Label
 from figment.prompts.chat import Chat
 from figment.prompts.instructions import pair_instruction
-from figment.prompts.parsing import parse_response
+from figment.prompts.parsing import Parsed, parse_response
 from figment.prompts.tricks import Prompt
 
 TRICK = "language_model"
@@ -29,6 +29,7 @@ def ask_for_prompts(
     count: int,
     rounds: int = 3,
     instruction: Callable[[Sequence[str], int], str] = pair_instruction,
+    parse: Callable[[str, Sequence[Label], int], Parsed] = parse_response,
 ) -> Book:
     """``count`` prompts for each of ``pairs`` (sec. 3.1); a pair that lacks some is asked again, ``rounds`` times in all.
 
@@ -40,7 +41,7 @@ def ask_for_prompts(
         lacking = [pair for pair in pairs if len(kept[pair]) < count]
         questions = [instruction([label.prompt_name for label in pair], count) for pair in lacking]
         for pair, answer in zip(lacking, chat.ask(questions, draw), strict=True):
-            parsed = parse_response(answer.whole_lines, pair, count)
+            parsed = parse(answer.whole_lines, pair, count)
             drops.update(drop.reason for drop in parsed.drops)
             for text in parsed.prompts:
                 if len(kept[pair]) < count:

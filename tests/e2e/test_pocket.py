@@ -48,7 +48,7 @@ def test_it_trains_measures_and_ships_and_goes_on_from_its_checkpoints(config, m
     assert checkpoints[0].read_bytes() == before
 
     shipped = Path(parameters["ship_to"])
-    assert {path.name for path in shipped.iterdir()} == {"diffusion", "clip", "chat"}
+    assert {path.name for path in shipped.iterdir()} == {"diffusion", "clip", "chat", "judge"}
     assert json.loads((shipped / "diffusion" / "vocabulary.json").read_text()) == ["banana", "car", "frog"]
     measures = json.loads((Path(parameters["output"]) / "measures.json").read_text())
     assert [point["guidance"] for point in measures["generator"]["guidance"]] == [1.0, 4.0]

@@ -2,24 +2,31 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from figment.labels import Label
-from figment.ops.environment import ROOT
 from figment.prompts.parsing import MAX_PROMPT_LENGTH, naming_pattern, parse_response
 
 DOG_BUS = ("dog", "bus")
 ONE, TWO = "A dog sleeps next to a red bus.", "Two dogs chase the buses of London."
 
 
-def real_answers(name: str) -> list[dict]:
-    path = ROOT.parent / "shared" / "data" / "llm_responses" / name
-    if not path.is_file():
-        pytest.skip(f"no {path.relative_to(ROOT.parent)} beside the clone")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+@pytest.fixture(scope="module")
+def raw_answers(llm_responses_folder) -> list[dict]:
+    return read(llm_responses_folder / "nus_pairs.jsonl")
+
+
+@pytest.fixture(scope="module")
+def cleaned_answers(llm_responses_folder) -> list[dict]:
+    return read(llm_responses_folder / "coco_pairs.jsonl")
+
+
+def read(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def names_all(line: str, labels: list[str]) -> bool:
@@ -40,9 +47,9 @@ def names_all(line: str, labels: list[str]) -> bool:
     return True
 
 
-def test_of_raw_answers_all_usable_prompts_are_recovered_and_no_chat_is():
+def test_of_raw_answers_all_usable_prompts_are_recovered_and_no_chat_is(raw_answers):
     usable = recovered = 0
-    for answer in real_answers("nus_pairs.jsonl"):
+    for answer in raw_answers:
         prompts = parse_response(answer["response"], answer["labels"], 10).prompts
         lines = re.findall(r"^\s*\d+\. *(.*\S)", answer["response"], re.MULTILINE)
         expected = {line for line in lines if names_all(line, answer["labels"])}
@@ -54,9 +61,9 @@ def test_of_raw_answers_all_usable_prompts_are_recovered_and_no_chat_is():
     assert recovered / usable >= 0.99
 
 
-def test_of_hand_cleaned_answers_all_usable_lines_are_recovered():
+def test_of_hand_cleaned_answers_all_usable_lines_are_recovered(cleaned_answers):
     usable = recovered = 0
-    for answer in real_answers("coco_pairs.jsonl"):
+    for answer in cleaned_answers:
         prompts = parse_response(answer["response"], answer["labels"], 10).prompts
         expected = {line.strip() for line in answer["response"].splitlines() if names_all(line, answer["labels"])}
         usable += len(expected)
@@ -65,17 +72,17 @@ def test_of_hand_cleaned_answers_all_usable_lines_are_recovered():
     assert recovered / usable >= 0.99
 
 
-def test_every_piece_of_a_real_answer_is_kept_or_dropped_for_a_reason():
-    for answer in real_answers("nus_pairs.jsonl")[::7]:
+def test_every_piece_of_a_real_answer_is_kept_or_dropped_for_a_reason(raw_answers):
+    for answer in raw_answers[::7]:
         parsed = parse_response(answer["response"], answer["labels"], 10)
         pieces = [line for line in answer["response"].splitlines() if line.strip()]
         assert len(parsed.prompts) + len(parsed.drops) == len(pieces)
 
 
-def test_synonyms_recover_prompts_that_never_say_the_name():
+def test_synonyms_recover_prompts_that_never_say_the_name(cleaned_answers):
     dog = Label(name="dog", synonyms=("puppy", "beagle", "labrador retriever", "dachshund"))
     gained = 0
-    for answer in real_answers("coco_pairs.jsonl"):
+    for answer in cleaned_answers:
         if "dog" in answer["labels"]:
             plain = parse_response(answer["response"], answer["labels"], 10).prompts
             rich = parse_response(answer["response"], [dog if x == "dog" else x for x in answer["labels"]], 10).prompts

@@ -1,0 +1,1 @@
+"""What changes the generator: text-encoder tuning and textual inversion."""

@@ -1,0 +1,309 @@
+"""Tune a generator's text encoder until CLIP finds in its pictures what was asked for (Zhang et al. 2024, text-encoder
+tuning).
+
+The asymmetric loss on the grouping softmax runs back through CLIP, the autoencoder and the whole sampler into the text
+encoder, which alone learns. Prompts that were held out say after every so many steps how many pictures pass, and the best
+checkpoint is kept: as an adapter, a file named by its hash that plans refer to.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from math import isfinite
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from figment.adaptation.adapters import save_adapter
+from figment.adaptation.gradient_sampler import checkpointed, sample
+from figment.adaptation.held_out import split_prompts
+from figment.labels import LabelSpace
+from figment.prompts.tricks import Prompt
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.encoding import PromptEncoder
+from figment.synthesis.generator import Generator, resolve_dtype
+from figment.training.checkpoint import Checkpoint, State
+from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.grouping import grouping_softmax
+from figment.validation.policies import AcceptancePolicy, make_multilabel_verdicts
+from models.losses import AsymmetricLoss
+
+CHECKPOINT = "tuning.pt"  # of no use once the result is written
+
+
+class TuningConfig(BaseModel):
+    """The defaults are the paper's for MS-COCO; for NUS-WIDE it takes 26,000 steps."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(4000, gt=0)
+    batch_size: int = Field(1, gt=0)  # pictures a step
+    learning_rate: float = Field(7e-8, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+    max_gradient_norm: float = Field(1.0, gt=0)
+    width: int = Field(560, gt=0, multiple_of=8)
+    height: int = Field(560, gt=0, multiple_of=8)
+    num_inference_steps: int = Field(30, gt=0)
+    differentiated_steps: int | None = Field(None, gt=0)  # the sampler's last k; all by default
+    checkpointing: bool = True  # the memory of one sampler step instead of all, for one forward pass more
+    held_out: float = Field(
+        0.1, gt=0, lt=0.5
+    )  # share of the prompts that chooses the checkpoint, and of those that measure it
+    evaluate_every: int = Field(200, gt=0)  # steps
+    evaluated_images: int = Field(256, gt=0)  # pictures of the held-out prompts at each evaluation
+    evaluation_batch: int = Field(16, gt=0)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of all but the text encoder, which learns in float32
+    device: str = "auto"
+    seed: int = 0
+
+
+class Quality(BaseModel):
+    """What CLIP says of pictures of prompts: the share that passes, by class too, the mean probability of what was asked for,
+    and the mean cosine between picture and prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    acceptance: float
+    by_label: dict[str, float]
+    probability: float
+    clip_score: float
+
+
+class Tuned(BaseModel):
+    """``adapter`` is the file's SHA-256, empty if no checkpoint passed more pictures than the base encoder, which is step 0.
+    ``before`` and ``after`` come from prompts that neither tuned nor chose."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    adapter: str
+    kept_step: int
+    before: Quality
+    after: Quality
+    history: list[dict[str, float]]
+    skipped: int  # steps whose gradient was not finite
+
+
+Log = Callable[[int, dict[str, float]], None]
+
+
+def tune_text_encoder(
+    prompts: Sequence[Prompt],
+    space: LabelSpace,
+    generator: GeneratorConfig,
+    negative_prompt: str,
+    clip: ClipConfig,
+    policy: AcceptancePolicy,
+    config: TuningConfig,
+    folder: Path,
+    revision: str,
+    key: str = "",
+    log: Log = lambda step, metrics: None,
+) -> Tuned:
+    """Tune on ``prompts``, whose labels are classes of ``space``; write the kept encoder into ``folder``/adapters.
+
+    Interrupted, the next call with the same ``key`` goes on after the last evaluation and ends with the same weights.
+    """
+    tuner = Tuner(space, generator, negative_prompt, clip, policy, config, revision)
+    split = split_prompts(prompts, config.held_out, config.seed)
+    checkpoint = Checkpoint(folder / CHECKPOINT, key)
+    state = checkpoint.load() or State(best=tuner.weights())
+    if state.epoch:
+        tuner.restore(state)
+    else:
+        tuner.evaluate(split.choose, 0, state, log)
+    with tqdm(total=config.steps, initial=state.epoch, desc="tuning", unit="step") as bar:
+        while state.epoch < config.steps:
+            losses = []
+            for _ in range(min(config.evaluate_every, config.steps - state.epoch)):
+                losses.append(tuner.step(split.train, state.epoch))
+                state.epoch += 1
+                bar.update()
+            finite = [loss for loss in losses if isfinite(loss)]
+            mean = {"loss": sum(finite) / len(finite)} if finite else {}
+            metrics = tuner.evaluate(split.choose, state.epoch, state, log, **mean)
+            bar.set_postfix(acceptance=f"{metrics['acceptance']:.1%}")
+            tuner.keep(state)
+            checkpoint.save(state)
+    after = tuner.quality(split.measure, "measure", state.best)
+    before = tuner.quality(split.measure, "measure", tuner.base)
+    kept = max(state.history, key=lambda row: (row[1]["acceptance"], -row[0]))[0]
+    history = [{"step": step, **row} for step, row in state.history]
+    return Tuned(
+        adapter=save_adapter(state.best, folder / "adapters", {"kept_step": str(kept)}) if kept else "",
+        kept_step=kept,
+        before=before,
+        after=after,
+        history=history,
+        skipped=int(sum(row["skipped"] for row in history)),
+    )
+
+
+class Tuner:
+    """The generator with a text encoder that learns, the CLIP that judges, and the optimizer."""
+
+    def __init__(
+        self,
+        space: LabelSpace,
+        generator: GeneratorConfig,
+        negative_prompt: str,
+        clip: ClipConfig,
+        policy: AcceptancePolicy,
+        config: TuningConfig,
+        revision: str,
+    ):
+        self.space, self.policy, self.config, self.negative_prompt = space, policy, config, negative_prompt
+        size = {name: getattr(config, name) for name in ("width", "height", "num_inference_steps")}
+        self.generator = generator.model_copy(update=size)
+        synthesis = SynthesisConfig(dtype=config.dtype, device=config.device)
+        loaded = Generator(generator.model, revision, synthesis)
+        self.pipeline, self.device, self.denoiser = loaded.pipeline, loaded.device, loaded.denoiser
+        self.pipeline.register_modules(**{n: None for n in ("safety_checker",) if n in self.pipeline.components})
+        for module in self.modules():
+            module.requires_grad_(False).eval()
+        self.dtype = resolve_dtype(synthesis)
+        self.parameters = {
+            f"{name}.{parameter}": value.requires_grad_()
+            for name, encoder in self.pipeline.components.items()
+            if name.startswith("text_encoder") and encoder is not None
+            for parameter, value in encoder.float().named_parameters()
+        }
+        self.base = self.weights()
+        self.scorer = ClipScorer(clip.model_copy(update={"device": str(self.device)}))
+        self.text = self.scorer.text_features(space).clone()  # outside inference mode: it takes part in gradients
+        self.loss = AsymmetricLoss(eps=1e-30)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.skipped = 0
+
+    def modules(self) -> Iterator[nn.Module]:
+        return (part for part in self.pipeline.components.values() if isinstance(part, nn.Module))
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in self.parameters.items()}
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in weights.items():
+                self.parameters[name].copy_(value)
+
+    def restore(self, state: State) -> None:
+        self.load(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+
+    def keep(self, state: State) -> None:
+        state.model, state.optimizer = self.weights(), self.optimizer.state_dict()
+
+    def pictures(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Tensor:
+        texts = [prompt.text for prompt in prompts]
+        mixed = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        with mixed:
+            return sample(
+                self.pipeline, texts, seeds, self.generator, self.negative_prompt, self.config.differentiated_steps
+            )
+
+    def requested(self, prompts: Sequence[Prompt]) -> Tensor:
+        """(B, C) bool"""
+        names = self.space.names
+        return torch.tensor([[name in p.labels for name in names] for p in prompts], device=self.device)
+
+    def step(self, prompts: Sequence[Prompt], number: int) -> float:
+        """One update on pictures of prompts drawn for this step; the loss a picture. A gradient that is not finite is skipped
+        and counted. What is drawn depends on the seed and the step's number alone."""
+        drawn = torch.Generator().manual_seed((self.config.seed << 32) + number)
+        rows = torch.randint(len(prompts), (self.config.batch_size,), generator=drawn).tolist()
+        seeds = torch.randint(2**62, (self.config.batch_size,), generator=drawn).tolist()
+        chosen = [prompts[row] for row in rows]
+        parts = (self.denoiser, self.pipeline.vae.decoder, self.scorer.model.visual)
+        with checkpointed(*parts) if self.config.checkpointing else nullcontext():
+            logits = (
+                self.scorer.model.logit_scale.exp() * self.scorer.features(self.pictures(chosen, seeds)) @ self.text.T
+            )
+            requested = self.requested(chosen)
+            loss = self.loss(grouping_softmax(logits, requested), requested) / len(chosen)
+            loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_gradient_norm)
+        finite = bool(norm.isfinite())
+        if finite:
+            self.optimizer.step()
+        self.skipped += not finite
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.item() if finite else float("nan")
+
+    def evaluate(self, prompts: Sequence[Prompt], step: int, state: State, log: Log, **more: float) -> dict[str, float]:
+        """Measure the present weights, note it in the history, and keep them if they pass more pictures than any before."""
+        quality = self.quality(prompts, "choose")
+        metrics = {
+            "acceptance": quality.acceptance,
+            "probability": quality.probability,
+            "clip_score": quality.clip_score,
+            "drift": self.drift(prompts),
+            "skipped": float(self.skipped),
+            **more,
+        }
+        self.skipped = 0
+        state.history.append((step, metrics))
+        if quality.acceptance > state.best_score:
+            state.best_score, state.best = quality.acceptance, self.weights()
+        log(step, metrics | {f"acceptance/{name}": value for name, value in quality.by_label.items()})
+        return metrics
+
+    @torch.no_grad()
+    def drift(self, prompts: Sequence[Prompt]) -> float:
+        """How far the prompts' embeddings have moved from the base encoder's, relative to their length."""
+        now, current = self.embeddings(prompts), self.weights()
+        self.load(self.base)
+        base = self.embeddings(prompts)
+        self.load(current)
+        return ((now - base).norm() / base.norm()).item()
+
+    def embeddings(self, prompts: Sequence[Prompt]) -> Tensor:
+        texts = sorted({prompt.text for prompt in prompts})[: self.config.evaluation_batch]
+        return PromptEncoder(self.pipeline).encode(texts)["prompt_embeds"]
+
+    @torch.no_grad()
+    def quality(self, prompts: Sequence[Prompt], purpose: str, weights: dict[str, Tensor] | None = None) -> Quality:
+        """Of ``evaluated_images`` pictures, the prompts in turn, or evenly chosen ones where there are more; with ``weights``,
+        of a generator that has those. The noise is the same for whatever weights, and another for another ``purpose``."""
+        if weights is not None:
+            current = self.weights()
+            self.load(weights)
+        count = self.config.evaluated_images
+        stride = max(1.0, len(prompts) / count)
+        asked = [prompts[int(i * stride) % len(prompts)] for i in range(count)]
+        start = 2**62 + (purpose == "measure") * 2**61
+        logits, contrasts, cosines = [], [], []
+        for i in range(0, count, self.config.evaluation_batch):
+            some = asked[i : i + self.config.evaluation_batch]
+            pixels = self.pictures(some, range(start + i, start + i + len(some)))
+            features = self.scorer.features(pixels)
+            logits.append(self.scorer.model.logit_scale.exp() * features @ self.text.T)
+            contrasts.append(pixels.flatten(2).std(2).mean(1))
+            cosines.append(F.cosine_similarity(features, self.scorer.prompt_features([p.text for p in some])))
+        if weights is not None:
+            self.load(current)
+        requested = self.requested(asked)
+        probabilities = grouping_softmax(torch.cat(logits), requested)
+        verdicts = make_multilabel_verdicts(
+            [f"{i:06}" for i in range(count)],
+            [prompt.labels for prompt in asked],
+            probabilities.cpu().numpy(),
+            torch.cat(contrasts).cpu().numpy(),
+            self.space,
+            self.policy,
+        )
+        passed = torch.tensor(verdicts["accepted"].to_pylist(), device=self.device).float()
+        return Quality(
+            acceptance=passed.mean().item(),
+            by_label={
+                name: passed[asks].mean().item()
+                for name, asks in zip(self.space.names, requested.T, strict=True)
+                if asks.any()
+            },
+            probability=probabilities[requested].mean().item(),
+            clip_score=torch.cat(cosines).mean().item(),
+        )

@@ -1,0 +1,276 @@
+"""Train dual prompts and feature fusion on real pictures of seen classes and generated ones of unseen classes (Zhang et al.
+2024, sec. 6 of its method; DualCoOp, Sun et al. 2022).
+
+Pictures come as uint8 tensors, targets as tables of 1, 0 and -1 over one label space; a target of -1 is unknown and left out
+of the loss. So the real pictures teach the seen classes and the generated ones the unseen, as in the paper.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from figment.datasets.tagged import TaggedPictures
+from figment.devices import choose_device
+from figment.errors import InputError
+from figment.labels import LabelSpace
+from figment.training.checkpoint import Checkpoint, State
+from figment.training.randaugment import augment_picture
+from figment.validation.clip import ClipConfig, load_clip
+from models.dual_prompt import DualPromptClassifier, OpenClip, aggregate_regions, presence
+from models.losses import AsymmetricLoss
+
+BATCH = 256  # pictures, where nothing is learnt
+
+
+class DualPromptConfig(BaseModel):
+    """The defaults are the paper's for MS-COCO. For NUS-WIDE it takes batches of 96, prompts at 0.0005 and 100 classes a
+    batch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    context: int = Field(64, gt=0)  # learnt vectors before a class's name
+    fusion_scale: float | None = Field(1e-4, gt=0)  # of the new branches' scales at the start; None: no branches
+    batches: Literal["alternating", "mixed"] = (
+        "alternating"  # real and generated pictures in turn, an epoch each, or together
+    )
+    unknown: Literal["ignore", "negative"] = "ignore"  # what a target of -1 means
+    epochs: int = Field(50, gt=0)
+    batch_size: int = Field(32, gt=0)
+    classes_per_batch: int | None = Field(None, gt=0)  # drawn for each batch where there are more; all by default
+    learning_rate: float = Field(0.002, gt=0)  # of the prompts
+    fusion_learning_rate: float = Field(1e-4, gt=0)
+    warmup_rate: float = Field(1e-5, gt=0)  # of all in the first epoch
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    loss_scale: float = Field(0.01, gt=0)  # the loss is a sum over pictures and classes
+    cutout: float = Field(0.5, ge=0, le=1)
+    randaugment: bool = True
+    held_out: float = Field(0.1, gt=0, lt=1)  # share of the generated pictures that helps to choose the epoch
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class TrainedPrompts:
+    """``model`` in eval mode as it was after ``best_epoch``; ``history`` has a row an epoch: rates, loss, measures."""
+
+    model: DualPromptClassifier
+    best_epoch: int
+    history: list[dict[str, float]]
+
+
+Batch = list[tuple[TaggedPictures, Tensor]]  # rows of one part or of several
+Evaluate = Callable[["Scorer"], Mapping[str, float]]
+
+
+def learning_rate(full: float, warmup: float, epoch: int, epochs: int) -> float:
+    """The rate of ``epoch``, from 1: ``warmup`` in the first, then half a cosine down to nothing after the last.
+
+    One step an epoch. The published code steps twice, once for each kind of picture, and is back at the full rate at the end.
+    """
+    return warmup if epoch == 1 else full * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+
+
+def build_dual_prompts(config: DualPromptConfig, clip: ClipConfig, space: LabelSpace) -> DualPromptClassifier:
+    """A classifier for the classes of ``space`` on any open_clip model with regions, weights drawn from torch's global
+    generator.
+
+    Raises InputError if CLIP's text encoder has no room for the context, or its tower no place for the branches.
+    """
+    model = load_clip(clip).to(choose_device(config.device)).float()
+    names = [label.clip_name for label in space.labels]
+    try:
+        tokenizer = open_clip.get_tokenizer(clip.model)
+        return DualPromptClassifier(model, tokenizer, names, config.context, config.fusion_scale)
+    except ValueError as error:
+        raise InputError(f"classifier: {error}") from error
+
+
+def learnt_weights(model: DualPromptClassifier) -> dict[str, Tensor]:
+    """Copies of all that learns, on the CPU; the CLIP is not among it."""
+    learns = {id(value) for part in (model.prompts, *model.fusion) for value in part.parameters()}
+    return {name: value.detach().cpu().clone() for name, value in model.named_parameters() if id(value) in learns}
+
+
+def draw_batches(
+    parts: Sequence[TaggedPictures], how: Literal["alternating", "mixed"], size: int, generator: torch.Generator
+) -> list[Batch]:
+    """Every row of every part once, in batches of ``size`` (the last of a kind may be smaller). Alternating: those of the
+    first part, then of the second. Mixed: of all parts together."""
+    if how == "alternating":
+        return [[(part, rows)] for part in parts for rows in torch.randperm(len(part), generator=generator).split(size)]
+    owner = torch.cat([torch.full((len(part),), i) for i, part in enumerate(parts)])
+    row = torch.cat([torch.arange(len(part)) for part in parts])
+    order = torch.randperm(len(owner), generator=generator)
+    mixed = [[(part, row[some[owner[some] == i]]) for i, part in enumerate(parts)] for some in order.split(size)]
+    return [[(part, rows) for part, rows in batch if len(rows)] for batch in mixed]
+
+
+def known_classes(targets: Tensor, most: int | None, generator: torch.Generator) -> list[int]:
+    """Ids of the classes of which these targets (B, C) say anything, or ``most`` of them drawn at random."""
+    known = (targets >= 0).any(0).nonzero().flatten()
+    if most and len(known) > most:
+        known = known[torch.randperm(len(known), generator=generator)[:most]].sort().values
+    return known.tolist()
+
+
+class Scorer:
+    """A classifier that measures: probabilities of all its classes, its prompts read once."""
+
+    def __init__(self, model: DualPromptClassifier):
+        self.model = model.eval()
+        self.prepare = Prepare(model.clip).to(model.prompts.positive.device)
+        with torch.inference_mode():
+            self.texts = model.texts()
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(N, C) probabilities, on the CPU, of pictures (N, 3, S, S) uint8."""
+        return torch.cat(
+            [
+                presence(aggregate_regions(self.model.regions(self.prepare(part)), self.texts)).cpu()
+                for part in pixels.split(BATCH)
+            ]
+        )
+
+
+class Prepare(nn.Module):
+    """Pictures (B, 3, S, S), uint8 or float in [0, 1], as a CLIP expects them: resized with antialiasing, normalised."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, clip: OpenClip):
+        super().__init__()
+        size = clip.visual.image_size
+        self.size: int = size if isinstance(size, int) else size[0]
+        settings = open_clip.get_model_preprocess_cfg(clip)
+        self.register_buffer("mean", torch.tensor(settings["mean"])[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(settings["std"])[:, None, None], persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        pixels = pixels.to(self.mean.device)
+        pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+        if pixels.shape[-1] != self.size:
+            pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
+        return (pixels - self.mean) / self.std
+
+
+class _Trainer:
+    """All that changes while training. What is drawn in an epoch depends on the seed and its number alone."""
+
+    def __init__(self, config: DualPromptConfig, clip: ClipConfig, space: LabelSpace):
+        self.config = config
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.model = build_dual_prompts(config, clip, space)
+        self.device = next(self.model.parameters()).device
+        self.prepare = Prepare(self.model.clip).to(self.device)
+        self.loss = AsymmetricLoss(gamma_neg=2, gamma_pos=1, eps=1e-6)
+        self.optimizer = torch.optim.SGD(
+            [
+                {"params": list(self.model.prompts.parameters()), "full_rate": config.learning_rate},
+                *(
+                    {"params": list(branch.parameters()), "full_rate": config.fusion_learning_rate}
+                    for branch in self.model.fusion
+                ),
+            ],
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+        self._regions: dict[int, Tensor] = {}
+
+    @property
+    def sees_always_the_same(self) -> bool:
+        """Whether a picture has the same regions in every epoch, so that they need be computed only once."""
+        return not (self.model.fusion or self.config.cutout or self.config.randaugment)
+
+    def set_rates(self, epoch: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(group["full_rate"], self.config.warmup_rate, epoch, self.config.epochs)
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        self.model.load_state_dict(dict(weights), strict=False)
+
+    def regions(self, part: TaggedPictures, rows: Tensor, epoch: int) -> Tensor:
+        """(B, R, D) of these rows' views in this epoch."""
+        if self.sees_always_the_same:
+            if id(part) not in self._regions:
+                with torch.inference_mode():
+                    found = [self.model.regions(self.prepare(pixels)) for pixels in part.pixels.split(BATCH)]
+                self._regions[id(part)] = torch.cat(found).clone()
+            return self._regions[id(part)][rows]
+        c = self.config
+        views = [augment_picture(part.pixels[i], c.cutout, c.randaugment, (c.seed, epoch, i)) for i in rows.tolist()]
+        return self.model.regions(self.prepare(torch.stack(views)))
+
+    def train_epoch(self, parts: Sequence[TaggedPictures], epoch: int) -> float:
+        """One pass over all pictures; the mean loss of a picture."""
+        generator = torch.Generator().manual_seed((self.config.seed << 16) + epoch)
+        total, count = torch.zeros((), device=self.device), 0
+        drawn = draw_batches(parts, self.config.batches, self.config.batch_size, generator)
+        for chosen in tqdm(drawn, desc=f"epoch {epoch}/{self.config.epochs}", unit="batch", leave=False):
+            regions = torch.cat([self.regions(part, rows, epoch) for part, rows in chosen])
+            targets = torch.cat([part.targets[rows] for part, rows in chosen])
+            classes = known_classes(targets, self.config.classes_per_batch, generator)
+            logits = aggregate_regions(regions, self.model.texts(classes))
+            loss = self.config.loss_scale * self.loss(logits, targets[:, classes].to(self.device))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach()
+            count += len(targets)
+        mean = total.item() / max(1, count)
+        if not math.isfinite(mean):
+            raise InputError(f"training: the loss became {mean} in epoch {epoch}; lower classifier.learning_rate")
+        return mean
+
+
+def train_dual_prompts(
+    parts: Sequence[TaggedPictures],
+    space: LabelSpace,
+    clip: ClipConfig,
+    config: DualPromptConfig,
+    evaluate: Evaluate,
+    checkpoint: Checkpoint | None = None,
+    log: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+) -> TrainedPrompts:
+    """Train on ``parts`` (real pictures; generated ones), targets (N, C) of 1, 0 and -1 over ``space``.
+
+    After every epoch ``evaluate`` gives measures; the epoch with the highest "validation/mAP" is kept. With a ``checkpoint``
+    a training that was stopped goes on and ends with the same weights.
+    """
+    parts = [part for part in parts if len(part)]
+    if not any(bool((part.targets > 0).any()) for part in parts):
+        raise InputError("training: no picture has any of the classes; there is nothing to learn")
+    if config.unknown == "negative":
+        parts = [TaggedPictures(part.pixels, part.targets.clamp(min=0)) for part in parts]
+    trainer = _Trainer(config, clip, space)
+    state = (checkpoint.load() if checkpoint else None) or State()
+    if state.epoch:
+        trainer.load(state.model)
+        trainer.optimizer.load_state_dict(state.optimizer)
+    while state.epoch < config.epochs:
+        state.epoch += 1
+        trainer.set_rates(state.epoch)
+        row = {"loss": trainer.train_epoch(parts, state.epoch), "rate": trainer.optimizer.param_groups[0]["lr"]}
+        row |= evaluate(Scorer(trainer.model))
+        if row["validation/mAP"] > state.best_score:
+            state.best_score, state.best = row["validation/mAP"], learnt_weights(trainer.model)
+        state.history.append((state.epoch, row))
+        state.model, state.optimizer = learnt_weights(trainer.model), trainer.optimizer.state_dict()
+        if checkpoint:
+            checkpoint.save(state)
+        log(state.epoch, row)
+    trainer.load(state.best)
+    best = max(state.history, key=lambda item: (item[1]["validation/mAP"], -item[0]))[0]
+    return TrainedPrompts(trainer.model.eval(), best, [{"epoch": epoch, **row} for epoch, row in state.history])

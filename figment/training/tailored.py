@@ -1,0 +1,88 @@
+"""Train dual prompts on the splits that ``figment.datasets.zero_shot`` wrote and on what was generated for unseen classes."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.evaluation.zero_shot import measures
+from figment.labels import LabelSpace
+from figment.synthesis.pool import Pool
+from figment.training.checkpoint import Checkpoint
+from figment.training.dual_prompt import DualPromptConfig, Scorer, TrainedPrompts, train_dual_prompts
+from figment.training.semantic import hold_out_rows
+from figment.training.zero_shot import made_pictures
+from figment.validation.clip import ClipConfig, ClipScorer
+
+Score = Callable[[Tensor], Tensor]  # pictures (N, 3, S, S) uint8 to scores (N, C) of all classes
+Evaluator = Callable[[Score], dict[str, float]]
+
+
+def train_tailored(
+    splits: Path,
+    made: TaggedPictures,
+    space: LabelSpace,
+    clip: ClipConfig,
+    config: DualPromptConfig,
+    checkpoint: Checkpoint | None = None,
+    log: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+) -> tuple[TrainedPrompts, dict[str, float]]:
+    """Train on real pictures with seen classes and on ``made`` ones of unseen classes; the measures of the kept epoch on the
+    test pictures, which are looked at once, at the end: the epoch is chosen by real and made pictures that were held out."""
+    train, validation, zsl, gzsl = (read_tagged(splits / name) for name in ("train", "validation", "zsl", "gzsl"))
+    learns, chooses = hold_out_rows(len(made), config.held_out, config.seed)
+    validate = validation_evaluator(space, validation, _rows(made, chooses))
+    trained = train_dual_prompts([train, _rows(made, learns)], space, clip, config, validate, checkpoint, log)
+    return trained, test_evaluator(space, zsl, gzsl)(Scorer(trained.model))
+
+
+def test_evaluator(space: LabelSpace, zsl: TaggedPictures, gzsl: TaggedPictures) -> Evaluator:
+    """Measures as ``PROTOCOL/MEASURE``: ``zsl`` ranks the unseen classes, ``gzsl`` all. Every picture counts, as in the
+    published evaluation."""
+    seen = _seen(space)
+    return lambda scorer: _measure(scorer, "zsl", zsl, ~seen) | _measure(scorer, "gzsl", gzsl, torch.ones_like(seen))
+
+
+def validation_evaluator(space: LabelSpace, real: TaggedPictures, made: TaggedPictures) -> Evaluator:
+    """``validation/mAP`` is the mean of that of ``real`` pictures over the seen classes and, if there are any, of ``made`` ones
+    over the unseen: each class is validated by the only pictures of it that there are."""
+    seen = _seen(space)
+
+    def evaluate(score: Score) -> dict[str, float]:
+        found = _measure(score, "validation_seen", real, seen)
+        if len(made):
+            found |= _measure(score, "validation_made", made, ~seen)
+        kinds = [value for name, value in found.items() if name.endswith("/mAP")]
+        return found | {"validation/mAP": sum(kinds) / len(kinds)}
+
+    return evaluate
+
+
+def _seen(space: LabelSpace) -> Tensor:
+    """(C,) bool"""
+    return torch.isin(torch.arange(len(space)), torch.tensor(space.seen_ids))
+
+
+def _measure(score: Score, protocol: str, pictures: TaggedPictures, columns: Tensor) -> dict[str, float]:
+    scores, targets = score(pictures.pixels)[:, columns], pictures.targets[:, columns]
+    return {f"{protocol}/{name}": float(m(scores, targets)) for name, m in measures(drop_unlabelled=False).items()}
+
+
+def accepted_pictures(shown: Mapping[str, Collection[str]], pool: Pool, space: LabelSpace, size: int) -> TaggedPictures:
+    """As ``made_pictures``, but for the seen classes: they may well be there too, so nothing is known of them."""
+    made = made_pictures(shown, pool, space, size)
+    made.targets[:, list(space.seen_ids)] = -1
+    return made
+
+
+def clip_scorer(clip: ClipConfig, space: LabelSpace) -> Score:
+    """CLIP as it is: pictures (N, 3, S, S) uint8 to logits (N, C)."""
+    scorer = ClipScorer(clip)
+    text = scorer.text_features(space)
+    return lambda pixels: scorer.logits(pixels, text).cpu()
+
+
+def _rows(pictures: TaggedPictures, rows: Tensor) -> TaggedPictures:
+    return TaggedPictures(pictures.pixels[rows], pictures.targets[rows])

@@ -1,0 +1,76 @@
+"""Zero-shot multi-label classification by tailored pictures (Zhang et al. 2024, "Diverse and Tailored Image Generation for
+Zero-shot Multi-label Classification").
+
+Names of unseen classes in; prompts for their pairs, a text encoder tuned on them, pictures that CLIP has checked, and a
+classifier out that learnt from those and from real pictures of seen classes.
+
+    zenml pipeline run pipelines.tailored.tailored -c configs/pocket/tailored.yaml
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from figment.adaptation.text_encoder import TuningConfig
+from figment.datasets.zero_shot import ZeroShotConfig
+from figment.ops.pipelines import figment_pipeline
+from figment.planning.quotas import QuotaConfig
+from figment.prompts.pair_book import PairPromptConfig
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.training.dual_prompt import DualPromptConfig
+from figment.validation.clip import ClipConfig
+from figment.validation.policies import AcceptancePolicy
+from steps.semantic.pictures import prepare_pictures
+from steps.semantic.validating import validate_unseen
+from steps.tailored.labels import choose_classes
+from steps.tailored.prompts import ask_prompts
+from steps.tailored.registration import register_prompts
+from steps.tailored.reporting import report_tailored
+from steps.tailored.synthesis import synthesise_pairs
+from steps.tailored.training import train_classifier
+from steps.tailored.tuning import tune_generator
+
+
+@figment_pipeline
+def tailored(
+    data: ZeroShotConfig,
+    prompts: PairPromptConfig,
+    generator: GeneratorConfig,
+    synthesis: SynthesisConfig,
+    clip: ClipConfig,
+    acceptance: AcceptancePolicy,
+    images_per_pair: Annotated[int, Field(gt=0)],
+    image_size: Annotated[int, Field(gt=0)],
+    backbone: ClipConfig,
+    classifier: DualPromptConfig,
+    output: str,
+    negative_prompt: str = "",
+    tuning: TuningConfig | None = None,
+    quota: QuotaConfig | None = None,
+    against: Literal["unseen", "all"] = "unseen",
+    judge: str | None = None,
+    seed: int = 0,
+) -> None:
+    labels, unseen = choose_classes(data, generator.model, clip, backbone, classifier, judge)
+    splits = prepare_pictures(labels, data, image_size, output)
+    book = ask_prompts(
+        unseen, prompts, output, after=splits
+    )  # what is wrong with the data shows before anything is rendered
+    made_by = {"generator": generator, "negative_prompt": negative_prompt, "clip": clip, "acceptance": acceptance}
+    rivals = unseen if against == "unseen" else labels  # what a class that was asked for must be more probable than
+    tuned = tune_generator(rivals, book, tuning=tuning, output=output, **made_by) if tuning else None
+    plan, images = synthesise_pairs(
+        rivals,
+        book,
+        synthesis=synthesis,
+        images_per_pair=images_per_pair,
+        quota=quota,
+        seed=seed,
+        output=output,
+        tuning=tuned,
+        **made_by,
+    )
+    verdicts = validate_unseen(rivals, plan, images, clip, acceptance)
+    model = train_classifier(labels, splits, images, verdicts, image_size, backbone, classifier, output)
+    report_tailored(unseen, plan, images, verdicts, model, judge, output, tuned)
+    register_prompts(model, output)

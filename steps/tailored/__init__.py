@@ -1,0 +1,1 @@
+"""Steps of "Diverse and Tailored Image Generation"."""

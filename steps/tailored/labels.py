@@ -1,0 +1,38 @@
+"""Which classes, seen and unseen; and whether there will be what it takes to the end of a long run."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from zenml import step
+
+from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
+from figment.labels import LabelSpace
+from figment.pocket.judge import check_judge
+from figment.synthesis.weights import unknown_names
+from figment.training.dual_prompt import DualPromptConfig, build_dual_prompts
+from figment.validation.clip import ClipConfig, check_clip
+
+
+@step
+def choose_classes(
+    data: ZeroShotConfig,
+    model: str,
+    clip: ClipConfig,
+    backbone: ClipConfig,
+    classifier: DualPromptConfig,
+    judge: str | None,
+) -> tuple[Annotated[LabelSpace, "label_space"], Annotated[LabelSpace, "unseen_labels"]]:
+    """All classes of the data, and the unseen ones by themselves, which pictures are made for. Fails here, before anything is
+    asked or rendered, if a later step's model is not there or does not fit."""
+    space = zero_shot_space(data)
+    check_clip(clip)
+    build_dual_prompts(classifier, backbone, space)
+    unseen = space.choose([space.names[i] for i in space.unseen_ids])
+    if judge:
+        check_judge(Path(judge), unseen.names)
+    for name, near in unknown_names(model, [label.prompt_name for label in unseen.labels]).items():
+        print(
+            f"warning: {model} never saw {name!r}; the nearest it knows: {', '.join(near) or 'none'}", file=sys.stderr
+        )
+    return space, unseen

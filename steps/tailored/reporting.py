@@ -1,0 +1,62 @@
+"""The numbers of the kept epoch and what the filter is worth, for DVC, MLflow and a person's browser."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.parquet as pq
+from zenml import get_step_context, step
+
+from figment.adaptation.text_encoder import Tuned
+from figment.evaluation.tailored_report import render_tailored_report
+from figment.files import write_json, write_text
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import tracking
+from figment.ops.lineage import lineage_tags
+from figment.planning.plan import read_plan
+from figment.pocket.judge import judge_pool
+from figment.synthesis.pool import Pool
+from figment.validation.filter_quality import filter_quality
+
+
+@step(experiment_tracker=True)
+def report_tailored(
+    unseen: LabelSpace,
+    plan: FileRef,
+    images: FileRef,
+    verdicts: FileRef,
+    classifier: FileRef,
+    judge: str | None,
+    output: str,
+    tuning: FileRef | None = None,
+) -> Annotated[FileRef, "report"]:
+    """metrics.json and report.html; with a ``judge`` of the pocket world also what it says of the filter: how many
+    of all, of the accepted and of the rejected pictures are right, and how many of the right ones passed."""
+    planned, judged, pool = read_plan(plan.open()), pq.read_table(verdicts.open()), Pool(images.open().parent)
+    history = json.loads((classifier.open().parent / "history.json").read_text(encoding="utf-8"))
+    tuned = Tuned.model_validate_json(tuning.open().read_text(encoding="utf-8")) if tuning else None
+    quality = None
+    if judge:
+        right = judge_pool(Path(judge), judged["image_id"].to_pylist(), pool)
+        passed = dict(zip(judged["image_id"].to_pylist(), judged["accepted"].to_pylist(), strict=True))
+        quality = filter_quality([passed[i] for i in right], list(right.values()))
+    metrics = history["test"] | {f"clip_{name}": value for name, value in history["clip"].items()}
+    metrics["filter/passed"] = sum(judged["accepted"].to_pylist()) / len(judged)
+    if quality:
+        metrics |= {f"judge/{name}": share.value for name, share in quality if share.trials}
+    if tuned:
+        metrics |= {"tuning/before": tuned.before.acceptance, "tuning/after": tuned.after.acceptance}
+    tracking.log_metrics("evaluation", {name.replace("@", "_at_"): value for name, value in metrics.items()})
+    write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
+    provenance = {
+        "plan": f"{len(planned)} images, sha256 {plan.sha256}",
+        "images": f"manifest sha256 {images.sha256}",
+        "classifier": f"sha256 {classifier.sha256}",
+        "text encoder": (tuned.adapter if tuned else "") or "the generator's own",
+        **lineage_tags(get_step_context().pipeline_run.name),
+    }
+    path = Path(output) / "report.html"
+    write_text(path, render_tailored_report(unseen, planned, judged, pool, history, tuned, quality, provenance))
+    tracking.log_file(path)
+    return FileRef.of(path)

@@ -1,0 +1,97 @@
+"""The plan of pairs, rendered; topped up, if a quota is set, where CLIP rejects."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+from zenml import step
+
+from figment.adaptation.text_encoder import Tuned
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import quality, tracking
+from figment.planning.plan import ranges, read_plan, write_plan
+from figment.planning.quotas import QuotaConfig, fill_quotas
+from figment.planning.tailored import plan_tailored
+from figment.prompts.tricks import read_prompts
+from figment.synthesis.budget import Budget
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.executor import synthesise
+from figment.synthesis.generator import Inputs
+from figment.synthesis.pool import Pool
+from figment.synthesis.renderers import Renderers
+from figment.synthesis.weights import model_revision
+from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.features import FeatureStore
+from figment.validation.multilabel import validate_multilabel
+from figment.validation.policies import AcceptancePolicy
+from steps.synthesis import finished
+
+ROWS_CHECKED = 100_000  # at a time
+
+
+@step(experiment_tracker=True)
+def synthesise_pairs(
+    rivals: LabelSpace,
+    prompts: FileRef,
+    generator: GeneratorConfig,
+    negative_prompt: str,
+    synthesis: SynthesisConfig,
+    clip: ClipConfig,
+    acceptance: AcceptancePolicy,
+    images_per_pair: int,
+    quota: QuotaConfig | None,
+    seed: int,
+    output: str,
+    tuning: FileRef | None = None,
+) -> tuple[Annotated[FileRef, "plan"], Annotated[FileRef, "images"]]:
+    """``images_per_pair`` pictures of every pair and of every class by itself, and what a quota asks for beyond; with the
+    tuned text encoder, if there is one. Interrupted, the next run goes on where this one stopped."""
+    adapter = Tuned.model_validate_json(tuning.open().read_text(encoding="utf-8")).adapter if tuning else ""
+    settings = {
+        "images_per_pair": images_per_pair,
+        "negative_prompt": negative_prompt,
+        "adapter": adapter,
+        "seed": seed,
+    }
+    tracking.log_parameters("planning", {**generator.model_dump(), **settings, "quota": quota and quota.model_dump()})
+    tracking.log_parameters("synthesis", synthesis.model_dump())
+    path = Path(output) / "plan.parquet"
+    rows_for = partial(
+        plan_tailored,
+        read_prompts(prompts.open()),
+        generator,
+        model_revision(generator),
+        stream=seed,
+        adapter=adapter,
+        negative_prompt=negative_prompt,
+    )
+    write_plan(rows_for(images_per_pair), path)
+    for part in ranges(path, ROWS_CHECKED):
+        table = part.to_pandas()
+        quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(rivals))
+
+    pool, budget, inputs = Pool(path.parent / "images"), Budget(synthesis), Inputs.beside(path)
+    render = partial(
+        synthesise,
+        pool=pool,
+        config=synthesis,
+        renderers=Renderers(synthesis, inputs),
+        observer=FeatureStore(pool, ClipScorer(clip)),
+        budget=budget,
+        log=partial(tracking.log_metrics, "synthesis"),
+    )
+    finished(render(path))
+    if quota:
+
+        def render_round(topped_up: pa.Table, new: pa.Table) -> None:
+            write_plan(topped_up, path)
+            finished(render(new))
+
+        judge = partial(validate_multilabel, pool=pool, space=rivals, clip=clip, policy=acceptance)
+        write_plan(fill_quotas(read_plan(path), render_round, judge, rows_for, quota), path)
+    tracking.log_metrics("synthesis", {"rendered": budget.done})
+    manifest = FileRef.of(pool.manifest_file)
+    tracking.log_dataset(pool.manifest_file, manifest.sha256, "images")
+    return FileRef.of(path), manifest

@@ -1,0 +1,80 @@
+"""Train the classifier on real pictures of seen classes and accepted ones of unseen classes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.parquet as pq
+from zenml import get_step_context, step
+
+from figment.datasets.tagged import read_tagged
+from figment.files import write_json
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import caching, tracking
+from figment.ops.lineage import lineage_tags
+from figment.synthesis.pool import Pool
+from figment.training.checkpoint import Checkpoint
+from figment.training.dual_prompt import DualPromptConfig
+from figment.training.saved_dual_prompt import WEIGHTS, DualPromptCard, save_dual_prompts
+from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
+from figment.validation.clip import ClipConfig, clip_digest
+from figment.validation.multilabel import shown_labels
+
+
+@step(experiment_tracker=True)
+def train_classifier(
+    labels: LabelSpace,
+    splits: FileRef,
+    images: FileRef,
+    verdicts: FileRef,
+    image_size: int,
+    backbone: ClipConfig,
+    classifier: DualPromptConfig,
+    output: str,
+) -> Annotated[FileRef, "classifier"]:
+    """``output``/classifier: weights, card, and history.json with every epoch's validation, the kept one's measures on the
+    test pictures and those of CLIP as it is. Killed, the next run goes on after the last epoch that was finished."""
+    tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
+    tracking.log_parameters("training", {"backbone": backbone.model_dump(), **classifier.model_dump()})
+    folder = Path(output) / "classifier"
+    key = caching.key_of(
+        labels=labels.model_dump(mode="json"),
+        data=[splits.sha256, images.sha256, verdicts.sha256, image_size],
+        backbone=[backbone.model_dump(mode="json"), caching.model_digest(backbone.model)],
+        classifier=classifier.model_dump(mode="json"),
+    )
+    path, checkpoint = folder / WEIGHTS, Checkpoint(folder / "training.pt", key)
+    if not caching.is_current(path, key):
+        root = splits.open().parent
+        shown = shown_labels(pq.read_table(verdicts.open()))
+        made = accepted_pictures(shown, Pool(images.open().parent), labels, image_size)
+
+        def log(epoch: int, row: dict[str, float]) -> None:
+            named = {name.replace("@", "_at_"): value for name, value in row.items()}  # MLflow allows no @
+            tracking.log_metrics("training", named, epoch)
+
+        trained, measured = train_tailored(root, made, labels, backbone, classifier, checkpoint, log)
+        zsl, gzsl = (read_tagged(root / name) for name in ("zsl", "gzsl"))
+        baseline = test_evaluator(labels, zsl, gzsl)(clip_scorer(backbone, labels))
+        write_json(
+            folder / "history.json",
+            {
+                "kept": trained.best_epoch,
+                "made": len(made),
+                "test": measured,
+                "clip": baseline,
+                "epochs": trained.history,
+            },
+        )
+        card = DualPromptCard(
+            key=key,
+            labels=labels,
+            clip=backbone,
+            clip_digest=clip_digest(backbone),
+            image_size=image_size,
+            training=classifier,
+        )
+        save_dual_prompts(trained.model, card, folder)
+        caching.mark_current(path, key)
+    checkpoint.path.unlink(missing_ok=True)
+    return FileRef.of(path)

@@ -1,0 +1,60 @@
+"""Tune the generator's text encoder where its pictures fail."""
+
+from pathlib import Path
+from typing import Annotated
+
+from zenml import step
+
+from figment.adaptation.text_encoder import CHECKPOINT, TuningConfig, tune_text_encoder
+from figment.files import write_json
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.ops import caching, tracking
+from figment.prompts.tricks import read_prompts
+from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.weights import model_revision
+from figment.validation.clip import ClipConfig
+from figment.validation.policies import AcceptancePolicy
+
+
+@step(experiment_tracker=True)
+def tune_generator(
+    rivals: LabelSpace,
+    prompts: FileRef,
+    generator: GeneratorConfig,
+    negative_prompt: str,
+    clip: ClipConfig,
+    acceptance: AcceptancePolicy,
+    tuning: TuningConfig,
+    output: str,
+) -> Annotated[FileRef, "tuning"]:
+    """tuning.json: the adapter's hash, acceptance before and after, the history. The adapter itself lies in ``adapters``."""
+    path = Path(output) / "tuning.json"
+    revision = model_revision(generator)
+    key = caching.key_of(
+        labels=rivals.model_dump(mode="json"),
+        prompts=prompts.sha256,
+        generator=[generator.model_dump(mode="json"), revision, negative_prompt],
+        clip=[clip.model_dump(mode="json"), caching.model_digest(clip.model)],
+        acceptance=acceptance.model_dump(mode="json"),
+        tuning=tuning.model_dump(mode="json"),
+    )
+    tracking.log_parameters("tuning", tuning.model_dump())
+    if not caching.is_current(path, key):
+        tuned = tune_text_encoder(
+            read_prompts(prompts.open()),
+            rivals,
+            generator,
+            negative_prompt,
+            clip,
+            acceptance,
+            tuning,
+            Path(output),
+            revision,
+            key,
+            lambda step, metrics: tracking.log_metrics("tuning", metrics, step),
+        )
+        write_json(path, tuned.model_dump(mode="json"))
+        caching.mark_current(path, key)
+    (Path(output) / CHECKPOINT).unlink(missing_ok=True)
+    return FileRef.of(path)

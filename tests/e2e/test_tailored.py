@@ -1,0 +1,242 @@
+"""Tailored pictures, whole: interrupted and not, with a tuned text encoder and without, with quotas, and with bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from figment.adaptation.text_encoder import Tuned
+from figment.datasets.tagged import read_tagged
+from figment.ops import tracking
+from figment.ops.run import main
+from figment.training.dual_prompt import Scorer
+from figment.training.saved_dual_prompt import load_dual_prompts
+
+PIPELINE = "pipelines.tailored.tailored"
+TRACKING = "sqlite:///.figment/tests/mlflow.db"
+LABELS = {
+    "labels": [
+        *({"name": name} for name in ("airplane", "bird", "car", "cat")),
+        *({"name": name, "unseen": True} for name in ("banana", "dog", "truck")),
+    ],
+    "confusable": [["dog", "truck"]],
+}
+SETS = [("banana",), ("banana", "dog"), ("banana", "truck"), ("dog",), ("truck",)]
+pytestmark = pytest.mark.slow
+
+
+def write_config(folder: Path, **changes) -> Path:
+    """The pocket config, smaller."""
+    config = yaml.safe_load(Path("configs/pocket/tailored.yaml").read_text())
+    parameters = config["parameters"]
+    (folder / "labels.yaml").write_text(yaml.safe_dump(LABELS))
+    parameters["data"].update(labels=str(folder / "labels.yaml"))
+    parameters["data"]["scenes"].update(train=120, test=60)
+    parameters["prompts"].update(per_pair=3)
+    parameters["generator"].update(num_inference_steps=2)
+    parameters["tuning"].update(
+        steps=6, batch_size=2, learning_rate=0.001, num_inference_steps=2, differentiated_steps=None, evaluate_every=2,
+        evaluated_images=10, evaluation_batch=10,
+    )  # fmt: skip
+    parameters["clip"].update(templates=["a photo of a {name}"])
+    parameters["acceptance"].update(min_probability=0.999)  # so few steps do not always reach it
+    parameters["synthesis"].update(batch_size=8, shard_size=8)
+    parameters["classifier"].update(epochs=3, context=4)
+    parameters.update(against="unseen", images_per_pair=6, output=str(folder / "out"), **changes)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    return write_config(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def output(config) -> Path:
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    return config.parent / "out"
+
+
+def tuned_of(output: Path) -> Tuned:
+    return Tuned.model_validate_json((output / "tuning.json").read_text())
+
+
+def test_pairs_are_asked_for_painted_by_the_tuned_generator_and_checked(output):
+    prompts = pq.read_table(output / "prompts.parquet").to_pylist()
+    assert {tuple(row["labels"]) for row in prompts} == set(SETS)
+    assert all(name in row["text"] for row in prompts for name in row["labels"])
+    plan = pq.read_table(output / "plan.parquet").to_pylist()
+    assert Counter(tuple(row["labels"]) for row in plan) == dict.fromkeys(SETS, 6)
+    assert {row["prompt"] for row in plan} == {row["text"] for row in prompts}
+    adapter = tuned_of(output).adapter
+    assert {row["adapter"] for row in plan} == {adapter}
+    assert (output / "adapters" / f"{adapter}.safetensors").is_file()
+    verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
+    assert sorted(v["image_id"] for v in verdicts) == [row["image_id"] for row in plan]
+    assert json.loads((output / "images" / "MANIFEST.json").read_text())["rows"] == len(plan)
+    assert 0 < sum(v["accepted"] for v in verdicts) < len(plan)
+
+
+def test_the_classifier_learnt_from_what_passed_and_beats_chance(output):
+    history = json.loads((output / "classifier" / "history.json").read_text())
+    verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
+    assert history["made"] == sum(v["accepted"] for v in verdicts)
+    model, card = load_dual_prompts(output / "classifier")
+    assert card.labels.names == tuple(label["name"] for label in LABELS["labels"])
+    validation = read_tagged(output / "splits" / "validation")
+    chance = float((validation.targets[:, :4] > 0).float().mean())
+    assert history["epochs"][history["kept"] - 1]["validation_seen/mAP"] > chance + 0.2
+    zsl = read_tagged(output / "splits" / "zsl")
+    assert history["test"]["zsl/mAP"] > float((zsl.targets[:, 4:] > 0).float().mean())
+    assert Scorer(model)(zsl.pixels).shape == (len(zsl), 7)
+    validated = [row["validation/mAP"] for row in history["epochs"]]
+    assert history["kept"] == 1 + validated.index(max(validated))
+
+
+def test_the_numbers_are_the_same_in_the_report_mlflow_and_dvc_metrics(output):
+    history = json.loads((output / "classifier" / "history.json").read_text())
+    metrics = json.loads((output / "metrics.json").read_text())
+    tuned, html = tuned_of(output), (output / "report.html").read_text()
+    mlflow.set_tracking_uri(TRACKING)
+    client = mlflow.MlflowClient(TRACKING)
+    experiment = client.get_experiment_by_name("tailored")
+    run = client.search_runs([experiment.experiment_id], max_results=1)[0]
+    for name in ("zsl/mAP", "zsl/F1@3", "gzsl/mAP", "gzsl/P@3"):
+        for kind, prefix in (("test", ""), ("clip", "clip_")):
+            value = history[kind][name]
+            assert metrics[prefix + name] == pytest.approx(value, abs=1e-4)
+            assert run.data.metrics[f"evaluation/{prefix}{name.replace('@', '_at_')}"] == pytest.approx(value)
+            assert f"<td>{100 * value:.1f}</td>" in html
+    curve = client.get_metric_history(run.info.run_id, "training/validation/mAP")
+    assert [point.value for point in curve] == pytest.approx([row["validation/mAP"] for row in history["epochs"]])
+    curve = client.get_metric_history(run.info.run_id, "tuning/acceptance")
+    assert [point.value for point in curve] == pytest.approx([row["acceptance"] for row in tuned.history])
+    assert metrics["tuning/before"] == pytest.approx(tuned.before.acceptance, abs=1e-4)
+    assert f"{100 * tuned.after.acceptance:.1f} % after" in html
+    verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
+    passed = sum(v["accepted"] for v in verdicts) / len(verdicts)
+    assert metrics["filter/passed"] == pytest.approx(passed, abs=1e-4)
+    assert 0 < metrics["judge/unfiltered"] < 1
+    assert f"<td>accepted ones (precision)</td><td>{100 * metrics['judge/accepted']:.1f} %</td>" in html
+    assert "report.html" in {item.path for item in client.list_artifacts(run.info.run_id)}
+
+
+def test_the_registered_classifier_scores_any_number_of_pictures(output):
+    mlflow.set_tracking_uri(TRACKING)
+    version = (output / "registered.txt").read_text()
+    registered = mlflow.pyfunc.load_model(f"models:/figment-tailored/{version}")
+    own = Scorer(load_dual_prompts(output / "classifier")[0])
+    pixels = read_tagged(output / "splits" / "gzsl").pixels[:3]
+    for batch in (1, 3):
+        scores = registered.predict((pixels[:batch].numpy() / 255).astype(np.float32))
+        torch.testing.assert_close(torch.tensor(np.asarray(scores)), own(pixels[:batch]), atol=1e-4, rtol=1e-3)
+
+
+def test_a_second_run_repeats_nothing_and_nothing_useless_is_left(output, config):
+    files = [path for path in output.rglob("*") if path.is_file()]
+    made = [path for path in files if path.suffix in {".npy", ".safetensors"} or path.parent.name == "images"]
+    times = {path: path.stat().st_mtime_ns for path in (*made, output / "tuning.json")}
+    assert len(times) > 12
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+    assert not [path for path in files if path.suffix in {".pt", ".partial"}]
+
+
+def test_interrupted_wherever_it_hurts_it_goes_on_and_ends_with_the_same_classifier(
+    output, tmp_path, monkeypatch, capsys
+):
+    """Killed outright in the tuning, stopped by Ctrl-C in the synthesis and in the training."""
+    config, again = write_config(tmp_path), tmp_path / "out"
+    kill(config, again / "tuning.pt")
+    assert not (again / "tuning.json").exists()
+    for stage, reached, finished in (
+        ("synthesis", lambda step: len(list(again.glob("images/*.parquet"))) > 1, again / "images" / "MANIFEST.json"),
+        ("training", lambda step: step == 2, again / "classifier" / "prompts.safetensors"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(tracking, "log_metrics", interrupting(tracking.log_metrics, stage, reached))
+            assert main([PIPELINE, "-c", str(config)]) == 130
+        assert "run the same command again" in capsys.readouterr().err
+        assert not finished.exists()
+    assert tuned_of(again) == tuned_of(output)
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    for file in ("classifier/prompts.safetensors", "plan.parquet", "verdicts.parquet", "metrics.json"):
+        assert (again / file).read_bytes() == (output / file).read_bytes(), file
+
+
+def kill(config: Path, once_there: Path) -> None:
+    """Run in a process of its own, and end that with no time to tidy up."""
+    command = [sys.executable, "-m", "figment.ops.run", PIPELINE, "-c", str(config)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 240
+    while not once_there.exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait(timeout=60) == -signal.SIGKILL
+
+
+def interrupting(log, stage: str, reached):
+    """``log_metrics`` that Ctrl-C strikes in."""
+
+    def call(name: str, values, step: int | None = None) -> None:
+        log(name, values, step)
+        if name == stage and reached(step):
+            raise KeyboardInterrupt
+
+    return call
+
+
+def test_without_tuning_and_with_quotas_the_generators_own_pictures_are_topped_up(tmp_path, capsys):
+    quota = {"accepted": 5, "max_attempts": 60, "if_short": "go_on"}
+    config = write_config(tmp_path, tuning=None, quota=quota, judge=None)
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    out = tmp_path / "out"
+    plan = pq.read_table(out / "plan.parquet").to_pylist()
+    verdicts = pq.read_table(out / "verdicts.parquet").to_pylist()
+    tried = Counter(tuple(row["labels"]) for row in plan)
+    passed = Counter(tuple(v["labels"]) for v in verdicts if v["accepted"])
+    short = [names for names in SETS if passed[names] < 5]
+    assert all(tried[names] == 60 for names in short)
+    assert ("cannot reach 5 accepted images" in capsys.readouterr().err) == bool(short)
+    assert max(tried.values()) > 6
+    assert {row["adapter"] for row in plan} == {""}
+    assert not (out / "tuning.json").exists()
+    assert not (out / "adapters").exists()
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert not any(name.startswith(("tuning/", "judge/")) for name in metrics)
+    assert "text encoder</h2>" not in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "sentence"),
+    [
+        ("prompts", {"chat": {"model": "models/pocket/chat", "max_new_tokens": 1}}, "class 'banana': no usable prompt in 3"),
+        ("classifier", {"context": 64}, "classifier: 'airplane': 4 tokens around 64 of context do not fit"),
+        ("data", {"source": "coco", "root": "coco"}, "holds no annotations/instances_train2014_seen_48_17.json"),
+        (None, {"judge": "models/pocket/none"}, "judge: models/pocket/none holds no judge's weights"),
+    ],
+)  # fmt: skip
+def test_bad_input_ends_with_one_sentence_before_anything_is_rendered(tmp_path, capsys, section, changes, sentence):
+    path = write_config(tmp_path)
+    config = yaml.safe_load(path.read_text())
+    (config["parameters"][section] if section else config["parameters"]).update(changes)
+    path.write_text(yaml.safe_dump(config))
+    assert main([PIPELINE, "-c", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out" / "plan.parquet").exists()

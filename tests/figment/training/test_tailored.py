@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+
+from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, draw_scenes, write_splits, zero_shot_space
+from figment.evaluation.metrics import mean_average_precision, precision_recall_f1_at_k
+from figment.planning.plan import make_plan
+from figment.planning.tailored import plan_tailored
+from figment.prompts.tricks import Prompt
+from figment.synthesis.executor import synthesise
+from figment.synthesis.pool import Pool
+from figment.synthesis.weights import model_revision
+from figment.training import tailored
+from figment.training.dual_prompt import DualPromptConfig, Scorer
+from figment.training.tailored import accepted_pictures, clip_scorer, train_tailored, validation_evaluator
+from figment.validation.clip import ClipConfig
+
+DATA = ZeroShotConfig(
+    source="pocket",
+    root="data/artwork",
+    labels="configs/labels/pocket_24_8.yaml",
+    scenes=SceneConfig(train=80, test=60),
+)
+SPACE = zero_shot_space(DATA)
+SEEN, UNSEEN = list(SPACE.seen_ids), list(SPACE.unseen_ids)
+CLIP = ClipConfig(model="local-dir:models/pocket/clip", templates=("a photo of a {name}",), device="cpu")
+CONFIG = DualPromptConfig(
+    context=4, fusion_scale=None, batches="mixed", epochs=2, batch_size=16, learning_rate=0.05, warmup_rate=0.01, cutout=0,
+    randaugment=False, held_out=0.2, device="cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("splits")
+    write_splits(DATA, SPACE, 32, folder)
+    return folder
+
+
+def score(pixels: torch.Tensor) -> torch.Tensor:
+    """Some scores of all classes."""
+    return torch.rand(len(pixels), len(SPACE), generator=torch.Generator().manual_seed(len(pixels)))
+
+
+def test_of_seen_classes_nothing_is_known_in_accepted_pictures(tmp_path, pocket_config, synthesis):
+    prompts = [Prompt("a dog", ("dog",), "t"), Prompt("a dog next to a truck", ("dog", "truck"), "t")]
+    plan = make_plan(plan_tailored(prompts, pocket_config, model_revision(pocket_config), 2, 0))
+    pool = Pool(tmp_path)
+    synthesise(plan, pool, synthesis)
+    shown = {row["image_id"]: row["labels"] for row in plan.to_pylist()[:3]}
+    made = accepted_pictures(shown, pool, SPACE, 32)
+    assert len(made) == 3
+    assert (made.targets[:, SEEN] == -1).all()
+    for targets, image_id in zip(made.targets[:, UNSEEN], sorted(shown), strict=True):
+        assert {SPACE.names[UNSEEN[i]] for i in targets.nonzero()[:, 0].tolist()} == set(shown[image_id])
+
+
+def test_the_unseen_classes_are_ranked_alone_and_with_the_others_and_every_picture_counts(splits):
+    zsl, gzsl = (read_tagged(splits / name) for name in ("zsl", "gzsl"))
+    found = tailored.test_evaluator(SPACE, zsl, gzsl)(score)
+    shown = (zsl.targets > 0)[:, UNSEEN]
+    assert found["zsl/mAP"] == pytest.approx(mean_average_precision(score(zsl.pixels)[:, UNSEEN], shown))
+    all_shown = gzsl.targets > 0
+    counted = precision_recall_f1_at_k(score(gzsl.pixels), all_shown, 3)
+    assert (found["gzsl/P@3"], found["gzsl/R@3"], found["gzsl/F1@3"]) == pytest.approx(tuple(counted))
+    assert {name.partition("/")[0] for name in found} == {"zsl", "gzsl"}
+
+
+def test_each_class_is_validated_by_the_only_pictures_of_it_that_there_are(splits):
+    real = read_tagged(splits / "validation")
+    drawn = draw_scenes(DATA, ("noto",), SPACE, UNSEEN, 30, 9, 32)
+    made = TaggedPictures(drawn.pixels, drawn.targets)
+    found = validation_evaluator(SPACE, real, made)(score)
+    seen = mean_average_precision(score(real.pixels)[:, SEEN], real.targets[:, SEEN] > 0)
+    unseen = mean_average_precision(score(made.pixels)[:, UNSEEN], made.targets[:, UNSEEN] > 0)
+    assert (found["validation_seen/mAP"], found["validation_made/mAP"]) == pytest.approx((seen, unseen))
+    assert found["validation/mAP"] == pytest.approx((seen + unseen) / 2)
+    without = validation_evaluator(SPACE, real, TaggedPictures(made.pixels[:0], made.targets[:0]))(score)
+    assert without["validation/mAP"] == pytest.approx(seen)
+    assert not any(name.startswith("validation_made") for name in without)
+
+
+def test_clip_as_it_is_is_open_clips(splits):
+    pixels = read_tagged(splits / "zsl").pixels[:3]
+    model, _, preprocess = open_clip.create_model_and_transforms(CLIP.model)
+    texts = open_clip.get_tokenizer(CLIP.model)([f"a photo of a {name}" for name in SPACE.names])
+    resized = F.interpolate(pixels.float() / 255, size=(64, 64), mode="bicubic", antialias=True).clamp(0, 1)
+    with torch.no_grad():
+        expected = model.eval()(preprocess.transforms[-1](resized), texts)
+    image, text, scale = expected[:3]
+    torch.testing.assert_close(clip_scorer(CLIP, SPACE)(pixels), scale * image @ text.T, atol=1e-2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 40])
+def test_training_chooses_by_held_out_pictures_and_measures_the_test_pictures_once(splits, count):
+    drawn = draw_scenes(DATA, ("noto",), SPACE, UNSEEN, max(1, count), 9, 32)
+    drawn.targets[:, SEEN] = -1
+    made = TaggedPictures(drawn.pixels[:count], drawn.targets[:count])
+    trained, measured = train_tailored(splits, made, SPACE, CLIP, CONFIG)
+    assert [row["epoch"] for row in trained.history] == [1, 2]
+    for row in trained.history:
+        assert not any(name.startswith(("zsl", "gzsl")) for name in row)
+        assert ("validation_made/mAP" in row) == (count > 0)
+    validated = [row["validation/mAP"] for row in trained.history]
+    assert trained.best_epoch == 1 + validated.index(max(validated))
+    zsl, gzsl = (read_tagged(splits / name) for name in ("zsl", "gzsl"))
+    assert measured == tailored.test_evaluator(SPACE, zsl, gzsl)(Scorer(trained.model))

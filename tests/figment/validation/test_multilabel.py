@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from figment.errors import InputError
+from figment.images import decode
+from figment.labels import Label, LabelSpace
+from figment.planning.pairs import plan_pairs
+from figment.planning.plan import make_plan, write_plan
+from figment.synthesis.executor import synthesise
+from figment.synthesis.pool import Pool
+from figment.synthesis.weights import model_revision
+from figment.validation import grouping_softmax
+from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.multilabel import label_yields, shown_labels, validate_multilabel
+from figment.validation.policies import REASONS, SCHEMA, CocoPolicy, NusPolicy
+from figment.validation.validate import validate
+from figment.validation.verdicts import AcceptanceConfig
+
+POCKET = ClipConfig(model="local-dir:models/pocket/clip")
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory, labels, pocket_config, synthesis) -> tuple[Path, Pool]:
+    """36 images in several shards: each class alone and beside another."""
+    folder = tmp_path_factory.mktemp("pairs")
+    write_plan(plan_pairs(labels, [0, 1, 2], pocket_config, model_revision(pocket_config), 12, 0), folder / "plan")
+    pool = Pool(folder / "images")
+    synthesise(folder / "plan", pool, synthesis)
+    assert len(pool.shards) > 1
+    return folder / "plan", pool
+
+
+def test_verdicts_of_pairs_are_the_policys_on_the_grouping_softmax_of_the_pictures(pairs, labels):
+    verdicts = validate_multilabel(*pairs, labels, POCKET, CocoPolicy(min_probability=0.99)).to_pylist()
+    scorer = ClipScorer(POCKET)
+    text = scorer.text_features(labels)
+    seen = {}
+    for batch in pairs[1].read([v["image_id"] for v in verdicts], ["image_id", "image", "labels"]):
+        for row in batch.to_pylist():
+            picture = np.asarray(decode(row["image"]["bytes"], ""))
+            logits = scorer.logits(torch.from_numpy(picture).permute(2, 0, 1)[None], text).cpu()
+            requested = torch.tensor([[name in row["labels"] for name in labels.names]])
+            seen[row["image_id"]] = grouping_softmax(logits, requested)[0].tolist()
+            assert len(row["labels"]) in (1, 2)
+    assert [v["image_id"] for v in verdicts] == sorted(seen)
+    assert len(seen) == 36
+    for v in verdicts:
+        assert v["probabilities"] == pytest.approx(seen[v["image_id"]], abs=1e-3)
+        sure = {name for name, p in zip(labels.names, v["probabilities"], strict=True) if p > 0.99}
+        assert v["accepted"] == (v["reason"] == "accepted") == (set(v["predicted"]) == set(v["labels"]) == sure)
+    assert {v["reason"] for v in verdicts} <= set(REASONS)
+    assert 0 < sum(v["accepted"] for v in verdicts) < 36
+
+
+def test_what_passed_is_trained_on_as_what_was_seen():
+    rows = [
+        {"image_id": "a", "accepted": True, "labels": ["dog", "bus"], "predicted": ["bus", "cup", "dog"]},
+        {"image_id": "b", "accepted": False, "labels": ["dog"], "predicted": []},
+        {"image_id": "c", "accepted": True, "labels": ["cup"], "predicted": ["cup"]},
+    ]
+    verdicts = pa.Table.from_pylist(rows, schema=pa.schema([SCHEMA.field(name) for name in rows[0]]))
+    assert shown_labels(verdicts) == {"a": ["bus", "cup", "dog"], "c": ["cup"]}
+    assert label_yields(verdicts) == {"bus": 1.0, "cup": 1.0, "dog": 0.5}
+
+
+def test_for_single_labels_it_is_the_zero_shot_softmax(plan, pool, labels):
+    several = validate_multilabel(plan, pool, labels, POCKET, CocoPolicy(min_probability=0))
+    single = validate(plan, pool, labels, ClipScorer(POCKET), AcceptanceConfig(min_probability=0))
+    assert several["image_id"] == single["image_id"]
+    for row, verdict in zip(several.to_pylist(), single.to_pylist(), strict=True):
+        assert row["labels"] == [verdict["label"]]
+        asked = row["probabilities"][labels.names.index(verdict["label"])]
+        assert asked == pytest.approx(verdict["probability"], abs=1e-5)
+        assert row["accepted"] == verdict["accepted"]
+
+
+def test_only_the_plans_images_are_judged_and_only_those_that_are_there(pairs, labels, pocket_config, tmp_path):
+    """So a plan may be validated while it is being rendered, and a pool may hold the images of several plans."""
+    other = make_plan(plan_pairs(labels, [0], pocket_config, model_revision(pocket_config), 14, 0))
+    verdicts = validate_multilabel(other, pairs[1], labels, POCKET, NusPolicy(top_k=1))
+    assert len(verdicts) == 12
+    assert set(verdicts["image_id"].to_pylist()) < set(other["image_id"].to_pylist())
+    nothing = validate_multilabel(other, Pool(tmp_path / "images"), labels, POCKET, NusPolicy())
+    assert nothing.equals(SCHEMA.empty_table())
+
+
+def test_a_class_that_cannot_be_checked_is_a_sentence(pairs, labels):
+    without = LabelSpace(labels=labels.labels[:2])
+    sentence = r"image [0-9a-f]{12}: was asked to show 'banana', which is not among the 2 classes to check against"
+    with pytest.raises(InputError, match=sentence):
+        validate_multilabel(*pairs, without, POCKET, CocoPolicy())
+
+
+def test_clip_is_asked_for_its_own_name_of_a_class():
+    scorer = ClipScorer(POCKET)
+    plain, renamed = (
+        scorer.text_features(LabelSpace(labels=(label, Label(name="car"))))
+        for label in (Label(name="frog"), Label(name="frog", prompt_name="frog equipment", clip_name="frog"))
+    )
+    prompted = scorer.text_features(
+        LabelSpace(labels=(Label(name="frog", prompt_name="frog truck"), Label(name="car")))
+    )
+    assert torch.equal(plain, renamed)
+    assert not torch.equal(plain[0], prompted[0])
