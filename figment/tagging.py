@@ -88,7 +88,7 @@ def predict_tags(
     if top_k < 1 or batch_size < 1:
         raise InputError(f"top_k is {top_k} and batch_size {batch_size}; both are at least 1")
     names = tagger.labels.names
-    for batch in _batches(pictures, batch_size):
+    for batch in batches(pictures, batch_size):
         pixels = torch.stack([squash(as_rgb(picture), tagger.image_size) for picture in batch])
         scores, rows = predict_scores(tagger.model, pixels, tagger.labels.vectors, tagger.pooling)
         best = scores.argsort(dim=1, descending=True, stable=True)[:, :top_k]
@@ -110,12 +110,9 @@ def tag_files(
     is no picture, before anything of its batch is given out.
     """
     names = [name for file in files for name in names_in(file)]
-    targets = [rendered / f"{rendered_name(name)}.png" for name in names] if rendered else []
-    twice = next((target for target, count in Counter(targets).items() if count > 1), None)
-    if twice:
-        raise InputError(f"{twice}: two pictures would be rendered there; give them different names")
+    targets = rendered_files(names, rendered) if rendered else []
     pictures = (picture for file in files for picture in read_pictures(file))
-    for batch in _batches(enumerate(pictures), batch_size):
+    for batch in batches(enumerate(pictures), batch_size):
         tagged = predict_tags(tagger, [picture for _, picture in batch], top_k, batch_size)
         for (i, picture), tags in zip(batch, tagged, strict=True):
             if rendered:
@@ -125,6 +122,15 @@ def tag_files(
                 yield json.dumps({"image": names[i]} | asdict(tag), ensure_ascii=False)
 
 
+def rendered_files(names: Sequence[str], folder: Path) -> list[Path]:
+    """Where each picture is rendered. Raises InputError if two would be rendered in the same place."""
+    targets = [folder / f"{rendered_name(name)}.png" for name in names]
+    twice = next((target for target, count in Counter(targets).items() if count > 1), None)
+    if twice:
+        raise InputError(f"{twice}: two pictures would be rendered there; give them different names")
+    return targets
+
+
 def rendered_name(name: str) -> str:
     """``a`` for a/a.jpg, ``test-12`` for row 12 of test.parquet."""
     file, _, row = name.rpartition(".parquet:")
@@ -132,12 +138,19 @@ def rendered_name(name: str) -> str:
 
 
 def render_tags(picture: Image.Image, tags: Sequence[Tag]) -> Image.Image:
-    """The picture, at least 160 px high, with its tags on white at its right: ``*`` around unseen ones, score, row."""
+    """The picture with its tags beside: ``*`` around unseen ones, score, row."""
+    names = (f"*{tag.tag}*" if tag.unseen else tag.tag for tag in tags)
+    return render_lines(
+        picture, [f"{name}   {tag.score:.3g}   row {tag.row}" for name, tag in zip(names, tags, strict=True)]
+    )
+
+
+def render_lines(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
+    """The picture, at least 160 px high, with ``lines`` on white at its right."""
     picture = as_rgb(picture)
     if picture.height < 160:
         picture = picture.resize((max(1, round(picture.width * 160 / picture.height)), 160), Image.Resampling.LANCZOS)
     font = ImageFont.load_default(13)
-    lines = [f"{f'*{tag.tag}*' if tag.unseen else tag.tag}   {tag.score:.3g}   row {tag.row}" for tag in tags]
     height, margin = 18, 8
     width = max((int(font.getlength(line)) for line in lines), default=0) + 2 * margin
     canvas = Image.new("RGB", (picture.width + width, max(picture.height, height * len(lines) + 2 * margin)), "white")
@@ -148,7 +161,7 @@ def render_tags(picture: Image.Image, tags: Sequence[Tag]) -> Image.Image:
     return canvas
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

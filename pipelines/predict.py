@@ -1,4 +1,4 @@
-"""Tags of pictures in folders and Parquet files, from a trained semantic matrix.
+"""Classes or tags of pictures in folders and Parquet files, from a trained classifier or semantic matrix.
 
 zenml pipeline run pipelines.predict.predict -c configs/pocket/predict.yaml
 """
@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from figment.ops.pipelines import figment_pipeline
-from steps.semantic.tagging import tag_pictures
+from steps.prediction import predict_pictures
 
 
 @figment_pipeline
@@ -17,9 +17,9 @@ def predict(
     pictures: list[str],
     output: str,
     tags: str | None = None,
-    top_k: Annotated[int, Field(gt=0)] = 10,
+    top_k: Annotated[int, Field(gt=0)] | None = None,
     batch_size: Annotated[int, Field(gt=0)] = 32,
     rendered: bool = True,
     device: str = "auto",
 ) -> None:
-    tag_pictures(model, pictures, tags, top_k, batch_size, rendered, device, output)
+    predict_pictures(model, pictures, tags, top_k, batch_size, rendered, device, output)

@@ -2,7 +2,8 @@
 Classification").
 
 Pictures with seen tags in; a matrix of embeddings that ranks unseen tags too, its ZSL and GZSL measures after every epoch,
-a report and a registered model out. With ``generated``, pictures synthesised for the unseen tags join the training.
+a report and a registered model out. With ``generated``, pictures synthesised for the unseen tags join the training if CLIP
+sees in them what they were asked to show.
 
     zenml pipeline run pipelines.semantic_diversity.semantic_diversity -c configs/pocket/semantic_diversity.yaml
 """
@@ -16,12 +17,15 @@ from figment.label_vectors import LabelVectorConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.semantic import SemanticConfig
+from figment.validation.clip import ClipConfig
+from figment.validation.policies import AcceptancePolicy
 from steps.semantic.generating import plan_unseen, render_unseen
 from steps.semantic.labels import choose_tags
 from steps.semantic.pictures import prepare_pictures
 from steps.semantic.registration import register_matrix
 from steps.semantic.reporting import report_matrix
 from steps.semantic.training import train_matrix
+from steps.semantic.validating import validate_unseen
 
 
 @figment_pipeline
@@ -31,6 +35,8 @@ def semantic_diversity(
     training: SemanticConfig,
     generator: GeneratorConfig,
     synthesis: SynthesisConfig,
+    clip: ClipConfig,
+    acceptance: AcceptancePolicy,
     images_per_label: Annotated[int, Field(gt=0)],
     output: str,
     generated: bool = False,
@@ -40,10 +46,12 @@ def semantic_diversity(
     space = choose_tags(data, vectors, training)
     if generated:
         plan = plan_unseen(space, generator, images_per_label, seed, output)
-        images = render_unseen(plan, synthesis)
-        splits = prepare_pictures(space, data, training.image_size, output, plan, images)
+        images = render_unseen(plan, synthesis, clip)
+        verdicts = validate_unseen(space, plan, images, clip, acceptance)
+        splits = prepare_pictures(space, data, training.image_size, output, images, verdicts)
     else:
+        verdicts = None
         splits = prepare_pictures(space, data, training.image_size, output)
     model = train_matrix(space, splits, vectors, training, twin_cosine, output)
-    report_matrix(splits, model, output)
+    report_matrix(splits, model, output, verdicts)
     register_matrix(model, output)

@@ -5,12 +5,12 @@ import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
 
-from figment.datasets.multilabel import MultiLabelSet, check_file_name, first_there, labelled_only
+from figment.datasets.multilabel import MultiLabelSet, Split, check_file_name, first_there, labelled_only, split_ids
 from figment.errors import InputError
 from figment.labels import LabelSpace, key, nearest
 
@@ -51,15 +51,14 @@ def read_coco(annotations: Path, images: Path, space: LabelSpace) -> MultiLabelS
     )
 
 
-def read_coco_split(root: Path, split: Literal["train", "zsl", "gzsl"], space: LabelSpace) -> MultiLabelSet:
+def read_coco_split(root: Path, split: Split, space: LabelSpace) -> MultiLabelSet:
     """A split of the 48/17 protocol: ``train`` over the seen classes, ``zsl`` over the unseen, ``gzsl`` over all.
 
     ``root`` holds annotations/ with the paper's files, and train2014/ and val2014/, by themselves or in images/.
     """
     name, folder = SPLITS[split]
     annotations = first_there(root, f"annotations/{name}")
-    ids = {"train": space.seen_ids, "zsl": space.unseen_ids, "gzsl": tuple(range(len(space)))}[split]
-    classes = space.choose([space.names[i] for i in ids])
+    classes = space.choose([space.names[i] for i in split_ids(space, split)])
     return read_coco(annotations, first_there(root, folder, f"images/{folder}"), classes)
 
 

@@ -38,13 +38,20 @@ class Listing:
     def subset(self, rows: Tensor) -> "Listing":
         return Listing(self.chunks, self.places[rows], self.labels[rows])
 
+    def where(self, row: int) -> str:
+        """What a picture is called: its file, and its row there if it has one. Reads it."""
+        chunk, place = self.places[row].tolist()
+        return self.chunks[chunk].read([place])[0][0]
 
-def select(chunks: Sequence[Chunk], space: LabelSpace, per_class: int | None, where: str) -> Listing:
+
+def select(
+    chunks: Sequence[Chunk], space: LabelSpace, per_class: int | None, where: str, complete: bool = True
+) -> Listing:
     """The pictures of ``space``'s classes, ``per_class`` the first so many of each; those of classes that ``space``
     knows but did not choose are passed over.
 
-    Raises InputError, with both sides, if a class has no picture or if pictures have a class that ``space`` never heard
-    of: a misspelt name would otherwise cost a class its pictures.
+    Raises InputError, with both sides, if a class (of a ``complete`` set) or all of them have no picture, or if pictures have
+    a class that ``space`` never heard of: a misspelt name would otherwise cost a class its pictures.
     """
     ids = {name: space.id_of(name) for name in {name for chunk in chunks for name in chunk.names}}
     seen = Counter[int]()
@@ -57,7 +64,7 @@ def select(chunks: Sequence[Chunk], space: LabelSpace, per_class: int | None, wh
             seen[label] += 1
             places.append((number, row))
             labels.append(label)
-    absent = [name for i, name in enumerate(space.names) if not seen[i]]
+    absent = [name for i, name in enumerate(space.names) if not seen[i]] if complete or not seen else []
     strange = sorted(name for name, label in ids.items() if label is None and not space.knows(name))
     if absent or strange:
         raise InputError(_both_sides(where, space, absent, strange, [space.names[i] for i in sorted(seen)]))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,13 @@ from torch import Tensor
 from figment.errors import InputError
 from figment.images import decode
 from figment.labels import LabelSpace
+
+Split = Literal["train", "zsl", "gzsl"]
+
+
+def split_ids(space: LabelSpace, split: Split) -> tuple[int, ...]:
+    """The classes that a split of a zero-shot protocol is about: ``train`` the seen, ``zsl`` the unseen, ``gzsl`` all."""
+    return {"train": space.seen_ids, "zsl": space.unseen_ids, "gzsl": tuple(range(len(space)))}[split]
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,14 @@ The original: ImageList/, NUS_WID_Tags/ (1000 tags, of which 75 are concepts too
 
 from collections import Counter
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from figment.datasets.multilabel import MultiLabelSet, check_file_name, first_there, labelled_only
+from figment.datasets.multilabel import MultiLabelSet, Split, check_file_name, first_there, labelled_only, split_ids
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key
 
-Split = Literal["train", "zsl", "gzsl"]
 RELEASED = {  # labels, pictures
     "train": ("formatted_train_all_labels_filtered.npy", "formatted_train_images_filtered.npy"),
     "zsl": ("formatted_val_all_labels_filtered.npy", "formatted_val_images_filtered.npy"),
@@ -43,8 +41,7 @@ def nus_wide_space(root: Path, unseen: LabelSpace) -> LabelSpace:
 
 def read_nus_wide(root: Path, split: Split, space: LabelSpace) -> MultiLabelSet:
     """``train`` over the seen classes, ``zsl`` over the unseen, ``gzsl`` over all, from ``nus_wide_space``'s classes."""
-    ids = {"train": space.seen_ids, "zsl": space.unseen_ids, "gzsl": tuple(range(len(space)))}[split]
-    classes = space.choose([space.names[i] for i in ids])
+    classes = space.choose([space.names[i] for i in split_ids(space, split)])
     return _read_release(root, split, classes) if _is_release(root) else _read_original(root, split, classes)
 
 

@@ -1,6 +1,10 @@
 """Open Images' image-level labels: csv files of ``ImageID, Source, LabelName, Confidence``, LabelName a code such as
 /m/0bt9lr, and a csv of ``LabelName, DisplayName`` that says what each code is called.
 
+The data set's own files, below one folder or its annotations/, are told by the end of their names, whatever release they
+are of: (oidv6-)train-annotations-human-imagelabels.csv and -machine-, test- likewise, class-descriptions.csv. Pictures lie in
+train/ and test/ as IMAGEID.jpg.
+
 Labels are matched by name, never by order. Millions of images stay a list of triples; ``targets`` lays out those asked for.
 """
 
@@ -14,12 +18,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from figment.datasets.multilabel import Split, split_ids
 from figment.errors import InputError
 from figment.images import decode, squash
 from figment.labels import LabelSpace, nearest
 
 COLUMNS = ["ImageID", "LabelName", "Confidence"]
 IMAGE_ID = "[0-9a-f]{16}"
+PARTS = {"train": "train", "zsl": "test", "gzsl": "test"}
 CHUNK = 1_000_000  # rows in memory at a time
 
 
@@ -54,6 +60,10 @@ class ImageTags:
         table[rows, self.label[facts]] = torch.from_numpy(self.present[facts].astype(np.int8))
         return table
 
+    def showing(self, labels: Sequence[int]) -> np.ndarray:
+        """Positions of the images in which any of ``labels`` is present."""
+        return np.unique(self.image[self.present & np.isin(self.label, labels)])
+
     def with_pictures(self, folder: Path) -> np.ndarray:
         """Positions of the images whose picture lies in ``folder`` as IMAGEID.jpg. Raises InputError if none does."""
         there = [int(path.stem, 16) for path in folder.glob("*.jpg") if re.fullmatch(IMAGE_ID, path.stem)]
@@ -74,6 +84,31 @@ class ImageTags:
                 raise InputError(f"{path}: no such picture; take the images that with_pictures() finds")
             pictures.append(squash(decode(path.read_bytes(), str(path)), size))
         return torch.stack(pictures)
+
+
+def read_open_images_split(root: Path, split: Split, space: LabelSpace) -> tuple[list[Path], Tensor]:
+    """Pictures of a zero-shot split and targets (N, C) int8 of 1, 0 and -1 over all of ``space``: those that lie in the folder
+    and show any of the split's classes (``train`` the seen, ``zsl`` the unseen, ``gzsl`` all). Of other classes a split says
+    nothing."""
+    part, ids = PARTS[split], split_ids(space, split)
+    folder = root / "annotations" if (root / "annotations").is_dir() else root
+    tags = sorted(folder.glob(f"*{part}-annotations-*-imagelabels.csv"))
+    descriptions = sorted(folder.glob("*class-descriptions.csv"))
+    if not tags or len(descriptions) != 1:
+        raise InputError(
+            f"{folder}: holds {len(tags)} {part}-annotations-*-imagelabels.csv and {len(descriptions)} "
+            "class-descriptions.csv; expected one or more of the first and one of the second"
+        )
+    found = read_open_images(tags, descriptions[0], space)
+    images = np.intersect1d(found.with_pictures(root / part), found.showing(ids))
+    if not len(images):
+        raise InputError(
+            f"{root / part}: no picture there shows any of {len(ids)} classes ({', '.join(space.names[i] for i in ids[:3])}, "
+            "...); check that the pictures and the classes belong together"
+        )
+    targets = found.targets(images)
+    targets[:, [i for i in range(len(space)) if i not in set(ids)]] = -1
+    return [root / part / f"{found.image_id(image)}.jpg" for image in images], targets
 
 
 def read_open_images(

@@ -15,16 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from figment.datasets.coco import read_coco_split
-from figment.datasets.multilabel import MultiLabelSet
+from figment.datasets.multilabel import MultiLabelSet, Split
 from figment.datasets.nus_wide import nus_wide_space, read_nus_wide
+from figment.datasets.open_images import read_open_images_split
 from figment.datasets.tagged import TaggedPictures, write_tagged
 from figment.devices import cores
 from figment.errors import InputError
 from figment.images import decode, squash
-from figment.labels import LabelSpace
+from figment.label_vectors import read_names
+from figment.labels import Label, LabelSpace
 from figment.pocket.world import World
 
-Split = Literal["train", "zsl", "gzsl"]
 SPLITS: tuple[Split, ...] = ("train", "zsl", "gzsl")
 BATCH = 256  # pictures decoded at a time
 SCENES = 500  # drawn at a time
@@ -43,11 +44,12 @@ class SceneConfig(BaseModel):
 
 
 class ZeroShotConfig(BaseModel):
-    """``labels`` says which classes are unseen. ``root`` is the folder of the data set, for ``pocket`` of its artwork."""
+    """``labels`` says which classes are unseen: a YAML file (for ``nus_wide`` of the unseen alone), or a folder with the lists
+    seen.txt and unseen.txt, a name a line. ``root`` is the folder of the data set, for ``pocket`` of its artwork."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Literal["pocket", "coco", "nus_wide"]
+    source: Literal["pocket", "coco", "nus_wide", "open_images"]
     root: str
     labels: str
     validation: float = Field(0.1, gt=0, lt=1)  # share of the training pictures that chooses the epoch
@@ -57,7 +59,8 @@ class ZeroShotConfig(BaseModel):
 
 def zero_shot_space(config: ZeroShotConfig) -> LabelSpace:
     """All classes, seen and unseen. Raises InputError if either kind is missing."""
-    space = LabelSpace.load(Path(config.labels))
+    path = Path(config.labels)
+    space = _listed(path) if path.is_dir() else LabelSpace.load(path)
     if config.source == "nus_wide":
         space = nus_wide_space(Path(config.root), space)
     for kind, ids in (("seen", space.seen_ids), ("unseen", space.unseen_ids)):
@@ -66,6 +69,19 @@ def zero_shot_space(config: ZeroShotConfig) -> LabelSpace:
                 f"data.labels {config.labels}: {len(ids)} {kind} classes; a zero-shot split has two or more ('unseen: true')"
             )
     return space
+
+
+def _listed(folder: Path) -> LabelSpace:
+    """The classes of seen.txt and unseen.txt."""
+    labels = [
+        Label(name=name, unseen=unseen)
+        for file, unseen in (("seen.txt", False), ("unseen.txt", True))
+        for name in read_names(folder / file)
+    ]
+    try:
+        return LabelSpace(labels=tuple(labels)).checked()
+    except InputError as error:
+        raise InputError(f"{folder}, seen.txt then unseen.txt: {error}") from error
 
 
 def write_splits(
@@ -129,9 +145,12 @@ class _Drawn:
 
 def _read(config: ZeroShotConfig, space: LabelSpace, size: int) -> list[_Files]:
     """Of the classes that a split says nothing of, nothing is known."""
+    root = Path(config.root)
+    if config.source == "open_images":
+        return [_Files(*read_open_images_split(root, split, space), size) for split in SPLITS]
     read, sets = read_coco_split if config.source == "coco" else read_nus_wide, []
     for split in SPLITS:
-        found: MultiLabelSet = read(Path(config.root), split, space)
+        found: MultiLabelSet = read(root, split, space)
         targets = torch.full((len(found), len(space)), -1, dtype=torch.int8)
         targets[:, [space.names.index(name) for name in found.space.names]] = found.targets.to(torch.int8)
         sets.append(_Files(found.files, targets, size))
@@ -169,6 +188,8 @@ def draw_scenes(
         world = World(files, [space.names[i] for i in ids], size)
     except ValueError as error:
         raise InputError(f"data.labels {config.labels}: {error}; the pocket world draws its own 32 objects") from error
+    if config.scenes.objects > len(ids):
+        raise InputError(f"data.scenes.objects: {config.scenes.objects} in a scene of {len(ids)} classes; draw fewer")
     generator = torch.Generator().manual_seed(seed)
     pixels, targets = [], torch.zeros(count, len(space), dtype=torch.int8)
     for start in range(0, count, SCENES):

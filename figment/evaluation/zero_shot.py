@@ -28,15 +28,21 @@ def mean_average_precision_of_labelled(scores: Tensor, targets: Tensor) -> float
     return mean_average_precision(scores[labelled], targets[labelled] > 0)
 
 
-def measures() -> dict[str, Measure]:
-    """``mAP``, and ``P@k``, ``R@k``, ``F1@k`` for k of 3 and 5, each from scores and targets (N, C)."""
+def measures(ks: Sequence[int] = KS, drop_unlabelled: bool = True) -> dict[str, Measure]:
+    """``mAP``, and ``P@k``, ``R@k``, ``F1@k`` for each of ``ks``, all from scores and targets (N, C).
+
+    Whether pictures without any of the labels count is where the published evaluations differ: Ben-Cohen et al. leave them
+    out, Zhang et al. do not.
+    """
 
     def at(k: int, which: str) -> Measure:
-        return lambda scores, targets: getattr(precision_recall_f1_at_k(scores, targets > 0, k, True), which)
+        return lambda scores, targets: getattr(precision_recall_f1_at_k(scores, targets > 0, k, drop_unlabelled), which)
 
     names = {"P": "precision", "R": "recall", "F1": "f1"}
-    each = {f"{short}@{k}": at(k, name) for k in KS for short, name in names.items()}
-    return {"mAP": mean_average_precision_of_labelled} | each
+    each = {f"{short}@{k}": at(k, name) for k in ks for short, name in names.items()}
+    if drop_unlabelled:
+        return {"mAP": mean_average_precision_of_labelled} | each
+    return {"mAP": lambda scores, targets: mean_average_precision(scores, targets > 0)} | each
 
 
 def columns_of(space: LabelSpace, vectors: LabelVectors, twin_cosine: float = 0.8) -> dict[str, Tensor]:
@@ -58,6 +64,7 @@ def zero_shot_evaluator(
     vectors: LabelVectors,
     pooling: Pooling = "max",
     twin_cosine: float = 0.8,
+    ks: Sequence[int] = KS,
 ) -> Callable[[SemanticMatrix], dict[str, float]]:
     """A function that measures a model as ``PROTOCOL/MEASURE``: ``validation`` (seen labels; what chooses the epoch),
     ``zsl``, ``zsl_twin_free`` and ``gzsl``."""
@@ -69,7 +76,7 @@ def zero_shot_evaluator(
         (gzsl, {"gzsl": columns["gzsl"]}),
     ]
     parts = [
-        evaluator(pictures.pixels, pictures.targets, vectors.vectors, protocols, measures(), pooling)
+        evaluator(pictures.pixels, pictures.targets, vectors.vectors, protocols, measures(ks), pooling)
         for pictures, protocols in jobs
     ]
     return lambda model: {name: value for part in parts for name, value in part(model).items()}

@@ -29,9 +29,11 @@ def render_zero_shot_report(
     metrics: Mapping[str, float],
     history: Mapping[str, Any],
     provenance: Mapping[str, str],
+    checked: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """The HTML text. ``metrics`` are ``PROTOCOL/MEASURE`` of the kept epoch; ``history`` has ``kept`` and ``epochs``;
-    ``rows`` of ``test`` are shown with their tags."""
+    ``rows`` of ``test`` are shown with their tags. ``checked``: of the pictures made for unseen labels, if any, how many
+    passed or failed for what reason (``reasons``), and the share that passed by label (``yields``)."""
     pictures = [Image.fromarray(test.pixels[row].permute(1, 2, 0).numpy()) for row in rows]
     truth = [[tagger.labels.names[j] for j in (test.targets[row] > 0).nonzero().flatten().tolist()] for row in rows]
     tagged = predict_tags(tagger, pictures, TAGS)
@@ -52,6 +54,7 @@ def render_zero_shot_report(
             for picture, tags, shown in zip(pictures, tagged, truth, strict=True)
         ],
         provenance=provenance,
+        checked=checked,
     )
 
 

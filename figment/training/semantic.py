@@ -15,7 +15,7 @@ from typing import Literal
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -65,6 +65,7 @@ class SemanticConfig(BaseModel):
         None, gt=0, lt=1
     )  # if given, the moving average of the weights is kept and measured
     mixed_precision: bool = True  # on a GPU
+    ks: tuple[PositiveInt, ...] = (3, 5)  # precision, recall and F1 are measured of the k best tags
     select_by: str = "validation/mAP"  # which of the measures chooses the epoch
     workers: int = Field(0, ge=0)  # processes that augment
     seed: int = Field(0, ge=0)

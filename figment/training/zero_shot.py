@@ -1,11 +1,12 @@
 """Train a semantic matrix on the splits that ``figment.datasets.zero_shot`` wrote, or on those and made pictures."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import torch
 
 from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.errors import InputError
 from figment.evaluation.zero_shot import columns_of, zero_shot_evaluator
 from figment.images import decode, squash
 from figment.label_vectors import LabelVectors
@@ -27,20 +28,26 @@ def train_zero_shot(
     """Labels of which no training picture says anything have no place in the loss: without made pictures it ranks the seen
     ones alone. Measured after every epoch as ``zero_shot_evaluator`` does; chosen by the validation pictures."""
     train, validation, zsl, gzsl = (read_tagged(splits / name) for name in ("train", "validation", "zsl", "gzsl"))
-    evaluate = zero_shot_evaluator(validation, zsl, gzsl, space, vectors, config.pooling, twin_cosine)
+    evaluate = zero_shot_evaluator(validation, zsl, gzsl, space, vectors, config.pooling, twin_cosine, config.ks)
     known = columns_of(space, vectors)["seen"] | (train.targets > 0).any(0)
     ids = known.nonzero().flatten().tolist()
     labels = LabelVectors(tuple(vectors.names[i] for i in ids), vectors.vectors[ids])
     return train_semantic_matrix(train.pixels, train.targets[:, ids], labels, config, evaluate, state, key, log)
 
 
-def made_pictures(image_ids: Iterable[str], pool: Pool, space: LabelSpace, size: int) -> TaggedPictures:
-    """Pictures that were synthesised for a plan's rows, sorted by id: what a prompt names is shown, nothing else is."""
+def made_pictures(shown: Mapping[str, Collection[str]], pool: Pool, space: LabelSpace, size: int) -> TaggedPictures:
+    """Pictures that were synthesised, sorted by id, with the names of what each shows; it shows nothing else.
+
+    Raises InputError if there is none.
+    """
+    if not shown:
+        raise InputError(
+            "acceptance: no picture passed the check, so none can be trained on; lower the policy's bar, make more "
+            "pictures, or say 'generated: false'"
+        )
+    rows = {row["image_id"]: row for batch in pool.read(shown, ["image_id", "image"]) for row in batch.to_pylist()}
     pixels, targets = [], []
-    found = (
-        row for batch in pool.read(sorted(image_ids), ["image_id", "labels", "image"]) for row in batch.to_pylist()
-    )
-    for row in sorted(found, key=lambda row: row["image_id"]):
-        pixels.append(squash(decode(row["image"]["bytes"], f"image {row['image_id']}"), size))
-        targets.append([name in row["labels"] for name in space.names])
+    for image_id in sorted(shown):
+        pixels.append(squash(decode(rows[image_id]["image"]["bytes"], f"image {image_id}"), size))
+        targets.append([name in shown[image_id] for name in space.names])
     return TaggedPictures(torch.stack(pixels), torch.tensor(targets).to(torch.int8))

@@ -16,6 +16,8 @@ from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
+from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.features import FeatureStore
 
 ROWS_CHECKED = 100_000  # at a time
 
@@ -37,12 +39,14 @@ def plan_unseen(
 
 
 @step(experiment_tracker=True)
-def render_unseen(plan: FileRef, synthesis: SynthesisConfig) -> Annotated[FileRef, "images"]:
-    """The pool's manifest, once every planned image is in it. Interrupted, the next run goes on where this one stopped."""
+def render_unseen(plan: FileRef, synthesis: SynthesisConfig, clip: ClipConfig) -> Annotated[FileRef, "images"]:
+    """The pool's manifest, once every planned image is in it; CLIP's features beside. Interrupted, the next run goes on where
+    this one stopped."""
     tracking.log_parameters("synthesis", synthesis.model_dump())
     file = plan.open()
     pool = Pool(file.parent / "images")
-    report = synthesise(file, pool, synthesis, log=partial(tracking.log_metrics, "synthesis"))
+    store = FeatureStore(pool, ClipScorer(clip))
+    report = synthesise(file, pool, synthesis, observer=store, log=partial(tracking.log_metrics, "synthesis"))
     tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": report.rendered})
     if report.stopped:
         raise InputError(f"synthesis: {report.stopped}; {report.rendered} images were made. Run again to go on")

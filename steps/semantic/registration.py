@@ -6,7 +6,7 @@ from typing import Annotated
 from zenml import step
 
 from figment.manifests import FileRef
-from figment.ops import caching, tracking
+from figment.ops import caching, registry, tracking
 from figment.training.saved_semantic import DeployableMatrix, load_semantic
 
 REGISTERED = "figment-semantic-diversity"
@@ -17,12 +17,15 @@ def register_matrix(model: FileRef, output: str) -> Annotated[str, "model_versio
     """Pictures in, a score for every label out, as ``challenger``. The same weights are registered once."""
     stamp = Path(output) / "registered.txt"
     key = caching.key_of(weights=model.sha256)
-    if not (caching.is_current(stamp, key) and tracking.is_registered(REGISTERED, stamp.read_text())):
+    if not (caching.is_current(stamp, key) and registry.is_registered(REGISTERED, stamp.read_text())):
         matrix, labels, card = load_semantic(model.open().parent)
         deployable = DeployableMatrix(matrix, labels, card.training.pooling)
-        stamp.write_text(tracking.register_classifier(deployable, card.training.image_size, labels.names, REGISTERED))
+        size = card.training.image_size
+        stamp.write_text(tracking.register_classifier(deployable, size, labels.names, REGISTERED))
         caching.mark_current(stamp, key)
     version = stamp.read_text()
-    tracking.point_challenger(REGISTERED, version)
+    where = {registry.WEIGHTS: model.sha256, registry.FOLDER: model.open().parent.as_posix()}
+    registry.tag(REGISTERED, version, where)
+    registry.point(REGISTERED, registry.CHALLENGER, version)
     tracking.tag({"model.version": version})
     return version

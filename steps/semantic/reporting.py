@@ -3,8 +3,9 @@
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pyarrow.parquet as pq
 from zenml import get_step_context, step
 
 from figment.datasets.tagged import read_tagged
@@ -15,12 +16,17 @@ from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
 from figment.tagging import load_tagger
+from figment.validation.multilabel import label_yields
+from figment.validation.policies import REASONS
+from figment.validation.verdicts import reasons
 
 EXAMPLES = 12  # pictures
 
 
 @step(experiment_tracker=True)
-def report_matrix(splits: FileRef, model: FileRef, output: str) -> Annotated[FileRef, "report"]:
+def report_matrix(
+    splits: FileRef, model: FileRef, output: str, verdicts: FileRef | None = None
+) -> Annotated[FileRef, "report"]:
     """metrics.json and report.html. The test pictures were looked at in every epoch but chose none."""
     folder = model.open().parent
     test = read_tagged(splits.open().parent / "gzsl")
@@ -41,7 +47,11 @@ def report_matrix(splits: FileRef, model: FileRef, output: str) -> Annotated[Fil
         "weights": f"sha256 {model.sha256}",
         **lineage_tags(get_step_context().pipeline_run.name),
     }
-    rows = range(0, len(test), max(1, len(test) // EXAMPLES))
-    write_text(path, render_zero_shot_report(tagger, test, list(rows)[:EXAMPLES], metrics, history, provenance))
+    checked: dict[str, dict[str, Any]] = {}
+    if verdicts:
+        judged = pq.read_table(verdicts.open())
+        checked = {"reasons": reasons(judged, REASONS), "yields": label_yields(judged)}
+    rows = list(range(0, len(test), max(1, len(test) // EXAMPLES)))[:EXAMPLES]
+    write_text(path, render_zero_shot_report(tagger, test, rows, metrics, history, provenance, checked))
     tracking.log_file(path)
     return FileRef.of(path)

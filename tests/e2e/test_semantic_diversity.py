@@ -1,6 +1,7 @@
 """Zero-shot tags, whole: with pictures made for unseen labels, without them, and the trained model on other pictures."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import mlflow
@@ -11,6 +12,7 @@ import yaml
 
 from figment.ops.run import main
 from figment.training.saved_semantic import load_semantic
+from figment.validation.policies import REASONS
 
 TRAINING = "pipelines.semantic_diversity.semantic_diversity"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
@@ -41,12 +43,17 @@ def output(config) -> Path:
     return config.parent / "out"
 
 
-def test_made_pictures_join_the_training(output):
+def test_made_pictures_that_pass_join_the_training(output):
     plan = pq.read_table(output / "plan.parquet").to_pylist()
     _, labels, card = load_semantic(output / "model")
     assert len(plan) == 8 * 4
     assert all(set(card.unseen) & set(row["labels"]) for row in plan)
-    assert json.loads((output / "splits" / "splits.json").read_text())["pictures"]["train"] == 540 + 32
+    verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
+    passed = sum(verdict["accepted"] for verdict in verdicts)
+    assert sorted(v["image_id"] for v in verdicts) == [row["image_id"] for row in plan]
+    assert 0 < passed < 32
+    splits = json.loads((output / "splits" / "splits.json").read_text())
+    assert (splits["pictures"]["train"], splits["made"]) == (540 + passed, passed)
     assert json.loads((output / "images" / "MANIFEST.json").read_text())["rows"] == 32
     assert len(labels) == 32
 
@@ -69,6 +76,11 @@ def test_the_kept_epochs_numbers_are_in_the_report_mlflow_and_dvc_metrics(output
     assert [point.value for point in curve] == pytest.approx([row["zsl/mAP"] for row in history["epochs"]])
     assert "report.html" in {item.path for item in client.list_artifacts(run.info.run_id)}
     assert html.count("<figure>") == 12
+    reasons = Counter(pq.read_table(output / "verdicts.parquet")["reason"].to_pylist())
+    for reason, count in reasons.items():
+        assert run.data.metrics[f"validation/reason/{reason}"] == count
+        assert f"{count} {reason.replace('_', ' ')}" in html
+    assert sum(run.data.metrics[f"validation/reason/{reason}"] for reason in REASONS) == 32
 
 
 def test_the_registered_matrix_scores_any_number_of_pictures(output):
@@ -104,7 +116,7 @@ def test_predict_tags_folders_and_parquet(output, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     assert main(["pipelines.predict.predict", "-c", str(path)]) == 0
-    lines = [json.loads(line) for line in (tmp_path / "out" / "tags.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert len(lines) == 6 * 5
     assert {line["image"] for line in lines} == {f"{chosen}:{row}" for row in range(6)}
     assert len(list((tmp_path / "out" / "rendered").iterdir())) == 6
@@ -120,7 +132,7 @@ def test_a_predict_of_nothing_says_so_in_one_sentence(output, tmp_path, capsys):
     path.write_text(yaml.safe_dump(config))
     assert main(["pipelines.predict.predict", "-c", str(path)]) == 2
     assert "empty: holds no picture" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "tags.jsonl").exists()
+    assert not (tmp_path / "out" / "predictions.jsonl").exists()
 
 
 def test_the_epoch_is_never_chosen_by_test_pictures(tmp_path, capsys):
@@ -131,3 +143,10 @@ def test_the_epoch_is_never_chosen_by_test_pictures(tmp_path, capsys):
     assert main([TRAINING, "-c", str(config)]) == 2
     assert "training.select_by: 'zsl/mAP' would choose by test pictures" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_check_that_nothing_passes_stops_in_one_sentence(tmp_path, capsys):
+    config = write_config(tmp_path, acceptance={"policy": "coco", "min_probability": 1.0})
+    assert main([TRAINING, "-c", str(config)]) == 2
+    assert "acceptance: no picture passed the check" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "splits").exists()

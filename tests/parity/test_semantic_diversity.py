@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from timm.optim import param_groups_weight_decay
 
+from figment.evaluation.multilabel import mean_average_precision, precision_recall_f1_at_k
+from figment.evaluation.zero_shot import mean_average_precision_of_labelled
 from figment.training.randaugment import cutout
 from figment.training.semantic import one_cycle
 from models.losses import SemanticDiversityLoss
@@ -136,6 +138,34 @@ def test_tresnet_m_takes_pictures_of_608_px():
     model = SemanticMatrix(timm.create_model("tresnet_m", num_classes=0), 2048, 2, 300).eval()
     with torch.inference_mode():
         assert model(torch.zeros(1, 3, 608, 608)).shape == (1, 2, 300)
+
+
+@pytest.mark.parametrize(
+    ("k", "drop_unlabelled", "expected"),
+    [(3, False, (25, 60, 35.2941)), (3, True, (100 / 3, 60, 42.8571)), (1, False, (50, 40, 44.4444))],
+)
+def test_precision_recall_and_f1_of_the_k_best(k, drop_unlabelled, expected):
+    """Pictures without a label count as misses unless a protocol leaves them out."""
+    targets = [[1, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 1, 1]]
+    ranks = [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [0, 1, 2, 3, 4], [3, 0, 1, 2, 4]]
+    scores = [[-rank.index(label) for label in range(5)] for rank in ranks]
+    found = precision_recall_f1_at_k(scores, targets, k, drop_unlabelled)
+    assert [100 * value for value in found] == pytest.approx(expected, abs=5e-5)
+
+
+def test_average_precision():
+    scores, shown = [[0.9], [0.8], [0.7], [0.6], [0.5]], [[1], [0], [1], [0], [1]]
+    assert mean_average_precision(scores, shown) == pytest.approx(0.7555556, abs=1e-7)
+    assert mean_average_precision(scores, [[0]] * 5) == 0
+
+
+def test_a_protocol_keeps_its_own_labels_and_the_pictures_that_have_one():
+    """Of labels 3 and 2, in that order, only the first picture shows the second and only the third the first."""
+    targets = torch.zeros(3, 4, dtype=torch.long)
+    targets[[0, 0, 1, 2], [0, 2, 1, 3]] = 1
+    chosen, scores = targets[:, [3, 2]], torch.tensor([[0.1, 0.9], [0.8, 0.7], [0.6, 0.2]])
+    kept = mean_average_precision_of_labelled(scores, chosen)
+    assert kept == mean_average_precision(scores[[0, 2]], torch.tensor([[0, 1], [1, 0]])) == 1
 
 
 def nus_targets(nus_wide, *tags: str) -> torch.Tensor:

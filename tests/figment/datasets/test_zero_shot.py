@@ -113,9 +113,94 @@ def test_a_published_set_becomes_the_same_four_sets(coco, tmp_path):
     assert by_red == {0: [1, -1, 0, -1], 10: [0, -1, 1, -1], 20: [1, -1, 1, -1], 30: [0, -1, 1, -1]}
 
 
+@pytest.fixture
+def open_images(tmp_path) -> ZeroShotConfig:
+    """Two seen and two unseen tags in list files; codes in another order than the lists'; a picture of one colour each."""
+    root, lists = tmp_path / "open_images", tmp_path / "tags"
+    codes = {"bus": "/m/1", "Car": "/m/2", "cat": "/m/3", "Dog": "/m/4", "tree": "/m/5"}
+    known = {
+        "train": [
+            [("human", "Dog", 1), ("human", "cat", 1)],
+            [("human", "Car", 1), ("machine", "Dog", 0.2)],
+            [("machine", "Car", 0.9), ("human", "Dog", 0)],
+            [("human", "bus", 1)],  # shows no seen tag: there is nothing to learn from it
+            [("human", "Car", 1)],  # not downloaded
+        ],
+        "test": [[("human", "cat", 1), ("human", "Car", 0)], [("human", "Dog", 1)], [("human", "tree", 1)]],
+    }
+    lists.mkdir()
+    (lists / "seen.txt").write_text("dog\ncar\n")
+    (lists / "unseen.txt").write_text("# held out\nbus\nCat\n")
+    (root / "annotations").mkdir(parents=True)
+    lines = "".join(f"{code},{name}\n" for name, code in codes.items())
+    (root / "annotations" / "oidv6-class-descriptions.csv").write_text(lines)
+    for part, pictures in known.items():
+        for source in ("human", "machine"):
+            rows = [
+                f"{i:016x},verification,{codes[name]},{confidence}"
+                for i, facts in enumerate(pictures)
+                for by, name, confidence in facts
+                if by == source
+            ]
+            text = "\n".join(["ImageID,Source,LabelName,Confidence", *rows]) + "\n"
+            (root / "annotations" / f"oidv6-{part}-annotations-{source}-imagelabels.csv").write_text(text)
+        (root / part).mkdir()
+        for i in range(min(4, len(pictures))):
+            Image.new("RGB", (20, 10), (60 * i, 0, 0)).save(root / part / f"{i:016x}.jpg", quality=100)
+    return ZeroShotConfig(source="open_images", root=str(root), labels=str(lists), validation=0.34)
+
+
+def test_open_images_becomes_the_same_four_sets(open_images, tmp_path):
+    space = zero_shot_space(open_images)
+    assert space.names == ("dog", "car", "bus", "Cat")
+    assert space.unseen_ids == (2, 3)
+    out = tmp_path / "out"
+    assert write_splits(open_images, space, 8, out) == {"train": 2, "validation": 1, "zsl": 1, "gzsl": 2}
+    assert read_tagged(out / "zsl").targets.tolist() == [[-1, -1, -1, 1]]
+    assert read_tagged(out / "gzsl").targets.tolist() == [[-1, 0, -1, 1], [1, -1, -1, -1]]
+    train, held = (read_tagged(out / name) for name in ("train", "validation"))
+    red = [round(value / 60) for value in torch.cat([train.pixels, held.pixels])[:, 0, 0, 0].tolist()]
+    by_picture = dict(zip(red, torch.cat([train.targets, held.targets]).tolist(), strict=True))
+    assert by_picture == {0: [1, -1, -1, -1], 1: [-1, 1, -1, -1], 2: [0, 1, -1, -1]}
+
+
+def test_open_images_lists_and_files_that_do_not_fit_are_named(open_images, tmp_path):
+    lists, root = Path(open_images.labels), Path(open_images.root)
+    space = zero_shot_space(open_images)
+    (lists / "unseen.txt").write_text("bus\nzebra crossing\n")
+    with pytest.raises(InputError, match=r"class-descriptions\.csv: no code is called 'zebra crossing'"):
+        write_splits(open_images, zero_shot_space(open_images), 8, tmp_path / "out")
+    (lists / "unseen.txt").write_text("bus\nDOG\n")
+    with pytest.raises(InputError, match=r"seen\.txt then unseen\.txt: classes: 'dog' is listed more than once"):
+        zero_shot_space(open_images)
+    (lists / "unseen.txt").unlink()
+    with pytest.raises(InputError, match=r"unseen\.txt: not a readable list of names"):
+        zero_shot_space(open_images)
+    for picture in (root / "test").iterdir():
+        if picture.stem != f"{2:016x}":
+            picture.unlink()
+    with pytest.raises(InputError, match=r"test: no picture of the 2 tagged images"):
+        write_splits(open_images, space, 8, tmp_path / "out")
+    for file in (root / "annotations").glob("*test*"):
+        file.unlink()
+    with pytest.raises(InputError, match=r"annotations: holds 0 test-annotations-\*-imagelabels\.csv and 1 class-desc"):
+        write_splits(open_images, space, 8, tmp_path / "out")
+    for i in range(3):
+        (root / "train" / f"{i:016x}.jpg").unlink()
+    with pytest.raises(InputError, match=r"train: no picture there shows any of 2 classes \(dog, car, \.\.\.\)"):
+        write_splits(open_images, space, 8, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_a_zero_shot_split_is_refused(tmp_path):
     with pytest.raises(InputError, match="0 unseen classes; a zero-shot split has two or more"):
         zero_shot_space(SCENES.model_copy(update={"labels": "configs/labels/pocket.yaml"}))
+    few = tmp_path / "few.yaml"
+    few.write_text(
+        "labels: [{name: dog}, {name: cat}, {name: car}, {name: bus, unseen: true}, {name: bird, unseen: true}]"
+    )
+    with pytest.raises(InputError, match=r"data\.scenes\.objects: 4 in a scene of 3 classes; draw fewer"):
+        write_splits(SCENES, zero_shot_space(SCENES.model_copy(update={"labels": str(few)})), 32, tmp_path / "out")
     elsewhere = SCENES.model_copy(update={"root": str(tmp_path)})
     with pytest.raises(InputError, match=r"noto\.parquet is not there"):
         write_splits(elsewhere, zero_shot_space(SCENES), 32, tmp_path / "out")

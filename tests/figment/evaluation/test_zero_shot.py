@@ -63,6 +63,14 @@ def test_every_protocol_measures_its_own_labels_and_pictures(model):
             assert row[f"{name}/{what}"] == pytest.approx(measure(scores, chosen.targets[:, columns]))
 
 
+def test_any_number_of_best_tags_is_measured(model):
+    row = zero_shot_evaluator(*(pictures(20, seed) for seed in range(3)), SPACE, VECTORS, ks=(1, 20))(model)
+    assert {name for name in row if name.startswith("gzsl")} == {
+        "gzsl/mAP", *(f"gzsl/{what}@{k}" for what in ("P", "R", "F1") for k in (1, 20)),
+    }  # fmt: skip
+    assert row["gzsl/R@20"] == 1
+
+
 def test_unlabelled_pictures_change_nothing_and_unknown_is_not_shown():
     scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [1.0, 1.0]])
     targets = torch.tensor([[1, 0], [0, 1], [0, -1]])

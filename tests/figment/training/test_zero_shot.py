@@ -3,6 +3,7 @@ import torch
 
 from figment.datasets.tagged import TaggedPictures
 from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, write_splits, zero_shot_space
+from figment.errors import InputError
 from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import make_plan
@@ -58,16 +59,21 @@ def test_only_made_pictures_bring_unseen_labels_into_the_loss(tmp_path, vectors)
     assert ranks["with"] == 0 < ranks["without"]
 
 
-def test_made_pictures_have_the_labels_of_their_rows(tmp_path, pocket_config, synthesis):
+def test_made_pictures_show_what_is_said_of_them_and_nothing_else(tmp_path, pocket_config, synthesis):
     space = zero_shot_space(DATA)
     plan = make_plan(plan_pairs(space, [2, 3], pocket_config, model_revision(pocket_config), 4, 0))
     pool = Pool(tmp_path)
     synthesise(plan, pool, synthesis)
-    made = made_pictures(plan["image_id"].to_pylist(), pool, space, 24)
-    assert made.pixels.shape == (8, 3, 24, 24)
-    for shown, labels in zip(made.targets, plan["labels"].to_pylist(), strict=True):
-        assert {space.names[j] for j in shown.nonzero().flatten().tolist()} == set(labels)
-    assert len({picture.numpy().tobytes() for picture in made.pixels}) == 8
+    shown = dict(zip(plan["image_id"].to_pylist(), plan["labels"].to_pylist(), strict=True))
+    shown.pop(min(shown))
+    shown[max(shown)] = ["dog", "cat"]
+    made = made_pictures(shown, pool, space, 24)
+    assert made.pixels.shape == (7, 3, 24, 24)
+    for targets, image_id in zip(made.targets, sorted(shown), strict=True):
+        assert {space.names[j] for j in targets.nonzero().flatten().tolist()} == set(shown[image_id])
+    assert len({picture.numpy().tobytes() for picture in made.pixels}) == 7
+    with pytest.raises(InputError, match="acceptance: no picture passed the check, so none can be trained on; lower"):
+        made_pictures({}, pool, space, 24)
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean"])
