@@ -41,24 +41,17 @@ def plan_bag_of_tricks(
             prompt = book[replicate % len(book)]
             identity = (stream, name, labels, replicate)
             paired = digest([stream, name, labels, replicate // len(book)]) if trick.paired_noise else ""
+            scale = draw_once(trick.guidance, stream) if trick.once else draw_guidance(trick.guidance, identity)
             yield Row(
                 prompt=prompt.text,
                 labels=prompt.labels,
                 recipe=RECIPE,
                 trick=name,
                 domain=prompt.domain,
-                guidance_scale=draw_once(trick.guidance, stream)
-                if trick.once
-                else draw_guidance(trick.guidance, identity),
-                model=generator.model,
-                revision=revision,
-                width=generator.width,
-                height=generator.height,
-                num_inference_steps=generator.num_inference_steps,
-                scheduler=generator.scheduler,
                 stream=stream,
                 replicate=replicate,
                 shared_noise=paired,
+                **generator.columns(revision) | {"guidance_scale": scale},
             )
 
 

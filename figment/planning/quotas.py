@@ -1,10 +1,11 @@
 """Quotas: so many accepted images for each class, topped up in rounds, never without end and never in silence."""
 
 import math
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,15 +15,18 @@ from figment.planning.bag_of_tricks import Cell
 from figment.planning.plan import difference, make_plan, union
 from figment.planning.row import Row
 
+NAMED = 50  # sets of labels in one message
+
 
 class QuotaConfig(BaseModel):
-    """``accepted`` images are wanted of every class in every trick."""
+    """``accepted`` images are wanted of every class, or pair of classes, in every trick."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     accepted: int = Field(gt=0)
     max_attempts: int = Field(gt=0)  # images rendered of one class in one trick before it is given up
     max_rounds: int = Field(8, gt=0)
+    if_short: Literal["stop", "go_on"] = "stop"  # what becomes of a run in which sets were given up
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -106,7 +110,8 @@ def top_up(tallies: Mapping[Cell, Tally], quota: QuotaConfig, rounds: int) -> di
     """The further replicates that each short cell gets in the next round: what its yield so far suggests, and at most as
     many as it had, for a yield is known badly at first.
 
-    Empty when every quota is reached. Raises QuotaError, naming all cells that are short, when none of them may grow.
+    Empty when every quota is reached. When no cell that is short may grow, they are named: in a QuotaError, or in a
+    warning and the run goes on with what they have.
     """
     short = {cell: t for cell, t in tallies.items() if t.accepted < quota.accepted}
     more = {}
@@ -116,10 +121,12 @@ def top_up(tallies: Mapping[Cell, Tally], quota: QuotaConfig, rounds: int) -> di
         if stop > t.attempts and rounds < quota.max_rounds:
             more[cell] = range(t.attempts, stop)
     if short and not more:
-        cells = "; ".join(f"{' and '.join(labels)} ({trick}): {describe(t)}" for (trick, labels), t in short.items())
-        raise QuotaError(
-            f"quota: {len(short)} of {len(tallies)} sets cannot reach {quota.accepted} accepted images: {cells}"
-        )
+        cells = [f"{' and '.join(labels)} ({trick}): {describe(t)}" for (trick, labels), t in short.items()]
+        cells[NAMED:] = [f"and {len(cells) - NAMED} more"] if len(cells) > NAMED else []
+        said = f"quota: {len(short)} of {len(tallies)} sets cannot reach {quota.accepted} accepted images: {'; '.join(cells)}"
+        if quota.if_short == "stop":
+            raise QuotaError(said)
+        print(f"warning: {said}", file=sys.stderr)
     return more
 
 
@@ -139,6 +146,10 @@ def likely_cause(t: Tally) -> str:
         return "the prompt: the safety checker stops its pictures"
     if most in ("blank", "near_uniform"):
         return "the generator: its pictures are blank (look at the guidance scale, the steps and the dtype)"
+    if most == "missing_label":
+        return "the generator: CLIP does not find in its pictures all that they should show (tune it, or drop the pair)"
+    if most == "other_label":
+        return "the generator: CLIP finds in its pictures what they should not show (tune it, or drop the pair)"
     if most == "low_probability":
         return "the threshold: CLIP sees the class first, but less surely than acceptance.min_probability asks"
     if len(t.yields_by_prompt) > 1 and t.yields_by_prompt[best] > 2 * t.share:

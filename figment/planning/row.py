@@ -32,12 +32,13 @@ SCHEMA = pa.schema(
         ("concept", pa.string()),
         ("noise", pa.float64()),
         ("shared_noise", pa.string()),
+        ("noise_draw", pa.string()),
     ]
 )
 
 # Columns that came after images had been rendered: they count only where they differ from their default, so that the
 # ids of older rows stand. A new column belongs here.
-ADDED_LATER = ("strength", "initial_image", "concept", "noise", "shared_noise")
+ADDED_LATER = ("strength", "initial_image", "concept", "noise", "shared_noise", "noise_draw")
 
 
 class Row(BaseModel):
@@ -60,12 +61,13 @@ class Row(BaseModel):
     replicate: int = Field(ge=0)
     negative_prompt: str = ""
     domain: str = ""
-    adapter: str = ""  # SHA-256 of the adapter file that changes what prompts mean
+    adapter: str = ""  # SHA-256 of the adapter file that changes what prompts mean: weights, concepts, or both
     strength: float = Field(1.0, gt=0, le=1)  # image-to-image: the share of the noise schedule that is run again
     initial_image: str = ""  # image-to-image: SHA-256 of the source picture's file
-    concept: str = ""  # a learnt word of the adapter that the prompt uses
+    concept: str = ""  # a learnt word of the adapter, which the prompt says in angle brackets: "a photo of a <bus>"
     noise: float = Field(0.0, ge=0, allow_inf_nan=False)  # standard deviation added to the concept's vectors
     shared_noise: str = ""  # rows with the same word here start from the same noise; by default each has its own
+    noise_draw: str = ""  # rows with the same word here add the same draw to a concept; by default each has its own
 
     @model_validator(mode="after")
     def _mode(self) -> Self:
@@ -77,6 +79,8 @@ class Row(BaseModel):
             raise ValueError(f"strength {self.strength} of {self.num_inference_steps} steps is none; raise either")
         if self.noise and not self.concept:
             raise ValueError(f"noise {self.noise} without concept; noise is added to a concept's vectors")
+        if self.noise_draw and not self.noise:
+            raise ValueError(f"noise_draw {self.noise_draw!r} without noise; it says which rows share a draw of it")
         return self
 
     @property

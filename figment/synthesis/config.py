@@ -1,6 +1,6 @@
 """What the user may choose: which pictures a plan asks for (the generator), and how they are made (the synthesis)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,11 @@ class GeneratorConfig(BaseModel):
     guidance_scale: float = Field(7.5, ge=0)
     num_inference_steps: int = Field(40, gt=0)
     scheduler: str = "DDIMScheduler"  # a scheduler class of diffusers
+
+    def columns(self, revision: str) -> dict[str, Any]:
+        """The fields of a plan's ``Row`` that this decides; ``revision`` is the commit or content hash in place of its own. A
+        trick may choose another guidance scale."""
+        return self.model_dump() | {"revision": revision}
 
 
 class SynthesisConfig(BaseModel):

@@ -3,10 +3,11 @@
 import inspect
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import DiffusionPipeline
@@ -15,10 +16,38 @@ from torch import Tensor
 
 from figment.errors import InputError
 from figment.files import sha256_file
+from figment.synthesis.concepts import Vectors, add_noise, concept_of, concepts_in_place, noise_seed, text_encoders
 
 MAX_BYTES = 512 * 2**20  # of embeddings kept; a plan may have more prompts than memory has room
 MAX_ADAPTERS = 8  # kept on the device
+FRESH = 8  # prompts with noise of their own that are encoded together
 Meaning = dict[str, Tensor]  # argument of the pipeline -> (1, ...) tensor
+
+
+class Key(NamedTuple):
+    """What decides a meaning. Noise of an image's own (``seed``, no ``draw``) will not be asked for again."""
+
+    adapter: str
+    text: str
+    is_prompt: bool = True
+    concept: str = ""
+    noise: float = 0.0
+    draw: str = ""
+    seed: int = 0
+
+    @property
+    def fresh(self) -> bool:
+        return self.noise > 0 and not self.draw
+
+
+def prompt_key(row: Mapping[str, Any]) -> Key:
+    """The key of a plan row's prompt."""
+    if not row["concept"]:
+        return Key(row["adapter"], row["prompt"])
+    noise, draw = row["noise"], row["noise_draw"]
+    return Key(
+        row["adapter"], row["prompt"], True, row["concept"], noise, draw, row["seed"] if noise and not draw else 0
+    )
 
 
 def argument_names(pipeline: DiffusionPipeline) -> tuple[list[str], list[str]]:
@@ -39,25 +68,28 @@ def argument_names(pipeline: DiffusionPipeline) -> tuple[list[str], list[str]]:
 
 
 class PromptEncoder:
-    """Embeddings of (adapter, text), least recently used dropped first. Safe to call from several threads.
+    """Embeddings of (adapter, text, concept), least recently used dropped first. Safe to call from several threads.
 
-    An adapter is a safetensors file of text-encoder weights, ``text_encoder.<parameter>``, named by its hash in ``adapters``:
-    it changes only what prompts mean, so rows of different adapters share a batch. Adapters are read once and swapped in.
+    An adapter is a safetensors file named by its hash in ``adapters``: text-encoder weights, ``text_encoder.<parameter>``,
+    learnt words (``figment.synthesis.concepts``), or both. It changes only what prompts mean, so rows of different adapters
+    share a batch. Adapters are read once and their weights swapped in.
     """
 
     def __init__(self, pipeline: DiffusionPipeline, adapters: Path | None = None):
         self.pipeline = pipeline
         self.adapters = adapters
         self.positive, self.negative = argument_names(pipeline)
-        self._meanings: OrderedDict[tuple[str, str, bool], Meaning] = OrderedDict()
-        self._swaps: dict[str, Swap] = {}
+        self._meanings: OrderedDict[Key, Meaning] = OrderedDict()
+        self._read: dict[str, Adapter] = {}
         self._bytes = 0
         self._lock = Lock()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]], guided: bool) -> Meaning:
         """Arguments for a pipeline's call on these rows, each tensor (B, ...); negative ones only if ``guided``."""
-        keys = [(row["adapter"], row["prompt"], True) for row in rows]
-        against = [(row["adapter"], row["negative_prompt"], False) for row in rows] if guided and self.negative else []
+        keys = [prompt_key(row) for row in rows]
+        against = (
+            [Key(row["adapter"], row["negative_prompt"], False) for row in rows] if guided and self.negative else []
+        )
         with self._lock:
             found = self._lookup({*keys, *against})
         return {
@@ -67,25 +99,40 @@ class PromptEncoder:
             for name in names
         }
 
-    def _lookup(self, wanted: set[tuple[str, str, bool]]) -> dict[tuple[str, str, bool], Meaning]:
+    def _lookup(self, wanted: set[Key]) -> dict[Key, Meaning]:
+        found: dict[Key, Meaning] = {}
         new = sorted(wanted - self._meanings.keys())
-        for adapter, keys in groupby(new, key=lambda key: key[0]):
-            with self._swapped_in(adapter):
-                for key in keys:
-                    # One at a time: what a text means, to the last bit, must not depend on which others are new with it.
-                    _, text, is_prompt = key
-                    self._meanings[key] = self._encode(text) if is_prompt else self._encode_negative(text)
-                    self._bytes += sum(tensor.nbytes for tensor in self._meanings[key].values())
-        found = {}
-        for key in wanted:
+        for name, group in groupby(new, key=lambda key: key.adapter):
+            adapter = self._adapter(name)
+            with Swap(adapter.weights):
+                for keys in _calls(list(group)):
+                    found |= self._encode_keys(keys, adapter)
+        kept = [key for key in wanted if not key.fresh]
+        for key in kept:
+            if key in found:
+                self._meanings[key] = found[key]
+                self._bytes += sum(tensor.nbytes for tensor in found[key].values())
             found[key] = self._meanings[key]
             self._meanings.move_to_end(key)
-        while self._bytes > MAX_BYTES and len(self._meanings) > len(wanted):
+        while self._bytes > MAX_BYTES and len(self._meanings) > len(kept):
             self._bytes -= sum(tensor.nbytes for tensor in self._meanings.popitem(last=False)[1].values())
         return found
 
-    def _encode(self, text: str) -> Meaning:
-        outputs = self._call(prompt=[text], do_classifier_free_guidance=False)
+    def _encode_keys(self, keys: Sequence[Key], adapter: "Adapter") -> dict[Key, Meaning]:
+        first = keys[0]
+        if not first.is_prompt:
+            return {first: self._encode_negative(first.text)}
+        if not first.concept:
+            return {first: self.encode([first.text])}
+        concepts = [(key.concept, adapter.vectors(key)) for key in keys]
+        with concepts_in_place(self.pipeline, [key.text for key in keys], concepts) as texts:
+            meaning = self.encode(texts)
+        parts = {name: tensor.split(1) for name, tensor in meaning.items()}
+        return {key: {name: parts[name][i] for name in parts} for i, key in enumerate(keys)}
+
+    def encode(self, texts: list[str]) -> Meaning:
+        """The positive arguments of texts in one call, each tensor (B, ...)."""
+        outputs = self._call(prompt=texts, do_classifier_free_guidance=False)
         # Without guidance SDXL's four outputs still stand in their places; PixArt's and Flux's come first.
         stride = 2 if "pooled_prompt_embeds" in self.positive and self.negative else 1
         return dict(zip(self.positive, outputs[::stride], strict=False))
@@ -104,12 +151,52 @@ class PromptEncoder:
         }
         return self.pipeline.encode_prompt(**(required | {n: v for n, v in values.items() if n in parameters}))
 
-    def _swapped_in(self, adapter: str) -> "Swap":
-        if adapter and adapter not in self._swaps:
-            self._swaps[adapter] = Swap(read_adapter(self.adapters, adapter, self.pipeline))
-            while len(self._swaps) > MAX_ADAPTERS:
-                del self._swaps[next(iter(self._swaps))]
-        return self._swaps.get(adapter, Swap([]))
+    def _adapter(self, name: str) -> "Adapter":
+        if name and name not in self._read:
+            self._read[name] = read_adapter(self.adapters, name, self.pipeline)
+            while len(self._read) > MAX_ADAPTERS:
+                del self._read[next(iter(self._read))]
+        return self._read.get(name, NO_ADAPTER)
+
+
+def _calls(keys: Sequence[Key]) -> list[list[Key]]:
+    """The keys of one adapter, those of one call of the text encoder together.
+
+    One at a time, or always in calls of the same size: what a text means, to the last bit, must not depend on which others
+    are new with it.
+    """
+    fresh = [key for key in keys if key.fresh]
+    full = fresh + fresh[-1:] * (-len(fresh) % FRESH)
+    return [[key] for key in keys if not key.fresh] + [full[i : i + FRESH] for i in range(0, len(full), FRESH)]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What an adapter file holds: (parameter, its replacement) pairs, and concepts' vectors by name."""
+
+    file: Path
+    weights: Sequence[tuple[Any, Tensor]]
+    concepts: Mapping[str, Vectors]
+
+    def vectors(self, key: Key) -> Vectors:
+        """The vectors of the key's concept, with its noise."""
+        if not key.adapter:
+            raise InputError(
+                f"concept {key.concept!r}: its row names no adapter; plan with the hash of the file that holds the concept"
+            )
+        if key.concept not in self.concepts:
+            known = ", ".join(sorted(self.concepts)) or "none"
+            raise InputError(
+                f"adapter {self.file}: holds no concept {key.concept!r}, its concepts: {known}; plan with one of them"
+            )
+        vectors = self.concepts[key.concept]
+        if not key.noise:
+            return vectors
+        seed = noise_seed(key.adapter, key.concept, key.noise, key.draw, key.seed)
+        return add_noise(vectors, key.noise, seed)
+
+
+NO_ADAPTER = Adapter(Path(), (), {})
 
 
 class Swap:
@@ -128,19 +215,31 @@ class Swap:
             parameter.data = original
 
 
-def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline) -> list[tuple[Any, Tensor]]:
-    """The text encoders' parameters that ``<adapter>.safetensors`` replaces, and its tensors in their type and place."""
+def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline) -> Adapter:
+    """What ``<adapter>.safetensors`` holds: weights in the type and place of the text encoders' own, concepts as they are."""
     file = (folder or Path("adapters")) / f"{adapter}.safetensors"
     if not file.is_file():
         raise InputError(f"adapter {adapter}: the plan asks for it, but {file} does not exist; put the adapter there")
     if sha256_file(file) != adapter:
         raise InputError(f"adapter {file}: its content is not what its name says; restore the file")
-    encoders = {name: m for name, m in pipeline.components.items() if name.startswith("text_encoder") and m is not None}
+    encoders = text_encoders(pipeline)
     known = {f"{name}.{n}": parameter for name, m in encoders.items() for n, parameter in m.named_parameters()}
-    pairs = []
+    weights: list[tuple[Any, Tensor]] = []
+    concepts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in load_file(file).items():
-        parameter = known.get(name)
-        if parameter is None or parameter.shape != tensor.shape:
+        parameter, learnt = known.get(name), concept_of(name)
+        if parameter is not None and parameter.shape == tensor.shape:
+            weights.append((parameter, tensor.to(parameter.device, parameter.dtype)))
+        elif learnt and learnt[0] in encoders and tensor.shape[1:] == (width(encoders[learnt[0]]),):
+            concepts.setdefault(learnt[1], {})[learnt[0]] = tensor.float()
+        else:
             raise InputError(f"adapter {file}: {name} {tuple(tensor.shape)} does not fit the generator; tune it again")
-        pairs.append((parameter, tensor.to(parameter.device, parameter.dtype)))
-    return pairs
+    for word, vectors in concepts.items():
+        if len({len(v) for v in vectors.values()}) > 1:
+            raise InputError(f"adapter {file}: concept {word!r} has more vectors for one text encoder than for another")
+    return Adapter(file, weights, concepts)
+
+
+def width(encoder: Any) -> int:
+    """D of the vectors that a text encoder reads."""
+    return encoder.get_input_embeddings().weight.shape[1]

@@ -123,10 +123,6 @@ class Generator:
         ``full`` rows (by default the config's batch size), so that no new shape is ever compiled.
         """
         first = rows[0]
-        if any(row["concept"] for row in rows):
-            raise InputError(
-                f"concept {first['concept']!r}: learnt words cannot be rendered yet; plan without concepts"
-            )
         full = full or self.config.batch_size
         pixels = torch.empty(len(rows), 3, first["height"], first["width"], device=self.device)
         unsafe = [False] * len(rows)

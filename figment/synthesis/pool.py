@@ -113,7 +113,7 @@ class Pool:
             last=ids[-1],
         )
         write_json(self.folder / f"{path.stem}.shard.json", shard.model_dump())
-        self.shards[path.name] = shard
+        self.shards = {**self.shards, path.name: shard}  # a new one: other threads may be going through the old
         self._verified.add(path.name)
         return shard
 

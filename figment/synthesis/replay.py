@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from figment.errors import InputError
 from figment.images import decode, encode
-from figment.planning.plan import read_plan
+from figment.provenance import planned_row
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.marking import xmp_packet
 from figment.synthesis.pool import Pool
@@ -26,23 +25,12 @@ class Replay:
     picture: bytes
 
 
-def find_row(plan: pa.Table, image_id: str, where: str) -> dict:
-    """The one row whose id is, or begins with, ``image_id``."""
-    found = plan.filter(pa.compute.starts_with(plan["image_id"], image_id.lower()))
-    if len(found) != 1:
-        count = "no image" if not len(found) else f"{len(found)} images"
-        raise InputError(
-            f"{where}: {count} whose id begins with {image_id!r}; give one id of the plan, or its beginning"
-        )
-    return found.to_pylist()[0]
-
-
 def replay(plan: Path, image_id: str) -> Replay:
     """Render an image of a plan anew and compare it with the one in ``images/`` beside the plan.
 
     Raises InputError if the plan does not ask for it, or if it is not there yet.
     """
-    row = find_row(read_plan(plan), image_id, str(plan))
+    row = planned_row(plan, image_id)
     pool = Pool(plan.parent / "images")
     kept = [r for batch in pool.read([row["image_id"]], ["image_id", "image"]) for r in batch.to_pylist()]
     if not kept:

@@ -1,5 +1,6 @@
 """The pictures that image-to-image rows start from: files named by the SHA-256 of their content."""
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,16 +12,20 @@ from figment.images import decode
 
 
 class Sources:
-    """A folder of source pictures. ``add`` copies a picture in and returns the hash that a row names it by."""
+    """A folder of source pictures. ``add`` and ``keep`` put a picture in and return the hash that a row names it by."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.read = lru_cache(maxsize=256)(self._read)
 
     def add(self, picture: Path) -> str:
-        image_hash = sha256_file(picture)
-        with atomic(self.folder / image_hash) as partial:
-            partial.write_bytes(picture.read_bytes())
+        return self.keep(picture.read_bytes())
+
+    def keep(self, data: bytes) -> str:
+        image_hash = hashlib.sha256(data).hexdigest()
+        if not (self.folder / image_hash).is_file():
+            with atomic(self.folder / image_hash) as partial:
+                partial.write_bytes(data)
         return image_hash
 
     def picture(self, image_hash: str, width: int, height: int) -> Image.Image:

@@ -96,6 +96,16 @@ def test_a_hopeless_class_does_not_stop_the_others():
     assert passed["dog"] >= 40
 
 
+def test_a_run_may_go_on_with_what_a_hopeless_class_has_and_names_it(capsys):
+    quota = QuotaConfig(accepted=40, max_attempts=200, max_rounds=30, if_short="go_on")
+    yields = {"dog": 0.3, "frog": 0.02}
+    plan = fill_quotas(start(yields), nothing, judge(yields), rows, quota)
+    tried = Counter(row["labels"][0] for row in plan.to_pylist())
+    accepted = Counter(v["label"] for v in judge(yields)(plan).to_pylist() if v["accepted"])
+    assert (tried["frog"], accepted["dog"] >= 40) == (200, True)
+    assert "warning: quota: 1 of 2 sets cannot reach 40 accepted images: frog (t): " in capsys.readouterr().err
+
+
 def test_more_wanted_than_may_be_tried_is_refused():
     with pytest.raises(ValidationError, match="max_attempts 3 is less than accepted 4"):
         QuotaConfig(accepted=4, max_attempts=3)
@@ -113,6 +123,8 @@ def test_the_rounds_are_bounded_too():
         ({"blank": 9}, {"a": 0.0}, "the generator"),
         ({"unsafe": 9}, {"a": 0.0}, "the prompt"),
         ({"low_probability": 9}, {"a": 0.1}, "the threshold"),
+        ({"missing_label": 9}, {"a": 0.1}, "the generator: CLIP does not find"),
+        ({"other_label": 9}, {"a": 0.1}, "the generator: CLIP finds in its pictures what they should not"),
         ({"wrong_class": 9}, {"a": 0.0, "b": 0.9}, "the prompt"),
         ({"wrong_class": 9}, {"a": 0.1, "b": 0.1}, "the generator"),
         ({}, {"a": 1.0}, "the bounds"),

@@ -24,8 +24,9 @@ ROWS = st.builds(
     initial_image=st.sampled_from(["a", "b"]),
     strength=st.sampled_from([0.5, 1.0]),
     concept=st.sampled_from(["c", "d"]),
-    noise=st.sampled_from([0.0, 0.1]),
+    noise=st.sampled_from([0.1, 0.2]),
     shared_noise=st.sampled_from(["", "x"]),
+    noise_draw=st.sampled_from(["", "x"]),
 )
 
 
@@ -90,6 +91,7 @@ def test_editing_one_class_changes_only_its_rows():
         {"labels": ()},
         {"strength": 0.5},
         {"noise": 0.1},
+        {"concept": "c", "noise_draw": "x"},
     ],
 )
 def test_an_impossible_row_is_refused(change):

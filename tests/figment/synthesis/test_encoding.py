@@ -38,7 +38,7 @@ def test_rows_with_and_without_an_adapter_share_a_batch(tuned, generator, plan):
 def test_an_adapter_is_read_once(tuned, plan, monkeypatch):
     own, adapter, _ = tuned
     reads = []
-    monkeypatch.setattr(encoding, "read_adapter", lambda *a: (reads.append(a), [])[1])
+    monkeypatch.setattr(encoding, "read_adapter", lambda *a: (reads.append(a), encoding.NO_ADAPTER)[1])
     rows = [row | {"adapter": adapter} for row in plan.to_pylist()]
     own.encode(rows[:3], guided=True)
     own.encode(rows, guided=True)
@@ -71,6 +71,6 @@ def test_the_least_recently_used_embeddings_are_forgotten(pocket_config, synthes
     monkeypatch.setattr(encoding, "MAX_BYTES", 3 * size)
     for i in range(6):
         own.encode([row | {"prompt": f"a {i}"}], guided=False)
-    assert [text for _, text, _ in own.encode._meanings] == ["a 3", "a 4", "a 5"]
+    assert [text for _, text, *_ in own.encode._meanings] == ["a 3", "a 4", "a 5"]
     batch = own.encode([row | {"prompt": f"b {i}"} for i in range(5)], guided=False)
     assert len(batch["prompt_embeds"]) == 5  # a batch larger than the cache still works

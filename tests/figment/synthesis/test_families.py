@@ -6,12 +6,15 @@ import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
 )
 from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 from transformers import (
@@ -67,6 +70,37 @@ def autoencoder(channels: int) -> AutoencoderKL:
         use_post_quant_conv=False,
         shift_factor=0.06,
         scaling_factor=1.5,
+    )
+
+
+def stable_diffusion_xl() -> StableDiffusionXLPipeline:
+    """Two text encoders and pooled embeddings."""
+    tokenizer = CLIPTokenizer.from_pretrained(f"{POCKET}/tokenizer")
+    unet = UNet2DConditionModel(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        sample_size=16,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=32 + 6 * 8,
+        cross_attention_dim=64,
+        norm_num_groups=8,
+    )
+    return StableDiffusionXLPipeline(
+        vae=autoencoder(4),
+        unet=unet,
+        text_encoder=CLIPTextModel(text_config(tokenizer)),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(tokenizer)),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear"),
+        feature_extractor=None,
+        image_encoder=None,
+        add_watermarker=False,
     )
 
 
@@ -127,11 +161,12 @@ def saved(pipeline, folder: Path) -> Generator:
     return Generator(str(folder), folder_revision(str(folder)), SynthesisConfig())
 
 
-@pytest.mark.parametrize("family", [stable_diffusion_3, flux])
+@pytest.mark.parametrize("family", [stable_diffusion_xl, stable_diffusion_3, flux])
 def test_prompts_seeds_and_scales_mix_in_a_batch_of_any_family(family, plan, tmp_path):
     torch.manual_seed(0)
-    generator = saved(family(), tmp_path / family.__name__)
-    row = plan.to_pylist()[0] | {"scheduler": "FlowMatchEulerDiscreteScheduler", "guidance_scale": 3.0}
+    pipeline = family()
+    generator = saved(pipeline, tmp_path / "model")
+    row = plan.to_pylist()[0] | {"scheduler": type(pipeline.scheduler).__name__, "guidance_scale": 3.0}
     rows = [row, row | {"prompt": "a cat", "guidance_scale": 6.0, "seed": 2}, row | {"guidance_scale": 1.0}]
     alone = torch.cat([generator.render([one]).pixels for one in rows])
     assert alone.shape == (3, 3, 32, 32)

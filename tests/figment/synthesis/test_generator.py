@@ -159,11 +159,6 @@ def test_guided_rendering_in_half_precision_is_close_to_full(generator, pocket_c
     assert psnr(pictures(half, rows), pictures(generator, rows)) > 25
 
 
-def test_a_concept_is_refused_rather_than_ignored(generator, plan):
-    with pytest.raises(InputError, match="concept 'frog': learnt words cannot be rendered yet"):
-        generator.render([rows_of(plan, 1)[0] | {"concept": "frog"}])
-
-
 def test_vae_slicing_and_channels_last_change_nothing_visible(generator, pocket_config, plan):
     config = SynthesisConfig(vae_slicing=True, channels_last=True)
     other = Generator(pocket_config.model, model_revision(pocket_config), config)

@@ -48,6 +48,18 @@ def test_a_finished_plan_renders_nothing(plan, pool, synthesis):
     assert synthesise(plan, Pool(pool.folder), synthesis).rendered == 0
 
 
+def test_a_shard_may_come_while_others_are_gone_through(plan, pool, tmp_path):
+    ids = plan["image_id"].to_pylist()
+    table = pq.read_table(pool.folder / min(pool.shards))
+    grows = Pool(shutil.copytree(pool.folder, tmp_path / "images"))
+    reading = grows.read(ids, ["image_id"])
+    seen = next(reading)["image_id"].to_pylist()
+    rows = table.drop_columns(["image", "contrast", "unsafe"]).slice(0, 1)
+    grows.add(rows, {name: table[name].to_pylist()[:1] for name in ("image", "contrast", "unsafe")})
+    seen += [image_id for batch in reading for image_id in batch["image_id"].to_pylist()]
+    assert sorted(seen) == ids
+
+
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "delete"])
 def test_a_damaged_shard_is_set_aside_and_redone(plan, pool, synthesis, tmp_path, damage):
     folder = shutil.copytree(pool.folder, tmp_path / "images")
