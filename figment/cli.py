@@ -1,4 +1,5 @@
-"""The command line of the library: ``figment estimate``, ``figment render``, ``figment replay``, ``figment predict``.
+"""The command line of the library: ``figment estimate``, ``render``, ``replay``, ``trace``, ``why``, ``predict``,
+``export``, ``payload``.
 
 Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
 """
@@ -17,6 +18,8 @@ from figment.ops.environment import load_environment
 from figment.ops.run import quieten
 
 MODEL = "artifacts/semantic_diversity/model"
+PICTURES = Path("data/real/test.parquet")
+SERVED = "figment-bag-of-tricks@challenger"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,12 +45,23 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--save", type=Path, help="write the picture there")
     command.set_defaults(run=replay_image)
 
+    command = commands.add_parser("trace", help="say where an image came from, and which models learnt from it")
+    command.add_argument("image_id", help="or its beginning")
+    command.add_argument("--plan", type=Path, help="plan.parquet; by default all under artifacts/ that hold the id")
+    command.set_defaults(run=trace_image)
+
+    command = commands.add_parser("why", help="say what a model was made of")
+    command.add_argument("model", help="a model's folder, or one of the registry: NAME, NAME@ALIAS or NAME/VERSION")
+    command.set_defaults(run=why_model)
+
     command = commands.add_parser(
-        "predict", help="tag pictures, folders of them or Parquet files: a line of JSON a tag"
+        "predict", help="classify or tag pictures, folders of them or Parquet files: a line of JSON a class or tag"
     )
     command.add_argument("image", type=Path, nargs="+", metavar="IMAGE")
-    command.add_argument("--model", type=Path, metavar="FOLDER", help=f"a trained semantic matrix; by default {MODEL}")
-    command.add_argument("--top-k", type=int, default=10, metavar="K", help="tags a picture")
+    command.add_argument(
+        "--model", type=Path, metavar="FOLDER", help=f"a trained classifier or semantic matrix; by default {MODEL}"
+    )
+    command.add_argument("--top-k", type=int, metavar="K", help="lines a picture; by default 10 tags, 1 class")
     command.add_argument("--tags", type=Path, metavar="FILE", help="only these tags, one a line, unseen ones too")
     command.add_argument(
         "--rendered", type=Path, metavar="FOLDER", help="write each picture with its tags beside there"
@@ -55,6 +69,20 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--batch-size", type=int, default=32, metavar="N")
     command.add_argument("--device", default="auto")
     command.set_defaults(run=predict_pictures)
+
+    command = commands.add_parser(
+        "export", help="write a trained classifier as ONNX, check it against torch, time both"
+    )
+    command.add_argument("model", type=Path, metavar="FOLDER", help="a trained classifier")
+    command.add_argument("--pictures", type=Path, default=PICTURES, help=f"what both are shown; by default {PICTURES}")
+    command.set_defaults(run=export_model)
+
+    command = commands.add_parser(
+        "payload", help="pictures as the JSON that `mlflow models predict` and an MLflow server take"
+    )
+    command.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="a picture, a folder or a Parquet file")
+    command.add_argument("--model", default=SERVED, help=f"a registered classifier; by default {SERVED}")
+    command.set_defaults(run=print_payload)
 
     options = parser.parse_args(arguments)
     started_in = Path.cwd()
@@ -144,9 +172,10 @@ def render_plan(options: argparse.Namespace) -> None:
 
 
 def replay_image(options: argparse.Namespace) -> None:
+    from figment.provenance import find_plans
     from figment.synthesis.replay import replay
 
-    again = replay(options.plan or find_plan(options.image_id), options.image_id)
+    again = replay(options.plan or find_plans(options.image_id)[0], options.image_id)
     if options.save:
         with atomic(options.save) as partial:
             partial.write_bytes(again.picture)
@@ -154,29 +183,56 @@ def replay_image(options: argparse.Namespace) -> None:
     print(f"{again.image_id}\n{again.prompt!r}: {equality}")
 
 
-def predict_pictures(options: argparse.Namespace) -> None:
-    from figment.label_vectors import read_names
-    from figment.pictures import find_files
-    from figment.tagging import load_tagger, tag_files
+def trace_image(options: argparse.Namespace) -> None:
+    from figment.ops.trace import trace
+    from figment.provenance import find_plans
 
-    tagger = load_tagger(options.model or Path(MODEL), options.device)
-    if options.tags:
-        tagger = tagger.choose(read_names(options.tags), str(options.tags))
-    files = find_files(options.image)
-    for line in tag_files(tagger, files, options.top_k, options.batch_size, options.rendered):
+    for plan in [options.plan] if options.plan else find_plans(options.image_id):
+        print(trace(plan, options.image_id))
+
+
+def why_model(options: argparse.Namespace) -> None:
+    from figment.ops.trace import why
+
+    print(why(options.model))
+
+
+def predict_pictures(options: argparse.Namespace) -> None:
+    from figment.pictures import find_files
+    from figment.prediction import predict_files
+
+    files, model = find_files(options.image), options.model or Path(MODEL)
+    for line in predict_files(
+        model, files, options.tags, options.top_k, options.batch_size, options.rendered, options.device
+    ):
         print(line, flush=True)
 
 
-def find_plan(image_id: str) -> Path:
-    """The plan under artifacts/ that holds an image."""
-    from figment.planning.plan import ranges
+def export_model(options: argparse.Namespace) -> None:
+    from itertools import islice
 
-    plans = sorted(Path("artifacts").glob("**/plan*.parquet"))
-    for plan in plans:
-        for part in ranges(plan, 10_000, ["image_id"]):
-            if any(found.startswith(image_id.lower()) for found in part["image_id"].to_pylist()):
-                return plan
-    raise InputError(f"artifacts/: none of {len(plans)} plans holds an image {image_id!r}; name the plan with --plan")
+    import torch
+
+    from figment.images import to_tensor
+    from figment.pictures import find_files, read_pictures
+    from figment.training.onnx_export import compare, export_onnx
+    from figment.training.saved import Deployable, load_classifier
+
+    network, card = load_classifier(options.model)
+    model, size, file = Deployable(network).eval(), card.training.image_size, options.model / "classifier.onnx"
+    pictures = (picture for path in find_files([options.pictures]) for picture in read_pictures(path))
+    pixels = torch.stack([to_tensor(p, size, card.training.resize) for p in islice(pictures, 256)]).float() / 255
+    export_onnx(model, size, file)
+    found = compare(model, file, pixels)
+    print(f"{file}: probabilities within {found.difference:.1e} of torch's on {found.pictures} pictures")
+    for batch, milliseconds in found.onnx_ms.items():
+        print(f"batch {batch}: {milliseconds:.2f} ms, torch {found.torch_ms[batch]:.2f} ms")
+
+
+def print_payload(options: argparse.Namespace) -> None:
+    from figment.ops.registry import payload
+
+    print(payload(options.model, options.image))
 
 
 def read_share(share: str) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Pixels in and out of files: one decoder for every untrusted picture, one encoder for every generated one."""
 
+import base64
 import io
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from figment.errors import InputError
 
-Resize = Literal["bicubic", "bilinear", "bilinear_no_antialias"]
+Resize = Literal["bicubic", "bilinear", "bilinear_no_antialias", "squash"]
 READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 Image.MAX_IMAGE_PIXELS = 64_000_000
 
@@ -24,7 +25,9 @@ def decode(data: bytes, where: str) -> Image.Image:
         if image.mode in ("I", "F"):
             raise ValueError("32 bits a pixel, whose black and white nobody can know")
         return as_rgb(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:  # its own words name an object in memory
+        raise InputError(f"{where}: not a readable picture; expected one of {', '.join(READABLE)}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{where}: not a readable picture ({error}); expected one of {', '.join(READABLE)}") from error
 
 
@@ -45,10 +48,17 @@ def encode(pixels: np.ndarray, image_format: Literal["jpeg", "png", "webp"], xmp
     return buffer.getvalue()
 
 
+def data_uri(data: bytes, image_format: str) -> str:
+    """The file of a picture as a URI that holds it, for pages that need no other file."""
+    return f"data:image/{image_format};base64,{base64.b64encode(data).decode()}"
+
+
 def to_tensor(image: Image.Image, size: int, resize: Resize = "bicubic") -> Tensor:
     """(3, size, size) uint8 of an RGB picture, centre-cropped to a square and resized if need be: ``bicubic`` with
-    antialiasing, or bilinearly as ``downscale`` does it."""
+    antialiasing, or bilinearly as ``downscale`` does it; or whole, squashed to the square."""
     if image.size != (size, size):
+        if resize == "squash":
+            return squash(image, size)
         if resize == "bicubic":
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
         else:

@@ -47,12 +47,14 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 
 class Label(BaseModel):
-    """One class. ``name`` is the official one (folders, ids); ``prompt_name`` is what prompts say."""
+    """One class. ``name`` is the official one (folders, ids); ``prompt_name`` is what prompts say, ``clip_name`` what CLIP is
+    asked for (by default the same)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     prompt_name: str = ""
+    clip_name: str = ""
     synonyms: tuple[str, ...] = ()
     unseen: bool = False  # no real picture of it may be trained on (zero-shot)
     hint: str = ""  # a word after the name that tells it from its homonyms: apple fruit, beetle insect
@@ -62,6 +64,8 @@ class Label(BaseModel):
     def _say_spaces(self) -> "Label":
         if not self.prompt_name:
             object.__setattr__(self, "prompt_name", self.name.replace("_", " "))
+        if not self.clip_name:
+            object.__setattr__(self, "clip_name", self.prompt_name)
         return self
 
 
@@ -79,6 +83,7 @@ class LabelSpace(BaseModel):
         for i, label in enumerate(self.labels):
             check_name(label.name, f"classes[{i}]")
             check_name(label.prompt_name, f"classes[{i}].prompt_name")
+            check_name(label.clip_name, f"classes[{i}].clip_name")
             if label.hint:
                 check_name(label.hint, f"classes[{i}].hint")
         for name, count in Counter(key(label.name) for label in self.labels).items():
@@ -110,8 +115,8 @@ class LabelSpace(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> "LabelSpace":
-        """Read a YAML file ``labels: [{name, prompt_name?, synonyms?, unseen?, hint?, parents?}, ...]`` and
-        ``confusable: [[a, b]]``."""
+        """Read a YAML file ``labels: [{name, prompt_name?, clip_name?, synonyms?, unseen?, hint?, parents?}, ...]``
+        and ``confusable: [[a, b]]``."""
         try:
             return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).checked()
         except OSError as error:

@@ -19,9 +19,13 @@ from figment.prompts.tricks import Wording
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.config import TrainingConfig
 from figment.validation.clip import ClipConfig
+from figment.validation.gates import GateConfig
 from figment.validation.verdicts import AcceptanceConfig
+from steps.errors import explain_errors
 from steps.evaluation import evaluate_classifiers
+from steps.gates import check_sets
 from steps.labels import choose_labels
+from steps.lineage import record_lineage
 from steps.planning import plan_images
 from steps.prompts import write_prompts
 from steps.registration import register_classifier
@@ -49,10 +53,13 @@ def bag_of_tricks(
     unions: dict[str, dict[str, Annotated[int, Field(gt=0)]]] | None = None,
     fixed_size: bool = False,
     quota: QuotaConfig | None = None,
+    review: str | None = None,
+    gates: GateConfig = GateConfig(),  # noqa: B008
+    register_as: str = "figment-bag-of-tricks",
     parts: Annotated[int, Field(gt=0)] = 1,
     seed: int = 0,
 ) -> None:
-    space = choose_labels(classes, labels, generator.model, clip, training, real)
+    space = choose_labels(classes, labels, generator.model, clip, training, real, review)
     planned_sets = training_sets(tricks, images_per_class, unions, fixed_size)
     sets = training_sets(tricks, quota.accepted, unions, fixed_size, largest=1) if quota else planned_sets
     prompts = write_prompts(space, tricks, domains, wording, generator.guidance_scale, output)
@@ -70,11 +77,30 @@ def bag_of_tricks(
         clip,
         acceptance,
         quota,
+        review,
         seed,
         after=rendered,
     )
-    verdicts = validate_images(space, planned, images, clip, acceptance, quota, output)
-    classifiers = train_classifiers(space, images, verdicts, sets, training, real, output)
+    verdicts = validate_images(space, planned, images, clip, acceptance, quota, review, output)
+    checked = check_sets(space, images, verdicts, sets, real, gates, output)
+    classifiers = train_classifiers(space, images, verdicts, sets, training, real, output, after=[checked])
     results = evaluate_classifiers(space, images, classifiers, clip, real, training.image_size, output)
-    write_report(planned, images, verdicts, classifiers, results, generator, output)
-    register_classifier(classifiers, results, output)
+    errors = explain_errors(space, images, classifiers, results, clip, real, output)
+    report = write_report(
+        planned,
+        images,
+        verdicts,
+        checked,
+        classifiers,
+        results,
+        errors,
+        generator,
+        synthesis,
+        clip,
+        acceptance,
+        training,
+        review,
+        output,
+    )
+    version = register_classifier(space, classifiers, results, generator, clip, real, register_as, output)
+    record_lineage(output, after=[report, version])

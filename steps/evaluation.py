@@ -6,6 +6,7 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 import torch
+from PIL import Image
 from torch import Tensor
 from zenml import step
 
@@ -14,6 +15,7 @@ from figment.datasets.labelled import has_split, open_labelled, read_labelled
 from figment.evaluation.diversity import compare_sets
 from figment.evaluation.feature_map import feature_map
 from figment.evaluation.features import clip_features
+from figment.evaluation.plots import write_plots
 from figment.evaluation.results import REAL, Results, tabulate
 from figment.files import write_json
 from figment.labels import LabelSpace
@@ -41,6 +43,30 @@ def evaluate_classifiers(
 ) -> Annotated[Results, "results"]:
     """Top-1 with intervals, per class, calibration, gains over base class and the gap closed; the diversity ledger and the map
     of real and synthetic features; metrics.json for DVC, metrics for MLflow."""
+    file, picture = Path(output) / "results.json", Path(output) / "feature_map.png"
+    key = caching.key_of(
+        classifiers=classifiers.model_dump(),
+        images=images.sha256,
+        clip=[clip.model_dump(), caching.model_digest(clip.model)],
+        real=[real.model_dump(), *(caching.data_digest(Path(real.path), split) for split in ("train", "test"))],
+    )
+    if not (caching.is_current(file, key) and picture.is_file()):
+        results, features_drawn = measure(labels, Pool(images.open().parent), classifiers, clip, real, image_size)
+        features_drawn.save(picture)
+        write_json(file, results.model_dump(mode="json"))
+        caching.mark_current(file, key)
+    results = Results.model_validate_json(file.read_text(encoding="utf-8"))
+    tracking.log_metrics("evaluation", numbers(results))
+    tracking.log_file(picture)
+    write_json(Path(output) / "metrics.json", {row.name: round(row.top1, 4) for row in results.rows})
+    write_plots(results, classifiers[results.confusion_of].weights.open().parent, Path(output))
+    return results
+
+
+def measure(
+    labels: LabelSpace, pool: Pool, classifiers: Classifiers, clip: ClipConfig, real: RealConfig, image_size: int
+) -> tuple[Results, Image.Image]:
+    """All numbers, and the map."""
     loaded = {item.name: load_classifier(item.weights.open().parent) for item in classifiers.items}
     resize = next(iter(loaded.values()))[1].training.resize
     test = read_labelled(Path(real.path), "test", labels, image_size, real.test_per_class, resize)
@@ -48,34 +74,23 @@ def evaluate_classifiers(
     seen_by_clip = read_labelled(Path(real.path), "test", labels, scorer.size, real.test_per_class)  # at its own size
     clip_logits = scorer.logits(seen_by_clip.pixels, scorer.text_features(labels)).cpu()
     logits = {name: predict(model, test.pixels) for name, (model, _) in loaded.items()}
-    counts = {item.name: item.images for item in classifiers.items}
-    results = tabulate(labels, test.labels, clip_logits, logits, counts)
-    sets = features_of_sets(labels, FeatureStore(Pool(images.open().parent), scorer), classifiers)
+    results = tabulate(labels, test.labels, clip_logits, logits, {item.name: item.images for item in classifiers.items})
+    sets = features_of_sets(labels, FeatureStore(pool, scorer), classifiers)
     shots, shot_labels = features_of_shots(labels, scorer, real)
-    ledgers = compare_sets(sets, shots, shot_labels, labels.names)
-    results = results.model_copy(update={"diversity": ledgers})
-    for name, ledger in ledgers.items():
-        values = {"vendi": ledger.vendi, "distance": ledger.distance, "frechet": ledger.frechet}
-        values |= {"recall": ledger.reach.recall, "coverage": ledger.reach.coverage}
-        tracking.log_metrics("evaluation", {f"{what}/{name.replace(' ', '_')}": v for what, v in values.items()})
-    shown, picture = sets[results.confusion_of], Path(output) / "feature_map.png"
-    key = caching.key_of(
-        of=classifiers[results.confusion_of].model_dump(), real=real.model_dump(), clip=clip.model_dump()
-    )
-    if not caching.is_current(picture, key):
-        feature_map(*shown, shots, shot_labels, labels.names, most=MAPPED).save(picture)
-        caching.mark_current(picture, key)
-    tracking.log_file(picture)
+    results = results.model_copy(update={"diversity": compare_sets(sets, shots, shot_labels, labels.names)})
+    return results, feature_map(*sets[results.confusion_of], shots, shot_labels, labels.names, most=MAPPED)
+
+
+def numbers(results: Results) -> dict[str, float]:
+    """The metrics of a run: ``top1/SET``, ``vendi/SET`` and so on."""
+    found: dict[str, float] = {}
     for row in results.rows:
-        name = row.name.replace(" ", "_")
-        tracking.log_metrics("evaluation", {f"top1/{name}": row.top1})
-        if row.calibration_error is not None:
-            tracking.log_metrics("evaluation", {f"calibration_error/{name}": row.calibration_error})
-        if row.gap_closed is not None:
-            tracking.log_metrics("evaluation", {f"gap_closed/{name}": row.gap_closed})
-    write_json(Path(output) / "results.json", results.model_dump(mode="json"))
-    write_json(Path(output) / "metrics.json", {row.name: round(row.top1, 4) for row in results.rows})
-    return results
+        values = {"top1": row.top1, "calibration_error": row.calibration_error, "gap_closed": row.gap_closed}
+        if ledger := results.diversity.get(row.name):
+            values |= {"vendi": ledger.vendi, "distance": ledger.distance, "frechet": ledger.frechet}
+            values |= {"recall": ledger.reach.recall, "coverage": ledger.reach.coverage}
+        found |= {f"{what}/{row.name.replace(' ', '_')}": v for what, v in values.items() if v is not None}
+    return found
 
 
 def features_of_sets(

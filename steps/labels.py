@@ -13,11 +13,18 @@ from figment.synthesis.weights import unknown_names
 from figment.training.classifier import check_classifier
 from figment.training.config import TrainingConfig
 from figment.validation.clip import ClipConfig, check_clip
+from figment.validation.review import read_review
 
 
 @step
 def choose_labels(
-    classes: list[str], labels: str, model: str, clip: ClipConfig, training: TrainingConfig, real: RealConfig
+    classes: list[str],
+    labels: str,
+    model: str,
+    clip: ClipConfig,
+    training: TrainingConfig,
+    real: RealConfig,
+    review: str | None = None,
 ) -> Annotated[LabelSpace, "label_space"]:
     """The chosen part of the label space. Fails here, before anything is rendered, if a class cannot be measured or a
     later step's model is not there."""
@@ -25,6 +32,8 @@ def choose_labels(
     for split in ("train", "test"):
         if split == "test" or has_split(Path(real.path), split):
             read_labelled(Path(real.path), split, space, size=32, per_class=1)
+    if review:
+        read_review(Path(review))
     check_clip(clip)
     check_classifier(training, len(space))
     for name, near in unknown_names(model, [label.prompt_name for label in space.labels]).items():

@@ -8,6 +8,7 @@ from zenml import get_step_context, step
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import quality, tracking
+from figment.ops.gates import Check, gate
 from figment.ops.lineage import lineage_tags
 from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of
 from figment.planning.plan import ranges, write_plan
@@ -39,7 +40,7 @@ def plan_images(
     book = read_prompts(prompts.open())
     images = replicates_of(sets, book)
     write_plan(plan_bag_of_tricks(book, chosen, generator, model_revision(generator), images, seed), path)
-    for part in ranges(path, ROWS_CHECKED):
-        table = part.to_pandas()
-        quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(labels))
+    tables = (part.to_pandas() for part in ranges(path, ROWS_CHECKED))
+    suite = quality.plan_suite(labels)
+    gate("plan", (Check(table.assign(label=table["labels"].str[0]), suite) for table in tables), Path(output))
     return FileRef.of(path)

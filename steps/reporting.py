@@ -6,19 +6,25 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 from PIL import Image
+from pydantic import TypeAdapter
 from zenml import get_step_context, step
 
-from figment.evaluation.report import contact_sheet, pick_thumbnails, render_report
+from figment.evaluation import report
+from figment.evaluation.errors import WorstError
 from figment.evaluation.results import Results
 from figment.files import write_text
+from figment.licences import clip_licence, licence_of
 from figment.manifests import Classifiers, FileRef
-from figment.ops import tracking
+from figment.ops import timing, tracking
+from figment.ops.gates import expectations_held
 from figment.ops.lineage import lineage_tags
 from figment.planning.plan import read_plan
-from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
-from figment.validation.verdicts import reasons, yields
+from figment.training.config import TrainingConfig
+from figment.validation.clip import ClipConfig
+from figment.validation.verdicts import AcceptanceConfig, reasons, yields
 
 ACCEPTED, REJECTED = 12, 6  # pictures a class
 
@@ -28,40 +34,56 @@ def write_report(
     plan: FileRef,
     images: FileRef,
     verdicts: FileRef,
+    checked: list[str],
     classifiers: Classifiers,
     results: Results,
+    errors: FileRef,
     generator: GeneratorConfig,
+    synthesis: SynthesisConfig,
+    clip: ClipConfig,
+    acceptance: AcceptanceConfig,
+    training: TrainingConfig,
+    review: str | None,
     output: str,
 ) -> Annotated[FileRef, "report"]:
     """report.html: self-contained, for a browser."""
     planned, judged = read_plan(plan.open()), pq.read_table(verdicts.open())
-    thumbnails = pick_thumbnails(planned, judged, Pool(images.open().parent), ACCEPTED, REJECTED)
+    thumbnails = report.pick_thumbnails(planned, judged, Pool(images.open().parent), ACCEPTED, REJECTED)
     folders = {item.name: item.weights.open().parent for item in classifiers.items}
-    histories = {name: json.loads((folder / "history.json").read_text()) for name, folder in folders.items()}
-    provenance = {
-        "generator": f"{generator.model} @ {model_revision(generator)}",
-        "plan": f"{len(planned)} images, sha256 {plan.sha256}",
-        "images": f"manifest sha256 {images.sha256}",
-        **lineage_tags(get_step_context().pipeline_run.name),
+    revision, seconds = model_revision(generator), timing.step_seconds()
+    model = f"{generator.model} @ {revision}"
+    terms = {
+        model: licence_of(generator.model, revision),
+        f"CLIP {clip.model}": clip_licence(clip.model, clip.pretrained),
     }
-    license_file = Path(generator.model) / "NOTICE"
-    notices = license_file.read_text(encoding="utf-8").splitlines() if license_file.is_file() else []
-    html = render_report(
+    html = report.render_report(
         title="Figment: bag of tricks",
         results=results,
         thumbnails=thumbnails,
         reasons=reasons(judged),
         yields={by: yields(judged, by) for by in ("trick", "label")},
-        histories=histories,
-        provenance=provenance,
-        notices=notices,
+        histories={name: json.loads((folder / "history.json").read_text()) for name, folder in folders.items()},
+        provenance={
+            "plan": f"{len(planned)} images, sha256 {plan.sha256}",
+            "images": f"manifest sha256 {images.sha256}",
+            "the chain": f"figment why {folders[results.confusion_of]}",
+            **lineage_tags(get_step_context().pipeline_run.name),
+        },
+        licences=terms,
         map_of_features=Image.open(Path(output) / "feature_map.png"),
+        asked=report.what_was_asked(planned),
+        settings=report.what_was_chosen(model, clip, acceptance, review, training),
+        errors=TypeAdapter(list[WorstError]).validate_json(errors.open().read_text(encoding="utf-8")),
+        gates=expectations_held(["plan", "verdicts", *checked], Path(output)),
+        costs=report.costs(timing.logged_metrics(), sum(seconds.values()), synthesis.price_per_hour),
+        seconds=seconds,
     )
     path = Path(output) / "report.html"
     write_text(path, html)
     tracking.log_file(path)
     for name, passed in (("accepted", True), ("rejected", False)):
         shown = [t for t in thumbnails if (t.reason == "accepted") is passed]
-        tracking.log_image(contact_sheet(shown, results.labels, ACCEPTED if passed else REJECTED), f"{name}.png")
+        sheet = report.contact_sheet(shown, results.labels, ACCEPTED if passed else REJECTED)
+        tracking.log_image(sheet, f"{name}.png")
     tracking.log_confusion(results.confusion, results.labels)
     return FileRef.of(path)

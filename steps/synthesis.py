@@ -1,6 +1,7 @@
 """Render what the plan asks for and the pool lacks; top up, if quotas are set, what CLIP rejects."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from figment.synthesis.weights import model_revision
 from figment.synthesis.workers import run_workers
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
+from figment.validation.review import apply_review, read_review
 from figment.validation.validate import LiveAcceptance, validate
 from figment.validation.verdicts import AcceptanceConfig
 
@@ -55,6 +57,7 @@ def synthesise_images(
     clip: ClipConfig,
     acceptance: AcceptanceConfig,
     quota: QuotaConfig | None,
+    review: str | None,
     seed: int,
 ) -> tuple[Annotated[FileRef, "planned"], Annotated[FileRef, "images"]]:
     """The plan with its top-ups, and the pool's manifest, once every planned image is in it. Interrupted, the next run
@@ -87,12 +90,14 @@ def synthesise_images(
             write_plan(topped_up, file)
             finished(render(new, renderers=renderers))
 
-        judge = partial(validate, pool=pool, labels=labels, scorer=scorer, config=acceptance)
+        decided = read_review(Path(review)) if review else {}
+
+        def judge(planned: pa.Table) -> pa.Table:
+            return apply_review(validate(planned, pool, labels, scorer, acceptance), decided)
+
         write_plan(fill_quotas(read_plan(plan.open()), render_round, judge, lambda c: more(images=c), quota), file)
     tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": budget.done})
-    manifest = FileRef.of(pool.manifest_file)
-    tracking.log_dataset(pool.manifest_file, manifest.sha256, "images")
-    return FileRef.of(file), manifest
+    return FileRef.of(file), FileRef.of(pool.manifest_file)
 
 
 def finished(report: SynthesisReport) -> SynthesisReport:

@@ -18,6 +18,8 @@ from figment.training.config import TrainingConfig
 from figment.training.lists import open_training_list, training_list
 from figment.training.sets import train_on
 
+Curve = list[tuple[int, dict[str, float]]]
+
 
 @step(experiment_tracker=True)
 def train_classifiers(
@@ -41,6 +43,7 @@ def train_classifiers(
         key = caching.key_of(
             labels=labels.model_dump(), images=digest(chosen.to_pylist()), training=training.model_dump()
         )
+        curve: Curve = []
         card = train_on(
             name,
             key,
@@ -50,8 +53,9 @@ def train_classifiers(
             labels,
             training,
             folder,
-            lambda step, m, name=name: tracking.log_metrics(f"training/{name}", m, step),
+            lambda step, m, curve=curve: curve.append((step, m)),
         )
+        tracking.log_curve(f"training/{name}", curve)
         items.append(
             ClassifierRef(name=name, images=card.images, weights=FileRef.of(folder / "classifier.safetensors"))
         )
@@ -63,6 +67,7 @@ def train_classifiers(
             real=[real.model_dump(), caching.data_digest(Path(real.path), "train")],
             training=training.model_dump(),
         )
+        curve = []
         card = train_on(
             REAL,
             key,
@@ -72,8 +77,9 @@ def train_classifiers(
             labels,
             training,
             folder,
-            lambda step, m: tracking.log_metrics(f"training/{REAL}", m, step),
+            lambda step, m: curve.append((step, m)),
         )
+        tracking.log_curve(f"training/{REAL}", curve)
         items.append(
             ClassifierRef(name=REAL, images=card.images, weights=FileRef.of(folder / "classifier.safetensors"))
         )

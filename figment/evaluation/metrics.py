@@ -59,3 +59,39 @@ def paired_difference(first: Tensor, second: Tensor, labels: Tensor, resamples: 
     means = gain[draws].mean(1)
     low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Score(float(gain.mean()), low, high)
+
+
+def macro_accuracy(logits: Tensor, labels: Tensor) -> float:
+    """The mean over the classes that ``labels`` (N,) holds of the share of right answers among each one's pictures."""
+    return float(_class_weights(labels)[logits.argmax(1) == labels].sum())
+
+
+def macro_score(logits: Tensor, labels: Tensor, resamples: int = 2000, seed: int = 0) -> Score:
+    """``macro_accuracy`` with its 95 % interval by the bootstrap over each class's pictures."""
+    return _macro_bootstrap((logits.argmax(1) == labels).double(), labels, resamples, seed)
+
+
+def paired_macro_difference(
+    first: Tensor, second: Tensor, labels: Tensor, resamples: int = 2000, seed: int = 0
+) -> Score:
+    """Macro accuracy of ``first`` minus that of ``second`` on the same pictures, with the paired bootstrap's interval."""
+    gain = (first.argmax(1) == labels).double() - (second.argmax(1) == labels).double()
+    return _macro_bootstrap(gain, labels, resamples, seed)
+
+
+def _class_weights(labels: Tensor) -> Tensor:
+    """(N,) how much each picture counts for a macro mean."""
+    counts = torch.bincount(labels)
+    return 1 / ((counts > 0).sum() * counts[labels]).double()
+
+
+def _macro_bootstrap(values: Tensor, labels: Tensor, resamples: int, seed: int) -> Score:
+    """The macro mean of ``values`` (N,); every resample has as many pictures of each class as there are."""
+    rng = torch.Generator().manual_seed(seed)
+    means = torch.zeros(resamples, dtype=torch.float64)
+    present = labels.unique().tolist()
+    for label in present:
+        own = values[labels == label]
+        means += own[torch.randint(len(own), (resamples, len(own)), generator=rng)].mean(1) / len(present)
+    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Score(float((values * _class_weights(labels)).sum()), low, high)

@@ -6,16 +6,23 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib
 import pyarrow as pa
+import pyarrow.compute as pc
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw
 
+from figment.evaluation.errors import WorstError
 from figment.evaluation.results import Results
-from figment.images import decode
+from figment.images import data_uri, decode
+from figment.provenance import span
 from figment.synthesis.pool import Pool
+from figment.training.config import TrainingConfig
+from figment.validation.clip import ClipConfig
+from figment.validation.verdicts import AcceptanceConfig
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -36,6 +43,17 @@ class Thumbnail:
     probability: float
     guidance: float
     uri: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the plan asks for by one trick."""
+
+    trick: str
+    images: int
+    prompts: int
+    how: str
+    examples: tuple[str, ...]
 
 
 def pick_thumbnails(plan: pa.Table, verdicts: pa.Table, pool: Pool, accepted: int, rejected: int) -> list[Thumbnail]:
@@ -89,13 +107,53 @@ def contact_sheet(thumbnails: Sequence[Thumbnail], labels: Sequence[str], column
     return sheet
 
 
+def what_was_asked(plan: pa.Table, examples: int = 3) -> list[Asked]:
+    """The plan in a few lines: for each trick its images, how they are made, and some of its prompts."""
+    asked = []
+    for trick in sorted(plan["trick"].unique().to_pylist()):
+        rows = plan.filter(pc.equal(plan["trick"], trick))
+        prompts = rows["prompt"].unique().to_pylist()
+        steps, guidance, width, height = (
+            span(rows[name]) for name in ("num_inference_steps", "guidance_scale", "width", "height")
+        )
+        how = f"{span(rows['scheduler'])}, {steps} steps, guidance {guidance}, {width} x {height} px"
+        asked.append(Asked(trick, len(rows), len(prompts), how, tuple(sorted(prompts)[:examples])))
+    return asked
+
+
+def what_was_chosen(
+    generator: str, clip: ClipConfig, acceptance: AcceptanceConfig, review: str | None, training: TrainingConfig
+) -> dict[str, str]:
+    """The choices behind a run, in words."""
+    most = ", and more than any other" if acceptance.require_top1 else ""
+    return {
+        "generator": generator,
+        "checked by": f"CLIP {clip.model} {clip.pretrained or ''}".rstrip()
+        + f": the class has probability {acceptance.min_probability:g} or more{most}",
+        "reviewed": f"by a person, in {review}" if review else "by nobody",
+        "classifier": f"{training.model}, {training.image_size} px, from random weights, seed {training.seed}",
+    }
+
+
+def costs(metrics: Mapping[str, float], seconds: float, price_per_hour: float | None) -> dict[str, str]:
+    """What a run cost, from what it logged and how long it took."""
+    rendered = int(metrics.get("synthesis/rendered", 0))
+    rate = metrics.get("synthesis/images_per_second")
+    found = {"rendered": f"{rendered:,} pictures" + (f", {rate:.1f} a second" if rendered and rate else "")}
+    found["time"] = f"{seconds:,.0f} s ({seconds / 3600:.2f} hours)"
+    if price_per_hour is not None:
+        found["money"] = f"{seconds / 3600 * price_per_hour:,.2f} at {price_per_hour:g} an hour"
+    return found
+
+
 def curves(histories: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]], metric: str) -> str:
-    """An inline SVG of one metric of several runs."""
+    """An inline SVG of one metric of several runs, of those points that have it."""
     figure, axes = plt.subplots(figsize=(7, 2.6))
     for name, history in histories.items():
-        axes.plot([step for step, _ in history], [values[metric] for _, values in history], label=name, linewidth=1.2)
+        points = [(step, values[metric]) for step, values in history if metric in values]
+        axes.plot(*zip(*points, strict=True), label=name.replace("_", " "), linewidth=1.2) if points else None
     axes.set_xlabel("step")
-    axes.set_ylabel(metric)
+    axes.set_ylabel(metric.replace("_", " "))
     axes.legend(fontsize=7, frameon=False, ncols=3)
     axes.spines[["top", "right"]].set_visible(False)
     buffer = io.StringIO()
@@ -112,21 +170,36 @@ def render_report(
     yields: Mapping[str, Mapping[str, float]],
     histories: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]],
     provenance: Mapping[str, Any],
-    notices: Sequence[str],
+    licences: Mapping[str, str],
     map_of_features: Image.Image | None = None,
+    *,
+    asked: Sequence[Asked] = (),
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    errors: Sequence[WorstError] = (),
+    gates: Mapping[str, int] = MappingProxyType({}),
+    costs: Mapping[str, str] = MappingProxyType({}),
+    seconds: Mapping[str, float] = MappingProxyType({}),
 ) -> str:
-    """The HTML text."""
+    """The HTML text. ``settings``: what the user chose; ``gates``: expectations that each gate held the run to; ``costs``: in
+    words; ``seconds``: of each step. What is left out has no section."""
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined)
+    measured = {name for history in histories.values() for _, values in history for name in values}
     return environment.get_template(TEMPLATE.name).render(
         title=title,
         results=results,
         thumbnails=thumbnails,
         reasons=reasons,
         yields=yields,
-        loss_svg=curves(histories, "loss"),
+        curves=[curves(histories, metric) for metric in ("loss", "validation_top1") if metric in measured],
         provenance=provenance,
-        notices=notices,
+        licences=licences,
         feature_map=map_of_features and _png(map_of_features),
+        asked=asked,
+        settings=settings,
+        errors=errors,
+        gates=gates,
+        costs=costs,
+        seconds=seconds,
     )
 
 
@@ -138,9 +211,8 @@ def _round_robin(groups: Sequence[Sequence[dict]]) -> list[list[dict]]:
 def _png(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri(buffer.getvalue(), "png")
 
 
 def _uri(image: Mapping[str, Any]) -> str:
-    kind = image["path"].rpartition(".")[2].replace("jpg", "jpeg")
-    return f"data:image/{kind};base64,{base64.b64encode(image['bytes']).decode()}"
+    return data_uri(image["bytes"], image["path"].rpartition(".")[2].replace("jpg", "jpeg"))

@@ -1,9 +1,39 @@
-"""Who made this: git revision, DVC hash of the inputs and the ZenML run, as tags of the MLflow run."""
+"""Who made this: git revision, DVC hashes, ZenML run and MLflow run, each naming the others.
+
+MLflow's run carries them as tags, ZenML's run as metadata, and ``lineage.json`` beside the artifacts says the same without
+either; ``config.yaml`` beside it runs the same again. DVC names the folder that holds both files.
+"""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import yaml
+from pydantic import BaseModel, ConfigDict
+from zenml import get_step_context, log_metadata
+
+from figment.files import write_json, write_text
+from figment.ops import tracking
+from figment.ops.versioning import dvc_md5
+
+LINEAGE, CONFIG = "lineage.json", "config.yaml"
+DERIVED = {"features", "hashes", LINEAGE, CONFIG}  # computed anew from the pool, or written here
+
+
+class Lineage(BaseModel):
+    """What ``lineage.json`` holds. ``outputs``: DVC's hash of every artifact, by its name in the folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pipeline: str
+    zenml_run: str
+    mlflow_run: str
+    git_sha: str
+    git_dirty: bool
+    data_md5: str
+    outputs: dict[str, str]
 
 
 def lineage_tags(pipeline_run: str) -> dict[str, str]:
@@ -13,6 +43,45 @@ def lineage_tags(pipeline_run: str) -> dict[str, str]:
         "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
         "dvc.data_md5": data_md5(Path("data.dvc")),
     }
+
+
+def record(output: Path) -> Lineage:
+    """Within a tracked step: make this run's four systems name each other, and leave it in ``output`` too."""
+    run, mlflow_run = get_step_context().pipeline_run, mlflow.active_run()
+    tags = lineage_tags(run.name)
+    made = [path for path in sorted(output.iterdir()) if path.name not in DERIVED and not is_bookkeeping(path)]
+    lineage = Lineage(
+        pipeline=f"pipelines.{run.pipeline.name}.{run.pipeline.name}",
+        zenml_run=run.name,
+        mlflow_run=mlflow_run.info.run_id,
+        git_sha=tags["git.sha"],
+        git_dirty=tags["git.dirty"] == "true",
+        data_md5=tags["dvc.data_md5"],
+        outputs={Path(path).name: md5 for path, md5 in dvc_md5(*made).items()},
+    )
+    tracking.tag(tags | {f"dvc.{name}_md5": md5 for name, md5 in lineage.outputs.items()})
+    log_metadata(
+        {"mlflow.run": lineage.mlflow_run, **tags, "dvc.outputs": lineage.outputs}, run_id_name_or_prefix=run.id
+    )
+    tracking.log_dataset(Path("data"), lineage.data_md5, "evaluation")
+    if "images" in lineage.outputs:
+        tracking.log_dataset(output / "images", lineage.outputs["images"], "training")
+    write_json(output / LINEAGE, lineage.model_dump())
+    write_text(output / CONFIG, config_text(lineage.pipeline, run.config.parameters or {}, output / CONFIG))
+    for name in (LINEAGE, CONFIG):
+        tracking.log_file(output / name)
+    return lineage
+
+
+def is_bookkeeping(path: Path) -> bool:
+    """Whether a file is no product of a run: the stamp of another, or DVC's note of it."""
+    return path.name.startswith(".") or path.suffix == ".dvc"
+
+
+def config_text(pipeline: str, parameters: Mapping[str, Any], path: Path) -> str:
+    """A config that runs the pipeline with these parameters; its first line is the command."""
+    body = yaml.safe_dump({"parameters": dict(parameters)}, sort_keys=False, allow_unicode=True)
+    return f"# zenml pipeline run {pipeline} -c {path}\n{body}"
 
 
 def data_md5(tracked: Path) -> str:

@@ -4,7 +4,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ConfigDict, ValidationError, create_model
@@ -68,13 +68,22 @@ def _known(found: Iterable[str], known: Iterable[str], where: str) -> None:
 
 
 def _sentence(error: ValidationError, model: Any) -> str:
-    first = error.errors()[0]
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a typo explains what is missing, too
     field = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
         return f"{field}: {first['msg']}; found {str(first['input'])[:80]!r}"
+    models = [model]
     for name in first["loc"][:-1]:
-        model = model.model_fields[name].annotation
-    hint = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, n=1, cutoff=0.4)
-    return f"{field} is not known; " + (
-        f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(model.model_fields)}"
-    )
+        deeper = [m for parent in models if name in parent.model_fields for m in _models(parent.model_fields[name])]
+        models = deeper or models  # a union's tag names no field
+    known = {name: None for m in models for name in m.model_fields}
+    hint = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
+    return f"{field} is not known; " + (f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}")
+
+
+def _models(annotation: Any) -> list[Any]:
+    """The pydantic models that a field may hold: one, or the members of a union."""
+    annotation = getattr(annotation, "annotation", annotation)
+    if hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [model for member in get_args(annotation) for model in _models(member)]

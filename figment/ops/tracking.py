@@ -1,5 +1,6 @@
 """MLflow: one run a pipeline run, shared by its tracked steps; a metric is called ``<stage>/<what>``."""
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import mlflow
 import numpy as np
 import torch
+from mlflow.entities import Metric
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from PIL import Image
 from torch import nn
 
 ARTIFACTS = Path(".figment/mlartifacts")
+AT_ONCE = 1000  # metrics, MLflow's own limit
 
 
 def ensure_experiment(name: str, tracking_uri: str) -> None:
@@ -32,6 +35,14 @@ def log_metrics(stage: str, values: Mapping[str, float], step: int | None = None
     mlflow.log_metrics({f"{stage}/{name}": float(value) for name, value in values.items()}, step=step)
 
 
+def log_curve(stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+    """``log_metrics`` of many steps at once: a curve is one write to the database, not hundreds."""
+    now, run = int(time.time() * 1000), mlflow.active_run()
+    metrics = [Metric(f"{stage}/{name}", float(v), now, step) for step, values in points for name, v in values.items()]
+    for first in range(0, len(metrics), AT_ONCE):
+        mlflow.MlflowClient().log_batch(run.info.run_id, metrics[first : first + AT_ONCE])
+
+
 def log_file(path: Path, folder: str | None = None) -> None:
     mlflow.log_artifact(str(path), folder)
 
@@ -40,9 +51,9 @@ def log_image(image: Image.Image, name: str) -> None:
     mlflow.log_image(image, name)
 
 
-def log_dataset(path: Path, sha256: str, context: str) -> None:
-    """Name an input or product of the run by its hash."""
-    source = mlflow.data.from_numpy(np.zeros(0), source=path.as_posix(), name=path.name, digest=sha256[:32])
+def log_dataset(path: Path, digest: str, context: str) -> None:
+    """Name an input or product of the run by its hash, of which MLflow keeps 36 characters: all of DVC's."""
+    source = mlflow.data.from_numpy(np.zeros(0), source=path.as_posix(), name=path.name, digest=digest[:36])
     mlflow.log_input(source, context=context)
 
 
@@ -50,13 +61,14 @@ def tag(values: Mapping[str, str]) -> None:
     mlflow.set_tags(dict(values))
 
 
-def is_registered(name: str, version: str) -> bool:
-    """Whether the registry holds this version."""
-    return bool(mlflow.MlflowClient().search_model_versions(f"name = '{name}' and version_number = {int(version)}"))
-
-
-def register_classifier(model: nn.Module, image_size: int, labels: Sequence[str], name: str) -> str:
-    """Log the classifier with signature and input example, register it.
+def register_classifier(
+    model: nn.Module,
+    image_size: int,
+    labels: Sequence[str],
+    name: str,
+    card: Path | None = None,
+) -> str:
+    """Log the classifier with signature, input example, labels and model card, register it.
 
     Exported by torch (no pickle), batch dimension free. Returns the registered version.
     """
@@ -72,13 +84,13 @@ def register_classifier(model: nn.Module, image_size: int, labels: Sequence[str]
         input_example=example,
         pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "torchvision", "timm"],
         registered_model_name=name,
+        extra_files=[str(card)] if card else None,
         metadata={"labels": list(labels)},
     )
-    return str(info.registered_model_version)
-
-
-def point_challenger(name: str, version: str) -> None:
-    mlflow.MlflowClient().set_registered_model_alias(name, "challenger", version)
+    version = str(info.registered_model_version)
+    if card:
+        mlflow.MlflowClient().update_model_version(name, version, card.read_text(encoding="utf-8"))
+    return version
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

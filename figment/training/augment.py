@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from figment.training.config import TrainingConfig
+from figment.training.config import AugmentConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ASPECT = 0.2877  # log(4/3)
@@ -17,7 +17,7 @@ def normalise(pixels: Tensor) -> Tensor:
     return (pixels - mean) / std
 
 
-def augment(pixels: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
+def augment(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Random crop, flip, rotation, colour jitter: (B, 3, S, S) uint8 -> float in [0, 1]. ``generator`` lives on the CPU,
     so that a run on another device sees the same changes."""
     if config.shift:
@@ -46,7 +46,7 @@ def shift(pixels: Tensor, reach: int, generator: torch.Generator) -> Tensor:
     return padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def resample(pixels: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
+def resample(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Random resized crop, flip and rotation as one affine resampling; (B, 3, S, S) float.
 
     Area uniform in [crop_scale, 1], aspect log-uniform in [3/4, 4/3], angle uniform in [-rotation, rotation]."""

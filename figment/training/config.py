@@ -7,11 +7,21 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from figment.images import Resize
 
 
-class TrainingConfig(BaseModel):
-    """Any timm model, from random weights. The defaults are the paper's recipe (sec. 4.1): AdamW 2e-4, cosine to zero,
-    200 epochs, batch 128, weight decay 0.9 on CIFAR, 0.3 on EuroSAT, 0.1 for MobileNetV3 anywhere."""
+class AugmentConfig(BaseModel):
+    """How pictures are changed at random while they are learnt from (figment.training.augment)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    crop_scale: float = Field(0.08, gt=0, le=1)  # smallest area of a random resized crop; 1: no such crop
+    shift: int = Field(0, ge=0)  # random crop of the picture padded by so many px
+    rotation: float = Field(0.0, ge=0, le=180)  # degrees either way
+    color_jitter: float = Field(0.0, ge=0, le=1)
+    flip: bool = True
+
+
+class TrainingConfig(AugmentConfig):
+    """Any timm model, from random weights. The defaults are the paper's recipe (sec. 4.1): AdamW 2e-4, cosine to zero,
+    200 epochs, batch 128, weight decay 0.9 on CIFAR, 0.3 on EuroSAT, 0.1 for MobileNetV3 anywhere."""
 
     model: str = "resnet50"
     # What the first layers throw away of the resolution, for pictures of 32-64 px: half and small keep twice and four
@@ -34,12 +44,6 @@ class TrainingConfig(BaseModel):
     drop_path: float = Field(0.0, ge=0, lt=1)  # stochastic depth; torchvision's ConvNeXt-S has 0.4
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float | None = Field(None, gt=0, lt=1)  # if given, the moving average of the weights is what is kept
-
-    crop_scale: float = Field(0.08, gt=0, le=1)  # smallest area of a random resized crop; 1: no such crop
-    shift: int = Field(0, ge=0)  # random crop of the picture padded by so many px
-    rotation: float = Field(0.0, ge=0, le=180)  # degrees either way
-    color_jitter: float = Field(0.0, ge=0, le=1)
-    flip: bool = True
 
     holdout: float = Field(0.0, ge=0, lt=1)  # share of every class that is not trained on but validated on
     keep: Literal["last", "best"] = "last"  # which epoch's weights: the last, or the best on the held-out share

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from figment.errors import InputError
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.training.augment import normalise
@@ -43,10 +45,16 @@ def read_card(folder: Path) -> ClassifierCard | None:
 
 
 def load_classifier(folder: Path) -> tuple[nn.Module, ClassifierCard]:
-    """The model in eval mode on the CPU, and its card."""
-    card = ClassifierCard.model_validate(json.loads((folder / "classifier.json").read_text(encoding="utf-8")))
-    model = build_classifier(card.training, len(card.labels))
-    model.load_state_dict(load_file(folder / "classifier.safetensors"))
+    """The model in eval mode on the CPU, and its card. Raises InputError if ``folder`` holds no such model."""
+    try:
+        card = ClassifierCard.model_validate(json.loads((folder / "classifier.json").read_text(encoding="utf-8")))
+        model = build_classifier(card.training, len(card.labels))
+        model.load_state_dict(load_file(folder / "classifier.safetensors"))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{folder}: no trained classifier in classifier.json and classifier.safetensors ({reason})"
+        ) from error
     return model.eval(), card
 
 

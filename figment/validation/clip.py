@@ -1,11 +1,14 @@
 """CLIP as a judge of pictures: any open_clip model, text features encoded once, scores that do not depend on the batch."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from string import Formatter
+from typing import Any
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from figment.devices import choose_device
@@ -18,7 +21,11 @@ ZERO_SHOT_TEMPLATES = ("a photo of a {name}", "an image of a {name}", "{name}")
 
 
 class ClipConfig(BaseModel):
-    """Any open_clip model: ``local-dir:FOLDER``, ``hf-hub:OWNER/NAME``, or a name such as ViT-B-32 with ``pretrained``."""
+    """Any open_clip model: ``local-dir:FOLDER``, ``hf-hub:OWNER/NAME``, or a name such as ViT-B-32 with ``pretrained``.
+
+    ``templates`` say ``{name}``; one that also says ``{other}`` stands for as many prompts as there are other classes: a class
+    in company, for pictures that show several.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,6 +34,15 @@ class ClipConfig(BaseModel):
     templates: tuple[str, ...] = ZERO_SHOT_TEMPLATES
     batch_size: int = Field(256, gt=0)
     device: str = "auto"
+
+    @field_validator("templates")
+    @classmethod
+    def _say_the_name(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+            if "name" not in fields or fields - {"name", "other"}:
+                raise ValueError(f"{template!r} must say {{name}}, and may say {{other}}, another class")
+        return templates
 
 
 def check_clip(config: ClipConfig) -> None:
@@ -41,6 +57,29 @@ def check_clip(config: ClipConfig) -> None:
         raise InputError(f"clip.model: open_clip has no {config.model!r}; the nearest names are {hint}")
 
 
+def load_clip(config: ClipConfig) -> Any:
+    """An open_clip model, on the CPU. Raises InputError if it is not known or its weights cannot be had."""
+    check_clip(config)
+    try:
+        model, _, _ = open_clip.create_model_and_transforms(
+            config.model, pretrained=config.pretrained, force_quick_gelu=learnt_with_quick_gelu(config)
+        )
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"clip: {config.model!r} with pretrained {config.pretrained!r} cannot be loaded ({reason}); connect once to fetch "
+            "the weights, or give an open_clip folder"
+        ) from error
+    return model
+
+
+def learnt_with_quick_gelu(config: ClipConfig) -> bool:
+    """Whether the weights, such as all of OpenAI's, are for an activation that most model names do not mean: open_clip gives
+    ``ViT-B-32`` another one than ``ViT-B-32-quickgelu`` and only warns when the weights do not fit."""
+    weights = open_clip.get_pretrained_cfg(config.model, config.pretrained) if config.pretrained else {}
+    return bool(weights.get("quick_gelu"))
+
+
 def clip_digest(config: ClipConfig) -> str:
     """What tells one CLIP's features from another's: the content of a local folder, or the name and its weights."""
     folder = Path(config.model.removeprefix("local-dir:"))
@@ -51,10 +90,9 @@ class ClipScorer:
     """Zero-shot class logits of pictures."""
 
     def __init__(self, config: ClipConfig):
-        check_clip(config)
         self.config = config
         self.device = choose_device(config.device)
-        model, _, _ = open_clip.create_model_and_transforms(config.model, pretrained=config.pretrained)
+        model = load_clip(config)
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.model.visual = make_fast(self.model.visual)
         self.tokenizer = open_clip.get_tokenizer(config.model)
@@ -67,18 +105,31 @@ class ClipScorer:
     @torch.inference_mode()
     def text_features(self, labels: LabelSpace) -> Tensor:
         """(C, D) unit vectors: each class's prompt ensemble, averaged."""
+        names = [label.clip_name for label in labels.labels]
         features = []
-        for label in labels.labels:
-            tokens = self.tokenizer([t.format(name=label.prompt_name) for t in self.config.templates]).to(self.device)
-            features.append(F.normalize(self.model.encode_text(tokens, normalize=True).mean(0), dim=0))
+        for name in names:
+            others = [other for other in names if other != name]
+            texts = [
+                template.format(name=name, other=other)
+                for template in self.config.templates
+                for other in (others if "{other}" in template else [""])
+            ]
+            features.append(F.normalize(self.prompt_features(texts).mean(0), dim=0))
         return torch.stack(features)
+
+    @torch.inference_mode()
+    def prompt_features(self, texts: Sequence[str]) -> Tensor:
+        """(N, D) unit vectors of whole prompts."""
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        return torch.cat([self.model.encode_text(p, normalize=True) for p in tokens.split(self.config.batch_size)])
 
     @torch.inference_mode()
     def image_features(self, pixels: Tensor) -> Tensor:
         """(N, D) unit vectors of pictures (N, 3, H, W), uint8 or float in [0, 1]; resized with antialiasing on the device."""
-        return torch.cat([self._image_features(part.to(self.device)) for part in pixels.split(self.config.batch_size)])
+        return torch.cat([self.features(part.to(self.device)) for part in pixels.split(self.config.batch_size)])
 
-    def _image_features(self, pixels: Tensor) -> Tensor:
+    def features(self, pixels: Tensor) -> Tensor:
+        """As ``image_features``, of one batch on the device, and differentiable."""
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
         if pixels.shape[-2:] != (self.size, self.size):
             pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)

@@ -22,8 +22,10 @@ from figment.validation.clip import ClipScorer, clip_digest
 class FeatureStore:
     """Unit feature vectors (D,) of images by one CLIP, in ``features/<CLIP>/`` beside the pool."""
 
+    what = "CLIP features"
+
     def __init__(self, pool: Pool, scorer: ClipScorer):
-        self.pool, self.scorer = pool, scorer
+        self.pool, self.scorer, self.batch_size = pool, scorer, scorer.config.batch_size
         self.folder = pool.folder.parent / "features" / clip_digest(scorer.config)[:16]
 
     def look(self, rows: Sequence[Mapping[str, Any]], pixels: Tensor) -> Sequence[np.ndarray]:
@@ -42,11 +44,11 @@ class FeatureStore:
     def complete(self) -> None:
         """Look at the images of shards whose features nobody kept: all of them, if the pool came from elsewhere."""
         todo = [shard for file, shard in self.pool.shards.items() if not (self.folder / file).is_file()]
-        with tqdm(total=sum(shard.rows for shard in todo), unit="img", desc="CLIP features", disable=not todo) as bar:
+        with tqdm(total=sum(shard.rows for shard in todo), unit="img", desc=self.what, disable=not todo) as bar:
             for shard in todo:
                 kept: dict[str, np.ndarray] = {}
                 ids = self.pool.ids_of(shard.file).to_pylist()
-                for batch in self.pool.read(ids, ["image_id", "image"], self.scorer.config.batch_size):
+                for batch in self.pool.read(ids, ["image_id", "image"], self.batch_size):
                     rows = batch.to_pylist()
                     pictures = [np.asarray(decode(row["image"]["bytes"], row["image"]["path"])) for row in rows]
                     for shape in {picture.shape for picture in pictures}:
@@ -62,8 +64,9 @@ class FeatureStore:
         wanted = set(image_ids)
         for file in self.pool.shards:
             table = pq.read_table(self.folder / file)
-            chosen = table.filter(pa.compute.is_in(table["image_id"], pa.array(sorted(wanted), pa.string())))
-            if len(chosen):
-                ids = chosen["image_id"].to_pylist()
+            chosen = [row for row, image_id in enumerate(table["image_id"].to_pylist()) if image_id in wanted]
+            if chosen:
+                table = table.take(chosen)
+                ids = table["image_id"].to_pylist()
                 wanted -= set(ids)  # an image that two shards hold counts once
-                yield ids, torch.from_numpy(np.stack(chosen["feature"].to_numpy()))
+                yield ids, torch.from_numpy(np.stack(table["feature"].to_numpy()))

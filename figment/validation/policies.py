@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
         ("contrast", pa.float64()),
     ]
 )
-REASONS = ("accepted", "blank", "missing_label", "other_label")
+REASONS = ("accepted", "unsafe", "blank", "missing_label", "other_label")
 
 
 class Decision(NamedTuple):
@@ -117,16 +117,23 @@ def make_multilabel_verdicts(
     contrasts: np.ndarray,
     space: LabelSpace,
     policy: CocoPolicy | NusPolicy | CalibratedPolicy,
+    unsafe: Sequence[bool] | None = None,
 ) -> pa.Table:
     """One row an image, sorted by id, from grouping-softmax ``probabilities`` (N, C) and pixel ``contrasts`` (N,).
 
     ``probabilities`` are kept in the order of the space; ``predicted`` are the names an accepted picture is trained on as.
+    ``unsafe`` (N,): what a safety checker stopped.
     """
     rows: list[dict[str, Any]] = []
-    for image_id, names, scores, contrast in zip(image_ids, labels, probabilities, contrasts, strict=True):
+    stopped = [False] * len(image_ids) if unsafe is None else unsafe
+    for image_id, names, scores, contrast, is_unsafe in zip(
+        image_ids, labels, probabilities, contrasts, stopped, strict=True
+    ):
         requested = frozenset(space.names.index(name) for name in names)
         reason, predicted = policy.decide(scores, requested, space)
-        if contrast < policy.min_contrast:
+        if is_unsafe:
+            reason = "unsafe"
+        elif contrast < policy.min_contrast:
             reason = "blank"
         rows.append(
             {

@@ -22,7 +22,8 @@ SCHEMA = pa.schema(
         ("contrast", pa.float64()),
     ]
 )
-REASONS = ("accepted", "unsafe", "blank", "near_uniform", "wrong_class", "low_probability", "surplus")
+HUMAN_DROP = "human_drop"  # a person said so (figment.validation.review)
+REASONS = ("accepted", "unsafe", "blank", "near_uniform", "wrong_class", "low_probability", "surplus", HUMAN_DROP)
 BLANK = 1 / 255  # contrast below which nothing at all is to be seen
 
 
@@ -79,7 +80,7 @@ def yields(verdicts: pa.Table, by: str) -> dict[str, float]:
     return {value: passed[value] / total[value] for value in sorted(total)}
 
 
-def reasons(verdicts: pa.Table) -> dict[str, int]:
-    """Images by reason; they sum to the number of verdicts."""
+def reasons(verdicts: pa.Table, known: Sequence[str] = REASONS) -> dict[str, int]:
+    """Images by each ``known`` reason; they sum to the number of verdicts."""
     found = Counter(verdicts["reason"].to_pylist())
-    return {reason: found[reason] for reason in REASONS}
+    return {reason: found[reason] for reason in known}

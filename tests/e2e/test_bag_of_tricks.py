@@ -11,11 +11,17 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from zenml.client import Client
 
+from figment.cli import main as figment
+from figment.ops.pipelines import check_config
 from figment.ops.run import main
+from figment.ops.versioning import dvc_md5
+from pipelines.bag_of_tricks import bag_of_tricks
 
 PIPELINE = "pipelines.bag_of_tricks.bag_of_tricks"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
@@ -112,6 +118,48 @@ def test_the_registered_classifier_predicts_at_any_batch_size(output):
         assert np.allclose(np.asarray(probabilities).sum(1), 1, atol=1e-4)
 
 
+def test_git_dvc_zenml_and_mlflow_name_each_other(output):
+    lineage = json.loads((output / "lineage.json").read_text())
+    run = mlflow.MlflowClient(TRACKING).get_run(lineage["mlflow_run"])
+    assert run.data.tags["zenml.run"] == lineage["zenml_run"]
+    assert run.data.tags["git.sha"] == lineage["git_sha"]
+    assert run.data.tags["dvc.images_md5"] == lineage["outputs"]["images"]
+    inputs = {item.dataset.name: item.dataset.digest for item in run.inputs.dataset_inputs}
+    assert inputs == {"data": lineage["data_md5"], "images": lineage["outputs"]["images"]}
+    assert any(name.startswith("system/") for name in run.data.metrics)
+    metadata = Client().get_pipeline_run(lineage["zenml_run"]).run_metadata
+    assert metadata["mlflow.run"] == lineage["mlflow_run"]
+    assert metadata["dvc.outputs"] == lineage["outputs"]
+    assert dvc_md5(output / "images")[str(output / "images")] == lineage["outputs"]["images"]
+
+
+def test_the_chain_is_told_both_ways(output, capsys):
+    ids = pq.read_table(output / "classifiers" / "combined" / "training_list.parquet")["image_id"].to_pylist()
+    chosen, count = ids[0], len(ids)
+    assert figment(["trace", chosen[:16], "--plan", str(output / "plan.parquet")]) == 0
+    said = capsys.readouterr().out
+    version = (output / "registered.txt").read_text()
+    lineage = json.loads((output / "lineage.json").read_text())
+    assert f"image       {chosen}" in said
+    assert "verdicts    accepted: " in said
+    assert f"trained     {output}/classifiers/combined: figment-bag-of-tricks version {version} (challenger" in said
+    assert lineage["zenml_run"] in said
+    assert said.splitlines()[-1].endswith(f"figment replay {chosen[:16]} --plan {output}/plan.parquet")
+
+    for model in ("figment-bag-of-tricks@challenger", str(output / "classifiers" / "combined")):
+        assert figment(["why", model]) == 0
+        said = capsys.readouterr().out
+        assert f"figment-bag-of-tricks version {version} (challenger" in said
+        assert "measured    top-1 " in said
+        assert f"learnt from {count} images: " in said
+        assert "run         ZenML bag_of_tricks-" in said
+        assert "zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c " in said.splitlines()[-1]
+    assert f"MLflow {lineage['mlflow_run']}" in said, "the folder's own run, whoever registered these weights first"
+    command, _, _ = (output / "config.yaml").read_text().partition("\n")
+    assert command == f"# zenml pipeline run {PIPELINE} -c {output}/config.yaml"
+    assert check_config(output / "config.yaml", bag_of_tricks.entrypoint)["classes"] == ["car", "frog", "banana"]
+
+
 def test_a_second_run_repeats_nothing(output, config):
     times = {
         path: path.stat().st_mtime_ns
@@ -119,3 +167,54 @@ def test_a_second_run_repeats_nothing(output, config):
     }
     assert main([PIPELINE, "-c", str(config)]) == 0
     assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_a_generated_picture_among_the_test_pictures_stops_the_run(output, config, tmp_path, capsys):
+    verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
+    leaked = next(v for v in verdicts if v["accepted"] and v["label"] == "frog" and v["trick"] == "class_prompt")
+    picture = next(
+        row["image"]
+        for file in output.glob("images/*.parquet")
+        for row in pq.read_table(file).to_pylist()
+        if row["image_id"] == leaked["image_id"]
+    )
+    test = pq.read_table("data/real/test.parquet")
+    rows = test.to_pylist()
+    number = next(i for i, row in enumerate(rows) if row["label"] == "frog")
+    rows[number]["image"] = picture
+    (tmp_path / "real").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, test.schema), tmp_path / "real" / "test.parquet")
+    changed = yaml.safe_load(config.read_text())
+    changed["parameters"]["real"]["path"] = str(tmp_path / "real")
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(changed))
+    weights = {path: path.read_bytes() for path in output.glob("classifiers/*/classifier.safetensors")}
+
+    assert main([PIPELINE, "-c", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "quality gate 'training list class_prompt'" in said
+    assert f"{leaked['image_id'][:12]} has '{tmp_path}/real/test.parquet row {number}'" in said
+    assert "stopped the run" in (output / "gates" / "training_list_class_prompt.html").read_text()
+    assert weights == {path: path.read_bytes() for path in weights}
+
+
+def test_the_next_run_takes_what_a_person_decided(output, config, tmp_path):
+    before = {v["image_id"]: v for v in pq.read_table(output / "verdicts.parquet").to_pylist()}
+    dropped = next(i for i, v in before.items() if v["accepted"] and v["trick"] == "base_class")
+    review = tmp_path / "review.csv"
+    review.write_text(f"image_id,decision\n{dropped},drop\n{'0' * 64},keep\n")
+    changed = yaml.safe_load(config.read_text())
+    changed["parameters"]["review"] = str(review)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(changed))
+    assert main([PIPELINE, "-c", str(path)]) == 0
+    after = {v["image_id"]: v for v in pq.read_table(output / "verdicts.parquet").to_pylist()}
+    assert after[dropped] == before[dropped] | {"accepted": False, "reason": "human_drop"}
+    assert {i for i in after if after[i] != before[i]} == {dropped}
+    for name, learnt in (("base_class", False), ("combined", False), ("class_prompt", True)):
+        chosen = pq.read_table(output / "classifiers" / name / "training_list.parquet")["image_id"].to_pylist()
+        assert len(chosen) == sum(v["accepted"] for v in before.values() if name in (v["trick"], "combined")) - (
+            not learnt
+        )
+        assert dropped not in chosen
+    assert "human drop" in (output / "report.html").read_text()

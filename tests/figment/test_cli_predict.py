@@ -89,7 +89,7 @@ def test_paths_are_relative_to_where_the_command_was_given(model, tmp_path, caps
     [
         (["{tmp}/absent.png"], "absent.png: no such file or folder"),
         (["{tmp}/empty"], "empty: holds no picture"),
-        (["{tmp}/text.png"], "text.png: not a readable picture"),
+        (["{tmp}/text.png"], "text.png: not a readable picture; expected one of JPEG, PNG"),
         (["{tmp}/text.parquet"], "text.parquet: not a readable Parquet file"),
         (["{tmp}/numbers.parquet"], "columns are n; expected pictures in 'image' or 'img'"),
         (["{tmp}/paths.parquet"], "paths.parquet:0: image holds no bytes"),

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,19 @@ SPACE = LabelSpace.model_validate(
 
 def test_prompts_say_spaces_where_official_names_have_underscores():
     assert SPACE.labels[1].prompt_name == "aquarium fish"
+
+
+def test_clip_is_asked_for_what_prompts_say_unless_it_knows_a_better_name():
+    assert SPACE.labels[1].clip_name == "aquarium fish"
+    coco = LabelSpace.load(Path("configs/labels/coco_48_17.yaml"))
+    differ = {
+        label.name: (label.prompt_name, label.clip_name) for label in coco.labels if label.prompt_name != label.name
+    }
+    assert differ == {
+        "snowboard": ("snowboard equipment", "snowboard"), "keyboard": ("computer keyboard", "keyboard"),
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"classes\[0\]\.clip_name: 'a/b' contains '/'"):
+        LabelSpace(labels=(Label(name="a", clip_name="a/b"),)).checked()
 
 
 @pytest.mark.parametrize("spelling", ["car", "CAR", "Automobile"])

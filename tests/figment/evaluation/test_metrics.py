@@ -96,3 +96,27 @@ def test_calibration_error_is_guos(n, classes, seed):
             gap = (predicted[rows] == truth[rows]).float().mean() - confidence[rows].mean()
             expected += float(rows.float().mean() * gap.abs())
     assert metrics.calibration_error(logits, truth) == pytest.approx(expected, abs=1e-5)
+
+
+def test_macro_accuracy_is_the_mean_over_the_classes_that_are_there():
+    predicted, truth = torch.tensor([0, 0, 1, 3, 3]), torch.tensor([0, 0, 0, 3, 3])  # no picture of 1 and 2
+    logits = torch.nn.functional.one_hot(predicted, 4).float()
+    assert metrics.macro_accuracy(logits, truth) == pytest.approx((2 / 3 + 1) / 2)
+    score = metrics.macro_score(logits, truth)
+    assert score.top1 == pytest.approx(5 / 6)
+    assert score.low < score.top1 < score.high <= 1
+
+
+@given(st.integers(0, 99))
+def test_paired_macro_differences_are_tighter_than_those_of_strangers(seed):
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.arange(4).repeat_interleave(torch.tensor([40, 30, 20, 10]))
+    one = torch.where(torch.rand(100, generator=generator) < 0.6, truth, (truth + 1) % 4)
+    other = torch.where(torch.rand(100, generator=generator) < 0.1, truth, one)  # mostly the same, sometimes better
+    first, second = (torch.nn.functional.one_hot(p, 4).float() for p in (other, one))
+    found = metrics.paired_macro_difference(first, second, truth)
+    expected = metrics.macro_accuracy(first, truth) - metrics.macro_accuracy(second, truth)
+    assert found.top1 == pytest.approx(expected)
+    assert found.low <= expected <= found.high
+    alone = [metrics.macro_score(logits, truth) for logits in (first, second)]
+    assert found.high - found.low < sum((score.high - score.low) ** 2 for score in alone) ** 0.5

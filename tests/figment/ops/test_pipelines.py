@@ -7,6 +7,7 @@ from figment.errors import InputError
 from figment.ops.pipelines import check_config
 from figment.ops.run import main
 from pipelines.bag_of_tricks import bag_of_tricks
+from pipelines.semantic_diversity import semantic_diversity
 
 GOOD = yaml.safe_load(Path("configs/pocket/bag_of_tricks.yaml").read_text())
 
@@ -50,6 +51,23 @@ def test_a_value_out_of_range_says_what_was_found(tmp_path):
         lambda c: c["parameters"]["generator"].update(width=33),
         r"parameters\.generator\.width: .*multiple of 8; found '33'",
     )
+
+
+def test_misspelt_keys_within_optional_and_alternative_settings_are_too(tmp_path):
+    refuse(
+        tmp_path,
+        lambda c: c["parameters"].update(quota={"acepted": 3}),
+        r"parameters\.quota\.acepted is not known; did you mean 'accepted'",
+    )
+    config = yaml.safe_load(Path("configs/pocket/semantic_diversity.yaml").read_text())
+    for acceptance, sentence in (
+        ({"policy": "coco", "min_probabilty": 1}, r"min_probabilty is not known; did you mean 'min_probability'"),
+        ({"policy": "cocoa"}, r"parameters\.acceptance: .*'coco', 'nus', 'calibrated'"),
+    ):
+        config["parameters"]["acceptance"] = acceptance
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        with pytest.raises(InputError, match=sentence):
+            check_config(tmp_path / "config.yaml", semantic_diversity.entrypoint)
 
 
 def test_a_missing_parameter_is_named(tmp_path):

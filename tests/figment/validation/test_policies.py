@@ -118,6 +118,10 @@ def test_verdicts_keep_reason_probabilities_and_predicted_labels():
     assert rows[2]["predicted"] == ["dog", "bus"]
     assert rows[2]["probabilities"] == v[0].tolist()
     assert {row["reason"] for row in rows} <= set(REASONS)
+    stopped = make_multilabel_verdicts(
+        ["a"], [["bus", "dog"]], v[:1], np.array([0.0]), SPACE, CocoPolicy(), unsafe=[True]
+    )
+    assert stopped["reason"].to_pylist() == ["unsafe"]
 
 
 @given(

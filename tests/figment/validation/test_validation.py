@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from figment.errors import InputError
-from figment.validation.clip import ClipConfig, ClipScorer, check_clip
+from figment.labels import LabelSpace
+from figment.validation.clip import ClipConfig, ClipScorer, check_clip, learnt_with_quick_gelu, load_clip
 from figment.validation.validate import validate
 from figment.validation.verdicts import REASONS, AcceptanceConfig, judge, make_verdicts, reasons, yields
 
@@ -76,3 +78,36 @@ def test_a_missing_clip_folder_is_a_sentence():
 def test_an_unknown_clip_name_is_answered_with_the_nearest():
     with pytest.raises(InputError, match=r"open_clip has no 'ViT-B32'; the nearest names are .*ViT-B-32"):
         check_clip(ClipConfig(model="ViT-B32"))
+
+
+def test_a_template_with_another_class_is_averaged_over_all_others():
+    labels = LabelSpace.of(["dog", "banana", "truck"])
+    clip = ClipConfig(model="local-dir:models/pocket/clip", templates=("a {name} and a {other}",))
+    scorer = ClipScorer(clip)
+    found = scorer.text_features(labels)
+    for row, name in enumerate(labels.names):
+        texts = [f"a {name} and a {other}" for other in labels.names if other != name]
+        expected = scorer.prompt_features(texts).mean(0)
+        torch.testing.assert_close(found[row], expected / expected.norm())
+
+
+@pytest.mark.parametrize("template", ["a photo", "a {nmae}", "a {name} {0}"])
+def test_a_template_says_the_name(template):
+    with pytest.raises(ValidationError, match=r"must say \{name\}"):
+        ClipConfig(model="ViT-B-32", templates=(template,))
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "quick"),
+    [("ViT-B-32", "openai", True), ("RN50", "openai", True), ("ViT-B-32", "laion2b_s34b_b79k", False), ("ViT-B-32", None, False)],
+)  # fmt: skip
+def test_openais_weights_get_the_activation_they_were_learnt_with_whatever_the_name_says(model, pretrained, quick):
+    """open_clip's ViT-B-32 has GELU, OpenAI's had QuickGELU; with the other one every score is a little wrong."""
+    assert learnt_with_quick_gelu(ClipConfig(model=model, pretrained=pretrained)) == quick
+
+
+def test_weights_that_cannot_be_had_are_a_sentence():
+    with pytest.raises(
+        InputError, match=r"clip: 'ViT-B-32' with pretrained 'opnai' cannot be loaded \(.*; connect once"
+    ):
+        load_clip(ClipConfig(model="ViT-B-32", pretrained="opnai"))

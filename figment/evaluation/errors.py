@@ -1,0 +1,95 @@
+"""The worst errors: real pictures that a classifier is surest of and wrong about, beside what it learnt from that is nearest."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from figment.datasets.labelled import StreamedImages
+from figment.images import data_uri, encode
+from figment.training.classifier import predict_all
+from figment.validation.features import FeatureStore
+
+
+class Neighbour(BaseModel):
+    """A training picture. ``similarity``: cosine of CLIP features; ``uri``: the picture as data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_id: str
+    label: str
+    trick: str
+    similarity: float
+    uri: str
+
+
+class WorstError(BaseModel):
+    """A real picture, what it shows and what the classifier says with which probability."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    where: str
+    truth: str
+    predicted: str
+    probability: float
+    uri: str
+    neighbours: tuple[Neighbour, ...]
+
+
+def explain_errors(
+    model: nn.Module,
+    test: StreamedImages,
+    seen: StreamedImages,
+    learnt: Sequence[str],
+    store: FeatureStore,
+    names: Sequence[str],
+    count: int,
+    neighbours: int,
+) -> list[WorstError]:
+    """The ``count`` worst errors of ``model`` on ``test``, each with the ``neighbours`` nearest of the pool's images that it
+    ``learnt`` from. ``seen``: the same pictures at CLIP's size."""
+    logits = predict_all(model, test)
+    rows = worst_errors(logits, test.labels, count)
+    if not len(rows):
+        return []
+    features = {i: row.float() for ids, part in store.read(learnt) for i, row in zip(ids, part, strict=True)}
+    near = nearest(store.scorer.image_features(seen.subset(rows).load().pixels).cpu(), features, neighbours)
+    wanted, columns = {i for found in near for i, _ in found}, ["image_id", "image", "labels", "trick"]
+    kept = {row["image_id"]: row for batch in store.pool.read(wanted, columns) for row in batch.to_pylist()}
+
+    def neighbour(image_id: str, similarity: float) -> Neighbour:
+        row = kept[image_id]
+        uri = data_uri(row["image"]["bytes"], row["image"]["path"].rpartition(".")[2].replace("jpg", "jpeg"))
+        return Neighbour(image_id=image_id, label=row["labels"][0], trick=row["trick"], similarity=similarity, uri=uri)
+
+    sure, best = logits.softmax(1).max(1)
+    return [
+        WorstError(
+            where=test.listing.where(row),
+            truth=names[int(test.labels[row])],
+            predicted=names[int(best[row])],
+            probability=float(sure[row]),
+            uri=data_uri(encode(pixels.permute(1, 2, 0).contiguous().numpy(), "png"), "png"),
+            neighbours=tuple(neighbour(*pair) for pair in found),
+        )
+        for row, pixels, found in zip(rows.tolist(), test.subset(rows).load().pixels, near, strict=True)
+    ]
+
+
+def worst_errors(logits: Tensor, truth: Tensor, count: int) -> Tensor:
+    """Rows (at most ``count``) of ``logits`` (N, C) that are wrong about ``truth`` (N,), the surest first."""
+    sure, predicted = logits.softmax(1).max(1)
+    wrong = (predicted != truth).nonzero().flatten()
+    return wrong[sure[wrong].argsort(descending=True, stable=True)][:count]
+
+
+def nearest(features: Tensor, learnt: Mapping[str, Tensor], count: int) -> list[list[tuple[str, float]]]:
+    """For each of ``features`` (K, D) the ``count`` nearest of the unit vectors ``learnt`` (D,) by id, with their cosine."""
+    ids = list(learnt)
+    similarities = features @ torch.stack([learnt[i] for i in ids]).T
+    best = similarities.topk(min(count, len(ids)))
+    return [
+        [(ids[i], value) for i, value in zip(rows, values, strict=True)]
+        for rows, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]

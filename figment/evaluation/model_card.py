@@ -1,0 +1,76 @@
+"""The model card: what a classifier is for, what it learnt from, under whose terms, and how well it does."""
+
+from collections.abc import Mapping
+
+from figment.evaluation.results import Result, Results
+from figment.provenance import Recipe
+from figment.training.saved import ClassifierCard
+
+
+def measured(result: Result, results: Results) -> str:
+    """One clause: top-1 with its interval, and on what."""
+    interval = f"{100 * result.low:.1f}, {100 * result.high:.1f}"
+    return f"top-1 {100 * result.top1:.1f} % [{interval}] on {results.test_images} real pictures of {len(results.labels)} classes"
+
+
+def model_card(
+    title: str, name: str, card: ClassifierCard, results: Results, recipe: Recipe | None, licences: Mapping[str, str]
+) -> str:
+    """Markdown. ``licences``: the terms of each model that the training pictures owe something to, by what it did."""
+    result, training = results[name], card.training
+    lines = [
+        f"# {title}",
+        "",
+        f"A classifier of {len(card.labels)} classes ({', '.join(card.labels.names)}), trained from random weights on "
+        f"{'synthetic pictures alone' if recipe else 'real pictures'}.",
+        "",
+        "## Use",
+        "",
+        f"In: pictures (N, 3, {training.image_size}, {training.image_size}) float32 in [0, 1], RGB, centre-cropped to a "
+        "square; any N. Out: probabilities (N, classes) in the order above. It knows no other class, and gives one of these "
+        "to whatever it is shown.",
+        "",
+        "## Measured",
+        "",
+        f"{measured(result, results)} (95 % bootstrap interval); expected calibration error "
+        f"{100 * (result.calibration_error or 0):.1f} %.",
+        "",
+        "| class | top-1 |",
+        "|---|---|",
+        *(f"| {label} | {100 * share:.0f} % |" for label, share in zip(results.labels, result.per_class, strict=False)),
+        "",
+        "## Network and training",
+        "",
+        f"{training.model} of timm, stem {training.stem}; {card.images} pictures; "
+        + (f"{training.steps} steps" if training.steps else f"{training.epochs} epochs")
+        + f" of {training.batch_size}, AdamW {training.learning_rate:g}, seed {training.seed}.",
+        "",
+        *(_data(recipe) if recipe else []),
+        "## Licences",
+        "",
+        "The weights are this project's. What they were made with has terms of its own:",
+        "",
+    ]
+    for terms in dict.fromkeys(licences.values()):
+        whose = " and ".join(what for what, found in licences.items() if found == terms)
+        lines += [f"* {whose}:", *(f"      {line}".rstrip() for line in terms.splitlines())]
+    return "\n".join(lines) + "\n"
+
+
+def _data(recipe: Recipe) -> list[str]:
+    counts = {
+        "classes": recipe.by_class,
+        "tricks": recipe.by_trick,
+        "generators": recipe.generators,
+        "verdicts of the whole run": recipe.judged,
+    }
+    return [
+        "## Data",
+        "",
+        f"{recipe.images} generated pictures from {recipe.prompts} different prompts; "
+        + ", ".join(f"{name} {value}" for name, value in recipe.settings.items())
+        + ". CLIP accepted each as its class.",
+        "",
+        *(f"* {name}: {', '.join(f'{n} {key}' for key, n in found.items())}" for name, found in counts.items()),
+        "",
+    ]

@@ -1,0 +1,94 @@
+"""MLflow's registry: a version for each set of weights, the latest as challenger, and a champion that had to win."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from torch import Tensor
+
+from figment.errors import InputError
+from figment.images import to_tensor
+from figment.pictures import find_files, read_pictures
+
+WEIGHTS, LIST, FOLDER = "weights_sha256", "training_list_sha256", "folder"  # tags of a version
+CHALLENGER, CHAMPION = "challenger", "champion"
+TOGETHER = 256  # pictures predicted at a time
+
+
+def is_registered(name: str, version: str) -> bool:
+    """Whether the registry holds this version."""
+    return bool(mlflow.MlflowClient().search_model_versions(f"name = '{name}' and version_number = {int(version)}"))
+
+
+def versions_with(weights_sha256: str) -> list[ModelVersion]:
+    """The versions, of whatever name, that hold these weights; the latest first."""
+    found = mlflow.MlflowClient().search_model_versions(f"tags.{WEIGHTS} = '{weights_sha256}'")
+    return sorted(found, key=lambda version: -int(version.version))
+
+
+def point(name: str, alias: str, version: str) -> None:
+    mlflow.MlflowClient().set_registered_model_alias(name, alias, version)
+
+
+def tag(name: str, version: str, values: Mapping[str, str]) -> None:
+    for key, value in values.items():
+        mlflow.MlflowClient().set_model_version_tag(name, version, key, value)
+
+
+def holder_of(name: str, alias: str) -> ModelVersion | None:
+    """The version that has an alias, if one has."""
+    try:
+        return mlflow.MlflowClient().get_model_version_by_alias(name, alias)
+    except MlflowException:
+        return None
+
+
+def find_version(model: str) -> ModelVersion:
+    """The version meant by NAME (its latest), NAME@ALIAS or NAME/VERSION. Raises InputError if there is none."""
+    name, _, alias = model.removeprefix("models:/").partition("@")
+    name, _, number = name.partition("/")
+    client = mlflow.MlflowClient()
+    versions = {int(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
+    if not versions:
+        known = ", ".join(sorted(m.name for m in client.search_registered_models())) or "none"
+        raise InputError(f"model {model!r}: neither a folder nor a registered name; registered are {known}")
+    chosen = holder_of(name, alias) if alias else versions.get(int(number) if number.isdecimal() else max(versions))
+    if chosen is None or (number and not number.isdecimal()):
+        raise InputError(
+            f"model {model!r}: {name} has versions {', '.join(map(str, sorted(versions)))} and no such one"
+        )
+    return chosen
+
+
+def aliases_of(version: ModelVersion) -> list[str]:
+    aliases = mlflow.MlflowClient().get_registered_model(version.name).aliases
+    return sorted(alias for alias, number in aliases.items() if str(number) == str(version.version))
+
+
+class Registered:
+    """A registered classifier, as whoever serves it sees it: pictures in, probabilities out."""
+
+    def __init__(self, version: ModelVersion):
+        self.uri = f"models:/{version.name}/{version.version}"
+        info = mlflow.models.get_model_info(self.uri)
+        self.labels = tuple((info.metadata or {}).get("labels", ()))
+        self.image_size = int(info.signature.inputs.inputs[0].shape[-1])
+
+    def predict(self, pixels: Tensor) -> Tensor:
+        """(N, C) probabilities of pictures (N, 3, S, S) uint8."""
+        model = mlflow.pyfunc.load_model(self.uri)
+        parts = (part.numpy().astype(np.float32) / 255 for part in pixels.split(TOGETHER))
+        return torch.cat([torch.from_numpy(np.asarray(model.predict(part))) for part in parts])
+
+
+def payload(model: str, paths: Sequence[Path]) -> str:
+    """The JSON by which MLflow's own commands and servers are asked about pictures, at the size a model takes."""
+    size = Registered(find_version(model)).image_size
+    pictures = (picture for file in find_files(paths) for picture in read_pictures(file))
+    pixels = torch.stack([to_tensor(picture, size) for picture in pictures]).double() / 255
+    return json.dumps({"inputs": pixels.numpy().round(4).tolist()})

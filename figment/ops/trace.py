@@ -1,0 +1,209 @@
+"""The chain from a picture to the models that learnt from it, and from a model back to the words it was made of.
+
+Reads what lies under artifacts/ and the registry, nothing else; every chain ends with the command that goes it again.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+
+from figment import provenance
+from figment.errors import InputError
+from figment.files import sha256_file
+from figment.ops import registry
+from figment.ops.lineage import CONFIG, LINEAGE, Lineage
+from figment.synthesis.pool import Pool, Shard
+
+WIDTH = 12  # of the first column
+Line = tuple[str, str]
+
+
+def trace(plan: Path, image_id: str) -> str:
+    """What asked for an image of ``plan``, what made it, what was said of it, and which models learnt from it."""
+    row, output = provenance.planned_row(plan, image_id), plan.parent
+    image_id = row["image_id"]
+    shard = _shard_with(image_id, Pool(output / "images"))
+    learners = sorted({*provenance.learners(image_id, output), *provenance.learners(image_id)})
+    trained = [line for folder in learners for line in _model_lines(folder)]
+    lineage = read_lineage(output)
+    lines: list[Line] = [
+        ("image", image_id),
+        ("prompt", f"{row['prompt']!r}, asked to show {' and '.join(row['labels'])}"),
+        *_author(row, output),
+        ("plan", f"{plan}: {row['recipe']}, trick {row['trick']}, replicate {row['replicate']}, seed {row['seed']}"),
+        ("generator", f"{row['model']} @ {row['revision']}"),
+        ("", _settings(row)),
+        ("adapter", _adapter(row, output)),
+        *([("from photo", f"{row['initial_image']}, strength {row['strength']:g}")] if row["initial_image"] else []),
+        ("shard", f"{output / 'images' / shard.file}, sha256 {shard.sha256}" if shard else "not rendered yet"),
+        *[(file.stem, _verdict(said)) for file, said in provenance.verdicts_on(image_id, output).items()],
+        *(trained or [("trained", "no model under artifacts/ learnt from it")]),
+        *_run_lines(lineage),
+        ("again", f"{_checkout(lineage)}figment replay {image_id[:16]} --plan {plan}"),
+    ]
+    return table(lines)
+
+
+def why(model: str) -> str:
+    """What a model was made of: a folder, or one of the registry."""
+    version: ModelVersion | None
+    if Path(model).is_dir():
+        weights: Path | None = provenance.weights_in(Path(model))
+        version = next(iter(registry.versions_with(sha256_file(weights))), None)  # type: ignore[arg-type]
+        lineage = read_lineage(provenance.output_of(Path(model)))
+    else:
+        version = registry.find_version(model)
+        weights = provenance.find_weights(version.tags.get(registry.WEIGHTS, ""), version.tags.get(registry.FOLDER))
+        lineage = _logged_lineage(version)
+    folder = weights.parent if weights else None
+    lines: list[Line] = [
+        ("model", _name(version) if version else f"{folder}, not registered"),
+        ("weights", f"{weights}, sha256 {sha256_file(weights)}" if weights else _gone(version)),
+        *(_measured(version) if version else []),
+        *(_recipe_lines(folder) if folder else []),
+        *_run_lines(lineage),
+        ("again", _again(lineage, folder)),
+    ]
+    return table(lines)
+
+
+def table(lines: Iterable[Line]) -> str:
+    """Two columns; what has several lines is indented."""
+    indented = "\n" + " " * WIDTH
+    return "\n".join(f"{name:{WIDTH}}{_harmless(text).replace(chr(10), indented)}".rstrip() for name, text in lines)
+
+
+def _harmless(text: str) -> str:
+    """The text without what a terminal would obey: a model may have written it."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def read_lineage(output: Path) -> Lineage | None:
+    """The lineage that the last run left in its output folder."""
+    file = output / LINEAGE
+    return Lineage.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _shard_with(image_id: str, pool: Pool) -> Shard | None:
+    near = (shard for shard in pool.shards.values() if shard.first <= image_id <= shard.last)
+    return next((shard for shard in near if image_id in pool.ids_of(shard.file).to_pylist()), None)
+
+
+def _author(row: Mapping[str, Any], output: Path) -> list[Line]:
+    """Who wrote the prompt."""
+    answer = provenance.answer_behind(row, output)
+    if isinstance(answer, str):
+        return [("written by", "the grammar of its trick" if answer == "template" else answer)]
+    return [
+        ("written by", f"{answer.model}, in {answer.file}"),
+        ("asked", answer.question.strip()),
+        ("answered", answer.text.strip()),
+    ]
+
+
+def _settings(row: Mapping[str, Any]) -> str:
+    steps, scale = f"{row['num_inference_steps']} steps", f"guidance {row['guidance_scale']:g}"
+    return f"{row['scheduler']}, {steps}, {scale}, {row['width']} x {row['height']} px"
+
+
+def _adapter(row: Mapping[str, Any], output: Path) -> str:
+    if not row["adapter"]:
+        return "none"
+    file = output / "adapters" / f"{row['adapter']}.safetensors"
+    concept = f", concept {row['concept']!r} with noise {row['noise']:g}" if row["concept"] else ""
+    return f"{file}{'' if file.is_file() else ' (gone)'}{concept}"
+
+
+def _verdict(said: Mapping[str, Any]) -> str:
+    """``accepted: predicted frog, probability 0.93, contrast 0.21``."""
+    hidden = ("image_id", "accepted", "reason", "label", "labels", "trick")
+    numbers = (f"{name} {_short(value)}" for name, value in said.items() if name not in hidden)
+    return f"{said['reason']}: {', '.join(numbers)}"
+
+
+def _short(value: Any) -> str:
+    """A value in few words: of a list the first ones."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value[:8]))}{', ...' if len(value) > 8 else ''}]"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _model_lines(folder: Path) -> list[Line]:
+    """A model that learnt from the image, and the versions of it that are registered."""
+    try:
+        weights = provenance.weights_in(folder)
+    except InputError:
+        return [("trained", f"{folder} (not finished)")]
+    names = [_name(version) for version in registry.versions_with(sha256_file(weights))]
+    return [("trained", f"{folder}{': ' if names else ''}{'; '.join(names)}")]
+
+
+def _name(version: ModelVersion) -> str:
+    aliases = ", ".join(registry.aliases_of(version))
+    return f"{version.name} version {version.version}" + (f" ({aliases})" if aliases else "")
+
+
+def _gone(version: ModelVersion | None) -> str:
+    sha256 = version.tags.get(registry.WEIGHTS, "unknown") if version else "unknown"
+    return f"sha256 {sha256}; no longer under artifacts/, but in the registry"
+
+
+def _measured(version: ModelVersion) -> list[Line]:
+    return [("measured", version.tags["measured"])] if "measured" in version.tags else []
+
+
+def _recipe_lines(folder: Path) -> list[Line]:
+    recipe = provenance.recipe_of(folder)
+    if recipe is None:
+        return [("learnt from", f"real pictures only (no {provenance.LISTS} in {folder})")]
+    counts = {
+        name: ", ".join(f"{n} {key}" for key, n in c.items())
+        for name, c in vars(recipe).items()
+        if isinstance(c, Mapping)
+    }
+    return [
+        ("learnt from", f"{recipe.images} images: {counts['by_class']}"),
+        ("tricks", counts["by_trick"]),
+        ("generator", counts["generators"]),
+        ("", ", ".join(f"{name} {value}" for name, value in recipe.settings.items())),
+        ("prompts", f"{recipe.prompts} different ones"),
+        ("judged", f"{counts['judged']}, in the whole run"),
+    ]
+
+
+def _run_lines(lineage: Lineage | None) -> list[Line]:
+    if lineage is None:
+        return [("run", f"no {LINEAGE}: the run did not finish")]
+    changed = " with uncommitted changes" if lineage.git_dirty else ""
+    return [
+        ("run", f"ZenML {lineage.zenml_run}, MLflow {lineage.mlflow_run}"),
+        ("code", f"git {lineage.git_sha}{changed}"),
+        ("real data", f"data/, DVC {lineage.data_md5}"),
+        ("DVC", "\n".join(f"{md5}  {name}" for name, md5 in lineage.outputs.items())),
+    ]
+
+
+def _logged_lineage(version: ModelVersion) -> Lineage | None:
+    """The lineage of the run that registered a version, from MLflow."""
+    try:
+        return Lineage.model_validate(mlflow.artifacts.load_dict(f"runs:/{version.run_id}/{LINEAGE}"))
+    except mlflow.MlflowException:
+        return None
+
+
+def _checkout(lineage: Lineage | None) -> str:
+    return f"git checkout {lineage.git_sha[:12]} && dvc pull data.dvc && " if lineage else ""
+
+
+def _again(lineage: Lineage | None, folder: Path | None) -> str:
+    if lineage is None:
+        return "run its pipeline to the end once"
+    output = provenance.output_of(folder) if folder else None
+    last = read_lineage(output) if output else None
+    if output and last and last.mlflow_run == lineage.mlflow_run:
+        return f"{_checkout(lineage)}zenml pipeline run {lineage.pipeline} -c {output / CONFIG}"
+    fetch = f"mlflow artifacts download -r {lineage.mlflow_run} -a {CONFIG} -d . && "
+    return f"{_checkout(lineage)}{fetch}zenml pipeline run {lineage.pipeline} -c {CONFIG}"

@@ -1,0 +1,90 @@
+"""What the gates look at: one table a set, with each picture's near-duplicate and its twin among the test pictures."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from figment.datasets.listing import Listing
+from figment.synthesis.pool import Pool
+from figment.validation.duplicates import first_alike, nearest_alike
+from figment.validation.hashes import HashedSet, HashStore
+from figment.validation.verdicts import BLANK
+
+
+class GateConfig(BaseModel):
+    """What a training list and the test pictures must hold to. Shares are of the set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    near: int = Field(10, ge=0, le=24)  # bits of 256 in which two pictures' hashes may differ and still be alike
+    min_per_class: int = Field(1, gt=0)  # pictures in every training list
+    max_duplicates: float = Field(0.1, ge=0, le=1)  # pictures of a training list that are like an earlier one
+    max_leakage: float = Field(0.0, ge=0, le=1)  # generated training pictures that are like a test picture
+    # Real training pictures that are like a test picture: they only give the upper bound, and CIFAR-10 itself has some.
+    max_real_leakage: float = Field(0.01, ge=0, le=1)
+
+
+def training_table(chosen: pa.Table, pool: Pool, test: HashedSet, test_names: Listing, near: int) -> pd.DataFrame:
+    """``image_id, label, contrast, unsafe, duplicate_of, test_twin`` of a training list, in its order."""
+    ids = chosen["image_id"].to_pylist()
+    columns = ["image_id", "contrast", "unsafe"]
+    found = {row["image_id"]: row for batch in pool.read(ids, columns) for row in batch.to_pylist()}
+    by_id = HashStore(pool).codes(ids)
+    codes = np.stack([by_id[i] for i in ids])
+    return pd.DataFrame(
+        {
+            "image_id": ids,
+            "label": chosen["label"].to_pylist(),
+            "contrast": [found[i]["contrast"] for i in ids],
+            "unsafe": [found[i]["unsafe"] for i in ids],
+            "duplicate_of": named(first_alike(codes, near), ids),
+            "test_twin": twins(codes, test, test_names, near),
+        }
+    )
+
+
+def real_table(
+    images: HashedSet, listing: Listing, names: Sequence[str], near: int, test: HashedSet | None, test_names: Listing
+) -> pd.DataFrame:
+    """The same of real pictures, of the classes ``names``; without ``test`` they are the test pictures themselves."""
+    rows = np.arange(len(images.labels))
+    first = first_alike(images.codes, near)
+    twin = twins(images.codes, test, test_names, near) if test else [None] * len(rows)
+    suspect = (first != rows) | pd.notna(pd.Series(twin, dtype=object)).to_numpy() | (images.contrasts < BLANK)
+    ids = [f"picture {row}" for row in rows]
+    for row in {*rows[suspect], *first[suspect]}:
+        ids[row] = listing.where(row)
+    return pd.DataFrame(
+        {
+            "image_id": ids,
+            "label": [names[label] for label in images.labels],
+            "contrast": images.contrasts,
+            "unsafe": False,
+            "duplicate_of": named(first, ids),
+            "test_twin": twin,
+        }
+    )
+
+
+def class_table(labels: Sequence[str], names: Sequence[str], share: int | None) -> pd.DataFrame:
+    """``label, images, share`` of every class: what a set has of it, and the most that it was meant to have."""
+    counts = Counter(labels)
+    images = [counts[name] for name in names]
+    return pd.DataFrame({"label": list(names), "images": images, "share": max(images) if share is None else share})
+
+
+def named(first: np.ndarray, ids: Sequence[str]) -> list[str | None]:
+    """For each picture the id of the ``first`` that is like it, None if that is itself."""
+    return [None if first_row == row else ids[first_row] for row, first_row in enumerate(first)]
+
+
+def twins(codes: np.ndarray, test: HashedSet, names: Listing, near: int) -> list[str | None]:
+    """For each picture the test picture that is like it, mirrored or not; None if there is none."""
+    plain, mirrored = (nearest_alike(codes, other, near) for other in (test.codes, test.mirrored))
+    found = np.where(plain >= 0, plain, mirrored)
+    known: Mapping[int, str] = {row: names.where(row) for row in set(found[found >= 0].tolist())}
+    return [known.get(row) for row in found.tolist()]

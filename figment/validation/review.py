@@ -1,0 +1,50 @@
+"""The human pass: what a person said of pictures in the report's contact sheets, by image id, overrules CLIP."""
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from figment.errors import InputError
+from figment.validation.verdicts import HUMAN_DROP
+
+COLUMNS = ["image_id", "decision"]
+DECISIONS = {"keep": True, "drop": False}
+ID = re.compile("[0-9a-f]{64}")
+
+
+def read_review(path: Path) -> dict[str, bool]:
+    """Whether each picture is kept, by id. Raises InputError, with the row, for what the report did not export."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != COLUMNS:
+                raise InputError(
+                    f"review {path}: columns are {', '.join(reader.fieldnames or []) or 'missing'}; expected {', '.join(COLUMNS)}"
+                )
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"review {path}: not a readable CSV file ({error}); export it from the report") from error
+    review: dict[str, bool] = {}
+    for number, row in enumerate(rows, 2):
+        image_id, decision = (str(row[name] or "").strip() for name in COLUMNS)
+        if not ID.fullmatch(image_id):
+            raise InputError(f"review {path} row {number}: image_id {image_id[:80]!r}; expected 64 hex digits")
+        if decision not in DECISIONS:
+            raise InputError(f"review {path} row {number}: decision {decision[:80]!r}; expected keep or drop")
+        if review.setdefault(image_id, DECISIONS[decision]) != DECISIONS[decision]:
+            raise InputError(f"review {path} row {number}: {image_id[:12]} is kept and dropped; decide for one")
+    return review
+
+
+def apply_review(verdicts: pa.Table, review: Mapping[str, bool]) -> pa.Table:
+    """The verdicts, with what was dropped turned to ``human_drop`` and what was kept accepted. Ids that no verdict is about
+    are passed over: the plan may have changed since the review."""
+    rows = verdicts.to_pylist() if review else []
+    for row in rows:
+        if row["image_id"] in review:
+            kept = review[row["image_id"]]
+            row |= {"accepted": kept, "reason": "accepted" if kept else HUMAN_DROP}
+    return pa.Table.from_pylist(rows, schema=verdicts.schema) if review else verdicts

@@ -1,0 +1,50 @@
+"""What the classifier is wrong about, and which of its training pictures are nearest to that."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.parquet as pq
+from zenml import step
+
+from figment.datasets.config import RealConfig
+from figment.datasets.labelled import open_labelled
+from figment.evaluation.errors import explain_errors as explain
+from figment.evaluation.results import Results
+from figment.files import write_json
+from figment.labels import LabelSpace
+from figment.manifests import Classifiers, FileRef
+from figment.ops import caching
+from figment.synthesis.pool import Pool
+from figment.training.saved import load_classifier
+from figment.validation.clip import ClipConfig, ClipScorer, clip_digest
+from figment.validation.features import FeatureStore
+
+ERRORS, NEIGHBOURS = 12, 4
+
+
+@step
+def explain_errors(
+    labels: LabelSpace,
+    images: FileRef,
+    classifiers: Classifiers,
+    results: Results,
+    clip: ClipConfig,
+    real: RealConfig,
+    output: str,
+) -> Annotated[FileRef, "errors"]:
+    """errors.json: the worst errors of the classifier that is looked at closer, each with its nearest training pictures."""
+    chosen, path = classifiers[results.confusion_of], Path(output) / "errors.json"
+    folder, data = chosen.weights.open().parent, caching.data_digest(Path(real.path), "test")
+    key = caching.key_of(weights=chosen.weights.sha256, real=[real.model_dump(), data], clip=clip_digest(clip))
+    if not caching.is_current(path, key):
+        (model, card), scorer = load_classifier(folder), ClipScorer(clip)
+        tests = [
+            open_labelled(Path(real.path), "test", labels, size, real.test_per_class, resize)
+            for size, resize in ((card.training.image_size, card.training.resize), (scorer.size, "bicubic"))
+        ]
+        learnt = pq.read_table(folder / "training_list.parquet")["image_id"].to_pylist()
+        store = FeatureStore(Pool(images.open().parent), scorer)
+        errors = explain(model, *tests, learnt, store, labels.names, ERRORS, NEIGHBOURS)
+        write_json(path, [error.model_dump() for error in errors])
+        caching.mark_current(path, key)
+    return FileRef.of(path)

@@ -1,0 +1,120 @@
+"""The registry with real MLflow: what is registered can be loaded, asked about, traced, and has to win to be champion."""
+
+import json
+import os
+import subprocess
+import sys
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from figment.datasets.labelled import LabelledImages
+from figment.errors import InputError
+from figment.ops import registry, tracking
+from figment.ops.champion import challenge
+
+pytestmark = pytest.mark.slow
+NAME, LABELS = "colours", ("red", "green", "blue")
+
+
+class Colours(nn.Module):
+    """Probabilities of the colour of (N, 3, S, S) pictures; the more ``blunt``, the more it confuses red with green."""
+
+    def __init__(self, blunt: float):
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor([[1, blunt, 0], [blunt, 1, 0], [0, 0, 1.0]]))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.mean((2, 3)) @ self.weights * 20).softmax(1)
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    identity = mlflow.create_experiment("registry", artifact_location=(folder / "artifacts").as_uri())
+    yield identity, uri
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture
+def run(experiment):
+    with mlflow.start_run(experiment_id=experiment[0]) as run:
+        yield run
+
+
+def pictures(size: int) -> LabelledImages:
+    """60 pictures whose colour is clear but noisy."""
+    dice = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    pixels = torch.rand(60, 3, size, size, generator=dice) * 120
+    pixels[torch.arange(60), labels] += 60
+    return LabelledImages(pixels.byte(), labels)
+
+
+def register(tmp_path, blunt: float, labels=LABELS) -> str:
+    card = tmp_path / "model_card.md"
+    card.write_text(f"# blunt {blunt}")
+    tags = {registry.WEIGHTS: f"sha-{blunt}", "measured": "well"}
+    version = tracking.register_classifier(Colours(blunt), 8, labels, NAME, card)
+    registry.tag(NAME, version, tags)
+    return version
+
+
+def test_life_of_versions(tmp_path, run, experiment):
+    blunt = register(tmp_path, 1.5)
+    said = challenge(NAME, blunt, pictures)["champion"]
+    assert said.startswith("none: ")
+    assert said.endswith("over chance is not enough")
+    assert registry.holder_of(NAME, "champion") is None
+
+    fair = register(tmp_path, 0.9)
+    assert challenge(NAME, fair, pictures)["champion"].startswith(f"version {fair}: +")
+    assert challenge(NAME, fair, pictures) == {"champion": f"version {fair}: it is this one"}
+
+    alike = register(tmp_path, 0.89)
+    said = challenge(NAME, alike, pictures)["champion"]
+    assert said.startswith(f"version {fair}: ")
+    assert said.endswith("is not enough")
+    assert str(registry.holder_of(NAME, "champion").version) == fair
+
+    sharp = register(tmp_path, 0.0)
+    assert challenge(NAME, sharp, pictures)["champion"].startswith(f"version {sharp}: +")
+    assert str(registry.holder_of(NAME, "champion").version) == sharp
+
+    others = register(tmp_path, 0.0, ("a", "b", "c"))
+    assert "knows other classes" in challenge(NAME, others, pictures)["champion"]
+    registry.point(NAME, registry.CHALLENGER, others)
+
+    found = registry.find_version(f"{NAME}@champion")
+    assert (str(found.version), found.description) == (sharp, "# blunt 0.0")
+    assert registry.aliases_of(found) == ["champion"]
+    assert str(registry.find_version(NAME).version) == others
+    assert [str(v.version) for v in registry.versions_with("sha-0.9")] == [fair]
+    for wrong, sentence in (
+        (f"{NAME}/99", "no such one"),
+        (f"{NAME}@king", "no such one"),
+        ("nobody", "registered are colours"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            registry.find_version(wrong)
+
+    served = registry.Registered(found)
+    assert (served.labels, served.image_size) == (LABELS, 8)
+    for batch in (1, 3):
+        probabilities = served.predict(pictures(8).pixels[:batch])
+        assert probabilities.shape == (batch, 3)
+        assert probabilities.argmax(1).tolist() == [0, 1, 2][:batch]
+
+    Image.new("RGB", (20, 12), (0, 0, 250)).save(tmp_path / "blue.png")
+    (tmp_path / "in.json").write_text(registry.payload(f"{NAME}@champion", [tmp_path / "blue.png"]))
+    command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", f"models:/{NAME}@champion"]
+    command += ["-i", "in.json", "-o", "out.json", "--env-manager", "local"]
+    subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"MLFLOW_TRACKING_URI": experiment[1]})
+    answer = json.loads((tmp_path / "out.json").read_text())["predictions"]
+    assert np.argmax(answer[0]) == 2

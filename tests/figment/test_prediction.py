@@ -1,0 +1,128 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from figment.cli import main
+from figment.labels import LabelSpace
+from figment.training.config import TrainingConfig
+from figment.training.saved import ClassifierCard, Deployable, load_classifier, save_classifier
+from figment.training.train import build_classifier
+
+SPACE = LabelSpace.of(["cat", "dog", "elk"])
+CONFIG = TrainingConfig(model="test_resnet", image_size=16)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """The folder of a classifier with weights from chance."""
+    folder = tmp_path_factory.mktemp("model")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_classifier(CONFIG, len(SPACE))
+    save_classifier(network, ClassifierCard(key="k", labels=SPACE, training=CONFIG, images=0), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Three pictures of different size and mode, one of them in Parquet too."""
+    folder = tmp_path_factory.mktemp("pictures")
+    Image.effect_noise((20, 14), 90).save(folder / "grey.png")
+    Image.radial_gradient("L").resize((16, 16)).convert("RGB").save(folder / "round.jpg")
+    row = {"bytes": (folder / "grey.png").read_bytes(), "path": "grey.png"}
+    pq.write_table(pa.table({"image": [row, row]}), folder / "rows.parquet")
+    return folder
+
+
+def lines(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_folder_with_parquet_in_it_is_classified_whatever_the_batch(model, folder, capsys):
+    found = []
+    for batch in ("1", "3"):
+        assert main(["predict", str(folder), "--model", str(model), "--batch-size", batch]) == 0
+        found.append(lines(capsys))
+    assert found[0] == found[1]
+    names = [
+        str(folder / "grey.png"),
+        str(folder / "round.jpg"),
+        f"{folder}/rows.parquet:0",
+        f"{folder}/rows.parquet:1",
+    ]
+    assert [line["image"] for line in found[0]] == names
+    assert {k: found[0][0][k] for k in ("label", "probability")} == {
+        k: found[0][2][k] for k in ("label", "probability")
+    }
+    network, _ = load_classifier(model)
+    pixels = torch.zeros(1, 3, 16, 16)
+    assert Deployable(network)(pixels).sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_more_classes_a_picture_and_rendered(model, folder, tmp_path, capsys):
+    arguments = [
+        "predict",
+        str(folder / "grey.png"),
+        "--model",
+        str(model),
+        "--top-k",
+        "3",
+        "--rendered",
+        str(tmp_path),
+    ]
+    assert main(arguments) == 0
+    given = lines(capsys)
+    assert {line["label"] for line in given} == set(SPACE.names)
+    assert [line["probability"] for line in given] == sorted((line["probability"] for line in given), reverse=True)
+    assert sum(line["probability"] for line in given) == pytest.approx(1, abs=1e-4)
+    assert Image.open(tmp_path / "grey.png").height >= 160
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tags", "labels.txt"], "holds a classifier, which has classes of its own"),
+        (["--top-k", "0"], "top_k is 0"),
+        (["--batch-size", "0"], "batch_size 0"),
+    ],
+)
+def test_one_sentence_says_what_to_mend(model, folder, capsys, arguments, said):
+    assert main(["predict", str(folder), "--model", str(model), *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_damaged_model_is_named(model, folder, tmp_path, capsys):
+    for name in ("classifier.json", "classifier.safetensors"):
+        (tmp_path / name).write_bytes((model / name).read_bytes()[:-100])
+    assert main(["predict", str(folder), "--model", str(tmp_path)]) == 2
+    assert "no trained classifier in classifier.json" in capsys.readouterr().err
+
+
+def test_as_onnx_it_says_the_same_and_says_how_fast(model, folder, capsys):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; `make setup` installs it")
+    assert main(["export", str(model), "--pictures", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "probabilities within " in said
+    assert "batch 32: " in said
+    assert (model / "classifier.onnx").is_file()
+    (model / "classifier.onnx").unlink()
+
+
+def test_an_onnx_file_that_disagrees_is_refused(model, tmp_path):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; `make setup` installs it")
+    from figment.errors import InputError
+    from figment.training.onnx_export import compare, export_onnx
+
+    network, _ = load_classifier(model)
+    export_onnx(Deployable(network), 16, tmp_path / "classifier.onnx")
+    pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert compare(Deployable(network).eval(), tmp_path / "classifier.onnx", pixels).difference < 1e-5
+    with torch.no_grad():
+        next(network.parameters()).mul_(1.5)
+    with pytest.raises(InputError, match="probabilities differ from torch's by up to"):
+        compare(Deployable(network).eval(), tmp_path / "classifier.onnx", pixels)

@@ -1,0 +1,112 @@
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from figment.errors import InputError
+from figment.files import sha256_file, write_json
+from figment.ops.trace import trace
+from figment.planning.plan import write_plan
+from figment.prompts.tricks import Prompt
+from figment.provenance import Answer, answer_behind, find_plans, find_weights, learners, planned_row, recipe_of
+
+KEY = "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def root(plan, pool, tmp_path_factory) -> Path:
+    """An artifacts folder with a run: one prompt of it came from a chat model, one classifier learnt from four images."""
+    root = tmp_path_factory.mktemp("artifacts")
+    output = root / "run"
+    write_plan(plan, output / "plan.parquet")
+    (output / "images").symlink_to(pool.folder)
+    rows = plan.to_pylist()
+    book = {(row["prompt"], tuple(row["labels"]), row["trick"]): row for row in rows}
+    prompts = [
+        Prompt(text, labels, trick, row["domain"], KEY if text == rows[0]["prompt"] else "template")
+        for (text, labels, trick), row in book.items()
+    ]
+    pq.write_table(pa.Table.from_pylist([asdict(prompt) for prompt in prompts]), output / "prompts.parquet")
+    question = {"model": "models/pocket/chat", "text": "Write about a car."}
+    write_json(
+        output / "answers" / KEY[:2] / f"{KEY}.json",
+        {"question": question, "answer": "A car.\x1b[2J", "finished": True},
+    )
+    verdicts = [
+        {
+            "image_id": row["image_id"],
+            "accepted": i != 1,
+            "reason": "accepted" if i != 1 else "blank",
+            "probability": 0.25,
+        }
+        for i, row in enumerate(rows)
+    ]
+    pq.write_table(pa.Table.from_pylist(verdicts), output / "verdicts.parquet")
+    chosen = [{"image_id": row["image_id"], "label": row["labels"][0], "weight": 1.0} for row in rows[2:6]]
+    folder = output / "classifiers" / "base"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(chosen), folder / "training_list.parquet")
+    (folder / "classifier.safetensors").write_bytes(b"weights")
+    return root
+
+
+def test_an_image_is_found_by_the_beginning_of_its_id(root, plan):
+    row = plan.to_pylist()[3]
+    assert find_plans(row["image_id"][:10].upper(), root) == [root / "run" / "plan.parquet"]
+    assert planned_row(root / "run" / "plan.parquet", row["image_id"][:10]) == row
+    with pytest.raises(InputError, match="none of 1 plans holds an image 'zz'"):
+        find_plans("zz", root)
+    with pytest.raises(InputError, match=r"plan\.parquet: 18 images whose id begins with ''"):
+        planned_row(root / "run" / "plan.parquet", "")
+
+
+def test_the_answer_behind_a_prompt_is_read_from_the_chat_models_cache(root, plan):
+    first = plan.to_pylist()[0]
+    other = next(row for row in plan.to_pylist() if row["prompt"] != first["prompt"])
+    answer = answer_behind(first, root / "run")
+    assert isinstance(answer, Answer)
+    assert (answer.model, answer.question) == ("models/pocket/chat", "Write about a car.")
+    assert answer_behind(other, root / "run") == "template"
+    assert answer_behind(first, root) == "no prompt book says"
+
+
+def test_who_learnt_from_an_image(root, plan):
+    ids = plan["image_id"].to_pylist()
+    assert learners(ids[2], root) == [root / "run" / "classifiers" / "base"]
+    assert learners(ids[0], root) == []
+
+
+def test_what_a_model_learnt_from(root, plan):
+    recipe = recipe_of(root / "run" / "classifiers" / "base")
+    rows = plan.to_pylist()[2:6]
+    assert recipe.images == 4
+    assert sum(recipe.by_class.values()) == sum(recipe.by_trick.values()) == 4
+    assert recipe.by_class[rows[0]["labels"][0]] == sum(row["labels"] == rows[0]["labels"] for row in rows)
+    assert list(recipe.generators) == [f"models/pocket/diffusion @ {rows[0]['revision']}"]
+    assert recipe.settings["steps"] == "4"
+    assert recipe.judged == {"accepted": 17, "blank": 1}
+    assert recipe_of(root / "run") is None
+
+
+def test_weights_are_known_by_their_content(root):
+    weights = root / "run" / "classifiers" / "base" / "classifier.safetensors"
+    assert find_weights(sha256_file(weights), root=root) == weights
+    assert find_weights(sha256_file(weights), str(weights.parent), root=root / "elsewhere") == weights
+    assert find_weights("", root=root) is None
+
+
+def test_the_trace_says_it_all_and_nothing_a_terminal_would_obey(root, plan):
+    row = plan.to_pylist()[0]
+    said = trace(root / "run" / "plan.parquet", row["image_id"][:12])
+    assert f"image       {row['image_id']}" in said
+    assert repr(row["prompt"]) in said
+    assert "written by  models/pocket/chat, in" in said
+    assert "answered    A car." in said
+    assert "\x1b" not in said
+    assert "verdicts    accepted: probability 0.25" in said
+    assert "no lineage.json" in said
+    assert said.splitlines()[-1].startswith("again       figment replay ")
+    assert json.loads((root / "run" / "answers" / KEY[:2] / f"{KEY}.json").read_text())["answer"].endswith("\x1b[2J")

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from figment.datasets.labelled import open_labelled
+from figment.synthesis.pool import Pool
+from figment.training.lists import open_training_list, training_list
+from figment.validation.duplicates import SIDE, distances
+from figment.validation.gates import class_table, real_table, training_table, twins
+from figment.validation.hashes import HashStore, hash_set
+
+
+@pytest.fixture(scope="module")
+def chosen(plan) -> pa.Table:
+    """All images of the plan, as if all had been accepted."""
+    labels = [names[0] for names in plan["labels"].to_pylist()]
+    verdicts = pa.table(
+        {"image_id": plan["image_id"], "accepted": [True] * len(plan), "trick": plan["trick"], "label": labels}
+    )
+    return training_list(verdicts, set(plan["trick"].to_pylist()))
+
+
+@pytest.fixture(scope="module")
+def synthetic(chosen, pool, labels):
+    return open_training_list(chosen, pool, labels, SIDE, "all", "bicubic")
+
+
+def test_hashes_beside_the_pool_are_those_of_the_decoded_pictures(chosen, pool, synthetic):
+    store = HashStore(pool)
+    ids = chosen["image_id"].to_pylist()
+    codes = store.codes(ids)
+    assert set(codes) == set(ids)
+    assert distances(np.stack([codes[i] for i in ids]), hash_set(synthetic).codes).max() <= 8
+    before = {path: path.stat().st_mtime_ns for path in store.folder.iterdir()}
+    assert len(before) == len(pool.shards)
+    HashStore(Pool(pool.folder)).codes(ids)
+    assert before == {path: path.stat().st_mtime_ns for path in store.folder.iterdir()}
+
+
+def test_real_pictures_have_no_twin_among_generated_ones_but_those_put_there_have(chosen, pool, labels, synthetic):
+    test = open_labelled(Path("data/real"), "test", labels, SIDE, 20)
+    table = training_table(chosen, pool, hash_set(test), test.listing, near=10)
+    assert table["test_twin"].isna().all()
+    assert table["duplicate_of"].isna().all()
+    assert table["contrast"].min() > 0.01
+
+    leaked = synthetic.subset(np.array([4, 7]))
+    table = training_table(chosen, pool, hash_set(leaked), leaked.listing, near=10)
+    assert np.flatnonzero(table["test_twin"].notna()).tolist() == [4, 7]
+    assert table["test_twin"][4].endswith(f"row {leaked.listing.places[0, 1]}")
+
+
+def test_a_mirrored_test_picture_is_a_leak_too(synthetic):
+    hashed = hash_set(synthetic)
+    found = twins(hashed.mirrored, hashed, synthetic.listing, near=10)
+    assert all(found)
+
+
+def test_a_picture_that_is_there_twice_is_named(labels, synthetic):
+    twice = synthetic.subset(np.array([3, 5, 3]))
+    table = real_table(hash_set(twice), twice.listing, labels.names, 10, None, twice.listing)
+    assert table["duplicate_of"].notna().tolist() == [False, False, True]
+    assert table["duplicate_of"][2] == twice.listing.where(0) == table["image_id"][0]
+    assert table["image_id"][1] == "picture 1"
+
+
+def test_classes_are_counted_against_their_share():
+    table = class_table(["car", "car", "frog"], ["car", "frog", "cat"], 2)
+    assert table.to_dict("list") == {"label": ["car", "frog", "cat"], "images": [2, 1, 0], "share": [2, 2, 2]}
+    assert class_table(["car", "car", "frog"], ["car", "frog"], None)["share"].tolist() == [2, 2]
