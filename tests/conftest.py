@@ -15,6 +15,7 @@ STATE = Path(".figment/tests")
 os.environ["ZENML_CONFIG_PATH"] = f"{STATE}/zenml"
 os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{STATE}/mlflow.db"
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that needs the hub is a bug
+os.environ["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "1"  # second; by default ten, in which a test's step is over
 load_environment()
 STATE.mkdir(parents=True, exist_ok=True)
 
@@ -89,22 +90,40 @@ def pool(plan, synthesis: SynthesisConfig, tmp_path_factory: pytest.TempPathFact
     return pool
 
 
+def development_data(name: str) -> Path:
+    """A file or folder of data for development, which lies beside the clone and is never part of the project. Where it is not
+    there, the test is skipped."""
+    path = ROOT.parent / "shared" / "data" / name
+    if not path.exists():
+        pytest.skip(f"no {path.relative_to(ROOT.parent)} beside the clone")
+    return path
+
+
 @pytest.fixture(scope="session")
 def cifar10_folder() -> Path:
-    """Real photographs for development, beside the clone; never part of the project."""
-    folder = ROOT.parent / "shared" / "data" / "cifar10"
+    """Real photographs."""
+    return development_data("cifar10")
+
+
+@pytest.fixture(scope="session")
+def custom_coco_folder() -> Path:
+    """The phone photographs of Custom COCO for development, beside the clone; never part of the project."""
+    folder = ROOT.parent / "shared" / "data" / "custom_coco"
     if not folder.is_dir():
-        pytest.skip(f"no CIFAR-10 photographs in {folder.relative_to(ROOT.parent)} beside the clone")
+        pytest.skip(f"no Custom COCO photographs in {folder.relative_to(ROOT.parent)} beside the clone")
     return folder
 
 
 @pytest.fixture(scope="session")
 def word_vectors_folder() -> Path:
-    """The paper's word vectors for development, beside the clone; never part of the project."""
-    folder = ROOT.parent / "shared" / "data" / "word_vectors"
-    if not folder.is_dir():
-        pytest.skip(f"no word vectors in {folder.relative_to(ROOT.parent)} beside the clone")
-    return folder
+    """Those of "Semantic Diversity Learning"."""
+    return development_data("word_vectors")
+
+
+@pytest.fixture(scope="session")
+def llm_responses_folder() -> Path:
+    """What real chat models answered."""
+    return development_data("llm_responses")
 
 
 @pytest.fixture(scope="session")
@@ -118,3 +137,13 @@ def nus_wide_unseen(word_vectors_folder: Path, nus_wide: LabelVectors) -> tuple[
     """Its 81 tags that no training picture shows."""
     with np.load(word_vectors_folder / "nus_wide.npz") as archive:
         return tuple(nus_wide.names[i] for i in archive["unseen"])
+
+
+@pytest.fixture(scope="session")
+def xl(tmp_path_factory) -> Path:
+    """A folder with a tiny SDXL of random weights: two text encoders, pooled embeddings."""
+    from tests.figment.synthesis.test_families import stable_diffusion_xl
+
+    folder = tmp_path_factory.mktemp("xl")
+    stable_diffusion_xl().save_pretrained(folder)
+    return folder

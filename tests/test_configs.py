@@ -4,11 +4,14 @@ import importlib
 import re
 from pathlib import Path
 
+import diffusers
 import pytest
+import timm
 import yaml
 
 from figment.labels import LabelSpace
 from figment.ops.pipelines import check_config
+from figment.validation.clip import ClipConfig, check_clip
 
 CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.parts[1] != "labels")
 
@@ -24,11 +27,37 @@ def test_a_config_opens_with_the_command_that_runs_it_and_is_valid(path):
         LabelSpace.load(Path(parameters["labels"])).choose(parameters["classes"])
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=str)
+def test_what_a_config_names_is_known(path):
+    parameters = yaml.safe_load(path.read_text())["parameters"]
+    for clip in (parameters.get("clip"), parameters.get("backbone"), parameters.get("vectors", {}).get("clip")):
+        if clip and "model" in clip:
+            check_clip(ClipConfig(**clip))
+    if scheduler := parameters.get("generator", {}).get("scheduler"):
+        assert hasattr(diffusers, scheduler)
+    if model := parameters.get("training", {}).get("model"):
+        assert timm.is_model(model.split(".")[0])
+        assert "." not in model or model in timm.list_pretrained()
+    data = parameters.get("data", {})
+    if str(data.get("labels")).startswith("configs/"):
+        assert LabelSpace.load(Path(data["labels"])).unseen_ids
+
+
 @pytest.mark.parametrize("path", sorted(Path("configs/labels").glob("*.yaml")), ids=str)
 def test_every_label_space_loads(path):
     assert len(LabelSpace.load(path)) >= 2
 
 
-def test_the_dvc_stage_runs_the_config_it_depends_on():
-    stage = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["bag_of_tricks"]
-    assert next(iter(stage["params"][0])) in stage["cmd"]
+STAGES = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_dvc_stage_depends_on_the_config_and_the_code_it_runs(name):
+    stage = STAGES[name]
+    module, config = re.fullmatch(r"python -m figment\.ops\.run (\S+)\.\w+ -c (\S+)", stage["cmd"]).groups()
+    assert [list(params) for params in stage["params"]] == [[config]]
+    assert {"figment", "models", "steps", "uv.lock", module.replace(".", "/") + ".py"} <= set(stage["deps"])
+    output = yaml.safe_load(Path(config).read_text())["parameters"]["output"]
+    made = [path for kind in ("outs", "metrics", "plots") for out in stage.get(kind, []) for path in out]
+    assert made
+    assert all(path.startswith(f"{output}/") for path in made)
