@@ -23,6 +23,7 @@ from figment.adaptation.gradient_sampler import checkpointed, sample
 from figment.adaptation.held_out import split_prompts
 from figment.labels import LabelSpace
 from figment.prompts.tricks import Prompt
+from figment.synthesis.concepts import text_encoders
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.generator import Generator, resolve_dtype
@@ -56,7 +57,7 @@ class TuningConfig(BaseModel):
     evaluate_every: int = Field(200, gt=0)  # steps
     evaluated_images: int = Field(256, gt=0)  # pictures of the held-out prompts at each evaluation
     evaluation_batch: int = Field(16, gt=0)
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of all but the text encoder, which learns in float32
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of all but the text encoder: float32
     device: str = "auto"
     seed: int = 0
 
@@ -167,10 +168,12 @@ class Tuner:
         self.dtype = resolve_dtype(synthesis)
         self.parameters = {
             f"{name}.{parameter}": value.requires_grad_()
-            for name, encoder in self.pipeline.components.items()
-            if name.startswith("text_encoder") and encoder is not None
+            for name, encoder in text_encoders(self.pipeline).items()
             for parameter, value in encoder.float().named_parameters()
         }
+        for encoder in text_encoders(self.pipeline).values():
+            # Pictures are made under autocast, which would round every weight that is tuned to bfloat16 again.
+            encoder.forward = torch.autocast(self.device.type, enabled=False)(encoder.forward)
         self.base = self.weights()
         self.scorer = ClipScorer(clip.model_copy(update={"device": str(self.device)}))
         self.text = self.scorer.text_features(space).clone()  # outside inference mode: it takes part in gradients

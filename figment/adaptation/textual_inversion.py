@@ -129,8 +129,7 @@ def probe_concepts(
         record_of(
             Row(
                 prompt=config.template.replace("{name}", placeholder(name)), labels=(name,), recipe="few_shot", trick="probe",
-                revision=revision, stream=config.seed, replicate=i, adapter=adapter.stem, concept=name,
-                **generator.model_dump(exclude={"revision"}),
+                stream=config.seed, replicate=i, adapter=adapter.stem, concept=name, **generator.columns(revision),
             )
         )
         for name in names

@@ -129,18 +129,12 @@ def plan_few_shot(
         for replicate in range(method.images):
             rng = np.random.default_rng(int(digest([stream, method.kind, name, shot.image, replicate])[:16], 16))
             prompt, sigma, strength = _pick(prompts, rng), _pick(sigmas, rng), _pick(method.strengths, rng)
+            scale = {} if method.guidance_scale is None else {"guidance_scale": method.guidance_scale}
             yield Row(
                 prompt=prompt.replace(NAME, f"<{word}>" if word else shot.label.prompt_name),
                 labels=(name,),
                 recipe=RECIPE,
                 trick=method.kind,
-                guidance_scale=generator.guidance_scale if method.guidance_scale is None else method.guidance_scale,
-                model=generator.model,
-                revision=revision,
-                width=generator.width,
-                height=generator.height,
-                num_inference_steps=generator.num_inference_steps,
-                scheduler=generator.scheduler,
                 stream=stream,
                 replicate=replicate,
                 strength=strength,
@@ -148,7 +142,8 @@ def plan_few_shot(
                 adapter=words.adapter if word else "",
                 concept=word,
                 noise=sigma * unit,
-                **({"noise_draw": "once"} if sigma and method.noise_once else {}),
+                noise_draw="once" if sigma and method.noise_once else "",
+                **generator.columns(revision) | scale,
             )
 
 

@@ -72,13 +72,15 @@ class PromptEncoder:
 
     An adapter is a safetensors file named by its hash in ``adapters``: text-encoder weights, ``text_encoder.<parameter>``,
     learnt words (``figment.synthesis.concepts``), or both. It changes only what prompts mean, so rows of different adapters
-    share a batch. Adapters are read once and their weights swapped in.
+    share a batch. Adapters are read once and their weights swapped in. A text encoder with weights of an adapter runs in
+    float32, whatever the generator's type: a tuned weight differs from its base by less than bfloat16 can say.
     """
 
     def __init__(self, pipeline: DiffusionPipeline, adapters: Path | None = None):
         self.pipeline = pipeline
         self.adapters = adapters
         self.positive, self.negative = argument_names(pipeline)
+        self.dtype = next(iter(text_encoders(pipeline).values())).dtype  # of all meanings
         self._meanings: OrderedDict[Key, Meaning] = OrderedDict()
         self._read: dict[str, Adapter] = {}
         self._bytes = 0
@@ -106,7 +108,7 @@ class PromptEncoder:
             adapter = self._adapter(name)
             with Swap(adapter.weights):
                 for keys in _calls(list(group)):
-                    found |= self._encode_keys(keys, adapter)
+                    found |= {k: self._cast(meaning) for k, meaning in self._encode_keys(keys, adapter).items()}
         kept = [key for key in wanted if not key.fresh]
         for key in kept:
             if key in found:
@@ -130,8 +132,11 @@ class PromptEncoder:
         parts = {name: tensor.split(1) for name, tensor in meaning.items()}
         return {key: {name: parts[name][i] for name in parts} for i, key in enumerate(keys)}
 
+    def _cast(self, meaning: Meaning) -> Meaning:
+        return {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in meaning.items()}
+
     def encode(self, texts: list[str]) -> Meaning:
-        """The positive arguments of texts in one call, each tensor (B, ...)."""
+        """The positive arguments of texts in one call, each tensor (B, ...), in the text encoder's present type."""
         outputs = self._call(prompt=texts, do_classifier_free_guidance=False)
         # Without guidance SDXL's four outputs still stand in their places; PixArt's and Flux's come first.
         stride = 2 if "pooled_prompt_embeds" in self.positive and self.negative else 1
@@ -216,7 +221,8 @@ class Swap:
 
 
 def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline) -> Adapter:
-    """What ``<adapter>.safetensors`` holds: weights in the type and place of the text encoders' own, concepts as they are."""
+    """What ``<adapter>.safetensors`` holds, in float32: weights where the text encoders' own are, with the others of the
+    same encoder, so that it can run in float32; and concepts."""
     file = (folder or Path("adapters")) / f"{adapter}.safetensors"
     if not file.is_file():
         raise InputError(f"adapter {adapter}: the plan asks for it, but {file} does not exist; put the adapter there")
@@ -224,12 +230,12 @@ def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline)
         raise InputError(f"adapter {file}: its content is not what its name says; restore the file")
     encoders = text_encoders(pipeline)
     known = {f"{name}.{n}": parameter for name, m in encoders.items() for n, parameter in m.named_parameters()}
-    weights: list[tuple[Any, Tensor]] = []
+    tuned: dict[str, Tensor] = {}
     concepts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in load_file(file).items():
         parameter, learnt = known.get(name), concept_of(name)
         if parameter is not None and parameter.shape == tensor.shape:
-            weights.append((parameter, tensor.to(parameter.device, parameter.dtype)))
+            tuned[name] = tensor.to(parameter.device, torch.float32)
         elif learnt and learnt[0] in encoders and tensor.shape[1:] == (width(encoders[learnt[0]]),):
             concepts.setdefault(learnt[1], {})[learnt[0]] = tensor.float()
         else:
@@ -237,6 +243,12 @@ def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline)
     for word, vectors in concepts.items():
         if len({len(v) for v in vectors.values()}) > 1:
             raise InputError(f"adapter {file}: concept {word!r} has more vectors for one text encoder than for another")
+    touched = {name.partition(".")[0] for name in tuned}
+    weights = [
+        (parameter, tuned.get(name, parameter.detach().float()))
+        for name, parameter in known.items()
+        if name.partition(".")[0] in touched
+    ]
     return Adapter(file, weights, concepts)
 
 

@@ -91,6 +91,17 @@ def test_a_step_moves_the_text_encoder_and_nothing_else(tuner, prompts):
     assert tuner.drift(prompts) == 0
 
 
+def test_weights_that_bfloat16_cannot_tell_apart_change_what_prompts_mean(pocket_config, prompts):
+    """The paper's rate moves a weight by 7e-8 a step, and pictures are made under autocast."""
+    tuner = make_tuner(pocket_config, dtype="bfloat16")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        base = tuner.embeddings(prompts)
+        moved = {name: weight * 1.001 for name, weight in tuner.base.items()}
+        assert all(torch.equal(w.bfloat16(), tuner.base[name].bfloat16()) for name, w in moved.items())
+        tuner.load({name: weight for name, weight in moved.items() if "layers" in name and weight.ndim == 2})
+        assert not torch.equal(tuner.embeddings(prompts), base)
+
+
 def test_the_loss_falls_where_it_is_followed(tuner, prompts):
     """The same pictures again and again: what the gradient says is what lowers the loss."""
     losses = [tuner.step(prompts, 7) for _ in range(5)]

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 from pydantic import ValidationError
 
+from figment.files import digest
 from figment.labels import Label
 from figment.planning.few_shot import METHODS, SIGMAS, STACKED, Method, Shot, Words, plan_few_shot
 from figment.planning.plan import make_plan
@@ -20,6 +21,18 @@ WORDS = Words("f" * 64, {"cell_phone": 0.5, "cup": 2.0})
 
 def rows(method: Method, shots=SHOTS, words=WORDS, stream=0):
     return list(plan_few_shot(shots, method, CONTEXTS, words, GENERATOR, "main", stream))
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("real_guidance", "21d55d9f9aa3cfd038410d1df833dd8c34854c8dd35224c343b43c69566205a5"),
+        ("all", "25e689a1cc57f1cd5249136fa38ccf9667ecdba06769957fa92619e85bf15ff0"),
+    ],
+)
+def test_ids_stay_what_they_were(method, expected):
+    """Or every picture that was ever made would have to be made again."""
+    assert digest([row.image_id for row in rows(METHODS[method])]) == expected
 
 
 def test_methods_without_pictures_plan_none():

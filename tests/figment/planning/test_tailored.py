@@ -3,6 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from figment.files import digest
 from figment.labels import LabelSpace
 from figment.planning.plan import make_plan
 from figment.planning.tailored import plan_tailored
@@ -27,6 +28,12 @@ def test_every_set_of_labels_gets_its_number_and_its_prompts_take_turns():
     for row in rows:
         assert (row.recipe, row.trick, row.stream, row.revision) == ("tailored", "language_model", 7, "r1")
         assert (row.model, row.guidance_scale, row.scheduler) == ("m", 3.0, "EulerDiscreteScheduler")
+
+
+def test_ids_stay_what_they_were():
+    """Or every picture that was ever made would have to be made again."""
+    ids = [row.image_id for row in plan_tailored(BOOK, GENERATOR, "r1", 5, 7)]
+    assert digest(ids) == "f15706deb12962b1e5844a3dd139eedeb35e8a2cd2c4a3332eed32352c7f462d"
 
 
 def test_the_adapter_and_the_negative_prompt_decide_the_picture():

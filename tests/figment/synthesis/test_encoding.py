@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from figment.adaptation.adapters import save_adapter
 from figment.errors import InputError
 from figment.files import sha256_file
 from figment.synthesis import encoding
@@ -33,6 +34,29 @@ def test_rows_with_and_without_an_adapter_share_a_batch(tuned, generator, plan):
     assert torch.allclose(plain, again, atol=1e-3)
     assert torch.allclose(plain, generator.render([row]).pixels[0], atol=1e-3)
     assert not torch.allclose(plain, adapted, atol=0.02)
+
+
+def test_a_tuned_weight_keeps_its_float32_up_to_the_embedding(pocket_config, synthesis, plan, tmp_path):
+    """Weights that bfloat16 rounds back to the base's: the generator runs in it, the tuned text encoder does not."""
+    revision = model_revision(pocket_config)
+    half = Generator(
+        pocket_config.model, revision, synthesis.model_copy(update={"dtype": "bfloat16"}), Inputs(tmp_path)
+    )
+    encoder = half.pipeline.text_encoder
+    base = {f"text_encoder.{name}": p.detach().clone() for name, p in encoder.named_parameters()}
+    tuned = {name: p.float() * 1.001 if "layers" in name else p.float() for name, p in base.items()}
+    assert all(torch.equal(tuned[name].bfloat16(), p) for name, p in base.items())
+    adapter = save_adapter(tuned, tmp_path, {})
+
+    row = plan.to_pylist()[0]
+    plain, adapted = half.encode([row, row | {"adapter": adapter}], guided=False)["prompt_embeds"]
+    assert plain.dtype == adapted.dtype == torch.bfloat16
+    assert encoder.dtype == torch.bfloat16  # as before
+    exact = Generator(pocket_config.model, revision, synthesis, Inputs(tmp_path))
+    (expected,) = exact.encode([row | {"adapter": adapter}], guided=False)["prompt_embeds"]
+    assert torch.equal(adapted, expected.bfloat16())
+    assert not torch.equal(adapted, plain)
+    half.render([row | {"adapter": adapter}])
 
 
 def test_an_adapter_is_read_once(tuned, plan, monkeypatch):
