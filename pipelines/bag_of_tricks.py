@@ -59,7 +59,7 @@ def bag_of_tricks(
     parts: Annotated[int, Field(gt=0)] = 1,
     seed: int = 0,
 ) -> None:
-    space = choose_labels(classes, labels, generator.model, clip, training, real, review)
+    space = choose_labels(classes, labels, generator, clip, training, real, review)
     planned_sets = training_sets(tricks, images_per_class, unions, fixed_size)
     sets = training_sets(tricks, quota.accepted, unions, fixed_size, largest=1) if quota else planned_sets
     prompts = write_prompts(space, tricks, domains, wording, generator.guidance_scale, output)

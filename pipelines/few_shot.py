@@ -49,7 +49,7 @@ def few_shot(
     output: str,
     seed: int = 0,
 ) -> None:
-    space, photos = choose_photos(classes, labels, data, shots, methods, seed, output)
+    space, photos = choose_photos(classes, labels, data, shots, methods, generator, clip, seed, output)
     seen = look_at_photos(space, photos, data, shots, training, seed, output)
     making = [method for method in methods.values() if method.images]
     said = learnt = plan = pictures = images = seen_pictures = weights = None

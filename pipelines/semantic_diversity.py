@@ -43,7 +43,8 @@ def semantic_diversity(
     twin_cosine: Annotated[float, Field(gt=0, le=1)] = 0.8,
     seed: int = 0,
 ) -> None:
-    space = choose_tags(data, vectors, training)
+    making = {"generator": generator, "clip": clip} if generated else {}
+    space = choose_tags(data, vectors, training, **making)
     if generated:
         plan = plan_unseen(space, generator, images_per_label, seed, output)
         images = render_unseen(plan, synthesis, clip)

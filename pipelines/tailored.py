@@ -51,7 +51,7 @@ def tailored(
     judge: str | None = None,
     seed: int = 0,
 ) -> None:
-    labels, unseen = choose_classes(data, generator.model, clip, backbone, classifier, judge)
+    labels, unseen = choose_classes(data, generator, clip, backbone, classifier, judge)
     splits = prepare_pictures(labels, data, image_size, output)
     book = ask_prompts(
         unseen, prompts, output, after=splits

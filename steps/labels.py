@@ -9,10 +9,11 @@ from zenml import step
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, read_labelled
 from figment.labels import LabelSpace
-from figment.synthesis.weights import unknown_names
+from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.weights import check_generator, unknown_names
 from figment.training.classifier import check_classifier
 from figment.training.config import TrainingConfig
-from figment.validation.clip import ClipConfig, check_clip
+from figment.validation.clip import ClipConfig, load_clip
 from figment.validation.review import read_review
 
 
@@ -20,7 +21,7 @@ from figment.validation.review import read_review
 def choose_labels(
     classes: list[str],
     labels: str,
-    model: str,
+    generator: GeneratorConfig,
     clip: ClipConfig,
     training: TrainingConfig,
     real: RealConfig,
@@ -34,8 +35,10 @@ def choose_labels(
             read_labelled(Path(real.path), split, space, size=32, per_class=1)
     if review:
         read_review(Path(review))
-    check_clip(clip)
+    check_generator(generator)
+    load_clip(clip)
     check_classifier(training, len(space))
+    model = generator.model
     for name, near in unknown_names(model, [label.prompt_name for label in space.labels]).items():
         print(
             f"warning: {model} never saw {name!r}; the nearest it knows: {', '.join(near) or 'none'}", file=sys.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
 
 from figment.errors import InputError
 from figment.files import sha256_folder
@@ -47,6 +48,32 @@ def model_revision(config: GeneratorConfig) -> str:
             f"({str(error).strip().splitlines()[0]}); give the 40-digit commit, or connect once"
         ) from error
     return Path(index).name
+
+
+def check_generator(config: GeneratorConfig) -> None:
+    """Raise InputError now if the generator would not be there later: a local folder must hold every part that its index
+    names, each network with weights that can be opened; a hub id must be one that its revision can be resolved of."""
+    model_revision(config)
+    if not is_local(config.model):
+        return
+    folder = Path(config.model)
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        parts = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
+    except (OSError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(f"generator.model: {folder / 'model_index.json'} is no index ({error}); restore it") from error
+    for part in sorted(parts):
+        files = sorted((folder / part).glob("*.safetensors"))
+        if not (folder / part).is_dir() or ((folder / part / "config.json").is_file() and not files):
+            raise InputError(
+                f"generator.model: {str(folder / part)!r} is not there or has no *.safetensors; restore that part of the model"
+            )
+        for file in files:
+            try:
+                with safe_open(file, "pt"):
+                    pass
+            except (OSError, SafetensorError) as error:
+                raise InputError(f"generator.model: {file} cannot be read ({error}); restore it") from error
 
 
 def check_revision(model: str, revision: str) -> None:

@@ -9,6 +9,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from safetensors import SafetensorError
 from torch import Tensor
 
 from figment.devices import choose_device
@@ -61,10 +62,13 @@ def load_clip(config: ClipConfig) -> Any:
     """An open_clip model, on the CPU. Raises InputError if it is not known or its weights cannot be had."""
     check_clip(config)
     try:
-        model, _, _ = open_clip.create_model_and_transforms(
-            config.model, pretrained=config.pretrained, force_quick_gelu=learnt_with_quick_gelu(config)
+        model = open_clip.create_model(
+            config.model,
+            config.pretrained,
+            force_quick_gelu=learnt_with_quick_gelu(config),
+            require_pretrained=True,  # or a folder without weights would be a CLIP of random ones, and a warning
         )
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"clip: {config.model!r} with pretrained {config.pretrained!r} cannot be loaded ({reason}); connect once to fetch "

@@ -14,7 +14,10 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.planning.few_shot import Method, check_names
+from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.sources import Sources
+from figment.synthesis.weights import check_generator
+from figment.validation.clip import ClipConfig, load_clip
 
 
 @step(experiment_tracker=True)
@@ -24,14 +27,19 @@ def choose_photos(
     data: FewShotDataConfig,
     shots: int,
     methods: dict[str, Method],
+    generator: GeneratorConfig,
+    clip: ClipConfig,
     seed: int,
     output: str,
 ) -> tuple[Annotated[LabelSpace, "label_space"], Annotated[FileRef, "photos"]]:
     """The classes, and photos.parquet with a row a shot: its class, where it came from, the SHA-256 of its file, which now
-    lies in sources/ too."""
+    lies in sources/ too. Fails here, before anything is asked or rendered, if a later step's model is not there."""
     tracking.log_parameters("data", {**data.model_dump(), "shots": shots, "seed": seed})
     space = LabelSpace.load(Path(labels)).choose(classes)
     check_names(methods)
+    load_clip(clip)
+    if any(method.images for method in methods.values()):
+        check_generator(generator)
     listing = read_splits(data, space, shots, seed).shots
     sources, rows = Sources(Path(output) / "sources"), []
     for label, (where, content) in zip(listing.labels.tolist(), photo_files(listing), strict=True):

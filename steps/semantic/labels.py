@@ -9,19 +9,29 @@ from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.errors import InputError
 from figment.label_vectors import LabelVectorConfig, make_label_vectors
 from figment.labels import LabelSpace
+from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.weights import check_generator
 from figment.training.semantic import SemanticConfig, build_semantic_matrix
+from figment.validation.clip import ClipConfig, load_clip
 
 
 @step
 def choose_tags(
-    data: ZeroShotConfig, vectors: LabelVectorConfig, training: SemanticConfig
+    data: ZeroShotConfig,
+    vectors: LabelVectorConfig,
+    training: SemanticConfig,
+    generator: GeneratorConfig | None = None,
+    clip: ClipConfig | None = None,
 ) -> Annotated[LabelSpace, "label_space"]:
     """The label space of the data, each class with a vector. Fails here, before anything is drawn or rendered, if a class
-    has none, or the backbone is not there."""
+    has none, or the backbone, or the ``generator`` and the ``clip`` of a run that makes pictures, are not there."""
     space = zero_shot_space(data)
     found = make_label_vectors(space, vectors)
     with torch.random.fork_rng():
         build_semantic_matrix(training, found.dim)
+    if generator and clip:
+        check_generator(generator)
+        load_clip(clip)
     if not training.select_by.startswith("validation/"):
         raise InputError(
             f"training.select_by: {training.select_by!r} would choose by test pictures; take one of 'validation/'"

@@ -9,15 +9,16 @@ from zenml import step
 from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.labels import LabelSpace
 from figment.pocket.judge import check_judge
-from figment.synthesis.weights import unknown_names
+from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.weights import check_generator, unknown_names
 from figment.training.dual_prompt import DualPromptConfig, build_dual_prompts
-from figment.validation.clip import ClipConfig, check_clip
+from figment.validation.clip import ClipConfig, load_clip
 
 
 @step
 def choose_classes(
     data: ZeroShotConfig,
-    model: str,
+    generator: GeneratorConfig,
     clip: ClipConfig,
     backbone: ClipConfig,
     classifier: DualPromptConfig,
@@ -26,11 +27,13 @@ def choose_classes(
     """All classes of the data, and the unseen ones by themselves, which pictures are made for. Fails here, before anything is
     asked or rendered, if a later step's model is not there or does not fit."""
     space = zero_shot_space(data)
-    check_clip(clip)
+    check_generator(generator)
+    load_clip(clip)
     build_dual_prompts(classifier, backbone, space)
     unseen = space.choose([space.names[i] for i in space.unseen_ids])
     if judge:
         check_judge(Path(judge), unseen.names)
+    model = generator.model
     for name, near in unknown_names(model, [label.prompt_name for label in unseen.labels]).items():
         print(
             f"warning: {model} never saw {name!r}; the nearest it knows: {', '.join(near) or 'none'}", file=sys.stderr

@@ -200,6 +200,20 @@ def test_bad_photos_end_a_run_before_anything_is_made(photos, tmp_path, capsys, 
     assert not (tmp_path / "out" / "images").exists()
 
 
+@pytest.mark.parametrize(
+    ("section", "model", "sentence"),
+    [
+        ("generator", "models/pocket/none", "generator.model: 'models/pocket/none' holds no model_index.json"),
+        ("clip", "local-dir:models/none", "clip.model: 'models/none' holds no open_clip_config.json"),
+    ],
+)
+def test_a_model_that_is_not_there_ends_a_run_before_anything_is_asked(tmp_path, capsys, section, model, sentence):
+    config = write_config(tmp_path, **{section: {"model": model}})
+    assert main([PIPELINE, "-c", str(config)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_csv_with_a_bad_line_ends_a_run_before_anything_is_made(tmp_path, capsys):
     (tmp_path / "prompts.csv").write_text("class_name;class_idx;prompt\ndog;1;a {name}; at night\n")
     config = write_config(tmp_path)

@@ -145,6 +145,13 @@ def test_the_epoch_is_never_chosen_by_test_pictures(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_clip_that_is_not_there_ends_a_run_before_anything_is_rendered(tmp_path, capsys):
+    config = write_config(tmp_path, clip={"model": "local-dir:models/none"})
+    assert main([TRAINING, "-c", str(config)]) == 2
+    assert "clip.model: 'models/none' holds no open_clip_config.json" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_check_that_nothing_passes_stops_in_one_sentence(tmp_path, capsys):
     config = write_config(tmp_path, acceptance={"policy": "coco", "min_probability": 1.0})
     assert main([TRAINING, "-c", str(config)]) == 2

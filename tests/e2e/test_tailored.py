@@ -228,6 +228,8 @@ def test_without_tuning_and_with_quotas_the_generators_own_pictures_are_topped_u
         ("classifier", {"context": 64}, "classifier: 'airplane': 4 tokens around 64 of context do not fit"),
         ("data", {"source": "coco", "root": "coco"}, "holds no annotations/instances_train2014_seen_48_17.json"),
         (None, {"judge": "models/pocket/none"}, "judge: models/pocket/none holds no judge's weights"),
+        ("generator", {"model": "models/pocket/none"}, "generator.model: 'models/pocket/none' holds no model_index.json"),
+        ("clip", {"model": "local-dir:models/none"}, "clip.model: 'models/none' holds no open_clip_config.json"),
     ],
 )  # fmt: skip
 def test_bad_input_ends_with_one_sentence_before_anything_is_rendered(tmp_path, capsys, section, changes, sentence):
@@ -240,3 +242,5 @@ def test_bad_input_ends_with_one_sentence_before_anything_is_rendered(tmp_path, 
     assert sentence in said
     assert "Traceback" not in said
     assert not (tmp_path / "out" / "plan.parquet").exists()
+    if section in ("generator", "clip"):
+        assert not (tmp_path / "out" / "answers").exists()  # nothing was asked

@@ -1,8 +1,10 @@
+import shutil
+
 import pytest
 
 from figment.errors import InputError
 from figment.synthesis.config import GeneratorConfig
-from figment.synthesis.weights import model_revision, unknown_names
+from figment.synthesis.weights import check_generator, model_revision, unknown_names
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -30,6 +32,35 @@ def test_a_branch_is_resolved_to_the_commit_it_points_to(tmp_path, monkeypatch):
 def test_a_branch_that_nobody_knows_offline_is_a_sentence():
     with pytest.raises(InputError, match=r"generator\.revision: 'abc' of 'owner/name' cannot be resolved to a commit"):
         model_revision(GeneratorConfig(model="owner/name", revision="abc"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        ("nothing", ""),
+        ("index", "model_index.json is no index"),
+        ("part", "unet' is not there or has no"),
+        ("weights", "unet' is not there or has no"),
+        ("cut short", r"unet/diffusion_pytorch_model\.safetensors cannot be read"),
+    ],
+)
+def test_a_model_that_will_not_load_is_a_sentence_before_it_is_needed(pocket_config, tmp_path, harm, sentence):
+    folder = shutil.copytree(pocket_config.model, tmp_path / "model")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    if harm == "index":
+        (folder / "model_index.json").write_text("{")
+    elif harm == "part":
+        shutil.rmtree(folder / "unet")
+    elif harm == "weights":
+        weights.unlink()
+    elif harm == "cut short":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    config = pocket_config.model_copy(update={"model": str(folder)})
+    if harm == "nothing":
+        check_generator(config)
+        return
+    with pytest.raises(InputError, match=sentence):
+        check_generator(config)
 
 
 def test_names_outside_the_vocabulary_come_with_the_nearest(pocket_config):

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +113,16 @@ def test_weights_that_cannot_be_had_are_a_sentence():
         InputError, match=r"clip: 'ViT-B-32' with pretrained 'opnai' cannot be loaded \(.*; connect once"
     ):
         load_clip(ClipConfig(model="ViT-B-32", pretrained="opnai"))
+
+
+@pytest.mark.parametrize("harm", ["no weights", "cut short"])
+def test_a_clip_without_whole_weights_is_refused(tmp_path, harm):
+    """open_clip would take random ones, with a warning."""
+    folder = shutil.copytree("models/pocket/clip", tmp_path / "clip")
+    (weights,) = folder.glob("*.safetensors")
+    whole = weights.read_bytes()
+    weights.unlink()
+    if harm == "cut short":
+        weights.write_bytes(whole[:-100])
+    with pytest.raises(InputError, match=r"clip: 'local-dir:.*clip' .* cannot be loaded \(.+\); connect once"):
+        load_clip(ClipConfig(model=f"local-dir:{folder}"))
