@@ -1,8 +1,9 @@
 """Few-shot classification by "DIAGen" (Lingenberg et al. 2024), with DA-Fusion, Real Guidance and plain photos beside it.
 
 A few photos of each class in; words learnt for the classes, contexts from a language model, a plan of pictures made from each
-photo, a calibrated head that weighs them, one linear classifier a method on a frozen backbone's cached features, its
-accuracy on every test set, a report and a registered model out. Each method is a few fields: figment.planning.few_shot.
+photo, a calibrated head that weighs them, one linear classifier a method on a frozen backbone's cached features (which
+learns on with it if ``training.finetune`` says so), its accuracy on every test set, a report and a registered model out.
+Each method is a few fields: figment.planning.few_shot.
 
     zenml pipeline run pipelines.few_shot.few_shot -c configs/pocket/few_shot.yaml
 """
@@ -23,6 +24,7 @@ from steps.few_shot.concepts import learn_words
 from steps.few_shot.contexts import write_contexts
 from steps.few_shot.evaluation import evaluate_heads
 from steps.few_shot.features import look_at_photos, look_at_pictures
+from steps.few_shot.finetuning import finetune_heads
 from steps.few_shot.photos import choose_photos
 from steps.few_shot.planning import plan_pictures
 from steps.few_shot.registration import register_head
@@ -63,7 +65,10 @@ def few_shot(
         seen_pictures = look_at_pictures(space, plan, images, training, seed, output)
     if any(method.weights != "equal" for method in making):
         weights = weigh_pictures(space, plan, seen, seen_pictures, training, seed, output)
-    heads = train_heads(space, methods, seen, training, seed, output, plan, pictures, seen_pictures, weights)
+    made = {"plan": plan, "pictures": pictures, "images": images, "weights": weights}
+    heads = train_heads(space, methods, seen, training, seed, output, picture_features=seen_pictures, **made)
+    if training.finetune:
+        heads = finetune_heads(space, methods, data, shots, heads, training, seed, output, **made)
     results = evaluate_heads(space, data, shots, photos, seen, heads, clip, seed, output, images, pictures)
     report_few_shot(space, photos, heads, results, generator, output, plan, pictures, images, weights, said, learnt)
     register_head(heads, results, output)

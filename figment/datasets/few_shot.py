@@ -5,13 +5,14 @@ Every layout is listed in sorted order, so the same seed draws the same photos o
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from figment.datasets import coco_largest, focus, folders, hub_parquet
@@ -48,6 +49,14 @@ class FewShotDataConfig(BaseModel):
     largest_shots: int = Field(8, gt=0)
     held_out: int | None = Field(None, ge=0)  # at most so many photos of a class validate
 
+    @model_validator(mode="after")
+    def _nothing_measures_itself(self) -> Self:
+        if self.source in ("folders", "coco"):
+            for name, where in self.tests.items():
+                if normpath(where) == normpath(self.train):
+                    raise ValueError(f"tests.{name} is {where!r}, the training photos; give a folder of other photos")
+        return self
+
 
 @dataclass(frozen=True)
 class FewShotSplits:
@@ -70,6 +79,15 @@ def read_splits(config: FewShotDataConfig, space: LabelSpace, shots: int, seed: 
     training, tests = _listings(config, space)
     chosen, left = draw_shots(training.labels, space.names, shots, config.largest_shots, seed, config.held_out)
     return FewShotSplits(training.subset(chosen), training.subset(left), tests)
+
+
+def check_held_out(splits: FewShotSplits, config: FewShotDataConfig) -> None:
+    """Raise InputError if there is no photo to validate on."""
+    if not len(splits.held_out):
+        raise InputError(
+            f"training.validate_on: held_out, but {config.root} has no photo beyond the first {config.largest_shots} of a class "
+            "(data.largest_shots, data.held_out); add photos, or validate on nothing"
+        )
 
 
 def draw_shots(
@@ -118,6 +136,10 @@ def _listings(config: FewShotDataConfig, space: LabelSpace) -> tuple[Listing, di
         everything = select(focus.chunks(root), space, None, str(root))
         orders = drawn_orders(everything.labels, space.names, FOCUS_SEED).values()
         train, test = (torch.cat(part).sort().values for part in zip(*map(_focus_split, orders), strict=True))
+        if not len(test):
+            raise InputError(
+                f"{root}: no class has more than {FOCUS_TRAINING} photos, so none is left to test on; unpack all of FOCUS"
+            )
         return everything.subset(train), dict.fromkeys(config.tests, everything.subset(test))
     training = select(_chunks(config, config.train, "train", space), space, None, f"{root} ({config.train})")
     tests = {

@@ -1,4 +1,5 @@
-"""Few-shot classifiers: linear heads on a frozen backbone's features of a few photos and of what was made from them."""
+"""Few-shot classifiers: linear heads on a frozen backbone's features of a few photos and of what was made from them, or all
+of the network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from torch import Tensor
 from figment.planning.few_shot import Method
 from figment.training.backbone import BackboneConfig
 from figment.training.config import AugmentConfig
+from figment.training.finetune import FinetuneConfig
 from figment.training.head import FeatureSet, HeadConfig, TrainedHead, train_head
 from figment.training.sampling import sampling_law
 from figment.validation.weights import Use, use_of
@@ -30,6 +32,7 @@ class FewShotTrainingConfig(BaseModel):
     head: HeadConfig = HeadConfig()
     filter: HeadConfig = HeadConfig(weight_decay=1e-2)
     validate_on: str = Field("held_out", pattern="^(held_out|nothing)$")
+    finetune: FinetuneConfig | None = None  # if given, the backbone learns on from each head; {} for the defaults
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,16 @@ def learn(
     weights = torch.zeros(0) if made is None else made.weights
     if made is not None:
         features, labels = torch.cat([features, made.features]), torch.cat([labels, labels[sources]])
-    use = use_of(weights, sources, len(shots), method.alpha, method.weights, method.reject_below)
+    law, use = law_of(method, shots.labels, sources, weights)
     seen = features[:, 1:] if method.augment else features[:, :1]
-    law = sampling_law(shots.labels, sources, use)
     return train_head(FeatureSet(seen, labels), law, classes, config, seed, held_out, log), use
+
+
+def law_of(method: Method, labels: Tensor, sources: Tensor, weights: Tensor) -> tuple[Tensor, Use]:
+    """(N + S,) how likely a method learns from each photo, of ``labels`` (N,), and each picture made of the photo ``sources``
+    (S,); and how often it uses the latter."""
+    use = use_of(weights, sources, len(labels), method.alpha, method.weights, method.reject_below)
+    return sampling_law(labels, sources, use), use
 
 
 def filter_views(features: FeatureSet) -> FeatureSet:

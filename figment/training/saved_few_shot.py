@@ -1,4 +1,5 @@
-"""Few-shot classifiers on disk: the head's weights, and a JSON that says which frozen backbone they belong to."""
+"""Few-shot classifiers on disk: the head's weights, a JSON that says which backbone they belong to, and that one's own
+weights if it has learnt too."""
 
 import json
 from pathlib import Path
@@ -9,9 +10,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from figment.errors import InputError
-from figment.files import atomic, write_json
+from figment.files import atomic, sha256_file, write_json
 from figment.planning.few_shot import Method
-from figment.training.backbone import Backbone, BackboneConfig
+from figment.training.backbone import Backbone, BackboneConfig, load_backbone
+
+BACKBONE = "backbone.safetensors"
 
 
 class HeadCard(BaseModel):
@@ -27,6 +30,7 @@ class HeadCard(BaseModel):
     made: int  # pictures that could be drawn beside the photos
     effective_size: float  # of them, for each photo
     kept: int
+    finetuned: str = ""  # SHA-256 of backbone.safetensors, if the backbone has learnt too
 
 
 def save_head(head: nn.Linear, card: HeadCard, folder: Path) -> Path:
@@ -49,6 +53,25 @@ def load_head(folder: Path) -> tuple[nn.Linear, HeadCard]:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder}: no few-shot head in head.json and head.safetensors ({reason})") from error
     return head.requires_grad_(False), card
+
+
+def save_backbone(backbone: Backbone, folder: Path) -> str:
+    """Write the weights of a backbone that has learnt; returns the file's SHA-256, for the card."""
+    path = folder / BACKBONE
+    with atomic(path) as partial:
+        save_file({name: value.contiguous().cpu() for name, value in backbone.network.state_dict().items()}, partial)
+    return sha256_file(path)
+
+
+def load_own_backbone(card: HeadCard, folder: Path, device: str) -> Backbone:
+    """The backbone that a head belongs to: the one its card names, with the weights beside it if it has learnt too."""
+    backbone = load_backbone(card.backbone.model_copy(update={"device": device}))
+    if card.finetuned:
+        path = folder / BACKBONE
+        if not path.is_file() or sha256_file(path) != card.finetuned:
+            raise InputError(f"{path}: not the backbone that {folder / 'head.json'} names; train again, or restore it")
+        backbone.network.load_state_dict(load_file(path))
+    return backbone
 
 
 class DeployableHead(nn.Module):

@@ -1,7 +1,7 @@
 """Verdicts: for each image accepted or one named reason, and the numbers behind it. The images are never touched."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from figment.labels import LabelSpace
+from figment.synthesis.pool import Pool
 
 SCHEMA = pa.schema(
     [
@@ -71,6 +72,12 @@ def make_verdicts(
             }
         )
     return pa.Table.from_pylist(verdicts, schema=SCHEMA)
+
+
+def empty_pictures(pool: Pool, image_ids: Iterable[str]) -> set[str]:
+    """Those of a pool's pictures that show nothing, whatever they were meant to show: blank or stopped as unsafe."""
+    batches = pool.read(image_ids, ["image_id", "contrast", "unsafe"])
+    return {row["image_id"] for part in batches for row in part.to_pylist() if row["unsafe"] or row["contrast"] < BLANK}
 
 
 def yields(verdicts: pa.Table, by: str) -> dict[str, float]:

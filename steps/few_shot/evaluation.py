@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import Tensor
 from zenml import step
 
-from figment.datasets.few_shot import FewShotDataConfig, read_splits
+from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
 from figment.datasets.labelled import StreamedImages
 from figment.evaluation.diversity import compare_sets
 from figment.evaluation.features import clip_features
@@ -21,9 +21,11 @@ from figment.labels import LabelSpace
 from figment.manifests import Classifiers, FileRef
 from figment.ops import caching, tracking
 from figment.synthesis.pool import Pool
+from figment.training.backbone import view_features
 from figment.training.banks import load_features, save_features
+from figment.training.config import AugmentConfig
 from figment.training.head import FeatureSet, logits_of
-from figment.training.saved_few_shot import load_head
+from figment.training.saved_few_shot import HeadCard, load_head, load_own_backbone
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 
@@ -49,14 +51,21 @@ def evaluate_heads(
     scorer = ClipScorer(clip)
     seen_by_clip = clip_photos(labels, data, shots, seed, scorer, output)
     text = scorer.text_features(labels)
-    loaded = {item.name: load_head(item.weights.open().parent) for item in heads.items}
+    folders = {item.name: item.weights.open().parent for item in heads.items}
+    loaded = {name: load_head(folder) for name, folder in folders.items()}
+    own_features = {
+        name: finetuned_features(labels, data, shots, seed, card, folders[name], photo_features)
+        if card.finetuned
+        else tests
+        for name, (_, card) in loaded.items()
+    }
     results = tabulate_few_shot(
         labels,
         shots,
         {name: found.labels for name, found in tests.items()},
         {name: scorer.compare(seen_by_clip[name].features[:, 0], text).cpu() for name in tests},
         {
-            name: {t: logits_of(head, found.features[:, 0]) for t, found in tests.items()}
+            name: {test: logits_of(head, own.features[:, 0]) for test, own in own_features[name].items()}
             for name, (head, _) in loaded.items()
         },
         {name: (card.made, card.effective_size) for name, (_, card) in loaded.items()},
@@ -75,6 +84,32 @@ def evaluate_heads(
     write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
     Console(width=120).print(results_table(results))
     return results
+
+
+def finetuned_features(
+    labels: LabelSpace,
+    data: FewShotDataConfig,
+    shots: int,
+    seed: int,
+    card: HeadCard,
+    folder: Path,
+    photo_features: FileRef,
+) -> dict[str, FeatureSet]:
+    """The test photos' features by a backbone that has learnt, by test set; kept beside it."""
+    path = folder / "tests.safetensors"
+    key = caching.key_of(backbone=card.finetuned, photos=photo_features.sha256)
+    if not caching.is_current(path, key):
+        backbone = load_own_backbone(card, folder, card.backbone.device)
+        size, batch = card.backbone.image_size, card.backbone.batch_size
+        found = {
+            name: FeatureSet(
+                view_features(open_photos(listing, size), backbone, batch, AugmentConfig(), 0, seed), listing.labels
+            )
+            for name, listing in read_splits(data, labels, shots, seed).tests.items()
+        }
+        save_features(found, path)
+        caching.mark_current(path, key)
+    return load_features(path)
 
 
 def clip_photos(

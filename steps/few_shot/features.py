@@ -6,7 +6,8 @@ from typing import Annotated
 import pyarrow as pa
 from zenml import step
 
-from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
+from figment.datasets.few_shot import FewShotDataConfig, check_held_out, open_photos, read_splits
+from figment.files import sha256_file
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
@@ -38,7 +39,10 @@ def look_at_photos(
         **of_backbone(training, seed),
     )
     if not caching.is_current(path, key):
-        splits, backbone = read_splits(data, labels, shots, seed), load_backbone(training.backbone)
+        splits = read_splits(data, labels, shots, seed)
+        if training.validate_on == "held_out":
+            check_held_out(splits, data)
+        backbone = load_backbone(training.backbone)
         wanted = {"shots": (splits.shots, training.views)}
         wanted |= {f"test/{name}": (listing, 0) for name, listing in splits.tests.items()}
         if training.validate_on == "held_out":
@@ -80,9 +84,11 @@ def look_at_pictures(
 
 def of_backbone(training: FewShotTrainingConfig, seed: int) -> dict[str, object]:
     """What decides the features of given pictures."""
+    file = Path(training.backbone.weights or "")
     return {
         "backbone": training.backbone.model_dump(mode="json"),
-        "weights": caching.model_digest(training.backbone.model.partition(":")[2]),
+        "weights": [caching.model_digest(training.backbone.model.partition(":")[2])]
+        + ([sha256_file(file)] if file.is_file() else []),
         "views": [training.augmentation.model_dump(mode="json"), training.views, training.validate_on],
         "seed": seed,
     }

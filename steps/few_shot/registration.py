@@ -8,8 +8,7 @@ from zenml import step
 from figment.evaluation.few_shot_results import FewShotResults
 from figment.manifests import Classifiers
 from figment.ops import caching, registry, tracking
-from figment.training.backbone import load_backbone
-from figment.training.saved_few_shot import DeployableHead, load_head
+from figment.training.saved_few_shot import DeployableHead, load_head, load_own_backbone
 
 REGISTERED = "figment-few-shot"
 
@@ -22,8 +21,9 @@ def register_head(heads: Classifiers, results: FewShotResults, output: str) -> A
     stamp = Path(output) / "registered.txt"
     key = caching.key_of(weights=chosen.weights.sha256)
     if not (caching.is_current(stamp, key) and registry.is_registered(REGISTERED, stamp.read_text())):
-        head, card = load_head(chosen.weights.open().parent)
-        backbone = load_backbone(card.backbone.model_copy(update={"device": "cpu"}))
+        folder = chosen.weights.open().parent
+        head, card = load_head(folder)
+        backbone = load_own_backbone(card, folder, "cpu")
         size = card.backbone.image_size
         deployable = DeployableHead(backbone, head)
         stamp.write_text(tracking.register_classifier(deployable, size, card.labels, REGISTERED))

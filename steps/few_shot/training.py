@@ -1,12 +1,15 @@
 """A linear head for every method, with the same settings: only what it learns from differs."""
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 from zenml import step
 
 from figment.files import write_json
@@ -15,9 +18,11 @@ from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
 from figment.planning.few_shot import Method
 from figment.planning.plan import read_plan
+from figment.synthesis.pool import Pool
 from figment.training.banks import load_features
 from figment.training.few_shot import FewShotTrainingConfig, Made, learn
 from figment.training.saved_few_shot import HeadCard, load_head, save_head
+from figment.validation.verdicts import empty_pictures
 from figment.validation.weights import mean_effective_size
 
 
@@ -31,6 +36,7 @@ def train_heads(
     output: str,
     plan: FileRef | None = None,
     pictures: FileRef | None = None,
+    images: FileRef | None = None,
     picture_features: FileRef | None = None,
     weights: FileRef | None = None,
 ) -> Annotated[Classifiers, "heads"]:
@@ -38,8 +44,10 @@ def train_heads(
     tracking.log_parameters("training", training.model_dump())
     photos = load_features(photo_features.open())
     made: dict[str, Made] = {}
-    if plan and pictures and picture_features:
-        made = made_for_each(plan, pictures, picture_features, weights)
+    if plan and pictures and images and picture_features:
+        features = load_features(picture_features.open())["made"].features
+        used = used_by_each(plan, pictures, images, weights)
+        made = {name: Made(features[own.rows], own.sources, own.weights) for name, own in used.items()}
     inputs = [file.sha256 for file in (photo_features, pictures, picture_features, weights) if file]
     items = []
     for name, method in methods.items():
@@ -49,7 +57,7 @@ def train_heads(
             labels=labels.model_dump(mode="json"),
             method=method.model_dump(mode="json"),
             inputs=inputs,
-            training=training.model_dump(mode="json"),
+            training=training.model_dump(mode="json", exclude={"finetune"}),
             seed=seed,
         )
         if not caching.is_current(file, key):
@@ -74,16 +82,30 @@ def train_heads(
     return Classifiers(items=tuple(items))
 
 
-def made_for_each(plan: FileRef, pictures: FileRef, features: FileRef, weights: FileRef | None) -> dict[str, Made]:
-    """What each method learns from beside the photos. Features and weights are in the plan's order."""
+class Used(NamedTuple):
+    """What a method learns from beside the photos: pictures, by their ``rows`` (S,) in the plan, of the photos ``sources``
+    (S,), with ``weights`` (S,)."""
+
+    rows: Tensor
+    sources: Tensor
+    weights: Tensor
+
+
+def used_by_each(plan: FileRef, pictures: FileRef, images: FileRef, weights: FileRef | None) -> dict[str, Used]:
+    """By method. Weights are in the plan's order. A picture that shows nothing, or that the generator's own safety checker
+    blanked, is nobody's, which is said aloud."""
     ids = read_plan(plan.open())["image_id"].combine_chunks()
-    seen = load_features(features.open())["made"].features
     weight = torch.ones(len(ids), dtype=torch.float64)
     if weights:
         weight = torch.tensor(pq.read_table(weights.open())["weight"].to_pylist(), dtype=torch.float64)
-    used, found = pq.read_table(pictures.open()), {}
+    empty = empty_pictures(Pool(images.open().parent), ids.to_pylist())
+    if empty:
+        print(f"warning: {len(empty)} of {len(ids)} pictures are blank or unsafe and not learnt from", file=sys.stderr)
+    used = pq.read_table(pictures.open())
+    used = used.filter(pc.invert(pc.is_in(used["image_id"], pa.array(sorted(empty), pa.string()))))
+    found = {}
     for name in pc.unique(used["method"]).to_pylist():
         mine = used.filter(pc.equal(used["method"], name))
         rows = torch.tensor(pc.index_in(mine["image_id"], ids).to_pylist())
-        found[name] = Made(seen[rows], torch.tensor(mine["photo"].to_pylist()), weight[rows])
+        found[name] = Used(rows, torch.tensor(mine["photo"].to_pylist()), weight[rows])
     return found

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import mlflow
@@ -15,7 +16,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from figment.evaluation.metrics import macro_accuracy
 from figment.ops.run import main
+from figment.training.banks import load_features
+from figment.training.saved_few_shot import load_head
 
 PIPELINE = "pipelines.few_shot.few_shot"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
@@ -139,12 +143,32 @@ def test_photos_alone_need_no_generator(tmp_path):
     assert not (tmp_path / "out" / "plan.parquet").exists()
 
 
+def check_fine_tuned(output: Path, methods: Collection[str]):
+    """Every method's backbone has learnt from its own pictures, and what it says of the test photos is what is reported."""
+    results = json.loads((output / "few_shot.json").read_text())
+    for name in methods:
+        head, card = load_head(output / "finetuned" / name)
+        frozen, before = load_head(output / "heads" / name)
+        assert (card.kept, card.made, before.finetuned) == (4, before.made, "")
+        assert not head.weight.equal(frozen.weight)
+        tests = load_features(output / "finetuned" / name / "tests.safetensors")
+        base = load_features(output / "features" / "photos.safetensors")
+        assert set(tests) == {"same_artist", "other_artists"}
+        (row,) = [row for row in results["rows"] if row["name"] == name]
+        for test, found in tests.items():
+            assert not found.features.equal(base[f"test/{test}"].features)
+            accuracy = macro_accuracy(head(found.features[:, 0]), found.labels)
+            assert row["tests"][test]["value"] == pytest.approx(accuracy)
+
+
 def test_a_word_that_fails_its_probe_is_not_used_and_that_is_said(tmp_path, capfd):
     methods = {"standard": {}, "all": {"images": 2, "concepts": True}}
     config = write_config(
-        tmp_path, methods=methods, probe={"retrieval": 1.0}, inversion={"steps": 1, "initialise": "neutral"}
-    )
+        tmp_path, methods=methods, probe={"retrieval": 1.0}, inversion={"steps": 1, "initialise": "neutral"},
+        training={"finetune": {"steps": 4, "validate_every": 2}},
+    )  # fmt: skip
     assert main([PIPELINE, "-c", str(config)]) == 0
+    check_fine_tuned(tmp_path / "out", methods)
     probes = json.loads((tmp_path / "out" / "words.json").read_text())["probes"]
     failed = [name for name, probe in probes.items() if not probe["usable"]]
     assert failed

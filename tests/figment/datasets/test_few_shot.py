@@ -10,8 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 
-from figment.datasets.few_shot import FewShotDataConfig, draw_shots, open_photos, photo_files, read_splits
+from figment.datasets.few_shot import (
+    FewShotDataConfig,
+    check_held_out,
+    draw_shots,
+    open_photos,
+    photo_files,
+    read_splits,
+)
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.ops.environment import ROOT
@@ -75,6 +83,23 @@ def test_more_shots_than_may_be_drawn_are_refused(root):
         read_splits(config(root), SPACE, 4, seed=0)
 
 
+def test_photos_that_all_are_shots_leave_none_to_validate_on(root):
+    splits = read_splits(config(root, largest_shots=6), SPACE, 2, seed=0)
+    with pytest.raises(
+        InputError, match=r"has no photo beyond the first 6 of a class .*; add photos, or validate on no"
+    ):
+        check_held_out(splits, config(root, largest_shots=6))
+    check_held_out(read_splits(config(root), SPACE, 2, seed=0), config(root))
+
+
+@pytest.mark.parametrize("spelt", ["train", "./train/"])
+def test_the_training_photos_test_nothing(root, spelt):
+    with pytest.raises(
+        ValidationError, match=r"tests\.same is '.*train/?', the training photos; give a folder of other"
+    ):
+        config(root, tests={"test": "test", "same": spelt})
+
+
 def test_a_missing_folder_is_named(root, tmp_path):
     with pytest.raises(InputError, match=r"uncommon: no such folder; give data\.train and data\.tests"):
         read_splits(config(root, tests={"uncommon": "uncommon"}), SPACE, 2, seed=0)
@@ -91,7 +116,8 @@ def test_a_test_set_may_lack_a_class_but_the_training_photos_may_not(root):
         read_splits(config(root, train="test", tests={"test": "train"}), SPACE, 2, seed=0)
 
 
-def test_focus_folders_are_read_by_class_and_corrected_by_the_annotations(tmp_path):
+def test_focus_folders_are_read_by_class_and_corrected_by_the_annotations(tmp_path, monkeypatch):
+    monkeypatch.setattr("figment.datasets.few_shot.FOCUS_TRAINING", 3)
     for folder, count in {"car-snow": 3, "car-fog": 2, "plane-water": 4}.items():
         for i in range(count):
             write_photo(tmp_path / folder / f"{i}.jpeg")
@@ -102,7 +128,11 @@ def test_focus_folders_are_read_by_class_and_corrected_by_the_annotations(tmp_pa
     focus = FewShotDataConfig(source="focus", root=str(tmp_path), largest_shots=2)
     space = LabelSpace.model_validate({"labels": [{"name": "car"}, {"name": "plane", "synonyms": ["airplane"]}]})
     splits = read_splits(focus, space, 2, seed=0)
-    assert torch.bincount(torch.cat([splits.shots.labels, splits.held_out.labels])).tolist() == [6, 3]
+    everything = splits.shots, splits.held_out, splits.tests["test"]
+    assert torch.bincount(torch.cat([part.labels for part in everything])).tolist() == [6, 3]
+    monkeypatch.setattr("figment.datasets.few_shot.FOCUS_TRAINING", 6)
+    with pytest.raises(InputError, match=r"no class has more than 6 photos, so none is left to test on"):
+        read_splits(focus, space, 2, seed=0)
     (tmp_path / "annotations.db").write_bytes(b"no database")
     with pytest.raises(InputError, match=r"annotations\.db: not FOCUS's annotations"):
         read_splits(focus, space, 2, seed=0)
@@ -190,11 +220,11 @@ PHOTOS = {
 
 def test_photos_of_any_kind_are_decoded_upright(tmp_path):
     kinds = {"turned.jpg": turned(), **PHOTOS}
-    for name in ("apple", "cell_phone"):
-        (tmp_path / "train" / name).mkdir(parents=True)
+    for folder in (tmp_path / split / name for split in ("train", "test") for name in ("apple", "cell_phone")):
+        folder.mkdir(parents=True)
         for file, data in kinds.items():
-            (tmp_path / "train" / name / file).write_bytes(data)
-    both = FewShotDataConfig(source="folders", root=str(tmp_path), tests={"test": "train"})
+            (folder / file).write_bytes(data)
+    both = FewShotDataConfig(source="folders", root=str(tmp_path))
     splits = read_splits(both, SPACE, len(kinds), seed=0)
     pictures = open_photos(splits.tests["test"], 8).load().pixels[: len(kinds)]
     for file, pixels in zip(sorted(kinds), pictures, strict=True):
@@ -211,8 +241,8 @@ def test_photos_of_any_kind_are_decoded_upright(tmp_path):
 
 
 def test_a_corrupt_photo_is_named(root):
-    broken = root / "train" / "apple" / "0.png"
+    broken = root / "test" / "apple" / "0.png"
     broken.write_bytes(broken.read_bytes()[:40])
-    splits = read_splits(config(root, tests={"test": "train"}), SPACE, 2, seed=0)
+    splits = read_splits(config(root), SPACE, 2, seed=0)
     with pytest.raises(InputError, match=r"apple/0\.png: not a readable picture"):
         open_photos(splits.tests["test"], 8).load()

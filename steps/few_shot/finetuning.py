@@ -1,0 +1,93 @@
+"""The whole network of every method learns on from its linear head: same photos, same pictures, same law."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import torch
+from zenml import step
+
+from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
+from figment.datasets.labelled import LabelledImages
+from figment.files import write_json
+from figment.labels import LabelSpace
+from figment.manifests import ClassifierRef, Classifiers, FileRef
+from figment.ops import caching, tracking
+from figment.planning.few_shot import Method
+from figment.planning.plan import read_plan
+from figment.synthesis.pool import Pool
+from figment.training.backbone import load_backbone
+from figment.training.few_shot import FewShotTrainingConfig, law_of
+from figment.training.finetune import finetune
+from figment.training.lists import open_training_list
+from figment.training.saved_few_shot import load_head, save_backbone, save_head
+from steps.few_shot.training import Used, used_by_each
+
+
+@step(experiment_tracker=True)
+def finetune_heads(
+    labels: LabelSpace,
+    methods: dict[str, Method],
+    data: FewShotDataConfig,
+    shots: int,
+    heads: Classifiers,
+    training: FewShotTrainingConfig,
+    seed: int,
+    output: str,
+    plan: FileRef | None = None,
+    pictures: FileRef | None = None,
+    images: FileRef | None = None,
+    weights: FileRef | None = None,
+) -> Annotated[Classifiers, "finetuned"]:
+    """``output``/finetuned/METHOD: backbone, head, card and loss curve. What is there already under the same inputs is not
+    learnt again; photos and pictures are in memory at the backbone's size meanwhile."""
+    if not training.finetune:
+        return heads
+    todo = {}
+    for item in heads.items:
+        folder = Path(output) / "finetuned" / item.name
+        key = caching.key_of(
+            head=item.weights.sha256,  # which depends on all photos and pictures already
+            made=[file.sha256 for file in (plan, pictures, weights) if file],
+            method=methods[item.name].model_dump(mode="json"),
+            training=training.model_dump(mode="json"),
+            seed=seed,
+        )
+        if not caching.is_current(folder / "head.safetensors", key):
+            todo[item.name] = item.weights.open().parent, folder, key
+    if todo:
+        size = training.backbone.image_size
+        splits = read_splits(data, labels, shots, seed)
+        photos = open_photos(splits.shots, size).load()
+        held_out = open_photos(splits.held_out, size).load() if training.validate_on == "held_out" else None
+        used: dict[str, Used] = {}
+        made = photos.pixels[:0]
+        if plan and pictures and images:
+            used = used_by_each(plan, pictures, images, weights)
+            planned = read_plan(plan.open())
+            listed = pa.table({"image_id": planned["image_id"], "label": pa.compute.list_element(planned["labels"], 0)})
+            pool = Pool(images.open().parent)
+            made = open_training_list(listed, pool, labels, size, "of made pictures", "squash").load().pixels
+        nothing = Used(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0))
+        for name, (start, folder, key) in todo.items():
+            own, method = used.get(name, nothing), methods[name]
+            head, card = load_head(start)
+            backbone = load_backbone(training.backbone)
+            learnt_from = LabelledImages(
+                torch.cat([photos.pixels, made[own.rows]]), torch.cat([photos.labels, photos.labels[own.sources]])
+            )
+            law, _ = law_of(method, photos.labels, own.sources, own.weights)
+            augmentation = training.augmentation if method.augment else None
+            found = finetune(backbone, head, learnt_from, law, augmentation, training.finetune, seed, held_out)
+            sha256 = save_backbone(backbone, folder)
+            write_json(folder / "history.json", found.history)
+            save_head(found.head, card.model_copy(update={"key": key, "kept": found.kept, "finetuned": sha256}), folder)
+            caching.mark_current(folder / "head.safetensors", key)
+    items = []
+    for item in heads.items:
+        folder = Path(output) / "finetuned" / item.name
+        for at, metrics in json.loads((folder / "history.json").read_text(encoding="utf-8")):
+            tracking.log_metrics(f"finetuning/{item.name}", metrics, at)
+        items.append(ClassifierRef(name=item.name, images=item.images, weights=FileRef.of(folder / "head.safetensors")))
+    return Classifiers(items=tuple(items))

@@ -1,0 +1,104 @@
+"""Fine-tuning: everything learns but the batch norms' statistics, the backbone more slowly, and the best step is kept."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from figment.datasets.labelled import LabelledImages
+from figment.errors import InputError
+from figment.planning.few_shot import Method
+from figment.training.backbone import Backbone, BackboneConfig, load_backbone
+from figment.training.config import AugmentConfig
+from figment.training.finetune import FinetuneConfig, classify, finetune
+from figment.training.saved_few_shot import HeadCard, load_own_backbone, save_backbone
+
+CONFIG = FinetuneConfig(steps=40, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2, validate_every=10)
+GREY = torch.full((3, 1, 1), 0.5)
+
+
+def striped(count: int, seed: int = 0) -> LabelledImages:
+    """Rows or columns of random colours: what a layer on the pixels' means cannot tell apart."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    lines = torch.randint(256, (count, 3, 32, 1), generator=generator).expand(-1, -1, -1, 32).byte()
+    return LabelledImages(torch.where(labels[:, None, None, None] == 0, lines, lines.transpose(2, 3)), labels)
+
+
+def small() -> tuple[Backbone, nn.Linear]:
+    torch.manual_seed(0)
+    backbone = Backbone(timm.create_model("test_resnet", num_classes=0), GREY, GREY)
+    return backbone, nn.Linear(backbone.network.num_features, 2)
+
+
+def states(*modules: nn.Module) -> dict[str, torch.Tensor]:
+    return {f"{i}.{name}": v.clone() for i, module in enumerate(modules) for name, v in module.state_dict().items()}
+
+
+def test_all_weights_learn_and_the_statistics_of_batch_norms_stay():
+    pictures, (backbone, head) = striped(16), small()
+    before = states(backbone, head)
+    found = finetune(backbone, head, pictures, torch.full((16,), 1 / 16), None, CONFIG, seed=0)
+    after = states(backbone, head)
+    moved = {name for name, value in before.items() if not value.equal(after[name])}
+    statistics = ("running_mean", "running_var", "num_batches_tracked", ".mean", ".std")
+    assert moved == {name for name in before if not name.endswith(statistics)}
+    assert not any(module.training for module in backbone.modules())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    assert found.kept == 40
+    assert (classify(backbone, head, pictures.pixels, 8).argmax(1) == pictures.labels).float().mean() > 0.9
+
+
+def test_the_backbone_moves_less_than_the_head_and_the_same_seed_gives_the_same():
+    pictures, runs = striped(16), []
+    config = CONFIG.model_copy(update={"steps": 1, "learning_rate": 1e-5})
+    for _ in range(2):
+        backbone, head = small()
+        before = states(backbone, head)
+        finetune(backbone, head, pictures, torch.full((16,), 1 / 16), AugmentConfig(crop_scale=0.7), config, seed=3)
+        runs.append(states(backbone, head))
+    assert all(value.equal(runs[1][name]) for name, value in runs[0].items())
+    steps = {name: (runs[0][name] - value).abs().max().item() for name, value in before.items()}
+    assert steps["1.weight"] == pytest.approx(1e-2, rel=0.01)  # Adam's first step is its rate
+    assert max(step for name, step in steps.items() if name.startswith("0.")) == pytest.approx(1e-5, rel=0.05)
+
+
+def test_what_has_no_probability_is_never_learnt_from():
+    """Half of the pictures are labelled wrongly and never drawn."""
+    pictures, law = striped(32), torch.cat([torch.full((16,), 1 / 16), torch.zeros(16)])
+    wrong = LabelledImages(pictures.pixels, torch.cat([pictures.labels[:16], 1 - pictures.labels[16:]]))
+    (backbone, head), (other, own) = small(), small()
+    finetune(backbone, head, wrong, law, None, CONFIG, seed=0)
+    finetune(other, own, pictures, law, None, CONFIG, seed=0)
+    assert head.weight.equal(own.weight)
+
+
+def test_a_fine_tuning_that_helps_no_held_out_picture_ends_as_the_linear_head():
+    pictures, (backbone, head) = striped(16), small()
+    before = states(backbone, head)
+    law, held_out = torch.full((16,), 1 / 16), striped(16, seed=1)
+    # Held-out pictures all labelled as the head sees them now: later steps can be no better.
+    agreed = classify(backbone, head, held_out.pixels, 8).argmax(1)
+    found = finetune(backbone, head, pictures, law, None, CONFIG, 0, LabelledImages(held_out.pixels, agreed))
+    assert found.kept == 0
+    assert found.history[0] == (0, {"validation_accuracy": 1.0})
+    assert all(value.equal(states(backbone, head)[name]) for name, value in before.items())
+
+
+def test_a_tuned_backbone_is_loaded_with_its_own_weights_and_no_others(tmp_path):
+    config = BackboneConfig(model="open_clip:local-dir:models/pocket/clip", image_size=32, device="cpu")
+    backbone = load_backbone(config)
+    pixels = striped(4).pixels
+    base = backbone(pixels)
+    with torch.no_grad():
+        next(backbone.network.parameters()).mul_(1.5)
+    sha256 = save_backbone(backbone, tmp_path)
+    card = HeadCard(
+        key="k", labels=("a", "b"), name="all", method=Method(), backbone=config, made=0, effective_size=0.0, kept=1,
+        finetuned=sha256,
+    )  # fmt: skip
+    assert load_own_backbone(card, tmp_path, "cpu")(pixels).equal(backbone(pixels))
+    frozen = card.model_copy(update={"finetuned": ""})
+    assert load_own_backbone(frozen, tmp_path, "cpu")(pixels).equal(base)
+    with pytest.raises(InputError, match=r"not the backbone that .*head\.json names"):
+        load_own_backbone(card.model_copy(update={"finetuned": "0" * 64}), tmp_path, "cpu")
