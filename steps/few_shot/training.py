@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
@@ -17,6 +18,7 @@ from figment.planning.few_shot import Method
 from figment.planning.plan import read_plan
 from figment.training.banks import load_features
 from figment.training.few_shot import FewShotTrainingConfig, Made, learn
+from figment.training.lists import write_list
 from figment.training.saved_few_shot import HeadCard, load_head, save_head
 from figment.validation.weights import mean_effective_size
 
@@ -38,8 +40,9 @@ def train_heads(
     tracking.log_parameters("training", training.model_dump())
     photos = load_features(photo_features.open())
     made: dict[str, Made] = {}
+    lists: dict[str, pa.Table] = {}
     if plan and pictures and picture_features:
-        made = made_for_each(plan, pictures, picture_features, weights)
+        made, lists = made_for_each(plan, pictures, picture_features, weights)
     inputs = [file.sha256 for file in (photo_features, pictures, picture_features, weights) if file]
     items = []
     for name, method in methods.items():
@@ -52,6 +55,8 @@ def train_heads(
             training=training.model_dump(mode="json"),
             seed=seed,
         )
+        if name in lists:
+            write_list(lists[name], folder)
         if not caching.is_current(file, key):
             own = made.get(name)
             found, use = learn(method, photos["shots"], own, len(labels), training.head, seed, photos.get("held_out"))
@@ -74,16 +79,22 @@ def train_heads(
     return Classifiers(items=tuple(items))
 
 
-def made_for_each(plan: FileRef, pictures: FileRef, features: FileRef, weights: FileRef | None) -> dict[str, Made]:
-    """What each method learns from beside the photos. Features and weights are in the plan's order."""
-    ids = read_plan(plan.open())["image_id"].combine_chunks()
+def made_for_each(
+    plan: FileRef, pictures: FileRef, features: FileRef, weights: FileRef | None
+) -> tuple[dict[str, Made], dict[str, pa.Table]]:
+    """What each method learns from beside the photos, and the list that says so: image_id, label, weight before it is put to
+    the method's use. Features and weights are in the plan's order."""
+    planned = read_plan(plan.open())
+    ids, labels = planned["image_id"].combine_chunks(), pc.list_element(planned["labels"], 0)
     seen = load_features(features.open())["made"].features
     weight = torch.ones(len(ids), dtype=torch.float64)
     if weights:
         weight = torch.tensor(pq.read_table(weights.open())["weight"].to_pylist(), dtype=torch.float64)
-    used, found = pq.read_table(pictures.open()), {}
+    used, found, lists = pq.read_table(pictures.open()), {}, {}
     for name in pc.unique(used["method"]).to_pylist():
         mine = used.filter(pc.equal(used["method"], name))
         rows = torch.tensor(pc.index_in(mine["image_id"], ids).to_pylist())
         found[name] = Made(seen[rows], torch.tensor(mine["photo"].to_pylist()), weight[rows])
-    return found
+        at = pa.array(sorted(set(rows.tolist())))  # the plan is sorted by id
+        lists[name] = pa.table({"image_id": ids.take(at), "label": labels.take(at), "weight": weight.numpy()[at.to_numpy()]})
+    return found, lists

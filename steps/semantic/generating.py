@@ -9,17 +9,16 @@ from zenml import step
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
-from figment.ops import quality, tracking
+from figment.ops import tracking
 from figment.planning.pairs import plan_pairs
-from figment.planning.plan import ranges, write_plan
+from figment.planning.plan import write_plan
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
-
-ROWS_CHECKED = 100_000  # at a time
+from steps.planning import check_plan
 
 
 @step(experiment_tracker=True)
@@ -32,9 +31,7 @@ def plan_unseen(
     write_plan(
         plan_pairs(labels, labels.unseen_ids, generator, model_revision(generator), images_per_label, seed), path
     )
-    for part in ranges(path, ROWS_CHECKED):
-        table = part.to_pandas()
-        quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(labels))
+    check_plan(path, labels)
     return FileRef.of(path)
 
 

@@ -15,10 +15,12 @@ import pytest
 import yaml
 from PIL import Image
 
+from figment.cli import main as figment
 from figment.ops.run import main
 
 PIPELINE = "pipelines.few_shot.few_shot"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
+GATES = {"plan", "weights", "shots", "test_photos_same_artist", "test_photos_other_artists", "made_pictures"}
 pytestmark = pytest.mark.slow
 
 
@@ -97,6 +99,25 @@ def test_the_registered_classifier_predicts_at_any_batch_size(output):
         probabilities = model.predict(np.random.default_rng(0).random((batch, 3, 32, 32), dtype=np.float32))
         assert np.asarray(probabilities).shape == (batch, 3)
         assert np.allclose(np.asarray(probabilities).sum(1), 1, atol=1e-4)
+
+
+def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
+    image_id = pq.read_table(output / "heads/all" / "training_list.parquet")["image_id"][0].as_py()
+    version = (output / "registered.txt").read_text()
+    assert figment(["trace", image_id[:16], "--plan", str(output / "plan.parquet")]) == 0
+    said = capsys.readouterr().out
+    assert f"{output}/heads/all: figment-few-shot version {version} (challenger" in said
+    assert "figment replay" in said
+    assert figment(["why", "figment-few-shot@challenger"]) == 0
+    said = capsys.readouterr().out
+    assert "zenml pipeline run pipelines.few_shot.few_shot -c" in said
+    assert "learnt from" in said
+    card = (output / "heads/all" / "model_card.md").read_text()
+    assert "## Licences" in card
+    assert "generated pictures from" in card
+    lineage = json.loads((output / "lineage.json").read_text())
+    assert {"plan.parquet", "images", "report.html"} <= set(lineage["outputs"])
+    assert {page.stem for page in (output / "gates").glob("*.html")} >= GATES
 
 
 def test_a_second_run_repeats_nothing(output, config):
