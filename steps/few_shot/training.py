@@ -96,5 +96,7 @@ def made_for_each(
         rows = torch.tensor(pc.index_in(mine["image_id"], ids).to_pylist())
         found[name] = Made(seen[rows], torch.tensor(mine["photo"].to_pylist()), weight[rows])
         at = pa.array(sorted(set(rows.tolist())))  # the plan is sorted by id
-        lists[name] = pa.table({"image_id": ids.take(at), "label": labels.take(at), "weight": weight.numpy()[at.to_numpy()]})
+        lists[name] = pa.table(
+            {"image_id": ids.take(at), "label": labels.take(at), "weight": weight.numpy()[at.to_numpy()]}
+        )
     return found, lists

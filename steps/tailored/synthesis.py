@@ -27,7 +27,7 @@ from figment.validation.features import FeatureStore
 from figment.validation.multilabel import validate_multilabel
 from figment.validation.policies import AcceptancePolicy
 from steps.planning import check_plan
-from steps.synthesis import finished
+from steps.synthesis import announce, curves, finished
 
 
 @step(experiment_tracker=True)
@@ -69,15 +69,16 @@ def synthesise_pairs(
     write_plan(rows_for(images_per_pair), path)
     check_plan(path, rivals)
 
-    pool, budget, inputs = Pool(path.parent / "images"), Budget(synthesis), Inputs.beside(path)
+    pool, budget = Pool(path.parent / "images"), Budget(synthesis)
+    renderers = Renderers(synthesis, Inputs.beside(path))
     render = partial(
         synthesise,
         pool=pool,
         config=synthesis,
-        renderers=Renderers(synthesis, inputs),
+        renderers=renderers,
         observer=FeatureStore(pool, ClipScorer(clip)),
         budget=budget,
-        log=partial(tracking.log_metrics, "synthesis"),
+        log=curves(announce(path, pool, synthesis, renderers)),
     )
     finished(render(path))
     if quota:

@@ -160,6 +160,21 @@ def test_photos_alone_need_no_generator(tmp_path):
     assert not (tmp_path / "out" / "plan.parquet").exists()
 
 
+def test_seeds_are_children_of_one_run_with_their_mean(tmp_path):
+    config = write_config(tmp_path, methods={"standard": {}})
+    assert main([PIPELINE, "-c", str(config), "--seeds", "0", "3"]) == 0
+    found = [json.loads((tmp_path / "out" / f"seed_{seed}" / "metrics.json").read_text()) for seed in (0, 3)]
+    assert found[0] != found[1]
+    name, client = "standard/same_artist", mlflow.MlflowClient(TRACKING)
+    mean = (found[0][name] + found[1][name]) / 2
+    assert json.loads((tmp_path / "out" / "seeds.json").read_text())["metrics"][name]["value"] == pytest.approx(mean)
+    parent = client.search_runs([client.get_experiment_by_name("few_shot").experiment_id], max_results=1)[0]
+    assert parent.data.metrics[f"evaluation/{name}"] == pytest.approx(mean)
+    lineages = [json.loads((tmp_path / "out" / f"seed_{seed}" / "lineage.json").read_text()) for seed in (0, 3)]
+    for lineage in lineages:
+        assert client.get_run(lineage["mlflow_run"]).data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
 def test_a_word_that_fails_its_probe_is_not_used_and_that_is_said(tmp_path, capfd):
     methods = {"standard": {}, "all": {"images": 2, "concepts": True}}
     config = write_config(
