@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from figment.errors import InputError
 from figment.files import sha256_file
 from figment.planning.plan import ranges
+from figment.training.lists import TRAINING_LIST
 
 ARTIFACTS = Path("artifacts")
-LISTS = "training_list*.parquet"
 ROWS = 100_000  # of a plan in memory at a time
 
 
@@ -91,7 +91,7 @@ def verdicts_on(image_id: str, output: Path) -> dict[Path, dict[str, Any]]:
 
 def learners(image_id: str, root: Path = ARTIFACTS) -> list[Path]:
     """The folders of the models under ``root`` that learnt from an image."""
-    lists = sorted(root.glob(f"**/{LISTS}"))
+    lists = sorted(root.glob(f"**/{TRAINING_LIST}"))
     return [
         file.parent
         for file in lists
@@ -121,7 +121,7 @@ def output_of(folder: Path) -> Path:
 
 def recipe_of(folder: Path) -> Recipe | None:
     """What the model in ``folder`` learnt from; None if it has no list of generated images."""
-    file = next(iter(sorted(folder.glob(LISTS))), None)
+    file = next(iter(sorted(folder.glob(TRAINING_LIST))), None)
     if file is None:
         return None
     output, chosen = output_of(folder), pq.read_table(file)

@@ -20,6 +20,7 @@ from figment.prompts.contexts import ContextConfig
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.few_shot import FewShotTrainingConfig
 from figment.validation.clip import ClipConfig
+from figment.validation.gates import GateConfig
 from steps.few_shot.concepts import learn_words
 from steps.few_shot.contexts import write_contexts
 from steps.few_shot.evaluation import evaluate_heads
@@ -32,6 +33,8 @@ from steps.few_shot.reporting import report_few_shot
 from steps.few_shot.synthesis import make_pictures
 from steps.few_shot.training import train_heads
 from steps.few_shot.weighting import weigh_pictures
+from steps.gates import check_made, check_photos
+from steps.lineage import record_lineage
 
 
 @figment_pipeline
@@ -49,10 +52,13 @@ def few_shot(
     clip: ClipConfig,
     training: FewShotTrainingConfig,
     output: str,
+    gates: GateConfig = GateConfig(),  # noqa: B008
+    register_as: str = "figment-few-shot",
     seed: int = 0,
 ) -> None:
     space, photos = choose_photos(classes, labels, data, shots, methods, generator, clip, seed, output)
-    seen = look_at_photos(space, photos, data, shots, training, seed, output)
+    checked = check_photos(space, data, shots, seed, gates, output, after=[photos])
+    seen = look_at_photos(space, photos, data, shots, training, seed, output, after=[checked])
     making = [method for method in methods.values() if method.images]
     said = learnt = plan = pictures = images = seen_pictures = weights = None
     if any(method.contexts for method in making):
@@ -62,7 +68,8 @@ def few_shot(
     if making:
         plan, pictures = plan_pictures(space, photos, methods, generator, seed, output, said, learnt)
         images = make_pictures(plan, synthesis, clip, after=[seen])
-        seen_pictures = look_at_pictures(space, plan, images, training, seed, output)
+        unseen_before = check_made(space, data, shots, seed, plan, images, gates, output)
+        seen_pictures = look_at_pictures(space, plan, images, training, seed, output, after=[unseen_before])
     if any(method.weights != "equal" for method in making):
         weights = weigh_pictures(space, plan, seen, seen_pictures, training, seed, output)
     made = {"plan": plan, "pictures": pictures, "images": images, "weights": weights}
@@ -70,5 +77,8 @@ def few_shot(
     if training.finetune:
         heads = finetune_heads(space, methods, data, shots, heads, training, seed, output, **made)
     results = evaluate_heads(space, data, shots, photos, seen, heads, clip, seed, output, images, pictures)
-    report_few_shot(space, photos, heads, results, generator, output, plan, pictures, images, weights, said, learnt)
-    register_head(heads, results, output)
+    report = report_few_shot(
+        space, photos, heads, results, generator, output, plan, pictures, images, weights, said, learnt
+    )
+    version = register_head(space, heads, results, data, shots, generator, register_as, seed, output)
+    record_lineage(output, after=[report, version])

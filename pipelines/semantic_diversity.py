@@ -18,7 +18,10 @@ from figment.ops.pipelines import figment_pipeline
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.semantic import SemanticConfig
 from figment.validation.clip import ClipConfig
+from figment.validation.gates import GateConfig
 from figment.validation.policies import AcceptancePolicy
+from steps.gates import check_tagged
+from steps.lineage import record_lineage
 from steps.semantic.generating import plan_unseen, render_unseen
 from steps.semantic.labels import choose_tags
 from steps.semantic.pictures import prepare_pictures
@@ -41,6 +44,8 @@ def semantic_diversity(
     output: str,
     generated: bool = False,
     twin_cosine: Annotated[float, Field(gt=0, le=1)] = 0.8,
+    gates: GateConfig = GateConfig(),  # noqa: B008
+    register_as: str = "figment-semantic-diversity",
     seed: int = 0,
 ) -> None:
     making = {"generator": generator, "clip": clip} if generated else {}
@@ -51,8 +56,10 @@ def semantic_diversity(
         verdicts = validate_unseen(space, plan, images, clip, acceptance)
         splits = prepare_pictures(space, data, training.image_size, output, images, verdicts)
     else:
-        verdicts = None
+        images = verdicts = None
         splits = prepare_pictures(space, data, training.image_size, output)
-    model = train_matrix(space, splits, vectors, training, twin_cosine, output)
-    report_matrix(splits, model, output, verdicts)
-    register_matrix(model, output)
+    checked = check_tagged(space, splits, gates, output, images, verdicts)
+    model = train_matrix(space, splits, vectors, training, twin_cosine, output, verdicts, after=[checked])
+    report = report_matrix(splits, model, output, verdicts)
+    version = register_matrix(model, splits, generator, clip, register_as, output, after=[report])
+    record_lineage(output, after=[version])

@@ -19,7 +19,10 @@ from figment.prompts.pair_book import PairPromptConfig
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.dual_prompt import DualPromptConfig
 from figment.validation.clip import ClipConfig
+from figment.validation.gates import GateConfig
 from figment.validation.policies import AcceptancePolicy
+from steps.gates import check_tagged
+from steps.lineage import record_lineage
 from steps.semantic.pictures import prepare_pictures
 from steps.semantic.validating import validate_unseen
 from steps.tailored.labels import choose_classes
@@ -49,6 +52,8 @@ def tailored(
     quota: QuotaConfig | None = None,
     against: Literal["unseen", "all"] = "unseen",
     judge: str | None = None,
+    gates: GateConfig = GateConfig(),  # noqa: B008
+    register_as: str = "figment-tailored",
     seed: int = 0,
 ) -> None:
     labels, unseen = choose_classes(data, generator, clip, backbone, classifier, judge)
@@ -71,6 +76,10 @@ def tailored(
         **made_by,
     )
     verdicts = validate_unseen(rivals, plan, images, clip, acceptance)
-    model = train_classifier(labels, splits, images, verdicts, image_size, backbone, classifier, output)
-    report_tailored(unseen, plan, images, verdicts, model, judge, output, tuned)
-    register_prompts(model, output)
+    checked = check_tagged(labels, splits, gates, output, images, verdicts)
+    model = train_classifier(
+        labels, splits, images, verdicts, image_size, backbone, classifier, output, after=[checked]
+    )
+    report = report_tailored(unseen, plan, images, verdicts, model, judge, output, tuned)
+    version = register_prompts(model, splits, generator, clip, backbone, register_as, output)
+    record_lineage(output, after=[report, version])

@@ -40,7 +40,12 @@ def plan_images(
     book = read_prompts(prompts.open())
     images = replicates_of(sets, book)
     write_plan(plan_bag_of_tricks(book, chosen, generator, model_revision(generator), images, seed), path)
+    check_plan(path, labels)
+    return FileRef.of(path)
+
+
+def check_plan(path: Path, labels: LabelSpace) -> None:
+    """The gate ``plan``, of the recipe whose output folder the plan lies in."""
     tables = (part.to_pandas() for part in ranges(path, ROWS_CHECKED))
     suite = quality.plan_suite(labels)
-    gate("plan", (Check(table.assign(label=table["labels"].str[0]), suite) for table in tables), Path(output))
-    return FileRef.of(path)
+    gate("plan", (Check(table.assign(label=table["labels"].str[0]), suite) for table in tables), path.parent)

@@ -1,5 +1,6 @@
 """Render what the plan asks for and the pool lacks; top up, if quotas are set, what CLIP rejects."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ from figment.planning.quotas import QuotaConfig, fill_quotas
 from figment.prompts.tricks import Wording, build_tricks, read_prompts
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
-from figment.synthesis.estimate import estimate
+from figment.synthesis.estimate import Estimate, estimate
 from figment.synthesis.executor import SynthesisReport, synthesise
 from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
@@ -67,18 +68,15 @@ def synthesise_images(
     pool, scorer = Pool(file.parent / "images"), ClipScorer(clip)
     renderers = Renderers(synthesis, Inputs.beside(file))
     observer = LiveAcceptance(pool, scorer, labels, acceptance)
-    log = partial(tracking.log_metrics, "synthesis")
+    expected = announce(file, pool, synthesis, renderers)
+    log = curves(expected)
     render = partial(synthesise, pool=pool, config=synthesis, budget=budget, observer=observer, log=log)
-
-    if expected := estimate(file, pool, synthesis, renderers):
-        Console(width=120).print(expected.table())
-        tracking.log_metrics("synthesis", expected.metrics())
-        if synthesis.workers > 1:
-            renderers = Renderers(synthesis, Inputs.beside(file))  # the workers need the memory
-            shared = {"synthesis": budget.left(synthesis, synthesis.workers).model_dump(), "clip": clip.model_dump()}
-            before = len(pool)
-            run_workers(file, pool, shared, synthesis.workers)
-            budget.admitted += len(pool) - before
+    if expected and synthesis.workers > 1:
+        renderers = Renderers(synthesis, Inputs.beside(file))  # the workers need the memory
+        shared = {"synthesis": budget.left(synthesis, synthesis.workers).model_dump(), "clip": clip.model_dump()}
+        before = len(pool)
+        run_workers(file, pool, shared, synthesis.workers)
+        budget.admitted += len(pool) - before
     report = finished(render(file, renderers=renderers))
     if quota:
         book = read_prompts(prompts.open())
@@ -98,6 +96,26 @@ def synthesise_images(
         write_plan(fill_quotas(read_plan(plan.open()), render_round, judge, lambda c: more(images=c), quota), file)
     tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": budget.done})
     return FileRef.of(file), FileRef.of(pool.manifest_file)
+
+
+def announce(file: Path, pool: Pool, config: SynthesisConfig, renderers: Renderers) -> Estimate | None:
+    """Say what is to be made, how fast and at what cost; nothing if all is there."""
+    if expected := estimate(file, pool, config, renderers):
+        Console(width=120).print(expected.table())
+        tracking.log_metrics("synthesis", expected.metrics())
+    return expected
+
+
+def curves(expected: Estimate | None) -> Callable[[dict[str, float], int], None]:
+    """Takes the numbers of a synthesis under way to MLflow, with the device's utilisation: it goes with the speed."""
+
+    def log(numbers: dict[str, float], done: int) -> None:
+        if expected:
+            mfu = expected.utilisation * numbers["images_per_second"] / expected.images_per_second
+            numbers = {**numbers, "mfu": mfu}
+        tracking.log_metrics("synthesis", numbers, done)
+
+    return log
 
 
 def finished(report: SynthesisReport) -> SynthesisReport:

@@ -9,13 +9,13 @@ from zenml import step
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, open_labelled
 from figment.evaluation.results import REAL
-from figment.files import atomic, digest
+from figment.files import digest
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
 from figment.synthesis.pool import Pool
 from figment.training.config import TrainingConfig
-from figment.training.lists import open_training_list, training_list
+from figment.training.lists import open_training_list, training_list, write_list
 from figment.training.sets import train_on
 
 Curve = list[tuple[int, dict[str, float]]]
@@ -38,8 +38,7 @@ def train_classifiers(
     for name, shares in sets.items():
         chosen = training_list(judged, shares)
         folder = Path(output) / "classifiers" / name.replace(" ", "_")
-        with atomic(folder / "training_list.parquet") as partial:
-            pq.write_table(chosen, partial)
+        write_list(chosen, folder)
         key = caching.key_of(
             labels=labels.model_dump(), images=digest(chosen.to_pylist()), training=training.model_dump()
         )

@@ -1,30 +1,10 @@
 """Means over seeds with their intervals, and the order of recipes."""
 
-from typing import NamedTuple
-
-import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr, t
+from scipy.stats import spearmanr
 
-
-class Mean(NamedTuple):
-    """A mean over seeds with its 95 % Student interval; nan at both ends for a single seed."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def half(self) -> float:
-        return (self.high - self.low) / 2
-
-
-def mean(values: pd.Series) -> Mean:
-    found = values.to_numpy(float)
-    if len(found) < 2:
-        return Mean(float(found.mean()), float("nan"), float("nan"))
-    half = float(t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
-    return Mean(float(found.mean()), float(found.mean()) - half, float(found.mean()) + half)
+from figment.evaluation.seeds import Mean as Mean
+from figment.evaluation.seeds import mean as mean
 
 
 def difference(table: pd.DataFrame, first: str, second: str, column: str = "top1") -> Mean:

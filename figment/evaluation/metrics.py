@@ -11,6 +11,8 @@ from torchmetrics.functional.classification import multiclass_calibration_error,
 from figment.evaluation.multilabel import mean_average_precision as mean_average_precision
 from figment.evaluation.multilabel import precision_recall_f1_at_k as precision_recall_f1_at_k
 
+WEIGHTED = 50  # resamples of a ranking in memory at a time
+
 
 @dataclass(frozen=True)
 class Score:
@@ -77,6 +79,36 @@ def paired_macro_difference(
     """Macro accuracy of ``first`` minus that of ``second`` on the same pictures, with the paired bootstrap's interval."""
     gain = (first.argmax(1) == labels).double() - (second.argmax(1) == labels).double()
     return _macro_bootstrap(gain, labels, resamples, seed)
+
+
+def map_difference(first: Tensor, second: Tensor, targets: Tensor, resamples: int = 500, seed: int = 0) -> Score:
+    """Mean average precision of ``first`` (N, C) minus that of ``second`` on the same pictures with 0/1 ``targets`` (N, C), over
+    the classes that have a positive, with the paired bootstrap's interval: each resample weights the pictures anew."""
+    rng = np.random.default_rng(seed)
+    count = len(targets)
+    means = []
+    for block in range(0, resamples, WEIGHTED):
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=min(WEIGHTED, resamples - block))
+        means.append(_weighted_map(first, targets, drawn) - _weighted_map(second, targets, drawn))
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
+    whole = np.ones((1, count))
+    value = float((_weighted_map(first, targets, whole) - _weighted_map(second, targets, whole))[0])
+    return Score(value, float(low), float(high))
+
+
+def _weighted_map(scores: Tensor, targets: Tensor, weights: np.ndarray) -> np.ndarray:
+    """(R,) mean average precision where picture i is there ``weights`` (R, N) times."""
+    s, t = scores.double().numpy(), targets.numpy()
+    found = []
+    for column in np.flatnonzero(t.any(0)):
+        order = np.argsort(-s[:, column], kind="stable")
+        seen = weights[:, order]
+        hits = seen * t[order, column]
+        right = hits.cumsum(1)
+        precision = np.divide(right, seen.cumsum(1), out=np.zeros(right.shape), where=right > 0)
+        total = right[:, -1]
+        found.append(np.divide((hits * precision).sum(1), total, out=np.full(len(total), np.nan), where=total > 0))
+    return np.nanmean(found, axis=0)
 
 
 def _class_weights(labels: Tensor) -> Tensor:

@@ -1,49 +1,44 @@
 """The model card: what a classifier is for, what it learnt from, under whose terms, and how well it does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from figment.evaluation.results import Result, Results
 from figment.provenance import Recipe
 from figment.training.saved import ClassifierCard
 
 
-def measured(result: Result, results: Results) -> str:
-    """One clause: top-1 with its interval, and on what."""
-    interval = f"{100 * result.low:.1f}, {100 * result.high:.1f}"
-    return f"top-1 {100 * result.top1:.1f} % [{interval}] on {results.test_images} real pictures of {len(results.labels)} classes"
-
-
 def model_card(
-    title: str, name: str, card: ClassifierCard, results: Results, recipe: Recipe | None, licences: Mapping[str, str]
+    title: str,
+    about: str,
+    image_size: int,
+    labels: Sequence[str],
+    measured: Sequence[str],
+    training: str,
+    recipe: Recipe | None,
+    licences: Mapping[str, str],
+    scores: str = "probabilities",
 ) -> str:
-    """Markdown. ``licences``: the terms of each model that the training pictures owe something to, by what it did."""
-    result, training = results[name], card.training
+    """Markdown. ``measured`` and ``training`` are what the recipe has to say of its numbers and its network, ``scores`` what
+    comes out, ``licences`` the terms of each model that the training pictures owe something to, by what it did."""
     lines = [
         f"# {title}",
         "",
-        f"A classifier of {len(card.labels)} classes ({', '.join(card.labels.names)}), trained from random weights on "
-        f"{'synthetic pictures alone' if recipe else 'real pictures'}.",
+        about,
         "",
         "## Use",
         "",
-        f"In: pictures (N, 3, {training.image_size}, {training.image_size}) float32 in [0, 1], RGB, centre-cropped to a "
-        "square; any N. Out: probabilities (N, classes) in the order above. It knows no other class, and gives one of these "
-        "to whatever it is shown.",
+        f"In: pictures (N, 3, {image_size}, {image_size}) float32 in [0, 1], RGB; any N. Out: {scores} (N, {len(labels)}), in "
+        "this order. It knows nothing else, and says one of these of whatever it is shown.",
+        "",
+        ", ".join(labels),
         "",
         "## Measured",
         "",
-        f"{measured(result, results)} (95 % bootstrap interval); expected calibration error "
-        f"{100 * (result.calibration_error or 0):.1f} %.",
-        "",
-        "| class | top-1 |",
-        "|---|---|",
-        *(f"| {label} | {100 * share:.0f} % |" for label, share in zip(results.labels, result.per_class, strict=False)),
+        *measured,
         "",
         "## Network and training",
         "",
-        f"{training.model} of timm, stem {training.stem}; {card.images} pictures; "
-        + (f"{training.steps} steps" if training.steps else f"{training.epochs} epochs")
-        + f" of {training.batch_size}, AdamW {training.learning_rate:g}, seed {training.seed}.",
+        training,
         "",
         *(_data(recipe) if recipe else []),
         "## Licences",
@@ -55,6 +50,42 @@ def model_card(
         whose = " and ".join(what for what, found in licences.items() if found == terms)
         lines += [f"* {whose}:", *(f"      {line}".rstrip() for line in terms.splitlines())]
     return "\n".join(lines) + "\n"
+
+
+def measured(result: Result, results: Results) -> str:
+    """One clause: top-1 with its interval, and on what."""
+    interval = f"{100 * result.low:.1f}, {100 * result.high:.1f}"
+    return f"top-1 {100 * result.top1:.1f} % [{interval}] on {results.test_images} real pictures of {len(results.labels)} classes"
+
+
+def classifier_card(
+    title: str, name: str, card: ClassifierCard, results: Results, recipe: Recipe | None, licences: Mapping[str, str]
+) -> str:
+    """The card of a bag of tricks' classifier."""
+    result, training = results[name], card.training
+    numbers = [
+        f"{measured(result, results)} (95 % bootstrap interval); expected calibration error "
+        f"{100 * (result.calibration_error or 0):.1f} %.",
+        "",
+        "| class | top-1 |",
+        "|---|---|",
+        *(f"| {label} | {100 * share:.0f} % |" for label, share in zip(results.labels, result.per_class, strict=False)),
+    ]
+    network = (
+        f"{training.model} of timm, stem {training.stem}; {card.images} pictures, centre-cropped to a square; "
+        + (f"{training.steps} steps" if training.steps else f"{training.epochs} epochs")
+        + f" of {training.batch_size}, AdamW {training.learning_rate:g}, seed {training.seed}."
+    )
+    about = (
+        f"A classifier of {len(card.labels)} classes, trained from random weights on "
+        f"{'synthetic pictures alone' if recipe else 'real pictures'}."
+    )
+    return model_card(title, about, training.image_size, card.labels.names, numbers, network, recipe, licences)
+
+
+def table_of(numbers: Mapping[str, float]) -> list[str]:
+    """A Markdown table of measures in [0, 1]."""
+    return ["| measure | % |", "|---|---|", *(f"| {name} | {100 * value:.1f} |" for name, value in numbers.items())]
 
 
 def _data(recipe: Recipe) -> list[str]:
@@ -69,8 +100,12 @@ def _data(recipe: Recipe) -> list[str]:
         "",
         f"{recipe.images} generated pictures from {recipe.prompts} different prompts; "
         + ", ".join(f"{name} {value}" for name, value in recipe.settings.items())
-        + ". CLIP accepted each as its class.",
+        + ".",
         "",
-        *(f"* {name}: {', '.join(f'{n} {key}' for key, n in found.items())}" for name, found in counts.items()),
+        *(
+            f"* {name}: {', '.join(f'{n} {key}' for key, n in found.items())}"
+            for name, found in counts.items()
+            if found
+        ),
         "",
     ]

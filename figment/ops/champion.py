@@ -2,14 +2,22 @@
 
 from collections.abc import Callable
 
+import torch
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
+
 from figment.datasets.labelled import LabelledImages
-from figment.evaluation.metrics import Score, paired_difference, top1
+from figment.datasets.tagged import TaggedPictures
+from figment.evaluation.metrics import Score, macro_score, map_difference, paired_macro_difference
 from figment.ops import registry, tracking
 
+# By how much a version beats another one, or without one chance, with a 95 % interval.
+Gain = Callable[[registry.Registered, registry.Registered | None], Score]
 
-def challenge(name: str, version: str, test: Callable[[int], LabelledImages]) -> dict[str, str]:
-    """Give ``champion`` to a version whose paired gain over the champion has a 95 % interval above zero. ``test`` gives the
-    real test pictures at a size. Without a champion the bar is chance; one of other classes is no rival and stays.
+
+def challenge(name: str, version: str, gain_of: Gain) -> dict[str, str]:
+    """Give ``champion`` to a version whose paired gain over the champion has a 95 % interval above zero. Without a champion
+    the bar is chance; one of other classes is no rival and stays.
 
     Returns tags that say who is champion and why; the gain goes to the metrics.
     """
@@ -24,7 +32,7 @@ def challenge(name: str, version: str, test: Callable[[int], LabelledImages]) ->
                 "champion": f"version {holder.version}: it knows other classes, so the two cannot be compared; "
                 "call this one otherwise (register_as)"
             }
-    gain = gain_over(rival, new, test)
+    gain = gain_of(new, rival)
     tracking.log_metrics("registration", {"gain": gain.top1, "gain_low": gain.low, "gain_high": gain.high})
     over = f"version {holder.version}" if holder else "chance"
     found = f"{100 * gain.top1:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {over}"
@@ -34,13 +42,31 @@ def challenge(name: str, version: str, test: Callable[[int], LabelledImages]) ->
     return {"champion": f"{over if holder else 'none'}: {found} is not enough"}
 
 
-def gain_over(
-    rival: registry.Registered | None, new: registry.Registered, test: Callable[[int], LabelledImages]
-) -> Score:
-    """Top-1 of ``new`` minus that of ``rival`` on the same pictures, paired; without a rival, minus chance."""
-    pictures = test(new.image_size)
-    scores = new.predict(pictures.pixels)
-    if rival:
-        return paired_difference(scores, rival.predict(test(rival.image_size).pixels), pictures.labels)
-    score, chance = top1(scores, pictures.labels), 1 / len(new.labels)
-    return Score(score.top1 - chance, score.low - chance, score.high - chance)
+def accuracy_gain(test: Callable[[int], LabelledImages]) -> Gain:
+    """Macro accuracy on ``test``, which gives the pictures at a size; chance is one over the number of classes."""
+
+    def gain(new: registry.Registered, rival: registry.Registered | None) -> Score:
+        pictures = test(new.image_size)
+        scores = new.predict(pictures.pixels)
+        if rival:
+            return paired_macro_difference(scores, rival.predict(test(rival.image_size).pixels), pictures.labels)
+        score, chance = macro_score(scores, pictures.labels), 1 / len(new.labels)
+        return Score(score.top1 - chance, score.low - chance, score.high - chance)
+
+    return gain
+
+
+def ranking_gain(test: TaggedPictures) -> Gain:
+    """Mean average precision over all classes; chance scores every picture alike."""
+
+    def gain(new: registry.Registered, rival: registry.Registered | None) -> Score:
+        def scores(model: registry.Registered) -> Tensor:
+            side = model.image_size
+            same = test.pixels.shape[-1] == side
+            return model.predict(test.pixels if same else resize(test.pixels, [side, side], antialias=True))
+
+        targets = (test.targets > 0).int()
+        by_chance = torch.rand(targets.shape, generator=torch.Generator().manual_seed(0))
+        return map_difference(scores(new), scores(rival) if rival else by_chance, targets)
+
+    return gain

@@ -1,7 +1,7 @@
 """MLflow's registry: a version for each set of weights, the latest as challenger, and a champion that had to win."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import mlflow
@@ -9,20 +9,42 @@ import numpy as np
 import torch
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from torch import Tensor
+from torch import Tensor, nn
 
 from figment.errors import InputError
+from figment.files import sha256_file, write_text
 from figment.images import to_tensor
+from figment.manifests import FileRef
+from figment.ops import tracking
 from figment.pictures import find_files, read_pictures
+from figment.training.lists import TRAINING_LIST
 
 WEIGHTS, LIST, FOLDER = "weights_sha256", "training_list_sha256", "folder"  # tags of a version
 CHALLENGER, CHAMPION = "challenger", "champion"
 TOGETHER = 256  # pictures predicted at a time
 
 
-def is_registered(name: str, version: str) -> bool:
-    """Whether the registry holds this version."""
-    return bool(mlflow.MlflowClient().search_model_versions(f"name = '{name}' and version_number = {int(version)}"))
+def enter(
+    name: str,
+    weights: FileRef,
+    deploy: Callable[[], tuple[nn.Module, int, Sequence[str]]],
+    card: Path,
+    output: Path,
+    tags: Mapping[str, str] | None = None,
+) -> str:
+    """The version of ``name`` that holds these weights, as challenger: logged now with its card, unless it was before. ``deploy``
+    gives the module (pictures in, scores out), the pictures' size and the classes. ``output``/registered.txt says the version."""
+    same = [version.version for version in versions_with(weights.sha256) if version.name == name]
+    version = str(same[0] if same else tracking.register_classifier(*deploy(), name, card))
+    folder = Path(weights.path).parent
+    tag(name, version, {WEIGHTS: weights.sha256, FOLDER: folder.as_posix(), **(tags or {})})
+    if (chosen := folder / TRAINING_LIST).is_file():
+        tag(name, version, {LIST: sha256_file(chosen)})
+    write_text(output / "registered.txt", version)
+    point(name, CHALLENGER, version)
+    tracking.log_file(card)
+    tracking.tag({"model.version": version})
+    return version
 
 
 def versions_with(weights_sha256: str) -> list[ModelVersion]:

@@ -1,6 +1,6 @@
 """Run a pipeline and print its results: what ``make demo`` calls. One process prepares the stack and runs.
 
-    python -m figment.ops.run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
+    python -m figment.ops.run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml [--seeds 0 1 2]
 
 ``zenml pipeline run`` with the same arguments does the same work without the table at the end.
 """
@@ -12,7 +12,11 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from figment.errors import InputError
 from figment.ops.environment import load_environment
@@ -22,12 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pipeline", help="module.path.of.a_pipeline")
     parser.add_argument("-c", "--config", required=True, type=Path, help="YAML file of the run")
+    parser.add_argument("--seeds", nargs="+", type=int, help="run once a seed; means and intervals at the end")
     options = parser.parse_args(arguments)
     start = time.monotonic()
     load_environment()
     quieten()
     try:
-        run(options.pipeline, options.config)
+        run(options.pipeline, options.config, options.seeds)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -38,10 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run(pipeline: str, config: Path) -> None:
-    """Prepare the stack, run the pipeline, print its table. Raises the InputError at the bottom of a failed step."""
-    from zenml.exceptions import RunInterruptedException  # ZenML's own signal handler turns Ctrl-C into it, if it can
-
+def run(pipeline: str, config: Path, seeds: Sequence[int] | None = None) -> None:
+    """Prepare the stack, run the pipeline, once or once a seed, print its table. Raises the InputError at the bottom of a
+    failed step."""
     from figment.ops.stack import prepare
 
     prepare()
@@ -49,7 +53,21 @@ def run(pipeline: str, config: Path) -> None:
 
     module, _, name = pipeline.rpartition(".")
     instance = getattr(importlib.import_module(module), name)
-    parameters = check_config(config, instance.entrypoint)
+    check_config(config, instance.entrypoint)
+    if seeds is None:
+        run_once(instance, config)
+        return
+    from rich.console import Console
+
+    from figment.ops.seeds import run_seeds, table
+
+    summary = run_seeds(instance.entrypoint, config, seeds, lambda file: run_once(instance, file))
+    Console(width=100).print(table(summary, seeds))
+
+
+def run_once(instance: Any, config: Path) -> None:
+    from zenml.exceptions import RunInterruptedException  # ZenML's own signal handler turns Ctrl-C into it, if it can
+
     failed = FailedStep()
     logger = logging.getLogger("zenml.orchestrators.local.local_orchestrator")
     logger.addFilter(failed)
@@ -60,7 +78,7 @@ def run(pipeline: str, config: Path) -> None:
         raise KeyboardInterrupt if isinstance(cause, RunInterruptedException) else cause from None
     finally:
         logger.removeFilter(failed)
-    print_results(Path(parameters["output"]))
+    print_results(Path(yaml.safe_load(config.read_text(encoding="utf-8"))["parameters"]["output"]))
 
 
 class FailedStep(logging.Filter):

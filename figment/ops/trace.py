@@ -158,7 +158,7 @@ def _measured(version: ModelVersion) -> list[Line]:
 def _recipe_lines(folder: Path) -> list[Line]:
     recipe = provenance.recipe_of(folder)
     if recipe is None:
-        return [("learnt from", f"real pictures only (no {provenance.LISTS} in {folder})")]
+        return [("learnt from", f"real pictures only (no {provenance.TRAINING_LIST} in {folder})")]
     counts = {
         name: ", ".join(f"{n} {key}" for key, n in c.items())
         for name, c in vars(recipe).items()

@@ -1,6 +1,7 @@
 """A training set is a list: sorted image ids with labels and weights. The pool it points into never changes."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,18 @@ from figment.datasets.hub_parquet import RowGroup
 from figment.datasets.labelled import StreamedImages
 from figment.datasets.listing import Listing
 from figment.errors import InputError
+from figment.files import atomic
 from figment.images import Resize
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
+
+TRAINING_LIST = "training_list.parquet"  # beside a model's weights
+
+
+def write_list(chosen: pa.Table, folder: Path) -> None:
+    """Say beside a model what it learns from."""
+    with atomic(folder / TRAINING_LIST) as partial:
+        pq.write_table(chosen, partial)
 
 
 def training_list(verdicts: pa.Table, tricks: Collection[str] | Mapping[str, int]) -> pa.Table:
@@ -27,6 +37,20 @@ def training_list(verdicts: pa.Table, tricks: Collection[str] | Mapping[str, int
         chosen = chosen.filter(pa.array(table.groupby(["trick", "label"]).cumcount() < table["trick"].map(tricks)))
     chosen = chosen.select(["image_id", "label"])
     return chosen.append_column("weight", pa.array(np.ones(len(chosen)), pa.float64()))
+
+
+def multilabel_list(verdicts: pa.Table) -> pa.Table:
+    """``image_id, label, labels, weight`` of the accepted images, sorted by id: what each is trained on as, the first of these
+    by itself too."""
+    chosen = verdicts.filter(verdicts["accepted"]).sort_by("image_id")
+    return pa.table(
+        {
+            "image_id": chosen["image_id"],
+            "label": pc.list_element(chosen["predicted"], 0),
+            "labels": chosen["predicted"],
+            "weight": pa.array(np.ones(len(chosen)), pa.float64()),
+        }
+    )
 
 
 def open_training_list(

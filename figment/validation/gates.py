@@ -8,7 +8,6 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from figment.datasets.listing import Listing
 from figment.synthesis.pool import Pool
 from figment.validation.duplicates import first_alike, nearest_alike
 from figment.validation.hashes import HashedSet, HashStore
@@ -28,7 +27,7 @@ class GateConfig(BaseModel):
     max_real_leakage: float = Field(0.01, ge=0, le=1)
 
 
-def training_table(chosen: pa.Table, pool: Pool, test: HashedSet, test_names: Listing, near: int) -> pd.DataFrame:
+def training_table(chosen: pa.Table, pool: Pool, test: HashedSet, near: int) -> pd.DataFrame:
     """``image_id, label, contrast, unsafe, duplicate_of, test_twin`` of a training list, in its order."""
     ids = chosen["image_id"].to_pylist()
     columns = ["image_id", "contrast", "unsafe"]
@@ -42,22 +41,20 @@ def training_table(chosen: pa.Table, pool: Pool, test: HashedSet, test_names: Li
             "contrast": [found[i]["contrast"] for i in ids],
             "unsafe": [found[i]["unsafe"] for i in ids],
             "duplicate_of": named(first_alike(codes, near), ids),
-            "test_twin": twins(codes, test, test_names, near),
+            "test_twin": twins(codes, test, near),
         }
     )
 
 
-def real_table(
-    images: HashedSet, listing: Listing, names: Sequence[str], near: int, test: HashedSet | None, test_names: Listing
-) -> pd.DataFrame:
+def real_table(images: HashedSet, names: Sequence[str], near: int, test: HashedSet | None = None) -> pd.DataFrame:
     """The same of real pictures, of the classes ``names``; without ``test`` they are the test pictures themselves."""
     rows = np.arange(len(images.labels))
     first = first_alike(images.codes, near)
-    twin = twins(images.codes, test, test_names, near) if test else [None] * len(rows)
+    twin = twins(images.codes, test, near) if test else [None] * len(rows)
     suspect = (first != rows) | pd.notna(pd.Series(twin, dtype=object)).to_numpy() | (images.contrasts < BLANK)
     ids = [f"picture {row}" for row in rows]
     for row in {*rows[suspect], *first[suspect]}:
-        ids[row] = listing.where(row)
+        ids[row] = images.where(row)
     return pd.DataFrame(
         {
             "image_id": ids,
@@ -82,9 +79,9 @@ def named(first: np.ndarray, ids: Sequence[str]) -> list[str | None]:
     return [None if first_row == row else ids[first_row] for row, first_row in enumerate(first)]
 
 
-def twins(codes: np.ndarray, test: HashedSet, names: Listing, near: int) -> list[str | None]:
+def twins(codes: np.ndarray, test: HashedSet, near: int) -> list[str | None]:
     """For each picture the test picture that is like it, mirrored or not; None if there is none."""
     plain, mirrored = (nearest_alike(codes, other, near) for other in (test.codes, test.mirrored))
     found = np.where(plain >= 0, plain, mirrored)
-    known: Mapping[int, str] = {row: names.where(row) for row in set(found[found >= 0].tolist())}
+    known: Mapping[int, str] = {row: test.where(row) for row in set(found[found >= 0].tolist())}
     return [known.get(row) for row in found.tolist()]

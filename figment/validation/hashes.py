@@ -1,6 +1,6 @@
 """Perceptual hashes of whole sets: of a pool's images, kept beside it, and of real pictures."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from figment.datasets.labelled import StreamedImages
+from figment.datasets.tagged import TaggedPictures
 from figment.synthesis.pool import Pool
 from figment.validation.duplicates import WORDS, perceptual_hash
 from figment.validation.features import FeatureStore
@@ -36,21 +37,52 @@ class HashStore(FeatureStore):
 
 @dataclass(frozen=True)
 class HashedSet:
-    """Real pictures as the gates see them: ``codes`` and ``mirrored`` (N, 4), ``contrasts`` and ``labels`` (N,)."""
+    """Real pictures as the gates see them: ``codes`` and ``mirrored`` (N, 4), ``contrasts`` and ``labels`` (N,); ``where`` says
+    what a row's picture is called."""
 
     codes: np.ndarray
     mirrored: np.ndarray
     contrasts: np.ndarray
     labels: np.ndarray
+    where: Callable[[int], str]
 
 
 def hash_set(images: StreamedImages) -> HashedSet:
-    """Hashes of a set, whether or not memory holds its pictures. Contrast is the mean over channels of the pixels' standard
-    deviation in [0, 1], as of generated images."""
-    codes, mirrored = (np.empty((len(images), WORDS), np.uint64) for _ in range(2))
-    contrasts = np.empty(len(images))
-    for rows, part in images.parts():
-        codes[rows.numpy()] = perceptual_hash(part.pixels)
-        mirrored[rows.numpy()] = perceptual_hash(part.pixels.flip(3))
-        contrasts[rows.numpy()] = (part.pixels.float() / 255).flatten(2).std(2).mean(1)
-    return HashedSet(codes, mirrored, contrasts, torch.as_tensor(images.labels).numpy())
+    """Hashes of a set, whether or not memory holds its pictures."""
+    parts = ((rows.numpy(), part.pixels) for rows, part in images.parts())
+    return _hashed(parts, torch.as_tensor(images.labels).numpy(), images.listing.where)
+
+
+def hash_tagged(pictures: TaggedPictures, what: str) -> HashedSet:
+    """The same of pictures with tags, each under the first of its own."""
+    rows = np.arange(len(pictures))
+    parts = ((part, pictures.pixels[part]) for part in np.array_split(rows, max(1, -(-len(rows) // TOGETHER))))
+    return _hashed(parts, (pictures.targets > 0).int().argmax(1).numpy(), lambda row: f"{what} picture {row}")
+
+
+def joined(sets: Sequence[HashedSet]) -> HashedSet:
+    """Several sets as one, in their order."""
+    ends = np.cumsum([len(found.labels) for found in sets])
+
+    def where(row: int) -> str:
+        at = int(np.searchsorted(ends, row, "right"))
+        return sets[at].where(row - (int(ends[at - 1]) if at else 0))
+
+    return HashedSet(
+        np.concatenate([found.codes for found in sets]),
+        np.concatenate([found.mirrored for found in sets]),
+        np.concatenate([found.contrasts for found in sets]),
+        np.concatenate([found.labels for found in sets]),
+        where,
+    )
+
+
+def _hashed(parts: Iterable[tuple[np.ndarray, Tensor]], labels: np.ndarray, where: Callable[[int], str]) -> HashedSet:
+    """Contrast is the mean over channels of the pixels' standard deviation in [0, 1], as of generated images."""
+    codes, mirrored = (np.empty((len(labels), WORDS), np.uint64) for _ in range(2))
+    contrasts = np.empty(len(labels))
+    for rows, pixels in parts:
+        codes[rows] = perceptual_hash(pixels)
+        mirrored[rows] = perceptual_hash(pixels.flip(3))
+        contrasts[rows] = (pixels.float() / 255).flatten(2).std(2).mean(1)
+    return HashedSet(codes, mirrored, contrasts, labels, where)

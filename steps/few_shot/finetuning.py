@@ -20,7 +20,7 @@ from figment.synthesis.pool import Pool
 from figment.training.backbone import load_backbone
 from figment.training.few_shot import FewShotTrainingConfig, law_of
 from figment.training.finetune import finetune
-from figment.training.lists import open_training_list
+from figment.training.lists import open_training_list, write_list
 from figment.training.saved_few_shot import load_head, save_backbone, save_head
 from steps.few_shot.training import Used, used_by_each
 
@@ -69,7 +69,7 @@ def finetune_heads(
             listed = pa.table({"image_id": planned["image_id"], "label": pa.compute.list_element(planned["labels"], 0)})
             pool = Pool(images.open().parent)
             made = open_training_list(listed, pool, labels, size, "of made pictures", "squash").load().pixels
-        nothing = Used(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0))
+        nothing = Used(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0), pa.table({}))
         for name, (start, folder, key) in todo.items():
             own, method = used.get(name, nothing), methods[name]
             head, card = load_head(start)
@@ -82,6 +82,8 @@ def finetune_heads(
             found = finetune(backbone, head, learnt_from, law, augmentation, training.finetune, seed, held_out)
             sha256 = save_backbone(backbone, folder)
             write_json(folder / "history.json", found.history)
+            if name in used:
+                write_list(own.listed, folder)
             save_head(found.head, card.model_copy(update={"key": key, "kept": found.kept, "finetuned": sha256}), folder)
             caching.mark_current(folder / "head.safetensors", key)
     items = []

@@ -11,15 +11,14 @@ from zenml import get_step_context, step
 from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
-from figment.ops import quality, tracking
+from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
 from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
-from figment.planning.plan import ranges, write_plan
+from figment.planning.plan import write_plan
 from figment.prompts.contexts import read_contexts
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision
-
-ROWS_CHECKED = 100_000  # at a time
+from steps.planning import check_plan
 
 
 @step(experiment_tracker=True)
@@ -52,9 +51,7 @@ def plan_pictures(
             used += [{"method": name, "photo": number, "image_id": row.image_id} for row in made]
     path = Path(output) / "plan.parquet"
     write_plan(rows, path)
-    for part in ranges(path, ROWS_CHECKED):
-        table = part.to_pandas()
-        quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(labels))
+    check_plan(path, labels)
     pictures = Path(output) / "pictures.parquet"
     with atomic(pictures) as partial:
         pq.write_table(pa.Table.from_pylist(used), partial)

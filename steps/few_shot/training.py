@@ -21,6 +21,7 @@ from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool
 from figment.training.banks import load_features
 from figment.training.few_shot import FewShotTrainingConfig, Made, learn
+from figment.training.lists import write_list
 from figment.training.saved_few_shot import HeadCard, load_head, save_head
 from figment.validation.verdicts import empty_pictures
 from figment.validation.weights import mean_effective_size
@@ -44,6 +45,7 @@ def train_heads(
     tracking.log_parameters("training", training.model_dump())
     photos = load_features(photo_features.open())
     made: dict[str, Made] = {}
+    used: dict[str, Used] = {}
     if plan and pictures and images and picture_features:
         features = load_features(picture_features.open())["made"].features
         used = used_by_each(plan, pictures, images, weights)
@@ -60,6 +62,8 @@ def train_heads(
             training=training.model_dump(mode="json", exclude={"finetune"}),
             seed=seed,
         )
+        if name in used:
+            write_list(used[name].listed, folder)
         if not caching.is_current(file, key):
             own = made.get(name)
             found, use = learn(method, photos["shots"], own, len(labels), training.head, seed, photos.get("held_out"))
@@ -84,17 +88,19 @@ def train_heads(
 
 class Used(NamedTuple):
     """What a method learns from beside the photos: pictures, by their ``rows`` (S,) in the plan, of the photos ``sources``
-    (S,), with ``weights`` (S,)."""
+    (S,), with ``weights`` (S,) before they are put to the method's use; and the list that says so: image_id, label, weight."""
 
     rows: Tensor
     sources: Tensor
     weights: Tensor
+    listed: pa.Table
 
 
 def used_by_each(plan: FileRef, pictures: FileRef, images: FileRef, weights: FileRef | None) -> dict[str, Used]:
     """By method. Weights are in the plan's order. A picture that shows nothing, or that the generator's own safety checker
     blanked, is nobody's, which is said aloud."""
-    ids = read_plan(plan.open())["image_id"].combine_chunks()
+    planned = read_plan(plan.open())
+    ids, labels = planned["image_id"].combine_chunks(), pc.list_element(planned["labels"], 0)
     weight = torch.ones(len(ids), dtype=torch.float64)
     if weights:
         weight = torch.tensor(pq.read_table(weights.open())["weight"].to_pylist(), dtype=torch.float64)
@@ -107,5 +113,7 @@ def used_by_each(plan: FileRef, pictures: FileRef, images: FileRef, weights: Fil
     for name in pc.unique(used["method"]).to_pylist():
         mine = used.filter(pc.equal(used["method"], name))
         rows = torch.tensor(pc.index_in(mine["image_id"], ids).to_pylist())
-        found[name] = Used(rows, torch.tensor(mine["photo"].to_pylist()), weight[rows])
+        at = pa.array(sorted(set(rows.tolist())))  # the plan is sorted by id
+        listed = {"image_id": ids.take(at), "label": labels.take(at), "weight": weight.numpy()[at.to_numpy()]}
+        found[name] = Used(rows, torch.tensor(mine["photo"].to_pylist()), weight[rows], pa.table(listed))
     return found

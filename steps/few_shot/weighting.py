@@ -11,6 +11,7 @@ from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, quality, tracking
+from figment.ops.gates import Check, gate
 from figment.planning.plan import count_rows, read_plan
 from figment.training.banks import load_features
 from figment.training.few_shot import FewShotTrainingConfig, filter_views
@@ -60,5 +61,5 @@ def weigh_pictures(
         caching.mark_current(path, key)
         tracking.log_metrics("validation", numbers)
     weights = pq.read_table(path)
-    quality.check(weights.to_pandas(), "weights", quality.weight_suite(labels, count_rows(plan.open())))
+    gate("weights", [Check(weights.to_pandas(), quality.weight_suite(labels, count_rows(plan.open())))], Path(output))
     return FileRef.of(path)

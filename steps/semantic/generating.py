@@ -1,25 +1,24 @@
 """Pictures of unseen labels: planned alone and in pairs, and rendered."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from zenml import step
 
-from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
-from figment.ops import quality, tracking
+from figment.ops import tracking
 from figment.planning.pairs import plan_pairs
-from figment.planning.plan import ranges, write_plan
+from figment.planning.plan import write_plan
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
+from figment.synthesis.renderers import Renderers
 from figment.synthesis.weights import model_revision
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
-
-ROWS_CHECKED = 100_000  # at a time
+from steps.planning import check_plan
+from steps.synthesis import announce, curves, finished
 
 
 @step(experiment_tracker=True)
@@ -32,9 +31,7 @@ def plan_unseen(
     write_plan(
         plan_pairs(labels, labels.unseen_ids, generator, model_revision(generator), images_per_label, seed), path
     )
-    for part in ranges(path, ROWS_CHECKED):
-        table = part.to_pandas()
-        quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(labels))
+    check_plan(path, labels)
     return FileRef.of(path)
 
 
@@ -45,11 +42,11 @@ def render_unseen(plan: FileRef, synthesis: SynthesisConfig, clip: ClipConfig) -
     tracking.log_parameters("synthesis", synthesis.model_dump())
     file = plan.open()
     pool = Pool(file.parent / "images")
-    store = FeatureStore(pool, ClipScorer(clip))
-    report = synthesise(file, pool, synthesis, observer=store, log=partial(tracking.log_metrics, "synthesis"))
+    store, renderers = FeatureStore(pool, ClipScorer(clip)), Renderers(synthesis)
+    log = curves(announce(file, pool, synthesis, renderers))
+    report = synthesise(file, pool, synthesis, renderers=renderers, observer=store, log=log)
     tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": report.rendered})
-    if report.stopped:
-        raise InputError(f"synthesis: {report.stopped}; {report.rendered} images were made. Run again to go on")
+    finished(report)
     manifest = FileRef.of(pool.manifest_file)
     tracking.log_dataset(pool.manifest_file, manifest.sha256, "images")
     return manifest

@@ -1,31 +1,55 @@
-"""The semantic matrix enters the MLflow registry with its signature."""
+"""The semantic matrix enters the MLflow registry with its signature and its card."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 from zenml import step
 
+from figment.datasets.tagged import read_tagged
+from figment.evaluation.model_card import model_card, table_of
+from figment.files import write_text
 from figment.manifests import FileRef
-from figment.ops import caching, registry, tracking
+from figment.ops import registry, tracking
+from figment.ops.champion import challenge, ranking_gain
+from figment.provenance import recipe_of
+from figment.synthesis.config import GeneratorConfig
 from figment.training.saved_semantic import DeployableMatrix, load_semantic
-
-REGISTERED = "figment-semantic-diversity"
+from figment.validation.clip import ClipConfig
+from steps.registration import CARD, licences_of
 
 
 @step(experiment_tracker=True)
-def register_matrix(model: FileRef, output: str) -> Annotated[str, "model_version"]:
-    """Pictures in, a score for every label out, as ``challenger``. The same weights are registered once."""
-    stamp = Path(output) / "registered.txt"
-    key = caching.key_of(weights=model.sha256)
-    if not (caching.is_current(stamp, key) and registry.is_registered(REGISTERED, stamp.read_text())):
-        matrix, labels, card = load_semantic(model.open().parent)
-        deployable = DeployableMatrix(matrix, labels, card.training.pooling)
-        size = card.training.image_size
-        stamp.write_text(tracking.register_classifier(deployable, size, labels.names, REGISTERED))
-        caching.mark_current(stamp, key)
-    version = stamp.read_text()
-    where = {registry.WEIGHTS: model.sha256, registry.FOLDER: model.open().parent.as_posix()}
-    registry.tag(REGISTERED, version, where)
-    registry.point(REGISTERED, registry.CHALLENGER, version)
-    tracking.tag({"model.version": version})
+def register_matrix(
+    model: FileRef, splits: FileRef, generator: GeneratorConfig, clip: ClipConfig, register_as: str, output: str
+) -> Annotated[str, "model_version"]:
+    """Pictures in, a score for every label out, as ``challenger``; as ``champion`` if its mean average precision over all labels
+    beats that of the one there is by more than chance may. The same weights are registered once."""
+    folder = model.open().parent
+    matrix, labels, card = load_semantic(folder)
+    config, recipe = card.training, recipe_of(folder)
+    numbers = json.loads((Path(output) / "metrics.json").read_text(encoding="utf-8"))
+    measured = {name: value for name, value in numbers.items() if name.startswith(("zsl/", "gzsl/"))}
+    about = (
+        f"Ranks {len(labels)} tags, of which {', '.join(card.unseen)} had no real picture; any other tag can be added by its "
+        "vector alone (`figment predict --tags`)."
+    )
+    training = (
+        f"{config.model} of timm with {config.rows} principal vectors; {config.epochs} epochs, seed {config.seed}."
+    )
+    terms = licences_of(generator, clip) if recipe else {}
+    text = model_card(
+        register_as, about, config.image_size, labels.names, table_of(measured), training, recipe, terms, "scores"
+    )
+    write_text(folder / CARD, text)
+    version = registry.enter(
+        register_as,
+        model,
+        lambda: (DeployableMatrix(matrix, labels, config.pooling), config.image_size, labels.names),
+        folder / CARD,
+        Path(output),
+        {"measured": f"GZSL mAP {100 * numbers['gzsl/mAP']:.1f} %, ZSL mAP {100 * numbers['zsl/mAP']:.1f} %"},
+    )
+    test = read_tagged(splits.open().parent / "gzsl")
+    tracking.tag(challenge(register_as, version, ranking_gain(test)))
     return version

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow.parquet as pq
 from zenml import get_step_context, step
 
 from figment.files import write_json
@@ -11,6 +12,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.lineage import lineage_tags
+from figment.training.lists import multilabel_list, write_list
 from figment.training.saved_semantic import SemanticCard, save_semantic
 from figment.training.semantic import SemanticConfig
 from figment.training.zero_shot import train_zero_shot
@@ -24,6 +26,7 @@ def train_matrix(
     training: SemanticConfig,
     twin_cosine: float,
     output: str,
+    verdicts: FileRef | None = None,
 ) -> Annotated[FileRef, "model"]:
     """``output``/model: weights, card, and history.json with every epoch's measures. Killed, the next run goes on after the
     last epoch that was finished."""
@@ -38,6 +41,8 @@ def train_matrix(
         twin_cosine=twin_cosine,
     )
     weights = folder / "semantic.safetensors"
+    if verdicts:
+        write_list(multilabel_list(pq.read_table(verdicts.open())), folder)
     if not caching.is_current(weights, key):
         found, state = make_label_vectors(labels, vectors), folder / "training.pt"
 

@@ -9,6 +9,7 @@ from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, quality, tracking
+from figment.ops.gates import Check, gate
 from figment.planning.plan import count_rows
 from figment.synthesis.pool import Pool
 from figment.validation.clip import ClipConfig
@@ -37,7 +38,7 @@ def validate_unseen(
             pq.write_table(verdicts, partial)
         caching.mark_current(path, key)
     verdicts = pq.read_table(path)
-    quality.check(verdicts.to_pandas(), "verdicts", quality.multilabel_verdict_suite(count_rows(file)))
+    gate("verdicts", [Check(verdicts.to_pandas(), quality.multilabel_verdict_suite(count_rows(file)))], file.parent)
     tracking.log_parameters("validation", {"clip": clip.model_dump(), **acceptance.model_dump()})
     tracking.log_metrics("validation", {f"reason/{name}": n for name, n in reasons(verdicts, REASONS).items()})
     tracking.log_metrics("validation", {f"yield/{name}": share for name, share in label_yields(verdicts).items()})

@@ -1,32 +1,64 @@
-"""The classifier enters the MLflow registry with its signature."""
+"""The classifier enters the MLflow registry with its signature and its card."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 from zenml import step
 
+from figment.datasets.tagged import read_tagged
+from figment.evaluation.model_card import model_card, table_of
+from figment.files import write_text
 from figment.manifests import FileRef
-from figment.ops import caching, registry, tracking
+from figment.ops import registry, tracking
+from figment.ops.champion import challenge, ranking_gain
+from figment.provenance import recipe_of
+from figment.synthesis.config import GeneratorConfig
 from figment.training.saved_dual_prompt import DeployableDualPrompts, load_dual_prompts
-
-REGISTERED = "figment-tailored"
+from figment.validation.clip import ClipConfig
+from steps.registration import CARD, licences_of
 
 
 @step(experiment_tracker=True)
-def register_prompts(classifier: FileRef, output: str) -> Annotated[str, "model_version"]:
-    """Pictures in, a probability of every class out, as ``challenger``. The same weights are registered once."""
-    stamp = Path(output) / "registered.txt"
-    key = caching.key_of(weights=classifier.sha256)
-    if not (caching.is_current(stamp, key) and registry.is_registered(REGISTERED, stamp.read_text())):
-        model, card = load_dual_prompts(classifier.open().parent)
-        deployable = DeployableDualPrompts(model)
-        names = card.labels.names
-        stamp.write_text(tracking.register_classifier(deployable, card.image_size, names, REGISTERED))
-        caching.mark_current(stamp, key)
-    version = stamp.read_text()
-    registry.tag(
-        REGISTERED, version, {registry.WEIGHTS: classifier.sha256, registry.FOLDER: classifier.open().parent.as_posix()}
+def register_prompts(
+    classifier: FileRef,
+    splits: FileRef,
+    generator: GeneratorConfig,
+    clip: ClipConfig,
+    backbone: ClipConfig,
+    register_as: str,
+    output: str,
+) -> Annotated[str, "model_version"]:
+    """Pictures in, a probability of every class out, as ``challenger``; as ``champion`` if its mean average precision over all
+    classes beats that of the one there is by more than chance may. The same weights are registered once."""
+    folder = classifier.open().parent
+    model, card = load_dual_prompts(folder)
+    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    unseen = [card.labels.names[i] for i in card.labels.unseen_ids]
+    about = (
+        f"Tags of {len(card.labels)} classes; real pictures of all but {', '.join(unseen)}, of which it has only seen "
+        "generated ones."
     )
-    registry.point(REGISTERED, registry.CHALLENGER, version)
-    tracking.tag({"model.version": version})
+    training = (
+        f"Prompts and fusion trained on the frozen CLIP {backbone.model}; epoch {history['kept']} of "
+        f"{len(history['epochs'])}, chosen by pictures held out from training; {history['made']} generated pictures."
+    )
+    terms = licences_of(generator, clip, backbone)
+    numbers = table_of(history["test"] | {f"CLIP as it is: {name}": value for name, value in history["clip"].items()})
+    text = model_card(
+        register_as, about, card.image_size, card.labels.names, numbers, training, recipe_of(folder), terms
+    )
+    write_text(folder / CARD, text)
+    version = registry.enter(
+        register_as,
+        classifier,
+        lambda: (DeployableDualPrompts(model), card.image_size, card.labels.names),
+        folder / CARD,
+        Path(output),
+        {
+            "measured": f"GZSL mAP {100 * history['test']['gzsl/mAP']:.1f} %, ZSL mAP {100 * history['test']['zsl/mAP']:.1f} %"
+        },
+    )
+    test = read_tagged(splits.open().parent / "gzsl")
+    tracking.tag(challenge(register_as, version, ranking_gain(test)))
     return version

@@ -10,8 +10,8 @@ from zenml import step
 from figment.adaptation.text_encoder import Tuned
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
-from figment.ops import quality, tracking
-from figment.planning.plan import ranges, read_plan, write_plan
+from figment.ops import tracking
+from figment.planning.plan import read_plan, write_plan
 from figment.planning.quotas import QuotaConfig, fill_quotas
 from figment.planning.tailored import plan_tailored
 from figment.prompts.tricks import read_prompts
@@ -26,9 +26,8 @@ from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from figment.validation.multilabel import validate_multilabel
 from figment.validation.policies import AcceptancePolicy
-from steps.synthesis import finished
-
-ROWS_CHECKED = 100_000  # at a time
+from steps.planning import check_plan
+from steps.synthesis import announce, curves, finished
 
 
 @step(experiment_tracker=True)
@@ -68,19 +67,18 @@ def synthesise_pairs(
         negative_prompt=negative_prompt,
     )
     write_plan(rows_for(images_per_pair), path)
-    for part in ranges(path, ROWS_CHECKED):
-        table = part.to_pandas()
-        quality.check(table.assign(label=table["labels"].str[0]), "plan", quality.plan_suite(rivals))
+    check_plan(path, rivals)
 
-    pool, budget, inputs = Pool(path.parent / "images"), Budget(synthesis), Inputs.beside(path)
+    pool, budget = Pool(path.parent / "images"), Budget(synthesis)
+    renderers = Renderers(synthesis, Inputs.beside(path))
     render = partial(
         synthesise,
         pool=pool,
         config=synthesis,
-        renderers=Renderers(synthesis, inputs),
+        renderers=renderers,
         observer=FeatureStore(pool, ClipScorer(clip)),
         budget=budget,
-        log=partial(tracking.log_metrics, "synthesis"),
+        log=curves(announce(path, pool, synthesis, renderers)),
     )
     finished(render(path))
     if quota:

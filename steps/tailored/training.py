@@ -15,6 +15,7 @@ from figment.ops.lineage import lineage_tags
 from figment.synthesis.pool import Pool
 from figment.training.checkpoint import Checkpoint
 from figment.training.dual_prompt import DualPromptConfig
+from figment.training.lists import multilabel_list, write_list
 from figment.training.saved_dual_prompt import WEIGHTS, DualPromptCard, save_dual_prompts
 from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
 from figment.validation.clip import ClipConfig, clip_digest
@@ -44,9 +45,11 @@ def train_classifier(
         classifier=classifier.model_dump(mode="json"),
     )
     path, checkpoint = folder / WEIGHTS, Checkpoint(folder / "training.pt", key)
+    judged = pq.read_table(verdicts.open())
+    write_list(multilabel_list(judged), folder)
     if not caching.is_current(path, key):
         root = splits.open().parent
-        shown = shown_labels(pq.read_table(verdicts.open()))
+        shown = shown_labels(judged)
         made = accepted_pictures(shown, Pool(images.open().parent), labels, image_size)
 
         def log(epoch: int, row: dict[str, float]) -> None:

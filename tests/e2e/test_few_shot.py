@@ -16,6 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from figment.cli import main as figment
 from figment.evaluation.metrics import macro_accuracy
 from figment.ops.run import main
 from figment.training.banks import load_features
@@ -23,6 +24,7 @@ from figment.training.saved_few_shot import load_head
 
 PIPELINE = "pipelines.few_shot.few_shot"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
+GATES = {"plan", "weights", "shots", "test_photos_same_artist", "test_photos_other_artists", "made_pictures"}
 pytestmark = pytest.mark.slow
 
 
@@ -103,6 +105,25 @@ def test_the_registered_classifier_predicts_at_any_batch_size(output):
         assert np.allclose(np.asarray(probabilities).sum(1), 1, atol=1e-4)
 
 
+def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
+    image_id = pq.read_table(output / "heads/all" / "training_list.parquet")["image_id"][0].as_py()
+    version = (output / "registered.txt").read_text()
+    assert figment(["trace", image_id[:16], "--plan", str(output / "plan.parquet")]) == 0
+    said = capsys.readouterr().out
+    assert f"{output}/heads/all: figment-few-shot version {version} (challenger" in said
+    assert "figment replay" in said
+    assert figment(["why", "figment-few-shot@challenger"]) == 0
+    said = capsys.readouterr().out
+    assert "zenml pipeline run pipelines.few_shot.few_shot -c" in said
+    assert "learnt from" in said
+    card = (output / "heads/all" / "model_card.md").read_text()
+    assert "## Licences" in card
+    assert "generated pictures from" in card
+    lineage = json.loads((output / "lineage.json").read_text())
+    assert {"plan.parquet", "images", "report.html"} <= set(lineage["outputs"])
+    assert {page.stem for page in (output / "gates").glob("*.html")} >= GATES
+
+
 def test_a_second_run_repeats_nothing(output, config):
     kept = [*output.glob("images/*.parquet"), *output.rglob("*.safetensors"), *output.glob("answers/*/*")]
     times = {path: path.stat().st_mtime_ns for path in kept}
@@ -141,6 +162,21 @@ def test_photos_alone_need_no_generator(tmp_path):
     assert main([PIPELINE, "-c", str(config)]) == 0
     assert not (tmp_path / "out" / "images").exists()
     assert not (tmp_path / "out" / "plan.parquet").exists()
+
+
+def test_seeds_are_children_of_one_run_with_their_mean(tmp_path):
+    config = write_config(tmp_path, methods={"standard": {}})
+    assert main([PIPELINE, "-c", str(config), "--seeds", "0", "3"]) == 0
+    found = [json.loads((tmp_path / "out" / f"seed_{seed}" / "metrics.json").read_text()) for seed in (0, 3)]
+    assert found[0] != found[1]
+    name, client = "standard/same_artist", mlflow.MlflowClient(TRACKING)
+    mean = (found[0][name] + found[1][name]) / 2
+    assert json.loads((tmp_path / "out" / "seeds.json").read_text())["metrics"][name]["value"] == pytest.approx(mean)
+    parent = client.search_runs([client.get_experiment_by_name("few_shot").experiment_id], max_results=1)[0]
+    assert parent.data.metrics[f"evaluation/{name}"] == pytest.approx(mean)
+    lineages = [json.loads((tmp_path / "out" / f"seed_{seed}" / "lineage.json").read_text()) for seed in (0, 3)]
+    for lineage in lineages:
+        assert client.get_run(lineage["mlflow_run"]).data.tags["mlflow.parentRunId"] == parent.info.run_id
 
 
 def check_fine_tuned(output: Path, methods: Collection[str]):

@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from figment.cli import main as figment
 from figment.ops.run import main
 from figment.training.saved_semantic import load_semantic
 from figment.validation.policies import REASONS
 
 TRAINING = "pipelines.semantic_diversity.semantic_diversity"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
+GATES = {"plan", "verdicts", "zsl_pictures", "gzsl_pictures", "training_pictures", "training_list_made"}
 pytestmark = pytest.mark.slow
 
 
@@ -92,8 +94,27 @@ def test_the_registered_matrix_scores_any_number_of_pictures(output):
         assert np.asarray(scores).shape == (batch, 32)
 
 
+def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
+    image_id = pq.read_table(output / "model" / "training_list.parquet")["image_id"][0].as_py()
+    version = (output / "registered.txt").read_text()
+    assert figment(["trace", image_id[:16], "--plan", str(output / "plan.parquet")]) == 0
+    said = capsys.readouterr().out
+    assert f"{output}/model: figment-semantic-diversity version {version} (challenger" in said
+    assert "figment replay" in said
+    assert figment(["why", "figment-semantic-diversity@challenger"]) == 0
+    said = capsys.readouterr().out
+    assert "zenml pipeline run pipelines.semantic_diversity.semantic_diversity -c" in said
+    assert "learnt from" in said
+    card = (output / "model" / "model_card.md").read_text()
+    assert "## Licences" in card
+    assert "generated pictures from" in card
+    lineage = json.loads((output / "lineage.json").read_text())
+    assert {"plan.parquet", "images", "report.html"} <= set(lineage["outputs"])
+    assert {page.stem for page in (output / "gates").glob("*.html")} >= GATES
+
+
 def test_a_second_run_repeats_nothing(output, config):
-    files = [*output.glob("images/*.parquet"), *output.glob("splits/*/*"), *output.glob("model/*")]
+    files = [*output.glob("images/*.parquet"), *output.glob("splits/*/*"), *output.glob("model/*.safetensors")]
     times = {path: path.stat().st_mtime_ns for path in files}
     assert main([TRAINING, "-c", str(config)]) == 0
     assert times == {path: path.stat().st_mtime_ns for path in times}

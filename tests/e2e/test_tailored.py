@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from figment.adaptation.text_encoder import Tuned
+from figment.cli import main as figment
 from figment.datasets.tagged import read_tagged
 from figment.ops import tracking
 from figment.ops.run import main
@@ -33,6 +34,7 @@ LABELS = {
     "confusable": [["dog", "truck"]],
 }
 SETS = [("banana",), ("banana", "dog"), ("banana", "truck"), ("dog",), ("truck",)]
+GATES = {"plan", "verdicts", "zsl_pictures", "gzsl_pictures", "training_pictures", "training_list_made"}
 pytestmark = pytest.mark.slow
 
 
@@ -143,6 +145,25 @@ def test_the_registered_classifier_scores_any_number_of_pictures(output):
     for batch in (1, 3):
         scores = registered.predict((pixels[:batch].numpy() / 255).astype(np.float32))
         torch.testing.assert_close(torch.tensor(np.asarray(scores)), own(pixels[:batch]), atol=1e-4, rtol=1e-3)
+
+
+def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
+    image_id = pq.read_table(output / "classifier" / "training_list.parquet")["image_id"][0].as_py()
+    version = (output / "registered.txt").read_text()
+    assert figment(["trace", image_id[:16], "--plan", str(output / "plan.parquet")]) == 0
+    said = capsys.readouterr().out
+    assert f"{output}/classifier: figment-tailored version {version} (challenger" in said
+    assert "figment replay" in said
+    assert figment(["why", "figment-tailored@challenger"]) == 0
+    said = capsys.readouterr().out
+    assert "zenml pipeline run pipelines.tailored.tailored -c" in said
+    assert "learnt from" in said
+    card = (output / "classifier" / "model_card.md").read_text()
+    assert "## Licences" in card
+    assert "generated pictures from" in card
+    lineage = json.loads((output / "lineage.json").read_text())
+    assert {"plan.parquet", "images", "report.html"} <= set(lineage["outputs"])
+    assert {page.stem for page in (output / "gates").glob("*.html")} >= GATES
 
 
 def test_a_second_run_repeats_nothing_and_nothing_useless_is_left(output, config):

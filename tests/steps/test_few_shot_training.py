@@ -51,6 +51,9 @@ def test_pictures_that_show_nothing_are_nobodys_and_that_is_said(files, capsys):
     assert [ids[row] for row in used["all"].rows.tolist()] == [made[0], made[2]]
     assert used["all"].sources.tolist() == [0, 1]
     assert used["all"].weights.tolist() == [0.0, 0.2]
+    assert used["all"].listed.to_pylist() == sorted(
+        ({"image_id": made[i], "label": "dog", "weight": i / 10} for i in (0, 2)), key=lambda row: row["image_id"]
+    )
     assert "warning: 2 of 4 pictures are blank or unsafe and not learnt from" in capsys.readouterr().err
 
 

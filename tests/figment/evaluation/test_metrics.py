@@ -120,3 +120,29 @@ def test_paired_macro_differences_are_tighter_than_those_of_strangers(seed):
     assert found.low <= expected <= found.high
     alone = [metrics.macro_score(logits, truth) for logits in (first, second)]
     assert found.high - found.low < sum((score.high - score.low) ** 2 for score in alone) ** 0.5
+
+
+def test_a_difference_of_rankings_is_that_of_their_mean_average_precisions_and_nothing_against_itself():
+    dice = torch.Generator().manual_seed(0)
+    targets = (torch.rand(200, 5, generator=dice) < 0.3).int()
+    targets[:, 4] = 0  # a class without a positive does not count
+    good = targets + torch.randn(200, 5, generator=dice)
+    bad = targets + 4 * torch.randn(200, 5, generator=dice)
+    found = metrics.map_difference(good, bad, targets)
+    first, second = (metrics.mean_average_precision(scores, targets, absent="ignore") for scores in (good, bad))
+    assert found.top1 == pytest.approx(first - second)
+    assert 0 < found.low < found.top1 < found.high
+    none = metrics.map_difference(good, good, targets)
+    assert (none.low, none.top1, none.high) == (0, 0, 0)
+
+
+def test_a_resample_weighs_a_picture_as_often_as_it_is_drawn():
+    """Against the plain way: draw rows, copy them, measure; the copies of a row follow each other in either order."""
+    dice = np.random.default_rng(0)
+    scores, targets = dice.random((30, 2)), (dice.random((30, 2)) < 0.5).astype(int)
+    drawn = dice.multinomial(30, np.full(30, 1 / 30), size=3)
+    weighted = metrics._weighted_map(torch.tensor(scores), torch.tensor(targets), drawn)
+    for weights, value in zip(drawn, weighted, strict=True):
+        rows = np.repeat(np.arange(30), weights)
+        copied = metrics.mean_average_precision(scores[rows], targets[rows], absent="ignore")
+        assert value == pytest.approx(copied, abs=0.05)

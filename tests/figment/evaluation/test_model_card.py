@@ -1,4 +1,4 @@
-from figment.evaluation.model_card import measured, model_card
+from figment.evaluation.model_card import classifier_card, measured
 from figment.evaluation.results import Result, Results
 from figment.provenance import Recipe
 from figment.training.config import TrainingConfig
@@ -18,12 +18,12 @@ def test_the_card_tells_data_numbers_and_terms(labels):
         4, {"car": 3, "frog": 1}, {"base": 4}, {"m @ r": 4}, {"steps": "12"}, 2, {"accepted": 4, "blank": 1}
     )
     terms = {"generator m": "MIT\nof 2024", "CLIP c": "MIT\nof 2024", "chat model l": "unknown"}
-    text = model_card("a-model", "combined", card, results(labels), recipe, terms)
+    text = classifier_card("a-model", "combined", card, results(labels), recipe, terms)
     assert "top-1 50.0 % [40.0, 60.0] on 40 real pictures of 3 classes" in text
     assert "| car | 25 % |" in text
     assert "calibration error 12.3 %" in text
     assert "4 generated pictures from 2 different prompts; steps 12" in text
     assert "* verdicts of the whole run: 4 accepted, 1 blank" in text
     assert "* generator m and CLIP c:\n      MIT\n      of 2024\n* chat model l:\n      unknown\n" in text
-    assert "real pictures" in model_card("a-model", "combined", card, results(labels), None, {}).split("## Use")[0]
+    assert "real pictures" in classifier_card("a-model", "combined", card, results(labels), None, {}).split("## Use")[0]
     assert measured(results(labels).rows[0], results(labels)) in text

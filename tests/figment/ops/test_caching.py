@@ -1,4 +1,23 @@
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from figment.manifests import FileRef
 from figment.ops import caching
+from figment.ops.environment import ROOT
+from figment.planning.plan import write_plan
+from figment.validation.clip import ClipConfig
+from figment.validation.verdicts import AcceptanceConfig
+from steps.validation import validate_images
+
+
+@pytest.fixture(autouse=True)
+def _own_tracking():
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
 
 
 def test_a_result_is_current_only_under_its_key(tmp_path):
@@ -25,6 +44,29 @@ def test_touching_a_helper_changes_every_key(tmp_path, monkeypatch):
         keys.append(caching.key_of(a=1))
     caching.source_digest.cache_clear()
     assert keys[0] != keys[1]
+
+
+def test_a_touched_helper_runs_a_step_again_and_an_untouched_one_does_not(plan, pool, labels, tmp_path, monkeypatch):
+    """The step that judges pictures, on a copy of all code of which one helper gets a comment."""
+    for package in caching.PACKAGES:
+        copied = {"ignore": shutil.ignore_patterns("*.safetensors", "__pycache__")}
+        shutil.copytree(ROOT / package, tmp_path / "code" / package, **copied)
+    monkeypatch.setattr(caching, "__file__", str(tmp_path / "code" / "figment" / "ops" / "caching.py"))
+    write_plan(plan, tmp_path / "plan.parquet")
+    files = FileRef.of(tmp_path / "plan.parquet"), FileRef.of(pool.manifest_file)
+    clip = ClipConfig(model="local-dir:models/pocket/clip")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    written = []
+    helper = tmp_path / "code" / "figment" / "images.py"
+    for text in (helper.read_text(), helper.read_text(), helper.read_text() + "# touched"):
+        helper.write_text(text)
+        caching.source_digest.cache_clear()
+        with mlflow.start_run():
+            step = validate_images.entrypoint
+            made = step(labels, *files, clip, AcceptanceConfig(), None, None, str(tmp_path))
+        written.append(Path(made.path).stat().st_mtime_ns)
+    caching.source_digest.cache_clear()
+    assert written[0] == written[1] < written[2]
 
 
 def test_local_models_are_known_by_content_and_remote_ones_by_id(tmp_path):

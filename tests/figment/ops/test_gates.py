@@ -14,9 +14,10 @@ ROW = {"label": "car", "contrast": 0.2, "unsafe": False, "duplicate_of": None, "
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
+    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     yield mlflow.create_experiment("gates", artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_tracking_uri(None)
+    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture

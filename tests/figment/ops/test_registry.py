@@ -11,11 +11,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional
 
 from figment.datasets.labelled import LabelledImages
+from figment.datasets.tagged import TaggedPictures
 from figment.errors import InputError
 from figment.ops import registry, tracking
-from figment.ops.champion import challenge
+from figment.ops.champion import accuracy_gain, challenge, ranking_gain
 
 pytestmark = pytest.mark.slow
 NAME, LABELS = "colours", ("red", "green", "blue")
@@ -36,10 +38,11 @@ class Colours(nn.Module):
 def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
     uri = f"sqlite:///{folder}/mlflow.db"
+    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     identity = mlflow.create_experiment("registry", artifact_location=(folder / "artifacts").as_uri())
     yield identity, uri
-    mlflow.set_tracking_uri(None)
+    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture
@@ -57,6 +60,9 @@ def pictures(size: int) -> LabelledImages:
     return LabelledImages(pixels.byte(), labels)
 
 
+BY_COLOUR = accuracy_gain(pictures)
+
+
 def register(tmp_path, blunt: float, labels=LABELS) -> str:
     card = tmp_path / "model_card.md"
     card.write_text(f"# blunt {blunt}")
@@ -68,27 +74,27 @@ def register(tmp_path, blunt: float, labels=LABELS) -> str:
 
 def test_life_of_versions(tmp_path, run, experiment):
     blunt = register(tmp_path, 1.5)
-    said = challenge(NAME, blunt, pictures)["champion"]
+    said = challenge(NAME, blunt, BY_COLOUR)["champion"]
     assert said.startswith("none: ")
     assert said.endswith("over chance is not enough")
     assert registry.holder_of(NAME, "champion") is None
 
     fair = register(tmp_path, 0.9)
-    assert challenge(NAME, fair, pictures)["champion"].startswith(f"version {fair}: +")
-    assert challenge(NAME, fair, pictures) == {"champion": f"version {fair}: it is this one"}
+    assert challenge(NAME, fair, BY_COLOUR)["champion"].startswith(f"version {fair}: +")
+    assert challenge(NAME, fair, BY_COLOUR) == {"champion": f"version {fair}: it is this one"}
 
     alike = register(tmp_path, 0.89)
-    said = challenge(NAME, alike, pictures)["champion"]
+    said = challenge(NAME, alike, BY_COLOUR)["champion"]
     assert said.startswith(f"version {fair}: ")
     assert said.endswith("is not enough")
     assert str(registry.holder_of(NAME, "champion").version) == fair
 
     sharp = register(tmp_path, 0.0)
-    assert challenge(NAME, sharp, pictures)["champion"].startswith(f"version {sharp}: +")
+    assert challenge(NAME, sharp, BY_COLOUR)["champion"].startswith(f"version {sharp}: +")
     assert str(registry.holder_of(NAME, "champion").version) == sharp
 
     others = register(tmp_path, 0.0, ("a", "b", "c"))
-    assert "knows other classes" in challenge(NAME, others, pictures)["champion"]
+    assert "knows other classes" in challenge(NAME, others, BY_COLOUR)["champion"]
     registry.point(NAME, registry.CHALLENGER, others)
 
     found = registry.find_version(f"{NAME}@champion")
@@ -103,6 +109,11 @@ def test_life_of_versions(tmp_path, run, experiment):
     ):
         with pytest.raises(InputError, match=sentence):
             registry.find_version(wrong)
+
+    tagged = TaggedPictures(pictures(16).pixels, functional.one_hot(pictures(16).labels).to(torch.int8))
+    gains = [ranking_gain(tagged)(registry.Registered(found), rival) for rival in (None, registry.Registered(found))]
+    assert gains[0].low > 0.2  # over chance, at another size than the pictures'
+    assert gains[1].top1 == gains[1].low == gains[1].high == 0  # over itself
 
     served = registry.Registered(found)
     assert (served.labels, served.image_size) == (LABELS, 8)

@@ -41,26 +41,26 @@ def test_hashes_beside_the_pool_are_those_of_the_decoded_pictures(chosen, pool, 
 
 def test_real_pictures_have_no_twin_among_generated_ones_but_those_put_there_have(chosen, pool, labels, synthetic):
     test = open_labelled(Path("data/real"), "test", labels, SIDE, 20)
-    table = training_table(chosen, pool, hash_set(test), test.listing, near=10)
+    table = training_table(chosen, pool, hash_set(test), near=10)
     assert table["test_twin"].isna().all()
     assert table["duplicate_of"].isna().all()
     assert table["contrast"].min() > 0.01
 
     leaked = synthetic.subset(np.array([4, 7]))
-    table = training_table(chosen, pool, hash_set(leaked), leaked.listing, near=10)
+    table = training_table(chosen, pool, hash_set(leaked), near=10)
     assert np.flatnonzero(table["test_twin"].notna()).tolist() == [4, 7]
     assert table["test_twin"][4].endswith(f"row {leaked.listing.places[0, 1]}")
 
 
 def test_a_mirrored_test_picture_is_a_leak_too(synthetic):
     hashed = hash_set(synthetic)
-    found = twins(hashed.mirrored, hashed, synthetic.listing, near=10)
+    found = twins(hashed.mirrored, hashed, near=10)
     assert all(found)
 
 
 def test_a_picture_that_is_there_twice_is_named(labels, synthetic):
     twice = synthetic.subset(np.array([3, 5, 3]))
-    table = real_table(hash_set(twice), twice.listing, labels.names, 10, None, twice.listing)
+    table = real_table(hash_set(twice), labels.names, 10)
     assert table["duplicate_of"].notna().tolist() == [False, False, True]
     assert table["duplicate_of"][2] == twice.listing.where(0) == table["image_id"][0]
     assert table["image_id"][1] == "picture 1"

@@ -1,0 +1,95 @@
+"""One pipeline under several seeds: every number as a mean with its interval, and one MLflow run above those of the seeds.
+
+Everything that is drawn follows the seed, in the pipeline and in the configs of its stages. ``data`` does not: all seeds are
+measured on the same pictures.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import mlflow
+import yaml
+from rich.table import Table
+from zenml.client import Client
+
+from figment.errors import InputError
+from figment.evaluation.seeds import Mean, mean
+from figment.files import write_json, write_text
+from figment.ops.lineage import LINEAGE, Lineage
+
+MEASURED = "data"
+SUMMARY = "seeds.json"
+
+
+def run_seeds(
+    entrypoint: Callable[..., None], config: Path, seeds: Sequence[int], run: Callable[[Path], None]
+) -> dict[str, Mean]:
+    """``run`` the config once a seed, into OUTPUT/seed_N, and gather metrics.json of all in OUTPUT/seeds.json and in an MLflow
+    run of which theirs are children. A seed that was finished before repeats nothing."""
+    if len(set(seeds)) < 2 or min(seeds) < 0:
+        raise InputError(f"--seeds: found {', '.join(map(str, seeds))}; give two or more different numbers from 0")
+    body = yaml.safe_load(config.read_text(encoding="utf-8"))
+    output = Path(body["parameters"]["output"])
+    found, children = [], []
+    for seed in seeds:
+        folder = output / f"seed_{seed}"
+        parameters = with_seed(body["parameters"], entrypoint, seed) | {"output": folder.as_posix()}
+        file = output / f"seed_{seed}.yaml"
+        write_text(file, yaml.safe_dump({**body, "parameters": parameters}, sort_keys=False, allow_unicode=True))
+        run(file)
+        found.append(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+        children.append(Lineage.model_validate_json((folder / LINEAGE).read_text(encoding="utf-8")).mlflow_run)
+    summary = summarise(found)
+    write_json(output / SUMMARY, {"seeds": list(seeds), "metrics": {n: m._asdict() for n, m in summary.items()}})
+    log_parent(children, seeds, summary, output / SUMMARY)
+    return summary
+
+
+def with_seed(parameters: Mapping[str, Any], entrypoint: Callable[..., None], seed: int) -> dict[str, Any]:
+    """The parameters with this seed, at the top and in every stage's config that has one."""
+    changed: dict[str, Any] = {**parameters, "seed": seed}
+    for name, parameter in inspect.signature(entrypoint).parameters.items():
+        models = (parameter.annotation, *get_args(parameter.annotation))
+        seeded = any("seed" in getattr(model, "model_fields", {}) for model in models)
+        if seeded and name != MEASURED and isinstance(parameters.get(name), Mapping):
+            changed[name] = {**parameters[name], "seed": seed}
+    return changed
+
+
+def summarise(found: Sequence[Mapping[str, float]]) -> dict[str, Mean]:
+    """Of the measures that every seed has."""
+    shared = [name for name in found[0] if all(name in metrics for metrics in found)]
+    return {name: mean([metrics[name] for metrics in found]) for name in shared}
+
+
+def log_parent(children: Sequence[str], seeds: Sequence[int], summary: Mapping[str, Mean], file: Path) -> None:
+    """A run with the means and both ends of their intervals, in its children's experiment."""
+    tracker = Client().active_stack.experiment_tracker
+    mlflow.set_tracking_uri(tracker.get_tracking_uri())  # ZenML forgets it after a run
+    client = mlflow.MlflowClient()
+    experiment = client.get_run(children[0]).info.experiment_id
+    named = f"seeds {', '.join(map(str, seeds))}"
+    with mlflow.start_run(experiment_id=experiment, run_name=named, log_system_metrics=False) as parent:
+        mlflow.set_tag("children", ", ".join(children))
+        values = {name.replace("@", "_at_"): found for name, found in summary.items()}  # MLflow allows no @
+        for end in Mean._fields:
+            suffix = "" if end == "value" else f"/{end}"
+            mlflow.log_metrics({f"evaluation/{name}{suffix}": getattr(found, end) for name, found in values.items()})
+        mlflow.log_artifact(str(file))
+    for child in children:
+        client.set_tag(child, "mlflow.parentRunId", parent.info.run_id)
+
+
+def table(summary: Mapping[str, Mean], seeds: Sequence[int]) -> Table:
+    """For a terminal."""
+    shown = Table(
+        title=f"means of seeds {', '.join(map(str, seeds))} with 95 % Student intervals", title_justify="left"
+    )
+    for column in ("measure", "mean", "from", "to"):
+        shown.add_column(column, justify="left" if column == "measure" else "right", no_wrap=True)
+    for name, found in summary.items():
+        shown.add_row(name, *(f"{value:.4f}" for value in found))
+    return shown
