@@ -215,13 +215,13 @@ def export_model(options: argparse.Namespace) -> None:
 
     from figment.images import to_tensor
     from figment.pictures import find_files, read_pictures
+    from figment.training.deployable import open_classifier
     from figment.training.onnx_export import compare, export_onnx
-    from figment.training.saved import Deployable, load_classifier
 
-    network, card = load_classifier(options.model)
-    model, size, file = Deployable(network).eval(), card.training.image_size, options.model / "classifier.onnx"
+    trained = open_classifier(options.model)
+    model, size, file = trained.network, trained.image_size, options.model / "classifier.onnx"
     pictures = (picture for path in find_files([options.pictures]) for picture in read_pictures(path))
-    pixels = torch.stack([to_tensor(p, size, card.training.resize) for p in islice(pictures, 256)]).float() / 255
+    pixels = torch.stack([to_tensor(p, size, trained.resize) for p in islice(pictures, 256)]).float() / 255
     export_onnx(model, size, file)
     found = compare(model, file, pixels)
     print(f"{file}: probabilities within {found.difference:.1e} of torch's on {found.pictures} pictures")

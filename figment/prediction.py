@@ -13,7 +13,7 @@ from figment.images import to_tensor
 from figment.label_vectors import read_names
 from figment.pictures import names_in, read_pictures
 from figment.tagging import batches, load_tagger, render_lines, rendered_files, tag_files
-from figment.training.saved import Deployable, load_classifier
+from figment.training.deployable import is_classifier, open_classifier
 
 CLASSES, TAGS = 1, 10  # a picture, unless more are asked for
 
@@ -32,37 +32,38 @@ def predict_files(
     ``tags``: a file of the only tags wanted, which a classifier does not take. With a folder ``rendered`` each picture is
     written there with its lines beside.
     """
-    if not (model / "classifier.json").is_file():
+    if not is_classifier(model):
         tagger = load_tagger(model, device)
         tagger = tagger.choose(read_names(tags), str(tags)) if tags else tagger
         yield from tag_files(tagger, files, TAGS if top_k is None else top_k, batch_size, rendered)
     elif tags:
         raise InputError(f"{tags}: {model} holds a classifier, which has classes of its own; leave the tags out")
     else:
-        yield from classify_files(model, files, CLASSES if top_k is None else top_k, batch_size, rendered, device)
+        yield from classify_files(model, files, top_k, batch_size, rendered, device)
 
 
 @torch.inference_mode()
 def classify_files(
-    model: Path, files: Sequence[Path], top_k: int, batch_size: int, rendered: Path | None, device: str
+    model: Path, files: Sequence[Path], top_k: int | None, batch_size: int, rendered: Path | None, device: str
 ) -> Iterator[str]:
-    """Lines of JSON ``{"image", "label", "probability"}``, each picture's ``top_k`` classes, the most probable first.
+    """Lines of JSON ``{"image", "label", "probability"}``, each picture's ``top_k`` classes (by default one, or
+    ten if a picture may show several), the most probable first.
 
     Raises InputError for a file that is no picture, before anything of its batch is given out.
     """
+    trained, where = open_classifier(model), choose_device(device)
+    top_k = (CLASSES if trained.exclusive else TAGS) if top_k is None else top_k
     if top_k < 1 or batch_size < 1:
         raise InputError(f"top_k is {top_k} and batch_size {batch_size}; both are at least 1")
-    network, card = load_classifier(model)
-    where, size = choose_device(device), card.training.image_size
-    classifier = Deployable(network).to(where).eval()
+    classifier = trained.network.to(where)
     names = [name for file in files for name in names_in(file)]
     targets = rendered_files(names, rendered) if rendered else []
     pictures = (picture for file in files for picture in read_pictures(file))
     for batch in batches(enumerate(pictures), batch_size):
-        pixels = torch.stack([to_tensor(picture, size, card.training.resize) for _, picture in batch])
+        pixels = torch.stack([to_tensor(picture, trained.image_size, trained.resize) for _, picture in batch])
         probabilities, order = classifier(pixels.to(where) / 255).sort(dim=1, descending=True, stable=True)
         for (i, picture), scores, ids in zip(batch, probabilities.tolist(), order.tolist(), strict=True):
-            found = [(card.labels.names[c], p) for c, p in list(zip(ids, scores, strict=True))[:top_k]]
+            found = [(trained.labels[c], p) for c, p in list(zip(ids, scores, strict=True))[:top_k]]
             if rendered:
                 with atomic(targets[i]) as partial:
                     render_lines(picture, [f"{label}   {p:.3f}" for label, p in found]).save(partial, "PNG")

@@ -15,6 +15,7 @@ from figment.errors import InputError
 from figment.files import sha256_file
 from figment.planning.plan import ranges
 from figment.training.lists import TRAINING_LIST
+from figment.training.saved_few_shot import BACKBONE
 
 ARTIFACTS = Path("artifacts")
 ROWS = 100_000  # of a plan in memory at a time
@@ -101,7 +102,7 @@ def learners(image_id: str, root: Path = ARTIFACTS) -> list[Path]:
 
 def weights_in(folder: Path) -> Path:
     """The weights of a model's folder. Raises InputError if it holds none, or several."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(path for path in folder.glob("*.safetensors") if path.name != BACKBONE)
     if len(files) != 1:
         raise InputError(f"{folder}: holds {len(files)} .safetensors files; give the folder of one trained model")
     return files[0]

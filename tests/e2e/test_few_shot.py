@@ -124,6 +124,16 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
     assert {page.stem for page in (output / "gates").glob("*.html")} >= GATES
 
 
+def test_its_classifier_predicts_and_is_exported(output, tmp_path, capsys):
+    Image.effect_noise((40, 30), 90).save(tmp_path / "a.png")
+    assert figment(["predict", str(tmp_path / "a.png"), "--model", str(output / "heads/all")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 1
+    assert all(0 <= line["probability"] <= 1 for line in lines)
+    assert figment(["export", str(output / "heads/all"), "--pictures", str(tmp_path)]) == 0
+    assert "of torch's on 1 pictures" in capsys.readouterr().out
+
+
 def test_a_second_run_repeats_nothing(output, config):
     kept = [*output.glob("images/*.parquet"), *output.rglob("*.safetensors"), *output.glob("answers/*/*")]
     times = {path: path.stat().st_mtime_ns for path in kept}

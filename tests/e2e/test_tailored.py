@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from figment.adaptation.text_encoder import Tuned
 from figment.cli import main as figment
@@ -164,6 +165,16 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
     lineage = json.loads((output / "lineage.json").read_text())
     assert {"plan.parquet", "images", "report.html"} <= set(lineage["outputs"])
     assert {page.stem for page in (output / "gates").glob("*.html")} >= GATES
+
+
+def test_its_classifier_predicts_and_is_exported(output, tmp_path, capsys):
+    Image.effect_noise((40, 30), 90).save(tmp_path / "a.png")
+    assert figment(["predict", str(tmp_path / "a.png"), "--model", str(output / "classifier")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 7
+    assert all(0 <= line["probability"] <= 1 for line in lines)
+    assert figment(["export", str(output / "classifier"), "--pictures", str(tmp_path)]) == 0
+    assert "of torch's on 1 pictures" in capsys.readouterr().out
 
 
 def test_a_second_run_repeats_nothing_and_nothing_useless_is_left(output, config):
