@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from zenml.config.base_settings import BaseSettings
-from zenml.config.docker_settings import DockerSettings
+from zenml.config.docker_settings import DockerBuildOptions, DockerSettings
 from zenml.config.resource_settings import ResourceSettings
 from zenml.config.step_configurations import StepConfigurationUpdate
 from zenml.enums import StackComponentType
@@ -146,7 +146,7 @@ def check_fields(model: Any, values: Any, where: str) -> None:
 def _check_keys(model: Any, values: Any, where: str) -> None:
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected fields with values; found {str(values)[:80]!r}")
-    if model.model_config.get("extra") == "allow":  # options of Docker's build
+    if model is DockerBuildOptions:  # any option of `docker build`
         return
     refuse_unknown(values, model.model_fields, where)
     for name, value in values.items():
