@@ -43,7 +43,10 @@ ROLES = {
         "validate_unseen",
     ),
     "light": (
+        "check_made",
+        "check_photos",
         "check_sets",
+        "check_tagged",
         "choose_classes",
         "choose_labels",
         "choose_photos",
