@@ -132,7 +132,7 @@ def config_of(content, kind):
         (lambda c: c["components"]["orchestrator"].update(flavor="kubernets"), "did you mean 'kubernetes'"),
         (
             lambda c: config_of(c, "orchestrator").update(kubernetes_namspace="x"),
-            r"components\.orchestrator\.configuration: 'kubernetes_namspace' is not known here; did you mean 'kubernetes_namespace'",
+            r"orchestrator\.configuration: 'kubernetes_namspace' is not known here; did you mean 'kubernetes_namespace'",
         ),
         (
             lambda c: config_of(c, "orchestrator")["pod_settings"].update(toleration=[]),
@@ -241,7 +241,9 @@ def test_a_secret_that_is_missing_is_named_with_the_command_that_makes_it(regist
     def repair(content):
         config_of(content, "artifact_store").update(key="{{figment_s3.key}}", secret="{{figment_mlflow.token}}")
 
-    with pytest.raises(InputError, match=r"secret 'nobodys' lacks key; `zenml secret create nobodys --key=\.\.\.` sets"):
+    with pytest.raises(
+        InputError, match=r"secret 'nobodys' lacks key; `zenml secret create nobodys --key=\.\.\.` sets"
+    ):
         apply_stack(read_stack(write(tmp_path, change), VARIABLES))
     with pytest.raises(InputError, match="secret 'figment_mlflow' lacks token; `zenml secret update figment_mlflow"):
         apply_stack(read_stack(write(tmp_path, repair), VARIABLES))
@@ -286,7 +288,9 @@ def test_on_one_machine_the_steps_that_ask_for_a_gpu_get_it(registered, tmp_path
         service = orchestrator._step_service(snapshot, name, step, "run", {})
         assert "/srv/figment/artifacts:/app/code/artifacts" in service["volumes"]
         devices = service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
-        wanted = [] if role_of(name) == "light" else [{"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}]
+        wanted = (
+            [] if role_of(name) == "light" else [{"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}]
+        )
         assert devices == wanted
         assert len(service.get("depends_on", {})) == len(step.spec.upstream_steps)
 
@@ -344,7 +348,11 @@ def compiled(pipeline, path):
 def stored(compiled, pipeline):
     """The same in ZenML's database, with an image that need not be built."""
     client = Client()
-    ids = {"project": client.active_project.id, "stack": client.active_stack_model.id, "pipeline": pipeline.register().id}
+    ids = {
+        "project": client.active_project.id,
+        "stack": client.active_stack_model.id,
+        "pipeline": pipeline.register().id,
+    }
     image = {"image": IMAGE, "contains_code": True, "requires_code_download": False}
     build = PipelineBuildRequest(**ids, is_local=False, contains_code=True, images={"orchestrator": image})
     build = client.zen_store.create_build(build).id
