@@ -1,5 +1,5 @@
 """The command line of the library: ``figment estimate``, ``render``, ``replay``, ``trace``, ``why``, ``predict``,
-``export``, ``payload``.
+``export``, ``payload``, ``stack apply``.
 
 Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
 """
@@ -83,6 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="a picture, a folder or a Parquet file")
     command.add_argument("--model", default=SERVED, help=f"a registered classifier; by default {SERVED}")
     command.set_defaults(run=print_payload)
+
+    command = commands.add_parser("stack", help="where pipelines run: configs/stacks/")
+    command = command.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "apply", help="register a stack file's components and stack, or update what differs, and make it the active one"
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="such as configs/stacks/local.yaml")
+    command.set_defaults(run=apply_stack_file)
 
     options = parser.parse_args(arguments)
     started_in = Path.cwd()
@@ -233,6 +240,18 @@ def print_payload(options: argparse.Namespace) -> None:
     from figment.ops.registry import payload
 
     print(payload(options.model, options.image))
+
+
+def apply_stack_file(options: argparse.Namespace) -> None:
+    from figment.ops.stack import initialise
+    from figment.ops.stacks_apply import apply_stack, missing_packages
+    from figment.ops.stacks_file import read_stack
+
+    stack = read_stack(options.file)
+    initialise()
+    print("\n".join(apply_stack(stack) or [f"{stack.name}: nothing to change"]))
+    if missing := missing_packages(stack):
+        print(f"not installed here, and a run will ask for it: {', '.join(missing)}; see the extras in pyproject.toml")
 
 
 def read_share(share: str) -> tuple[int, int]:

@@ -1,10 +1,9 @@
 """A ZenML pipeline that refuses a config which ZenML would partly ignore, in one sentence a typo deserves."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import ConfigDict, ValidationError, create_model
@@ -14,18 +13,26 @@ from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracke
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from figment.errors import InputError
+from figment.ops.checking import complaint, refuse_unknown
+from figment.ops.stacks_steps import merge, with_stack
 from figment.ops.tracking import ensure_experiment
 
 
 class CheckedPipeline(Pipeline):
-    """Checks its config file before compiling: top-level keys, parameters down to nested fields, and step names."""
+    """Checks its config file before compiling: top-level keys, parameters down to nested fields, and step names. Each step is
+    compiled with what the active stack's file asks for it."""
 
     def _compile(self, config_path: str | None = None, **overrides: Any) -> Any:
+        config: dict[str, Any] = {}
         if config_path:
             check_config(Path(config_path), self.entrypoint, self.invocations)
+            config = yaml.safe_load(Path(config_path).read_text(encoding="utf-8")) or {}
+        config = merge(config, {key: overrides[key] for key in ("settings", "steps") if overrides.get(key)})
         tracker = Client().active_stack.experiment_tracker
         if isinstance(tracker, MLFlowExperimentTracker):
             ensure_experiment(self.name, tracker.get_tracking_uri())
+        names = {invocation: called.step.name for invocation, called in self.invocations.items()}
+        overrides |= with_stack(Client().active_stack_model, names, config)
         return super()._compile(config_path=config_path, **overrides)
 
 
@@ -40,12 +47,12 @@ def check_config(path: Path, entrypoint: Callable[..., None], steps: Iterable[st
         config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not readable YAML ({' '.join(str(error).split())})") from error
-    _known(config, PipelineRunConfiguration.model_fields, f"{path}")
+    refuse_unknown(config, PipelineRunConfiguration.model_fields, f"{path}")
     if steps is not None:
-        _known(config.get("steps") or {}, steps, f"{path}: steps")
+        refuse_unknown(config.get("steps") or {}, steps, f"{path}: steps")
     parameters = config.get("parameters") or {}
     signature = inspect.signature(entrypoint)
-    _known(parameters, signature.parameters, f"{path}: parameters")
+    refuse_unknown(parameters, signature.parameters, f"{path}: parameters")
     fields: dict[str, Any] = {
         name: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default)
         for name, p in signature.parameters.items()
@@ -54,36 +61,5 @@ def check_config(path: Path, entrypoint: Callable[..., None], steps: Iterable[st
     try:
         model.model_validate(parameters)
     except ValidationError as error:
-        raise InputError(f"{path}: parameters.{_sentence(error, model)}") from error
+        raise InputError(f"{path}: parameters.{complaint(error, model)}") from error
     return parameters
-
-
-def _known(found: Iterable[str], known: Iterable[str], where: str) -> None:
-    known = list(known)
-    for name in found:
-        if name not in known:
-            hint = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-            right = f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}"
-            raise InputError(f"{where}: {name!r} is not known here; {right}")
-
-
-def _sentence(error: ValidationError, model: Any) -> str:
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a typo explains what is missing, too
-    field = ".".join(map(str, first["loc"]))
-    if first["type"] != "extra_forbidden":
-        return f"{field}: {first['msg']}; found {str(first['input'])[:80]!r}"
-    models = [model]
-    for name in first["loc"][:-1]:
-        deeper = [m for parent in models if name in parent.model_fields for m in _models(parent.model_fields[name])]
-        models = deeper or models  # a union's tag names no field
-    known = {name: None for m in models for name in m.model_fields}
-    hint = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
-    return f"{field} is not known; " + (f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}")
-
-
-def _models(annotation: Any) -> list[Any]:
-    """The pydantic models that a field may hold: one, or the members of a union."""
-    annotation = getattr(annotation, "annotation", annotation)
-    if hasattr(annotation, "model_fields"):
-        return [annotation]
-    return [model for member in get_args(annotation) for model in _models(member)]

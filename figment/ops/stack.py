@@ -1,6 +1,5 @@
 """The local ZenML stack, prepared in one process and again at no harm: store, orchestrator, MLflow tracker, registry."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,36 +9,32 @@ import yaml
 from figment.errors import InputError
 from figment.ops.environment import ROOT, load_environment
 
-STACK, TRACKER, REGISTRY = "figment", "figment_mlflow", "figment_registry"
+LOCAL = ROOT / "configs" / "stacks" / "local.yaml"
 
 
 def prepare(root: Path = ROOT) -> None:
-    """Make the clone ready to run: its data, a ZenML repository and the stack. Costs little when all is there."""
+    """Make the clone ready to run: its data, a ZenML repository and, unless `figment stack apply` has made another one active,
+    the local stack. Costs little when all is there."""
     load_environment(root)
     (root / ".figment").mkdir(exist_ok=True)
     fetch_data(root)
+    initialise(root)
 
     from zenml.client import Client
-    from zenml.enums import StackComponentType as Kind
+
+    if Client().active_stack_model.name == "default":  # ZenML's own, with no tracker
+        from figment.ops.stacks_apply import apply_stack
+        from figment.ops.stacks_file import read_stack
+
+        apply_stack(read_stack(LOCAL))
+
+
+def initialise(root: Path = ROOT) -> None:
+    """A ZenML repository in ``root``, which remembers its active stack."""
+    from zenml.client import Client
 
     if not (root / ".zen").is_dir():
         Client.initialize(root)
-    client = Client()
-    if STACK not in {stack.name for stack in client.list_stacks(name=STACK)}:
-        default = client.get_stack("default")
-        tracker = _component(Kind.EXPERIMENT_TRACKER, TRACKER, {"tracking_uri": os.environ["MLFLOW_TRACKING_URI"]})
-        registry = _component(Kind.MODEL_REGISTRY, REGISTRY, {})
-        client.create_stack(
-            STACK,
-            {
-                Kind.ORCHESTRATOR: default.components[Kind.ORCHESTRATOR][0].id,
-                Kind.ARTIFACT_STORE: default.components[Kind.ARTIFACT_STORE][0].id,
-                Kind.EXPERIMENT_TRACKER: tracker,
-                Kind.MODEL_REGISTRY: registry,
-            },
-        )
-    if client.active_stack_model.name != STACK:
-        client.activate_stack(STACK)
 
 
 def fetch_data(root: Path = ROOT) -> None:
@@ -52,16 +47,6 @@ def fetch_data(root: Path = ROOT) -> None:
     )
     if pull.returncode:
         raise InputError(f"data/: dvc pull failed ({' '.join(pull.stderr.split())[:300]}); mend it and run again")
-
-
-def _component(kind: object, name: str, configuration: dict[str, str]) -> object:
-    from zenml.client import Client
-
-    client = Client()
-    found = client.list_stack_components(type=str(kind), name=name)
-    if found.total:
-        return found.items[0].id
-    return client.create_stack_component(name, "mlflow", kind, configuration).id  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

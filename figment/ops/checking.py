@@ -1,0 +1,42 @@
+"""One sentence for a key that is not known and for a value that does not fit: what was found, and what would be right."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from figment.errors import InputError
+
+
+def refuse_unknown(found: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raises InputError for the first key that is not known, with the nearest that is."""
+    known = list(known)
+    for name in found:
+        if name not in known:
+            hint = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+            right = f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}"
+            raise InputError(f"{where}: {name!r} is not known here; {right}")
+
+
+def complaint(error: ValidationError, model: Any) -> str:
+    """The first thing that is wrong: the field, and what was found or what is near."""
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a typo explains what is missing, too
+    field = ".".join(map(str, first["loc"]))
+    if first["type"] != "extra_forbidden":
+        return f"{field}: {first['msg']}; found {str(first['input'])[:80]!r}"
+    models = [model]
+    for name in first["loc"][:-1]:
+        deeper = [m for parent in models if name in parent.model_fields for m in models_of(parent.model_fields[name])]
+        models = deeper or models  # a union's tag names no field
+    known = {name: None for m in models for name in m.model_fields}
+    hint = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
+    return f"{field} is not known; " + (f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}")
+
+
+def models_of(annotation: Any) -> list[Any]:
+    """The pydantic models that a field may hold: one, or the members of a union."""
+    annotation = getattr(annotation, "annotation", annotation)
+    if hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [model for member in get_args(annotation) for model in models_of(member)]

@@ -1,0 +1,114 @@
+"""What a stack asks for each step (GPUs, memory, nodes), merged under what the run's own config says.
+
+A stack file names roles, so that a recipe's config says nothing about machines. What was applied travels with the stack, as a
+label, so that everybody who shares a ZenML server runs with the same.
+"""
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from zenml.config.resource_settings import ResourceSettings
+from zenml.models import StackResponse
+from zenml.utils.dict_utils import recursive_update
+
+LABEL = "figment"  # of a stack: its file's `settings` and `steps`, as JSON
+ROLES = {
+    "render": ("make_pictures", "render_part", "render_unseen", "synthesise_images", "synthesise_pairs"),
+    "train": (
+        "learn_words",
+        "train_autoencoder",
+        "train_chat",
+        "train_classifier",
+        "train_classifiers",
+        "train_clip",
+        "train_generator",
+        "train_heads",
+        "train_judge",
+        "train_matrix",
+        "tune_generator",
+    ),
+    "write": ("ask_prompts", "write_contexts"),  # by a language model, if the config names one to run here
+    "look": (  # at pictures, by CLIP or a trained model
+        "evaluate_classifiers",
+        "evaluate_heads",
+        "explain_errors",
+        "look_at_photos",
+        "look_at_pictures",
+        "measure_pocket",
+        "predict_pictures",
+        "report_tailored",
+        "validate_images",
+        "validate_unseen",
+    ),
+    "light": (
+        "check_made",
+        "check_photos",
+        "check_sets",
+        "check_tagged",
+        "choose_classes",
+        "choose_labels",
+        "choose_photos",
+        "choose_tags",
+        "plan_images",
+        "plan_pictures",
+        "plan_unseen",
+        "prepare_pictures",
+        "record_lineage",
+        "register_classifier",
+        "register_head",
+        "register_matrix",
+        "register_prompts",
+        "render_world",
+        "report_few_shot",
+        "report_matrix",
+        "ship_pocket",
+        "weigh_pictures",
+        "write_prompts",
+        "write_report",
+    ),
+}
+
+
+def with_stack(stack: StackResponse, names: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` and ``steps`` of a run configuration on this stack: of the stack, then of a step's role, then of the step
+    by its name, then of ``config``, each over the one before. ``names``: the step's name of every invocation."""
+    asked = json.loads((stack.labels or {}).get(LABEL, "{}"))
+    on_kubernetes = any(c.flavor_name == "kubernetes" for c in stack.components.get("orchestrator", ()))
+    steps = {}
+    for invocation, name in names.items():
+        merged: dict[str, Any] = {}
+        for part in (role_of(name), name):
+            merged = merge(merged, asked.get("steps", {}).get(part))
+        merged = merge(merged, (config.get("steps") or {}).get(invocation))
+        if on_kubernetes and "settings" in merged:
+            merged["settings"] = pods(merged["settings"])
+        if merged:
+            steps[invocation] = merged
+    settings = merge(asked.get("settings", {}), config.get("settings"))
+    return {"settings": pods(settings) if on_kubernetes else settings, "steps": steps}
+
+
+def role_of(step: str) -> str:
+    """The role of a step; a step that no role lists is light."""
+    return next((role for role, steps in ROLES.items() if step in steps), "light")
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Mappings are merged key by key; anything else is replaced."""
+    return recursive_update(copy.deepcopy(dict(under)), copy.deepcopy(dict(over or {})))
+
+
+def pods(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with ``resources`` as requests and limits of the pod: of static pipelines ZenML's Kubernetes orchestrator
+    ignores ResourceSettings and goes by ``pod_settings`` alone. What these say already stands."""
+    settings = dict(settings)
+    if not (resources := settings.pop("resources", None)):
+        return settings
+    from zenml.integrations.kubernetes.kube_utils import convert_resource_settings_to_k8s_format
+
+    requests, limits, _ = convert_resource_settings_to_k8s_format(ResourceSettings.model_validate(resources))
+    key = next((key for key in settings if key.startswith("orchestrator")), "orchestrator")
+    derived = {"pod_settings": {"resources": {"requests": requests, "limits": limits}}}
+    return {**settings, key: merge(derived, settings.get(key))}
