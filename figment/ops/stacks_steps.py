@@ -17,6 +17,7 @@ LABEL = "figment"  # of a stack: its file's `settings` and `steps`, as JSON
 ROLES = {
     "render": ("make_pictures", "render_part", "render_unseen", "synthesise_images", "synthesise_pairs"),
     "train": (
+        "finetune_heads",
         "learn_words",
         "train_autoencoder",
         "train_chat",
