@@ -23,6 +23,7 @@ from figment.planning.row import SCHEMA, Row
 CHUNK = 16_384  # rows made at a time
 SPILT = 8  # chunks that go to disk together
 ROW_GROUP = 16_384
+BUFFER = 1 << 20  # bytes read ahead of each column
 PARTS = 256  # of a larger plan, by the first two hex digits of the id
 
 
@@ -60,7 +61,9 @@ def count_rows(plan: pa.Table | Path) -> int:
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(
+            path, pre_buffer=False, buffer_size=BUFFER
+        )  # else all that was read is kept until the end
     except (OSError, pa.ArrowException) as error:
         raise _not_a_plan(path, error) from error
     with file:
