@@ -92,7 +92,7 @@ def check_sorted(plan: pa.Table | Path) -> None:
     last = ""
     for part in ranges(plan, CHUNK, ["image_id"]):
         ids = part["image_id"].combine_chunks()
-        if last >= ids[0].as_py() or not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
+        if last >= ids[0].as_py() or not pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py():
             where = "plan" if isinstance(plan, pa.Table) else f"plan {plan}"
             raise InputError(
                 f"{where}: its rows do not ascend by image_id, each once; write it with figment's write_plan"

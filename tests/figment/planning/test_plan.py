@@ -5,7 +5,17 @@ from hypothesis import strategies as st
 
 from figment.errors import InputError
 from figment.planning import plan as plans
-from figment.planning.plan import count_rows, difference, make_plan, ranges, read_plan, rechunk, union, write_plan
+from figment.planning.plan import (
+    check_sorted,
+    count_rows,
+    difference,
+    make_plan,
+    ranges,
+    read_plan,
+    rechunk,
+    union,
+    write_plan,
+)
 from figment.planning.row import Row
 
 
@@ -81,6 +91,19 @@ def test_plans_concatenate_filter_and_diff():
     both = union(dogs, cats, dogs)
     assert both.equals(make_plan(row(i, label) for label in ("cat", "dog") for i in range(5)))
     assert difference(both, cats).equals(dogs)
+
+
+def test_rows_out_of_order_or_twice_are_noticed_wherever_ranges_end(monkeypatch):
+    monkeypatch.setattr(plans, "CHUNK", 4)
+    for count in range(1, 10):
+        plan = make_plan(row(i) for i in range(count))
+        check_sorted(plan)
+        for place in range(count - 1):
+            order = list(range(count))
+            order[place], order[place + 1] = order[place + 1], order[place]
+            for wrong in (order, [*range(place + 1), *range(place, count)]):
+                with pytest.raises(InputError, match="do not ascend by image_id"):
+                    check_sorted(plan.take(wrong))
 
 
 def test_a_file_that_is_no_plan_is_named(tmp_path):
