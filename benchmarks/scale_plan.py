@@ -26,13 +26,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from figment.files import write_json
+from figment.labels import LabelSpace
 from figment.planning.plan import check_sorted, ranges, write_plan
 from figment.planning.row import Row
+from figment.synthesis.batches import batch_key, fill_batches
 from figment.synthesis.pool import Pool
+from figment.training.lists import open_training_list, training_list
 
 RESULT = Path(__file__).parent / "results/scale_plan.json"
 TABLE = 65_536  # rows handed over at a time
 SHARD_SIZES = (512, 8192)  # the default, and one for sets of this size
+MOST_ROWS, MOST_IN_MEMORY = 10_000_000, 1_000_000  # beyond which the slow and the large are not measured
 SHARE = (3, 256)  # the work of one of 256 GPUs
 
 
@@ -80,6 +84,11 @@ def measure(what: str, count: int, size: int, folder: Path) -> dict:
     if what in ("plan", "plan from Row objects"):
         write_plan(columns(count) if what == "plan" else rows(count), plan)
         return {"rows_per_second": count, "plan_bytes_per_row": plan.stat().st_size / count}
+    if what == "counted by estimate":  # what `figment estimate` does before it renders its sample
+        for part in ranges(plan, size):
+            for batch in fill_batches(part.to_pylist(), lambda: 16):
+                batch_key(batch[0])
+        return {"rows_per_second": count}
     if what == "order checked":
         check_sorted(plan)
         return {"rows_per_second": count}
@@ -92,6 +101,17 @@ def measure(what: str, count: int, size: int, folder: Path) -> dict:
     if what == "pool sealed":
         Pool(images).seal()
         return {}
+    if what == "training list":
+        whole = pq.read_table(plan, columns=["image_id", "trick", "labels"])
+        accepted = pa.repeat(True, count)
+        verdicts = pa.table([whole["image_id"], whole["trick"], pc.list_flatten(whole["labels"]), accepted],
+                            ["image_id", "trick", "label", "accepted"])  # fmt: skip
+        space = LabelSpace.of([f"thing {i}" for i in range(1000)])
+        opened = open_training_list(
+            training_list(verdicts, {"bag_of_tricks", "base_class"}), Pool(images), space, 32, "x"
+        )
+        assert len(opened) == count
+        return {"rows_per_second": count}
     pool = Pool(images)
     if what == "one share found":  # what a worker of 256 does before its first picture, in an empty pool
         shards = enumerate(ranges(plan, size, ["image_id"]))
@@ -147,8 +167,9 @@ def main() -> None:
         folder = options.folder / str(count)
         folder.mkdir(parents=True)
         try:
-            extra = [("plan from Row objects", large)] if count <= 10_000_000 else []
-            for what, size in extra + tasks:
+            rows_too = [("plan from Row objects", large)] if count <= MOST_ROWS else []
+            in_memory = [("counted by estimate", large), ("training list", large)] if count <= MOST_IN_MEMORY else []
+            for what, size in rows_too + tasks + in_memory:
                 found = {"what": what, "shard_size": size, **run(what, count, size, folder)}
                 print(f"{count:,}: {found}", flush=True)
                 if what != "shards":  # the making of the example is no measurement
