@@ -1,4 +1,4 @@
-"""What the papers' full sets and a set of 100 million pictures take: time, money, disk, shards. Rewrites docs/scaling.md's tables.
+"""What the papers' full sets and a set of 100 million pictures take: time, money, disk, shards. Writes docs/scaling.md's tables.
 
     python -m benchmarks.scale_model [--price 2.0] [--speed 1.0]
 
@@ -67,18 +67,29 @@ def duration(hours: float) -> str:
 
 
 def sets_table(price: float, speed: float) -> str:
-    head = f"| set | images | model, size, steps | GPUs | GPU hours | time | cost at {price:.2f} an hour | disk | shards |"
+    head = (
+        f"| set | images | model, size, steps | GPUs | GPU hours | time | cost at {price:.2f} an hour | disk | shards |"
+    )
     return "\n".join([head, "|---" * 9 + "|", *(item.row(name, price, speed) for name, item in SETS.items())])
 
 
 def books_table() -> str:
     """What benchmarks.scale_plan measured: by the clock, by the processor, and peak memory."""
     measured = json.loads((ROOT / "benchmarks/results/scale_plan.json").read_text())["rows"]
-    lines = ["| rows | what | shard_size | clock | processor | rows a processor second | peak memory |", "|---" * 7 + "|"]
+    lines = [
+        "| rows | what | shard_size | clock | processor | rows a processor second | peak memory |",
+        "|---" * 7 + "|",
+    ]
     for count, found in measured.items():
         for item in found:
-            rate = f"{round(int(count) / max(item['processor_seconds'], 0.05), -2):,.0f}" if "rows_per_second" in item else ""
-            what = item["what"] + (f", manifest {item['manifest_megabytes']:.1f} MB" if "manifest_megabytes" in item else "")
+            rate = (
+                f"{round(int(count) / max(item['processor_seconds'], 0.05), -2):,.0f}"
+                if "rows_per_second" in item
+                else ""
+            )
+            what = item["what"] + (
+                f", manifest {item['manifest_megabytes']:.1f} MB" if "manifest_megabytes" in item else ""
+            )
             lines.append(
                 f"| {int(count):,} | {what} | {item['shard_size']:,} | {item['seconds']:,.1f} s | "
                 f"{item['processor_seconds']:,.1f} s | {rate} | {item['peak_mib']:,} MiB |"
@@ -88,7 +99,10 @@ def books_table() -> str:
 
 def training_table(price: float, speed: float) -> str:
     """ResNet-50 at 224 px for 200 epochs, by the published rate, on one process a GPU."""
-    lines = ["| set, ResNet-50 at 224 px, 200 epochs | pictures | GPU hours | time on 8 GPUs | cost |", "|---" * 5 + "|"]
+    lines = [
+        "| set, ResNet-50 at 224 px, 200 epochs | pictures | GPU hours | time on 8 GPUs | cost |",
+        "|---" * 5 + "|",
+    ]
     for name, pictures in {"EuroSAT, best trick": 54_000, "EuroSAT, all combined": 81_000}.items():
         hours = pictures * 200 / (TRAINED_A_SECOND * speed) / 3600
         lines.append(f"| {name} | {pictures:,} | {hours:.1f} | {duration(hours / 8)} | {hours * price:.2f} |")

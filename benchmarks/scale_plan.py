@@ -29,9 +29,7 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.planning.plan import check_sorted, ranges, write_plan
 from figment.planning.row import Row
-from figment.synthesis.batches import batch_key, fill_batches
 from figment.synthesis.pool import Pool
-from figment.training.lists import open_training_list, training_list
 
 RESULT = Path(__file__).parent / "results/scale_plan.json"
 TABLE = 65_536  # rows handed over at a time
@@ -85,6 +83,8 @@ def measure(what: str, count: int, size: int, folder: Path) -> dict:
         write_plan(columns(count) if what == "plan" else rows(count), plan)
         return {"rows_per_second": count, "plan_bytes_per_row": plan.stat().st_size / count}
     if what == "counted by estimate":  # what `figment estimate` does before it renders its sample
+        from figment.synthesis.batches import batch_key, fill_batches
+
         for part in ranges(plan, size):
             for batch in fill_batches(part.to_pylist(), lambda: 16):
                 batch_key(batch[0])
@@ -102,6 +102,8 @@ def measure(what: str, count: int, size: int, folder: Path) -> dict:
         Pool(images).seal()
         return {}
     if what == "training list":
+        from figment.training.lists import open_training_list, training_list  # and torch, half a GiB of it
+
         whole = pq.read_table(plan, columns=["image_id", "trick", "labels"])
         accepted = pa.repeat(True, count)
         verdicts = pa.table([whole["image_id"], whole["trick"], pc.list_flatten(whole["labels"]), accepted],
