@@ -2,7 +2,6 @@
 
     python -m benchmarks.synthesis speed      # images/s on the pocket models, and the executor's overhead
     python -m benchmarks.synthesis memory     # peak memory of plans of 10,000 and of 1,000,000 rows
-    python -m benchmarks.synthesis gpu        # SD 2's own configuration, random weights: reduced on a CPU, full on a GPU
 
 Each writes benchmarks/results/synthesis_<what>.json.
 """
@@ -12,7 +11,6 @@ import json
 import os
 import platform
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -48,7 +46,7 @@ CLASSES = ("car", "frog", "banana", "dog")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "memory", "gpu"])
+    parser.add_argument("what", choices=["speed", "memory"])
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
@@ -58,7 +56,7 @@ def main() -> None:
     if options.what == "memory" and options.rows:
         print(json.dumps(memory_of(options.rows)))
         return
-    measured = {"speed": speed, "memory": memory, "gpu": gpu}[options.what](options)
+    measured = {"speed": speed, "memory": memory}[options.what](options)
     write_json(RESULTS / f"synthesis_{options.what}.json", {"machine": machine(), **measured})
     print(json.dumps(measured, indent=2))
 
@@ -240,110 +238,6 @@ def memory(options: argparse.Namespace) -> dict:
         command = [sys.executable, "-m", "benchmarks.synthesis", "memory", "--rows", str(count)]
         measured.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
     return {"runs": measured, "ratio": round(measured[1]["peak_mib"] / measured[0]["peak_mib"], 3)}
-
-
-# Stable Diffusion 2's own configuration ---------------------------------------------------------------------------------
-
-
-def stable_diffusion_2(folder: Path) -> str:
-    """A pipeline of SD 2's architecture with random weights, saved as the hub would serve it."""
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    if (folder / "model_index.json").is_file():
-        return str(folder)
-    torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained("models/pocket/diffusion/tokenizer", model_max_length=77)
-    text = CLIPTextConfig(
-        hidden_size=1024, intermediate_size=4096, num_attention_heads=16, num_hidden_layers=23, hidden_act="gelu",
-        projection_dim=512, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    unet = UNet2DConditionModel(
-        sample_size=64, cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, sample_size=768,
-    )  # fmt: skip
-    pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-        scheduler=DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-                                set_alpha_to_one=False, steps_offset=1),
-    )  # fmt: skip
-    pipeline.save_pretrained(folder)
-    return str(folder)
-
-
-def gpu(options: argparse.Namespace) -> dict:
-    """Images/s and MFU by batch, size, eager and compiled, beside the papers' loop in float32 autocast at batch 1.
-
-    On a CPU: 64 px and two steps, to see that it runs; the GPU's rows then say "not measured".
-    """
-    from diffusers import StableDiffusionPipeline
-
-    from figment.synthesis.estimate import flops_per_image, peak_flops
-    from figment.synthesis.generator import resolve_dtype
-    from figment.synthesis.weights import folder_revision
-
-    cuda = torch.cuda.is_available()
-    steps = 40 if cuda else 2
-    model = stable_diffusion_2(Path(".figment/benchmarks/stable_diffusion_2"))
-    sizes, batches = ((512, 768), (1, 4, 16, 32)) if cuda else ((64,), (1, 4))
-    measured: list[dict] = []
-    device = torch.device("cuda" if cuda else "cpu")
-    for size in sizes:
-        row = Row(
-            prompt="a photo of a dog", labels=("dog",), recipe="benchmark", trick="base", model=model,
-            revision=folder_revision(model), width=size, height=size, guidance_scale=7.5, num_inference_steps=steps,
-            scheduler="DDIMScheduler", stream=0, replicate=0,
-        )  # fmt: skip
-        loop = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32).to(device)
-        loop.set_progress_bar_config(disable=True)
-        with tempfile.TemporaryDirectory() as folder, torch.autocast(device.type, enabled=cuda):
-            some = make_plan([row.model_copy(update={"replicate": i}) for i in range(3 if cuda else 2)]).to_pylist()
-            papers_loop(loop, some[:1], Path(folder), 1)
-            start = time.perf_counter()
-            papers_loop(loop, some, Path(folder), 1)
-            baseline = len(some) / (time.perf_counter() - start)
-        del loop
-        measured.append({"way": "papers' loop", "size": size, "images_per_second": round(baseline, 4)})
-        for compiled in (False, True) if cuda else (False,):
-            for batch in batches:
-                config = SynthesisConfig(batch_size=batch, compile=compiled, lanes=1, shard_size=batch)
-                renderers = Renderers(config)
-                generator = renderers.load(row.model, row.revision)
-                count = batch * (4 if cuda else 1)
-                warm, plan = (make_plan(row.model_copy(update={"replicate": i, "stream": s}) for i in range(n))
-                              for s, n in ((1, batch), (2, count)))  # fmt: skip
-                with tempfile.TemporaryDirectory() as folder:
-                    synthesise(warm, Pool(Path(folder) / "warm"), config, renderers=renderers)
-                    rate = synthesise(
-                        plan, Pool(Path(folder) / "images"), config, renderers=renderers
-                    ).images_per_second
-                flops = (
-                    flops_per_image(generator, plan.to_pylist()[0])
-                    if not compiled
-                    else measured[-len(batches)]["flops"]
-                )
-                measured.append(
-                    {
-                        "way": "figment, compiled" if compiled else "figment",
-                        "size": size,
-                        "batch": batch,
-                        "images_per_second": round(rate, 4),
-                        "times the papers' loop": round(rate / baseline, 2),
-                        "flops": flops,
-                        "mfu": round(rate * flops / peak_flops(device, resolve_dtype(config)), 3),
-                    }
-                )
-                del renderers, generator
-                if cuda:
-                    torch.cuda.empty_cache()
-    shutil.rmtree(model)
-    full = {"gpu": "measured above" if cuda else "512 and 768 px in bfloat16 on a GPU: not measured, none at hand"}
-    return {"steps": steps, "rows": measured, **full}
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,6 +53,7 @@ class Case:
     image_format: str
     pictures: int
     epochs: int
+    precision: Literal["auto", "fp32"] = "fp32"  # of ours; the plain loop and the model alone have fp32
 
 
 CASES = {
@@ -63,7 +65,7 @@ CASES = {
 
 
 def config_of(case: Case) -> TrainingConfig:
-    return TrainingConfig(model=case.model, image_size=case.size, epochs=case.epochs, precision="fp32")
+    return TrainingConfig(model=case.model, image_size=case.size, epochs=case.epochs, precision=case.precision)
 
 
 def write_pictures(case: Case, folder: Path) -> None:

@@ -58,18 +58,32 @@ class StreamedImages:
     def subset(self, rows: Tensor) -> "StreamedImages":
         return StreamedImages(self.listing.subset(rows), self.size, self.resize, self.workers)
 
-    def parts(self, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, LabelledImages]]:
-        """Row numbers and pictures of the whole set, a chunk at a time; the chunks' order is drawn from ``generator`` if
-        there is one."""
-        chunk_of, row_of = self.listing.places.unbind(1)
+    def rows(self, generator: torch.Generator | None = None) -> list[Tensor]:
+        """Row numbers of the whole set, a chunk at a time; the chunks' order is drawn from ``generator`` if there is one."""
+        chunk_of = self.listing.places[:, 0]
         by_chunk = chunk_of.argsort(stable=True)
-        numbers, counts = chunk_of[by_chunk].unique_consecutive(return_counts=True)
+        _, counts = chunk_of[by_chunk].unique_consecutive(return_counts=True)
         rows = by_chunk.split(counts.tolist())
         order = torch.arange(len(rows)) if generator is None else torch.randperm(len(rows), generator=generator)
-        jobs = [Job(self.listing.chunks[int(numbers[i])], row_of[rows[i]].tolist()) for i in order.tolist()]
+        return [rows[i] for i in order.tolist()]
+
+    def parts(
+        self, generator: torch.Generator | None = None, only: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, LabelledImages]]:
+        """``rows`` and their pictures; where ``only`` (N,) is false, anything may stand in a picture's place."""
+        chunk_of, row_of = self.listing.places.unbind(1)
+        parts = self.rows(generator)
+        decoded = parts if only is None else [rows[only[rows]] for rows in parts]
+        jobs = [
+            Job(self.listing.chunks[int(chunk_of[rows[0]])], row_of[some].tolist())
+            for rows, some in zip(parts, decoded, strict=True)
+        ]
         pictures = decode_ahead(jobs, self.size, self.resize, self.workers)
-        for i, pixels in zip(order.tolist(), pictures, strict=True):
-            yield rows[i], LabelledImages(pixels, self.labels[rows[i]])
+        for rows, pixels in zip(parts, pictures, strict=True):
+            if only is not None:
+                found, pixels = pixels, torch.empty(len(rows), *pixels.shape[1:], dtype=pixels.dtype)
+                pixels[only[rows]] = found
+            yield rows, LabelledImages(pixels, self.labels[rows])
 
     def load(self) -> LabelledImages:
         """The whole set in memory, in its own order."""

@@ -6,7 +6,7 @@ read range by range.
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import islice, pairwise
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,20 +17,24 @@ import pyarrow.parquet as pq
 
 from figment.errors import InputError
 from figment.files import atomic
-from figment.planning.row import SCHEMA, Row, record_of
+from figment.planning.identity import identified, table_of
+from figment.planning.row import SCHEMA, Row
 
-CHUNK = 16_384  # rows sorted in memory at a time
+CHUNK = 16_384  # rows made at a time
+SPILT = 8  # chunks that go to disk together
 ROW_GROUP = 16_384
+BUFFER = 1 << 20  # bytes read ahead of each column
 PARTS = 256  # of a larger plan, by the first two hex digits of the id
 
 
 def make_plan(rows: Iterable[Row]) -> pa.Table:
     """The plan of ``rows``, in memory."""
-    return _sorted(pa.Table.from_pylist([record_of(row) for row in rows], schema=SCHEMA))
+    return _sorted(table_of(list(rows)))
 
 
-def write_plan(rows: Iterable[Row] | pa.Table, path: Path) -> int:
-    """Write the plan of ``rows`` (or a plan) to ``path`` and return its number of images. Memory stays flat."""
+def write_plan(rows: Iterable[Row] | Iterable[pa.Table] | pa.Table, path: Path) -> int:
+    """Write the plan of ``rows`` (or a plan) to ``path`` and return its number of images. Memory stays flat. Rows may also
+    come as tables of some ten thousand that lack ``image_id`` and ``seed`` (figment.planning.identity)."""
     with atomic(path) as partial, TemporaryDirectory(dir=path.parent, prefix=".plan") as spill:
         parts = [_sorted(rows)] if isinstance(rows, pa.Table) else _sorted_parts(iter(rows), Path(spill))
         with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
@@ -57,7 +61,9 @@ def count_rows(plan: pa.Table | Path) -> int:
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(
+            path, pre_buffer=False, buffer_size=BUFFER
+        )  # else all that was read is kept until the end
     except (OSError, pa.ArrowException) as error:
         raise _not_a_plan(path, error) from error
     with file:
@@ -85,13 +91,13 @@ def check_sorted(plan: pa.Table | Path) -> None:
     """Raise InputError if the rows do not ascend by id: whoever puts plans together uses ``union`` or ``write_plan``."""
     last = ""
     for part in ranges(plan, CHUNK, ["image_id"]):
-        ids = part["image_id"].to_pylist()
-        if last >= ids[0] or any(a >= b for a, b in pairwise(ids)):
+        ids = part["image_id"].combine_chunks()
+        if last >= ids[0].as_py() or not pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py():
             where = "plan" if isinstance(plan, pa.Table) else f"plan {plan}"
             raise InputError(
                 f"{where}: its rows do not ascend by image_id, each once; write it with figment's write_plan"
             )
-        last = ids[-1]
+        last = ids[-1].as_py()
 
 
 def rechunk(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
@@ -114,23 +120,42 @@ def _sorted(table: pa.Table) -> pa.Table:
     return table.filter(pa.array(np.append(True, ids[1:] != ids[:-1]))) if len(ids) else table
 
 
-def _sorted_parts(rows: Iterator[Row], folder: Path) -> Iterator[pa.Table]:
+def _chunks(rows: Iterator[Row] | Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Unsorted parts of a plan, about a chunk each."""
+    while some := list(islice(rows, 1)):
+        if isinstance(some[0], pa.Table):
+            yield identified(some[0])
+        else:
+            yield table_of([*some, *islice(rows, CHUNK - 1)])
+
+
+def _sorted_parts(rows: Iterator[Row] | Iterator[pa.Table], folder: Path) -> Iterator[pa.Table]:
     """The plan of ``rows`` in consecutive parts. More than a chunk is first spilt to disk by the ids' leading digits."""
-    chunk = list(islice(rows, CHUNK))
-    if len(chunk) < CHUNK:
-        yield make_plan(chunk)
+    chunks = _chunks(rows)
+    first = next(chunks, SCHEMA.empty_table())
+    if len(first) < CHUNK and (second := next(chunks, None)) is None:
+        yield _sorted(first)
         return
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
     with ExitStack() as stack:
-        parts = [stack.enter_context(pa.ipc.new_stream(folder / f"{i:02x}", SCHEMA)) for i in range(PARTS)]
-        while chunk:
-            table = make_plan(chunk)
-            part = pc.utf8_slice_codeunits(table["image_id"], 0, 2)
+        parts = [
+            stack.enter_context(pa.ipc.new_stream(folder / f"{i:02x}", SCHEMA, options=options)) for i in range(PARTS)
+        ]
+        chunks = chain([first], [second] if len(first) < CHUNK else [], chunks)
+        for table in rechunk(chunks, SPILT * CHUNK):
+            table = table.combine_chunks()
+            digits = pc.utf8_slice_codeunits(table["image_id"], 0, 2).combine_chunks().dictionary_encode()
+            part = np.array([int(two, 16) for two in digits.dictionary.to_pylist()])[digits.indices.to_numpy()]
+            order = part.argsort(kind="stable")
+            ends = np.bincount(part, minlength=PARTS).cumsum()
+            table = table.take(order)
             for i, writer in enumerate(parts):
-                writer.write_table(table.filter(pc.equal(part, f"{i:02x}")))
-            chunk = list(islice(rows, CHUNK))
+                start = ends[i - 1] if i else 0
+                writer.write_table(table.slice(start, ends[i] - start))
     for i in range(PARTS):
         with pa.OSFile(str(folder / f"{i:02x}")) as file:
             yield _sorted(pa.ipc.open_stream(file).read_all())
+        (folder / f"{i:02x}").unlink()
 
 
 def difference(plan: pa.Table, other: pa.Table) -> pa.Table:

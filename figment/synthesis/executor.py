@@ -90,13 +90,15 @@ def synthesise(
     """Render the rows of ``plan`` that ``pool`` lacks; call again after any interruption to go on.
 
     Shard k holds rows k * shard_size ... of the sorted plan, whatever the batch size or the number of workers. ``part``
-    (i, n) takes every n-th shard from the i-th: n processes with the same plan and pool do all of it. ``log`` receives
+    (i, n) takes every n-th shard from the i-th: n processes with the same plan and pool do all of it, and each reads again
+    only the files that hold some of its own. ``log`` receives
     ({images_per_second, hours_left, ...}, images done) after each shard.
     """
     check_sorted(plan)
     pool.refresh()
     check_settings(plan, pool, config)
-    for name in pool.verify():
+    mine = part_of(ranges(plan, config.shard_size, ["image_id"]), part)
+    for name in pool.verify({file for rows in mine for file in pool.near(rows)} if part[1] > 1 else None):
         logger.warning("%s: damaged, set aside as %s; its images are rendered again", pool.folder, name)
     counted = [
         (len(rows), len(pool.missing(rows))) for rows in part_of(ranges(plan, config.shard_size, ["image_id"]), part)

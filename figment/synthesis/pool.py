@@ -9,9 +9,11 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ class Pool:
         self.folder = folder
         self.manifest_file = folder / "MANIFEST.json"
         self._verified: set[str] = set()
+        self._index: tuple[dict[str, Shard], list[Shard], list[str], list[str]] | None = None
         self.ids_of = lru_cache(maxsize=256)(self._ids_of)
         self.refresh()
 
@@ -65,10 +68,11 @@ class Pool:
             raise InputError(f"{self.manifest_file}: {_not_ours(error)}") from error
         self.shards = {s.file: s for s in sorted(shards, key=lambda s: s.file) if (self.folder / s.file).is_file()}
 
-    def verify(self) -> list[str]:
-        """Read every shard not read before; keep under another name each whose bytes are not what is vouched for, so that
-        its images count as missing. Returns the names it gave."""
-        todo = [file for file in self.shards if file not in self._verified]
+    def verify(self, files: Collection[str] | None = None) -> list[str]:
+        """Read every shard (of ``files``, if given) not read before; keep under another name each whose bytes are not what is
+        vouched for, so that its images count as missing. Returns the names it gave."""
+        chosen = self.shards.keys() if files is None else self.shards.keys() & set(files)
+        todo = sorted(chosen - self._verified)
         with ThreadPoolExecutor(4) as readers:
             hashes = dict(zip(todo, readers.map(sha256_file, (self.folder / file for file in todo)), strict=True))
         damaged = [file for file in todo if hashes[file] != self.shards[file].sha256]
@@ -77,12 +81,24 @@ class Pool:
             path = self.folder / file
             with contextlib.suppress(FileNotFoundError):  # another process noticed too
                 aside.append(path.rename(path.with_suffix(f".damaged-{hashes[file][:8]}")).name)
-            del self.shards[file]
-        self._verified |= self.shards.keys()
+        self.shards = {file: shard for file, shard in self.shards.items() if file not in damaged}
+        self._verified |= self.shards.keys() & set(todo)
         return aside
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.shards.values())
+
+    def near(self, rows: pa.Table) -> list[str]:
+        """The files of shards that may hold some of a sorted part of a plan, found by bisection."""
+        first, last = rows["image_id"][0].as_py(), rows["image_id"][-1].as_py()
+        shards, index = self.shards, self._index
+        if index is None or index[0] is not shards:
+            by_first = sorted(shards.values(), key=lambda shard: shard.first)
+            reach = list(accumulate((shard.last for shard in by_first), max))  # the last id of any shard up to here
+            index = self._index = (shards, by_first, [shard.first for shard in by_first], reach)
+        _, by_first, firsts, reach = index
+        some = by_first[bisect_left(reach, first) : bisect_right(firsts, last)]
+        return [shard.file for shard in some if shard.last >= first]
 
     def _ids_of(self, file: str) -> pa.ChunkedArray:
         return pq.read_table(self.folder / file, columns=["image_id"])["image_id"]
@@ -91,9 +107,9 @@ class Pool:
         """The rows of a sorted part of a plan that are not yet rendered, in their order."""
         if not len(rows):
             return rows
-        first, last = rows["image_id"][0].as_py(), rows["image_id"][-1].as_py()
-        near = [shard.file for shard in self.shards.values() if shard.first <= last and shard.last >= first]
-        present = pa.chunked_array([chunk for file in near for chunk in self.ids_of(file).chunks], pa.string())
+        present = pa.chunked_array(
+            [chunk for file in self.near(rows) for chunk in self.ids_of(file).chunks], pa.string()
+        )
         return rows.filter(pc.invert(pc.is_in(rows["image_id"], present)))
 
     def add(self, rows: pa.Table, images: Mapping[str, Sequence[Any]]) -> Shard:

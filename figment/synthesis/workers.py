@@ -45,13 +45,21 @@ def run_workers(plan: Path, pool: Pool, parameters: Mapping[str, Any], count: in
 
 
 def start(plan: Path, config: Path, number: int, count: int, log: Path) -> subprocess.Popen:
-    """Worker ``number`` of ``count``: its own GPU if there are any, its share of the cores if not."""
-    devices = torch.cuda.device_count()
-    share = {"CUDA_VISIBLE_DEVICES": str(number % devices)} if devices else {}
-    share |= {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
+    """Worker ``number`` of ``count``, with ``environment`` of its own."""
+    share = environment(number, count, torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     command = [sys.executable, "-m", "figment", "render", str(plan), "-c", str(config), "--shard", f"{number}/{count}"]
     with open(log, "w") as output:
         return subprocess.Popen(command, env=os.environ | share, stdout=output, stderr=subprocess.STDOUT)
+
+
+def environment(number: int, count: int, gpus: int, visible: str | None) -> dict[str, str]:
+    """What worker ``number`` of ``count`` is told: its own GPU if there are any, in turns among the ``gpus`` that this process
+    sees; its share of the cores. ``visible`` is this process's CUDA_VISIBLE_DEVICES, if a scheduler set it."""
+    cores_each = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
+    if not gpus:
+        return cores_each
+    names = [name.strip() for name in visible.split(",")][:gpus] if visible else [str(i) for i in range(gpus)]
+    return cores_each | {"CUDA_VISIBLE_DEVICES": names[number % len(names)]}
 
 
 def present(plan: Path, pool: Pool) -> int:

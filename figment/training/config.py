@@ -48,6 +48,8 @@ class TrainingConfig(AugmentConfig):
     holdout: float = Field(0.0, ge=0, lt=1)  # share of every class that is not trained on but validated on
     keep: Literal["last", "best"] = "last"  # which epoch's weights: the last, or the best on the held-out share
 
+    # On one machine, one a GPU: batch_size is that of all together, so that their number changes the time and not the result
+    processes: int = Field(1, gt=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast on a GPU, fp32 elsewhere
     seed: int = 0
     device: str = "auto"
@@ -56,4 +58,12 @@ class TrainingConfig(AugmentConfig):
     def _best_needs_a_holdout(self) -> "TrainingConfig":
         if self.keep == "best" and not self.holdout:
             raise ValueError("keep: best needs pictures to choose by; set holdout, for example to 0.1")
+        return self
+
+    @model_validator(mode="after")
+    def _every_process_has_as_many(self) -> "TrainingConfig":
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not divisible by processes {self.processes}; it is that of all together"
+            )
         return self

@@ -59,7 +59,8 @@ def open_training_list(
     """The listed images, in the list's order, not yet decoded. Raises InputError if a class has none: no classifier can
     learn it."""
     by_id = dict(zip(chosen["image_id"].to_pylist(), chosen["label"].to_pylist(), strict=True))
-    absent = [name for name in space.names if name not in set(by_id.values())]
+    shown, numbers = set(by_id.values()), {name: number for number, name in enumerate(space.names)}
+    absent = [name for name in space.names if name not in shown]
     if absent:
         raise InputError(
             f"training set {what}: no accepted picture of {', '.join(absent)}; "
@@ -75,5 +76,5 @@ def open_training_list(
             places |= {image_id: (len(chunks), row) for row, image_id in enumerate(ids) if image_id in by_id}
             chunks.append(RowGroup(pool.folder / name, group, first, "image", ids))
             first += len(ids)
-    labels = torch.tensor([space.names.index(label) for label in by_id.values()])
+    labels = torch.tensor([numbers[label] for label in by_id.values()])
     return StreamedImages(Listing(chunks, torch.tensor([places[i] for i in by_id]), labels), size, resize)

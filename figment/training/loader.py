@@ -1,11 +1,12 @@
 """Shuffled batches for training: every batch full, every picture at least once an epoch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from figment.datasets.labelled import Images, LabelledImages, StreamedImages
+from figment.training.processes import WHOLE, Share
 
 MIXED = 16  # chunks among which a streamed set is shuffled
 
@@ -25,10 +26,12 @@ class Resident:
         if device.type == "cuda" and images.pixels.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
             self.pixels, self.labels = self.pixels.to(device), self.labels.to(device)
 
-    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of pixels (B, 3, S, S) uint8 and labels (B,) on the device."""
+    def batches(
+        self, batch_size: int, generator: torch.Generator, share: Share = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch of pixels (B, 3, S, S) uint8 and labels (B,) on the device, or of a process's share of each batch."""
         for rows in full_batches(len(self.labels), batch_size, generator):
-            rows = rows.to(self.pixels.device)
+            rows = share.of(rows).to(self.pixels.device)
             yield self.pixels[rows].to(self.device), self.labels[rows].to(self.device)
 
 
@@ -39,12 +42,28 @@ class Streamed:
     def __init__(self, images: StreamedImages, device: torch.device, mixed: int = MIXED):
         self.images, self.device, self.mixed = images, device, mixed
 
-    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of pixels (B, 3, S, S) uint8 and labels (B,) on the device."""
-        shuffling = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    def batches(
+        self, batch_size: int, generator: torch.Generator, share: Share = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch of pixels (B, 3, S, S) uint8 and labels (B,) on the device, or of a process's share of each batch: then
+        only its own pictures are decoded."""
+        seed = int(torch.randint(2**62, (), generator=generator))
+        shuffling, only = torch.Generator().manual_seed(seed), None
+        if share.count > 1:
+            rehearsal = torch.Generator().manual_seed(seed)
+            numbers = ((rows, LabelledImages(rows, rows)) for rows in self.images.rows(rehearsal))
+            only = torch.zeros(len(self.images), dtype=torch.bool)
+            for rows, _ in self._mixed(numbers, batch_size, rehearsal):
+                only[share.of(rows)] = True
+        for pixels, labels in self._mixed(self.images.parts(shuffling, only), batch_size, shuffling):
+            yield share.of(pixels).to(self.device), share.of(labels).to(self.device)
+
+    def _mixed(
+        self, parts: Iterable[tuple[Tensor, LabelledImages]], batch_size: int, shuffling: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         first: LabelledImages | None = None
         buffer: list[LabelledImages] = []
-        for _, part in self.images.parts(shuffling):
+        for _, part in parts:
             buffer.append(part)
             if len(buffer) > self.mixed:
                 pool = shuffled(buffer, shuffling)
@@ -59,8 +78,7 @@ class Streamed:
 
     def _split(self, images: LabelledImages, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         if len(images):
-            for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
-                yield pixels.to(self.device), labels.to(self.device)
+            yield from zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True)
 
 
 def joined(parts: Sequence[LabelledImages]) -> LabelledImages:

@@ -3,23 +3,33 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from figment.datasets.labelled import Images
-from figment.devices import choose_device
+from figment.datasets.labelled import Images, LabelledImages, StreamedImages
+from figment.devices import choose_device, cores
 from figment.errors import InputError
 from figment.training.augment import augment, normalise
 from figment.training.checkpoint import Checkpoint, State
 from figment.training.classifier import build_classifier, predict_all
 from figment.training.config import TrainingConfig
 from figment.training.loader import batches_of
+from figment.training.processes import Share, run_together
 from figment.training.schedule import learning_rate
 from figment.training.split import hold_out
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Log = Callable[[int, dict[str, float]], None]
 
@@ -34,10 +44,40 @@ def train_classifier(
 ) -> nn.Module:
     """The trained model in eval mode on its device. The same images and config give the same model (on a CPU bit for
     bit), also if the training was interrupted and goes on from ``checkpoint``; ``log`` then sees the earlier steps again.
+    With ``config.processes`` this is done by as many new processes together.
 
     Raises InputError if the loss stops being a number.
     """
-    return _Training(images, num_classes, config, log, name, checkpoint).run()
+    if config.processes == 1:
+        return _Training(images, num_classes, config, log, name, checkpoint).run()
+    with TemporaryDirectory(prefix="figment-") as folder:
+        given: Images | Path = images
+        if isinstance(images, LabelledImages):  # a file that all map, not a copy in each
+            given = Path(folder) / "set.pt"
+            torch.save((images.pixels, images.labels), given)
+        arguments = (given, num_classes, config, name, checkpoint)
+        weights = run_together(config.processes, config.device, train_share, arguments, log)
+    with torch.random.fork_rng(devices=[]):
+        model = build_classifier(config, num_classes)
+    model.load_state_dict(weights)
+    return model.to(choose_device(config.device)).eval()
+
+
+def train_share(
+    accelerator: "Accelerator",
+    log: Log,
+    images: Images | Path,
+    num_classes: int,
+    config: TrainingConfig,
+    name: str,
+    checkpoint: Checkpoint | None,
+) -> dict[str, Tensor]:
+    """In one of several processes: its part of ``train_classifier``; the weights."""
+    if isinstance(images, Path):
+        images = LabelledImages(*torch.load(images, mmap=True, weights_only=True))
+    elif isinstance(images, StreamedImages):
+        images = replace(images, workers=max(1, cores() // config.processes))
+    return _Training(images, num_classes, config, log, name, checkpoint, accelerator).run().state_dict()
 
 
 class _Training:
@@ -49,28 +89,42 @@ class _Training:
         log: Log,
         name: str,
         checkpoint: Checkpoint | None,
+        accelerator: "Accelerator | None" = None,
     ):
         self.config, self.log, self.name, self.checkpoint = config, log, name, checkpoint
-        self.device = choose_device(config.device)
+        self.accelerator = accelerator
+        self.share = Share(accelerator.process_index, accelerator.num_processes) if accelerator else Share()
+        if self.share.count != config.processes:
+            raise InputError(
+                f"training.processes: {config.processes} are to train together and {self.share.count} met; "
+                "look for launch settings in the environment (WORLD_SIZE, ACCELERATE_*)"
+            )
+        self.device = accelerator.device if accelerator else choose_device(config.device)
         self.held_out: Images | None = None
         if config.holdout:
             rows, held_rows = hold_out(images.labels, config.holdout, config.seed)
-            images, self.held_out = images.subset(rows), images.subset(held_rows)
+            images, self.held_out = images.subset(rows), images.subset(held_rows[self.share.index :: self.share.count])
         self.source = batches_of(images, self.device)
         self.steps_per_epoch = -(-len(images) // config.batch_size)
         self.steps = config.steps or config.epochs * self.steps_per_epoch
         self.epochs = -(-self.steps // self.steps_per_epoch)
-        with torch.random.fork_rng():
+        with self._own_random_numbers():
             torch.manual_seed(config.seed)
             model = build_classifier(config, num_classes)
         self.model = model.to(self.device)
+        if accelerator and self.device.type == "cuda":  # on a CPU there is no such layer: statistics of a share
+            self.model = convert_sync_batchnorm(self.model)
         decay = config.ema_decay
         self.average = ModelEmaV3(self.model, decay, use_warmup=True) if decay else None
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
+        self.network = accelerator.prepare_model(self.model) if accelerator else self.model  # the same weights
         bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+
+    def _own_random_numbers(self) -> AbstractContextManager[None]:
+        return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
     @property
     def learnt(self) -> nn.Module:
@@ -81,11 +135,17 @@ class _Training:
         state = self._restore()
         saved_at = time.monotonic()
         done = min(state.epoch * self.steps_per_epoch, self.steps)
-        with tqdm(total=self.steps, initial=done, desc=self.name, unit="step", leave=False) as bar:
+        with tqdm(
+            total=self.steps, initial=done, desc=self.name, unit="step", leave=False, disable=self.share.index > 0
+        ) as bar:
             for epoch in range(state.epoch, self.epochs):
                 self._epoch(epoch, state, bar)
                 state.epoch = epoch + 1
-                if self.checkpoint and time.monotonic() - saved_at >= self.checkpoint.every_seconds:
+                if (
+                    self.checkpoint
+                    and self.share.index == 0
+                    and time.monotonic() - saved_at >= self.checkpoint.every_seconds
+                ):
                     self._save(state)
                     saved_at = time.monotonic()
         if state.best:
@@ -93,18 +153,19 @@ class _Training:
         return self.learnt.eval()
 
     def _epoch(self, epoch: int, state: State, bar: tqdm) -> None:
-        """One pass over the set. Order, augmentation and dropout are drawn from the seed and the epoch's number."""
+        """One pass over the set. Order, augmentation and dropout are drawn from the seed and the epoch's number; of several
+        processes, each has a dropout of its own."""
         first = epoch * self.steps_per_epoch
         last = min(first + self.steps_per_epoch, self.steps)
         seed = self.config.seed * 1_000_003 + epoch
         generator = torch.Generator().manual_seed(seed)
-        self.model.train()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            batches = self.source.batches(self.config.batch_size, generator)
+        self.network.train()
+        with self._own_random_numbers():
+            torch.manual_seed(seed + (self.share.index << 40))
+            batches = self.source.batches(self.config.batch_size, generator, self.share)
             for step, (pixels, labels) in zip(range(first, last), batches, strict=False):
                 rate = learning_rate(self.config, step, self.steps_per_epoch, self.steps)
-                loss = self._update(augment(pixels, self.config, generator), labels, rate)
+                loss = self._update(augment(pixels, self.config, generator, self.share), labels, rate)
                 if self.average:
                     self.average.update(self.model, step + 1)
                 bar.update()
@@ -122,7 +183,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.autocast:
-            logits = self.model(normalise(pixels).contiguous(memory_format=torch.channels_last))
+            logits = self.network(normalise(pixels).contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -130,7 +191,7 @@ class _Training:
         return loss.detach()
 
     def _finite(self, loss: Tensor, step: int) -> float:
-        value = loss.item()
+        value = (self.accelerator.reduce(loss, "mean") if self.accelerator else loss).item()
         if not math.isfinite(value):
             raise InputError(
                 f"training {self.name}: the loss is {value} after step {step}; lower training.learning_rate"
@@ -145,13 +206,20 @@ class _Training:
         """Top-1 and loss on the held-out pictures; notes the best weights if they are to be kept."""
         if self.held_out is None:
             return {}
-        logits = predict_all(self.learnt, self.held_out)
-        self.model.train()
-        score = float((logits.argmax(1) == self.held_out.labels).double().mean())
+        counted, labels = torch.zeros(3, dtype=torch.float64), self.held_out.labels  # right, loss, pictures
+        if len(labels):  # of several processes, one may have none
+            logits = predict_all(self.learnt, self.held_out)
+            loss = float(F.cross_entropy(logits, labels))
+            counted += torch.tensor(
+                [int((logits.argmax(1) == labels).sum()), loss * len(labels), len(labels)], dtype=counted.dtype
+            )
+        self.network.train()
+        if self.accelerator:
+            counted = self.accelerator.reduce(counted.to(self.device), "sum").cpu()
+        score, loss = float(counted[0] / counted[2]), float(counted[1] / counted[2])
         if self.config.keep == "best" and score > state.best_score:
             state.best_score = score
             state.best = {name: value.clone() for name, value in self.learnt.state_dict().items()}
-        loss = float(F.cross_entropy(logits, self.held_out.labels))
         return {"validation_top1": score, "validation_loss": loss}
 
     def _save(self, state: State) -> None:

@@ -2,15 +2,18 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from figment.errors import InputError
 from figment.images import decode
 from figment.planning.plan import difference, make_plan, union
 from figment.planning.row import row_of
 from figment.synthesis.executor import synthesise
-from figment.synthesis.pool import Pool
+from figment.synthesis.pool import Pool, Shard
 
 
 def content(pool: Pool, plan) -> dict[str, bytes]:
@@ -111,3 +114,24 @@ def test_editing_the_prompts_of_one_class_renders_only_its_rows(plan, pool, synt
     assert {row["labels"][0] for row in new.to_pylist()} == {"frog"}
     assert synthesise(edited, Pool(folder), synthesis).rendered == len(new) == 6
     assert sorted(content(Pool(folder), union(plan, edited))) == union(plan, edited)["image_id"].to_pylist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted), max_size=12), st.integers(0, 30))
+def test_shards_near_an_id_are_found_though_they_overlap(tmp_path_factory, bounds, at):
+    pool = Pool(tmp_path_factory.getbasetemp() / "none")
+    spans = {
+        f"{i}": Shard(file=f"{i}", rows=1, sha256="", first=f"{a:02}", last=f"{b:02}")
+        for i, (a, b) in enumerate(bounds)
+    }
+    pool.shards = spans
+    near = {f for f, s in spans.items() if s.first <= f"{at + 2:02}" and s.last >= f"{at:02}"}
+    assert set(pool.near(pa.table({"image_id": [f"{at:02}", f"{at + 2:02}"]}))) == near
+
+
+def test_one_of_several_processes_reads_again_only_what_holds_its_own_images(plan, pool, synthesis, tmp_path):
+    folder = shutil.copytree(pool.folder, tmp_path / "images")
+    second = sorted(pool.shards.values(), key=lambda shard: shard.first)[1]
+    (folder / second.file).write_bytes(b"")
+    assert synthesise(plan, Pool(folder), synthesis, part=(0, 2)).rendered == 0
+    assert not list(folder.glob("*.damaged-*"))
+    assert synthesise(plan, Pool(folder), synthesis, part=(1, 2)).rendered == second.rows

@@ -1,13 +1,17 @@
 import json
+import os
 
 import pytest
+import torch
 
 from figment.cli import main
 from figment.errors import InputError
 from figment.planning.plan import write_plan
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
-from figment.synthesis.workers import run_workers
+from figment.synthesis.workers import environment, run_workers
+from figment.validation.clip import ClipConfig, ClipScorer
+from figment.validation.features import FeatureStore
 from tests.figment.synthesis.test_executor import assert_same, pictures
 
 
@@ -23,6 +27,30 @@ def test_several_processes_make_what_one_makes(plan, pool, synthesis, tmp_path, 
     assert synthesise(tmp_path / "plan.parquet", together, synthesis).rendered == 0
     (features,) = (tmp_path / "features").iterdir()
     assert {path.name for path in features.iterdir()} == set(together.shards)
+
+    alone = FeatureStore(Pool(tmp_path / "alone/images"), ClipScorer(ClipConfig(**clip)))
+    synthesise(plan, alone.pool, synthesis, observer=alone)
+    mine, theirs = (features_of(FeatureStore(p, alone.scorer), plan) for p in (alone.pool, together))
+    assert mine.keys() == theirs.keys() == set(plan["image_id"].to_pylist())
+    assert all(torch.allclose(mine[i], theirs[i], atol=1e-5) for i in mine)
+
+
+def features_of(store: FeatureStore, plan) -> dict[str, torch.Tensor]:
+    parts = store.read(plan["image_id"].to_pylist())
+    return {image_id: vector for ids, found in parts for image_id, vector in zip(ids, found, strict=True)}
+
+
+def test_each_worker_has_a_gpu_of_its_own_among_those_this_process_sees():
+    def gpus(count, seen, visible=None):
+        told = [environment(i, count, seen, visible) for i in range(count)]
+        assert {t["OMP_NUM_THREADS"] for t in told} == {str(max(1, (os.cpu_count() or 1) // count))}
+        return [t.get("CUDA_VISIBLE_DEVICES") for t in told]
+
+    assert gpus(3, 0) == [None] * 3
+    assert gpus(4, 4) == ["0", "1", "2", "3"]
+    assert gpus(3, 2) == ["0", "1", "0"]
+    assert gpus(2, 2, "5,7") == ["5", "7"]  # a scheduler's choice stands
+    assert gpus(2, 2, "GPU-a, GPU-b") == ["GPU-a", "GPU-b"]
 
 
 def test_a_worker_that_fails_is_quoted(plan, tmp_path):
