@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, open_labelled
@@ -12,6 +11,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import quality
 from figment.ops.gates import Check, gate
+from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.lists import training_list
 from figment.validation.duplicates import SIDE

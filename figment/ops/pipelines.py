@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,20 +13,41 @@ from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
 from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracker
 from zenml.pipelines.pipeline_definition import Pipeline
 
+from figment import store
 from figment.errors import InputError
+from figment.ops import lineage
+from figment.ops.steps import named
 from figment.ops.tracking import ensure_experiment
 
 
 class CheckedPipeline(Pipeline):
-    """Checks its config file before compiling: top-level keys, parameters down to nested fields, and step names."""
+    """Checks its config file before compiling: top-level keys, parameters down to nested fields, and step names. With a store
+    (``figment.store``) its steps know of it, wherever they run."""
 
     def _compile(self, config_path: str | None = None, **overrides: Any) -> Any:
         if config_path:
-            check_config(Path(config_path), self.entrypoint, self.invocations)
+            parameters = check_config(Path(config_path), self.entrypoint, self.invocations)
+            if store.url():
+                offer(parameters, Path(config_path))
+        if store.url():
+            self.configure(environment={store.VARIABLE: store.url(), **lineage.revision()})
         tracker = Client().active_stack.experiment_tracker
         if isinstance(tracker, MLFlowExperimentTracker):
             ensure_experiment(self.name, tracker.get_tracking_uri())
         return super()._compile(config_path=config_path, **overrides)
+
+
+def offer(parameters: Mapping[str, Any], config: Path) -> None:
+    """Send the files below artifacts/ that a config names, such as a review.csv. Raises InputError if the output would not be
+    in the store."""
+    output = parameters.get("output")
+    if output and not str(output).startswith(f"{store.FOLDER}/"):
+        raise InputError(
+            f"{config}: parameters.output is {str(output)!r}; with {store.VARIABLE} it has to begin with {store.FOLDER}/"
+        )
+    for path in named(parameters):
+        if path.is_file():
+            store.push(path)
 
 
 def figment_pipeline(function: Callable[..., None]) -> CheckedPipeline:

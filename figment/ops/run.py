@@ -14,6 +14,7 @@ import time
 import warnings
 from pathlib import Path
 
+from figment import store
 from figment.errors import InputError
 from figment.ops.environment import load_environment
 
@@ -60,7 +61,8 @@ def run(pipeline: str, config: Path) -> None:
         raise KeyboardInterrupt if isinstance(cause, RunInterruptedException) else cause from None
     finally:
         logger.removeFilter(failed)
-    print_results(Path(parameters["output"]))
+    with store.mirrored([Path(parameters["output"])]):
+        print_results(Path(parameters["output"]))
 
 
 class FailedStep(logging.Filter):

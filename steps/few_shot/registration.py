@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.evaluation.few_shot_results import FewShotResults
+from figment.files import write_text
 from figment.manifests import Classifiers
 from figment.ops import caching, registry, tracking
+from figment.ops.steps import step
 from figment.training.backbone import load_backbone
 from figment.training.saved_few_shot import DeployableHead, load_head
 
@@ -26,7 +26,7 @@ def register_head(heads: Classifiers, results: FewShotResults, output: str) -> A
         backbone = load_backbone(card.backbone.model_copy(update={"device": "cpu"}))
         size = card.backbone.image_size
         deployable = DeployableHead(backbone, head)
-        stamp.write_text(tracking.register_classifier(deployable, size, card.labels, REGISTERED))
+        write_text(stamp, tracking.register_classifier(deployable, size, card.labels, REGISTERED))
         caching.mark_current(stamp, key)
     version = stamp.read_text()
     registry.tag(

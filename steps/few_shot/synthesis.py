@@ -4,11 +4,11 @@ from functools import partial
 from typing import Annotated
 
 from rich.console import Console
-from zenml import step
 
 from figment.errors import InputError
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.estimate import estimate

@@ -4,12 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import quality, tracking
+from figment.ops.steps import step
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import ranges, write_plan
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig

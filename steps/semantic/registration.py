@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
+from figment.files import write_text
 from figment.manifests import FileRef
 from figment.ops import caching, registry, tracking
+from figment.ops.steps import step
 from figment.training.saved_semantic import DeployableMatrix, load_semantic
 
 REGISTERED = "figment-semantic-diversity"
@@ -21,7 +21,7 @@ def register_matrix(model: FileRef, output: str) -> Annotated[str, "model_versio
         matrix, labels, card = load_semantic(model.open().parent)
         deployable = DeployableMatrix(matrix, labels, card.training.pooling)
         size = card.training.image_size
-        stamp.write_text(tracking.register_classifier(deployable, size, labels.names, REGISTERED))
+        write_text(stamp, tracking.register_classifier(deployable, size, labels.names, REGISTERED))
         caching.mark_current(stamp, key)
     version = stamp.read_text()
     where = {registry.WEIGHTS: model.sha256, registry.FOLDER: model.open().parent.as_posix()}

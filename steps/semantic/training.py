@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import get_step_context, step
+from zenml import get_step_context
 
 from figment.files import write_json
 from figment.label_vectors import LabelVectorConfig, make_label_vectors
@@ -11,6 +11,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.lineage import lineage_tags
+from figment.ops.steps import step
 from figment.training.saved_semantic import SemanticCard, save_semantic
 from figment.training.semantic import SemanticConfig
 from figment.training.zero_shot import train_zero_shot

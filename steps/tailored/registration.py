@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
+from figment.files import write_text
 from figment.manifests import FileRef
 from figment.ops import caching, registry, tracking
+from figment.ops.steps import step
 from figment.training.saved_dual_prompt import DeployableDualPrompts, load_dual_prompts
 
 REGISTERED = "figment-tailored"
@@ -21,7 +21,7 @@ def register_prompts(classifier: FileRef, output: str) -> Annotated[str, "model_
         model, card = load_dual_prompts(classifier.open().parent)
         deployable = DeployableDualPrompts(model)
         names = card.labels.names
-        stamp.write_text(tracking.register_classifier(deployable, card.image_size, names, REGISTERED))
+        write_text(stamp, tracking.register_classifier(deployable, card.image_size, names, REGISTERED))
         caching.mark_current(stamp, key)
     version = stamp.read_text()
     registry.tag(
