@@ -75,27 +75,33 @@ def complete(folder: Path, without: Iterable[str] = ()) -> None:
         fetch(*(Path(k) for k in _list(key) if not (left_out & _above(k) or k.endswith(".shard.json"))))
 
 
-@contextlib.contextmanager
-def mirrored(paths: Iterable[Path]) -> Iterator[None]:
-    """Bring what the store holds of these files and folders, or has anew, but for the large; at the end send what is not there
-    as it is here, and remove there what was brought and has been removed here."""
+def bring(paths: Iterable[Path]) -> list[str]:
+    """Bring what the store holds of these files and folders, or has anew, but for the large. Returns the outermost."""
     keys = {key for path in paths if (key := _key(path))}
     keys = {key for key in keys if not keys & (_above(key) - {key})}
-    listed = [found for key in keys for found in _list(key)]
+    listed = [found for key in sorted(keys) for found in _list(key)]
     _download([k for k in listed if not _is_large(k) and _held.get(k) != (_there[k], *_stat(Path(k)))])
+    return sorted(keys)
+
+
+@contextlib.contextmanager
+def mirrored(paths: Iterable[Path]) -> Iterator[None]:
+    """``bring``; at the end, if nothing was raised, send what the store does not hold as it is here, and remove there what was
+    brought and has been removed here."""
+    keys = bring(paths)
     yield
-    for key in sorted(keys):
+    for key in keys:
         for path in sorted(Path(key).rglob("*")) if Path(key).is_dir() else [Path(key)]:
             known = _is_large(path.name) and path.as_posix() in _there
             same = _held.get(path.as_posix(), ("", 0, 0))[1:] == _stat(path)
             if path.is_file() and not (known or same or path.suffix == ".partial"):
                 push(path)
-        gone = [k for k in _held if key in _above(k) and not _is_large(k) and not Path(k).exists()]
-        for k in gone:
+        for gone in [k for k in list(_held) if key in _above(k) and not _is_large(k) and not Path(k).exists()]:
             store, root = _open(url(), os.getpid())
-            with _named(k), contextlib.suppress(FileNotFoundError):
-                store.rm_file(f"{root}/{k}")
-            del _held[k], _there[k]
+            with _named(gone), contextlib.suppress(FileNotFoundError):
+                store.rm_file(f"{root}/{gone}")
+            del _held[gone]
+            _there.pop(gone, None)
 
 
 def _key(path: Path) -> str:
@@ -132,7 +138,7 @@ def _list(key: str) -> list[str]:
     with _named(key):
         store.invalidate_cache()
         found = store.find(f"{root}/{key}", detail=True)
-    for old in [k for k in _there if key in _above(k)]:
+    for old in [k for k in list(_there) if key in _above(k)]:
         del _there[old]
     here = {name[len(root) + 1 :]: str(sorted(info.items(), key=str)) for name, info in found.items()}
     _there.update(here)

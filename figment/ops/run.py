@@ -61,8 +61,8 @@ def run(pipeline: str, config: Path) -> None:
         raise KeyboardInterrupt if isinstance(cause, RunInterruptedException) else cause from None
     finally:
         logger.removeFilter(failed)
-    with store.mirrored([Path(parameters["output"])]):
-        print_results(Path(parameters["output"]))
+    store.bring([Path(parameters["output"])])
+    print_results(Path(parameters["output"]))
 
 
 class FailedStep(logging.Filter):

@@ -115,7 +115,7 @@ class PodOrchestrator(BaseOrchestrator):
 
     def start(self, name: str, snapshot: Any, environment: dict[str, str]) -> BaseProcess:
         folder = Path(self.config.folder)
-        pod = folder / f"{len(list(folder.glob('*.log'))):03d}-{name}"
+        pod = folder / f"{len(list(folder.glob('*-*/'))):03d}-{name}"
         shutil.copytree(folder / "image", pod, copy_function=os.link)
         (pod / ".dvc" / "config").unlink()
         shutil.copy(folder / "image" / ".dvc" / "config", pod / ".dvc" / "config")
@@ -137,17 +137,20 @@ class PodOrchestrator(BaseOrchestrator):
 
 
 @contextlib.contextmanager
-def pods_stack(folder: Path, tracking_uri: str, store: str, endpoint: str) -> Iterator[None]:
-    """Make a stack of pods in ``folder``, ``tracking_uri`` and ZenML's S3 artifact store the active one."""
+def pods_stack(folder: Path, tracking_uri: str) -> Iterator[None]:
+    """Make a stack of pods in ``folder``, of ``tracking_uri``, and of ZenML's S3 artifact store beside FIGMENT_STORE, the
+    active one."""
     client, name = Client(), f"pods-{uuid4().hex[:8]}"
     build_image(folder / "image")
     flavors = {flavor.name for flavor in client.list_flavors(type=Kind.ORCHESTRATOR, size=100)}
     if "pods" not in flavors:
         client.create_flavor("tests.e2e.pods.PodFlavor", Kind.ORCHESTRATOR)
+    path = os.environ["FIGMENT_STORE"].rpartition("/")[0] + "/zenml"
     keys = {"key": os.environ["AWS_ACCESS_KEY_ID"], "secret": os.environ["AWS_SECRET_ACCESS_KEY"]}
+    keys["client_kwargs"] = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"]}
     parts = {
         Kind.ORCHESTRATOR: ("pods", {"folder": str(folder), "tracking_uri": tracking_uri}),
-        Kind.ARTIFACT_STORE: ("s3", {"path": store, **keys, "client_kwargs": {"endpoint_url": endpoint}}),
+        Kind.ARTIFACT_STORE: ("s3", {"path": path, **keys}),
         Kind.EXPERIMENT_TRACKER: ("mlflow", {"tracking_uri": tracking_uri}),
         Kind.MODEL_REGISTRY: ("mlflow", {}),
     }

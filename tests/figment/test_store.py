@@ -84,10 +84,14 @@ def test_the_next_step_of_a_process_gets_what_another_has_changed(machine, tmp_p
 
 
 def test_a_step_that_fails_sends_nothing_more(machine, tmp_path):
-    with pytest.raises(InputError), store.mirrored([RUN]):
-        RUN.mkdir(parents=True)
-        (RUN / "half.txt").write_text("half")
-        raise InputError("stopped")
+    def step() -> None:
+        with store.mirrored([RUN]):
+            RUN.mkdir(parents=True)
+            (RUN / "half.txt").write_text("half")
+            raise InputError("stopped")
+
+    with pytest.raises(InputError):
+        step()
     assert files(tmp_path / "store") == set()
 
 
