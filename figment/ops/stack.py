@@ -51,7 +51,7 @@ def fetch_data(root: Path = ROOT) -> None:
 
     try:
         with open_repo(root) as repo:
-            repo.pull("data.dvc")
+            repo.pull(str(root / "data.dvc"))
     except DvcException as error:
         raise InputError(
             f"data/: dvc pull failed ({' '.join(str(error).split())[:300]}); mend it and run again"

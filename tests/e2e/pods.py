@@ -68,9 +68,10 @@ def run_pod(pod: Path, environment: Mapping[str, str], arguments: list[str]) -> 
     os.chdir(pod)
     os.environ.clear()
     os.environ.update(environment)
-    for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in (*OWN, "__mp_main__")]:
         del sys.modules[name]
     sys.path[:] = [str(pod), *(path for path in sys.path if path not in ("", str(ROOT)))]
+    sys.modules["__main__"] = entrypoint
     sys.argv = ["entrypoint", *arguments]
     entrypoint.main()
 
