@@ -237,9 +237,7 @@ def test_pods_that_share_nothing_but_a_store_find_the_same_numbers(output, confi
         store = Bucket(f"{BUCKET}/store/artifacts/pods")
         with pods.pods_stack(tmp_path, f"sqlite:///{Path(TRACKING.removeprefix('sqlite:///')).resolve()}"):
             run = bag_of_tricks.with_options(config_path=str(path))
-            killer = threading.Thread(
-                target=kill, args=(pods.RUNNING, "render_part", lambda: store.list(".shard.json"))
-            )
+            killer = threading.Thread(target=kill, args=(pods.RUNNING, "render_part", store.vouched))
             killer.start()
             with pytest.raises(RuntimeError, match="step render_part"):
                 run()
@@ -257,10 +255,8 @@ def test_pods_that_share_nothing_but_a_store_find_the_same_numbers(output, confi
         assert {name: there["outputs"][name] for name in same} == {name: here["outputs"][name] for name in same}
         assert there["git_sha"] == here["git_sha"]
         assert not [name for name in store.list() if name.endswith("checkpoint.pt")]
-    without = {folder.name.partition("-")[2] for folder in tmp_path.iterdir() if not list(folder.glob(SHARDS))}
-    assert {"plan_images", "validate_images", "register_classifier"} < without, (
-        "steps that look at no picture fetch none"
-    )
+    empty = {folder.name.partition("-")[2] for folder in tmp_path.iterdir() if not list(folder.glob(SHARDS))}
+    assert {"plan_images", "validate_images", "register_classifier"} < empty, "who looks at no picture fetches none"
     assert not Path("artifacts/pods").exists()
 
 
@@ -292,7 +288,7 @@ class Bucket:
     def vouched(self) -> dict[str, str]:
         """The shards that are vouched for, with what tells when they were written."""
         found = self.list()
-        vouchers = [name for name in found if name.endswith(".shard.json")]
+        vouchers = [name for name in found if name.endswith(".shard.json")]  # each comes after its shard
         return {name: found[name] + found[name.replace(".shard.json", ".parquet")] for name in vouchers}
 
     def read(self, name: str) -> bytes:
