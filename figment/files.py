@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from figment import store
 from figment.errors import InputError
 
 
@@ -34,7 +35,8 @@ def sha256_folder(folder: Path) -> str:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; on success flush it to disk and rename it, on failure remove it."""
+    """Yield a temporary name beside ``path``; on success flush it to disk, rename it and, if there is
+    a store, push it; on failure remove it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +51,7 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+    store.push(path)
 
 
 def write_text(path: Path, text: str) -> None:

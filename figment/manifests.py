@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from figment import store
 from figment.errors import InputError
 from figment.files import sha256_file
 
@@ -23,6 +24,7 @@ class FileRef(BaseModel):
     def open(self) -> Path:
         """The path, after checking that the file is still the one meant."""
         path = Path(self.path)
+        store.fetch(path)
         if not path.is_file():
             raise InputError(
                 f"{path}: an earlier step wrote it, but it is gone; run the pipeline again to make it anew"

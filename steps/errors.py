@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import open_labelled
@@ -14,6 +13,7 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import Classifiers, FileRef
 from figment.ops import caching
+from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.saved import load_classifier
 from figment.validation.clip import ClipConfig, ClipScorer, clip_digest

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
-from zenml import step
 
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, open_labelled, read_labelled
@@ -17,10 +16,11 @@ from figment.evaluation.feature_map import feature_map
 from figment.evaluation.features import clip_features
 from figment.evaluation.plots import write_plots
 from figment.evaluation.results import REAL, Results, tabulate
-from figment.files import write_json
+from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.manifests import Classifiers, FileRef
 from figment.ops import caching, tracking
+from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.classifier import predict
 from figment.training.saved import load_classifier
@@ -52,7 +52,8 @@ def evaluate_classifiers(
     )
     if not (caching.is_current(file, key) and picture.is_file()):
         results, features_drawn = measure(labels, Pool(images.open().parent), classifiers, clip, real, image_size)
-        features_drawn.save(picture)
+        with atomic(picture) as partial:
+            features_drawn.save(partial, "PNG")
         write_json(file, results.model_dump(mode="json"))
         caching.mark_current(file, key)
     results = Results.model_validate_json(file.read_text(encoding="utf-8"))

@@ -7,7 +7,6 @@ from typing import Annotated
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.datasets.config import RealConfig
 from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
@@ -17,6 +16,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import quality
 from figment.ops.gates import Check, gate
+from figment.ops.steps import step
 from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool
 from figment.training.lists import multilabel_list, training_list

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.manifests import FileRef
 from figment.ops import lineage
+from figment.ops.steps import step
 
 
 @step(experiment_tracker=True)

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import get_step_context, step
+from zenml import get_step_context
 
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import quality, tracking
 from figment.ops.gates import Check, gate
 from figment.ops.lineage import lineage_tags
+from figment.ops.steps import step
 from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of
 from figment.planning.plan import ranges, write_plan
 from figment.prompts.tricks import Wording, build_tricks, read_prompts

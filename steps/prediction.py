@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.files import atomic
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.pictures import find_files
 from figment.prediction import predict_files
 

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
+from figment.ops.steps import step
 from figment.prompts.tricks import Wording, build_tricks
 from figment.prompts.tricks import write_prompts as write
 

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import LabelledImages, read_labelled
 from figment.evaluation.model_card import classifier_card, measured
@@ -15,6 +13,7 @@ from figment.licences import clip_licence, licence_of
 from figment.manifests import Classifiers
 from figment.ops import registry, tracking
 from figment.ops.champion import accuracy_gain, challenge
+from figment.ops.steps import step
 from figment.provenance import recipe_of
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision

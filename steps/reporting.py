@@ -7,7 +7,7 @@ from typing import Annotated
 import pyarrow.parquet as pq
 from PIL import Image
 from pydantic import TypeAdapter
-from zenml import get_step_context, step
+from zenml import get_step_context
 
 from figment.evaluation import report
 from figment.evaluation.errors import WorstError
@@ -18,6 +18,7 @@ from figment.manifests import Classifiers, FileRef
 from figment.ops import timing, tracking
 from figment.ops.gates import expectations_held
 from figment.ops.lineage import lineage_tags
+from figment.ops.steps import step
 from figment.planning.plan import read_plan
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.pool import Pool

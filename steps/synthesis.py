@@ -7,12 +7,12 @@ from typing import Annotated
 
 import pyarrow as pa
 from rich.console import Console
-from zenml import step
 
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.planning.bag_of_tricks import plan_bag_of_tricks
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.quotas import QuotaConfig, fill_quotas

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, open_labelled
@@ -13,6 +12,7 @@ from figment.files import digest
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
+from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.config import TrainingConfig
 from figment.training.lists import open_training_list, training_list, write_list

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, quality, tracking
 from figment.ops.gates import Check, gate
+from figment.ops.steps import step
 from figment.planning.plan import read_plan
 from figment.planning.quotas import QuotaConfig, within_quota
 from figment.synthesis.pool import Pool

@@ -13,6 +13,7 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
+from figment import store
 from figment.errors import InputError
 from figment.files import atomic
 
@@ -49,6 +50,7 @@ def write_tagged(folder: Path, batches: Iterable[Tensor], targets: Tensor, size:
 
 def read_tagged(folder: Path) -> TaggedPictures:
     """The set in ``folder``; its pixels are read from disk as they are used."""
+    store.fetch(*(folder / name for name in NAMES))
     try:
         pixels, targets = (np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in NAMES)
     except (OSError, ValueError) as error:

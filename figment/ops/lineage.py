@@ -4,6 +4,7 @@ MLflow's run carries them as tags, ZenML's run as metadata, and ``lineage.json``
 either; ``config.yaml`` beside it runs the same again. DVC names the folder that holds both files.
 """
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 from zenml import get_step_context, log_metadata
 
+from figment import store
 from figment.files import write_json, write_text
 from figment.ops import tracking
 from figment.ops.versioning import dvc_md5
 
 LINEAGE, CONFIG = "lineage.json", "config.yaml"
+SHA, DIRTY, NO_GIT = "FIGMENT_GIT_SHA", "FIGMENT_GIT_DIRTY", "no git"
 DERIVED = {"features", "hashes", LINEAGE, CONFIG}  # computed anew from the pool, or written here
 
 
@@ -37,18 +40,23 @@ class Lineage(BaseModel):
 
 
 def lineage_tags(pipeline_run: str) -> dict[str, str]:
-    return {
-        "zenml.run": pipeline_run,
-        "git.sha": _git("rev-parse", "HEAD"),
-        "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
-        "dvc.data_md5": data_md5(Path("data.dvc")),
-    }
+    sha, dirty = revision().values()
+    return {"zenml.run": pipeline_run, "git.sha": sha, "git.dirty": dirty, "dvc.data_md5": data_md5(Path("data.dvc"))}
+
+
+def revision() -> dict[str, str]:
+    """The git revision, and whether tracked files differ from it, as variables; where there is no git, what whoever started
+    the run has put into them."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    found = {SHA: _git("rev-parse", "HEAD"), DIRTY: str(bool(changes)).lower()}
+    return found if found[SHA] != NO_GIT else {SHA: os.environ.get(SHA, NO_GIT), DIRTY: os.environ.get(DIRTY, "true")}
 
 
 def record(output: Path) -> Lineage:
     """Within a tracked step: make this run's four systems name each other, and leave it in ``output`` too."""
     run, mlflow_run = get_step_context().pipeline_run, mlflow.active_run()
     tags = lineage_tags(run.name)
+    store.complete(output, without=DERIVED)
     made = [path for path in sorted(output.iterdir()) if path.name not in DERIVED and not is_bookkeeping(path)]
     lineage = Lineage(
         pipeline=f"pipelines.{run.pipeline.name}.{run.pipeline.name}",
@@ -95,4 +103,4 @@ def _git(*arguments: str) -> str:
     try:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "no git"
+        return NO_GIT

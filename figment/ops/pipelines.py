@@ -1,7 +1,7 @@
 """A ZenML pipeline that refuses a config which ZenML would partly ignore, in one sentence a typo deserves."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,29 @@ from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
 from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracker
 from zenml.pipelines.pipeline_definition import Pipeline
 
+from figment import store
 from figment.errors import InputError
+from figment.ops import lineage
 from figment.ops.checking import complaint, refuse_unknown
 from figment.ops.stacks_steps import merge, with_stack
+from figment.ops.steps import named
 from figment.ops.tracking import ensure_experiment
 
 
 class CheckedPipeline(Pipeline):
     """Checks its config file before compiling: top-level keys, parameters down to nested fields, and step names. Each step is
-    compiled with what the active stack's file asks for it."""
+    compiled with what the active stack's file asks for it; with a store (``figment.store``) it knows of that wherever it
+    runs."""
 
     def _compile(self, config_path: str | None = None, **overrides: Any) -> Any:
         config: dict[str, Any] = {}
         if config_path:
-            check_config(Path(config_path), self.entrypoint, self.invocations)
+            parameters = check_config(Path(config_path), self.entrypoint, self.invocations)
             config = yaml.safe_load(Path(config_path).read_text(encoding="utf-8")) or {}
+            if store.url():
+                offer(parameters, Path(config_path))
+        if store.url():
+            self.configure(environment={store.VARIABLE: store.url(), **lineage.revision()})
         config = merge(config, {key: overrides[key] for key in ("settings", "steps") if overrides.get(key)})
         tracker = Client().active_stack.experiment_tracker
         if isinstance(tracker, MLFlowExperimentTracker):
@@ -34,6 +42,19 @@ class CheckedPipeline(Pipeline):
         names = {invocation: called.step.name for invocation, called in self.invocations.items()}
         overrides |= with_stack(Client().active_stack_model, names, config)
         return super()._compile(config_path=config_path, **overrides)
+
+
+def offer(parameters: Mapping[str, Any], config: Path) -> None:
+    """Send the files below artifacts/ that a config names, such as a review.csv. Raises InputError if the output would not be
+    in the store."""
+    output = parameters.get("output")
+    if output and not str(output).startswith(f"{store.FOLDER}/"):
+        raise InputError(
+            f"{config}: parameters.output is {str(output)!r}; with {store.VARIABLE} it has to begin with {store.FOLDER}/"
+        )
+    for path in named(parameters):
+        if path.is_file():
+            store.push(path)
 
 
 def figment_pipeline(function: Callable[..., None]) -> CheckedPipeline:

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from figment import store
 from figment.errors import InputError
 from figment.ops.environment import load_environment
 
@@ -78,7 +79,9 @@ def run_once(instance: Any, config: Path) -> None:
         raise KeyboardInterrupt if isinstance(cause, RunInterruptedException) else cause from None
     finally:
         logger.removeFilter(failed)
-    print_results(Path(yaml.safe_load(config.read_text(encoding="utf-8"))["parameters"]["output"]))
+    output = Path(yaml.safe_load(config.read_text(encoding="utf-8"))["parameters"]["output"])
+    store.bring([output])
+    print_results(output)
 
 
 class FailedStep(logging.Filter):

@@ -13,6 +13,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
+from figment import store
 from figment.errors import InputError
 from figment.files import digest, sha256_folder, write_json
 
@@ -91,6 +92,7 @@ class Chat:
     def ask(self, texts: Sequence[str], draw: int = 0) -> list[Answer]:
         """Answers in the order of ``texts``. Another ``draw`` is another answer to the same text."""
         questions = [self._question(text, draw) for text in texts]
+        store.fetch(*(self._path(q.key) for q in questions))
         found = {q.key: answer for q in questions if (answer := self._cached(q)) is not None}
         missing = list({q.key: q for q in questions if q.key not in found}.values())
         if missing:

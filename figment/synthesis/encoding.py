@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
+from figment import store
 from figment.errors import InputError
 from figment.files import sha256_file
 from figment.synthesis.concepts import Vectors, add_noise, concept_of, concepts_in_place, noise_seed, text_encoders
@@ -224,6 +225,7 @@ def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline)
     """What ``<adapter>.safetensors`` holds, in float32: weights where the text encoders' own are, with the others of the
     same encoder, so that it can run in float32; and concepts."""
     file = (folder or Path("adapters")) / f"{adapter}.safetensors"
+    store.fetch(file)
     if not file.is_file():
         raise InputError(f"adapter {adapter}: the plan asks for it, but {file} does not exist; put the adapter there")
     if sha256_file(file) != adapter:

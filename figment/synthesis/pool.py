@@ -3,6 +3,9 @@
 A shard is written under a temporary name, flushed and renamed; then a small JSON beside it vouches for it with its row
 count and SHA-256. What nothing vouches for does not exist: a kill at any moment loses the shard under way and nothing
 else, and any number of processes may add shards at once. ``seal`` gathers the voices into MANIFEST.json.
+
+With a store (``figment.store``) shards of other machines are there without being here: their columns are read in place, and
+those whose images are wanted are fetched.
 """
 
 import contextlib
@@ -23,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from figment import store
 from figment.errors import InputError
 from figment.files import atomic, digest, sha256_file, write_json
 from figment.planning.row import SCHEMA as PLAN_SCHEMA
@@ -57,6 +61,7 @@ class Pool:
 
     def refresh(self) -> None:
         """See what other processes have added. A shard whose file is gone is not there."""
+        elsewhere = self._other_vouchers()
         singles = [
             _read(path) for path in self.folder.glob("*.shard.json")
         ]  # before the manifest that may swallow them
@@ -66,13 +71,26 @@ class Pool:
             shards = [Shard.model_validate(item) for item in [*manifest["shards"], *filter(None, singles)]]
         except (KeyError, TypeError, ValidationError) as error:
             raise InputError(f"{self.manifest_file}: {_not_ours(error)}") from error
-        self.shards = {s.file: s for s in sorted(shards, key=lambda s: s.file) if (self.folder / s.file).is_file()}
+        self.shards = {
+            s.file: s
+            for s in sorted(shards, key=lambda s: s.file)
+            if s.file in elsewhere or (self.folder / s.file).is_file()
+        }
+
+    def _other_vouchers(self) -> set[str]:
+        """The names of all files that the store has of this pool, after bringing what vouches for shards that the manifest
+        does not list. In the store a voucher stays: two processes that seal at once may not know of each other's shards."""
+        elsewhere = store.names(self.folder)
+        vouchers = [name for name in elsewhere if name.endswith(".shard.json")]
+        listed = self.manifest_file.read_text(encoding="utf-8") if vouchers and self.manifest_file.is_file() else ""
+        store.fetch(*(self.folder / name for name in vouchers if name.partition(".")[0] not in listed))
+        return elsewhere
 
     def verify(self, files: Collection[str] | None = None) -> list[str]:
-        """Read every shard (of ``files``, if given) not read before; keep under another name each whose bytes are not what is
-        vouched for, so that its images count as missing. Returns the names it gave."""
+        """Read every shard here (of ``files``, if given) not read before; keep under another name each whose bytes are not what
+        is vouched for, so that its images count as missing. Returns the names it gave."""
         chosen = self.shards.keys() if files is None else self.shards.keys() & set(files)
-        todo = sorted(chosen - self._verified)
+        todo = sorted(file for file in chosen - self._verified if (self.folder / file).is_file())
         with ThreadPoolExecutor(4) as readers:
             hashes = dict(zip(todo, readers.map(sha256_file, (self.folder / file for file in todo)), strict=True))
         damaged = [file for file in todo if hashes[file] != self.shards[file].sha256]
@@ -84,6 +102,22 @@ class Pool:
         self.shards = {file: shard for file, shard in self.shards.items() if file not in damaged}
         self._verified |= self.shards.keys() & set(todo)
         return aside
+
+    def bring(self, files: Iterable[str]) -> None:
+        """Fetch those of these shards that are only in the store. Raises InputError if what came is not what is vouched for."""
+        absent = [file for file in files if not (self.folder / file).is_file()]
+        store.fetch(*(self.folder / file for file in absent))
+        for file in absent:
+            if sha256_file(self.folder / file) != self.shards[file].sha256:
+                raise InputError(
+                    f"{store.url()}/{self.folder / file}: its content is not what is vouched for; "
+                    "remove it there and run again to render its images anew"
+                )
+
+    def _open(self, file: str) -> Any:
+        """A shard to read columns from: here, or where it is."""
+        path = self.folder / file
+        return store.read(path) if store.url() and not path.is_file() else path
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.shards.values())
@@ -101,7 +135,7 @@ class Pool:
         return [shard.file for shard in some if shard.last >= first]
 
     def _ids_of(self, file: str) -> pa.ChunkedArray:
-        return pq.read_table(self.folder / file, columns=["image_id"])["image_id"]
+        return pq.read_table(self._open(file), columns=["image_id"])["image_id"]
 
     def missing(self, rows: pa.Table) -> pa.Table:
         """The rows of a sorted part of a plan that are not yet rendered, in their order."""
@@ -155,18 +189,22 @@ class Pool:
     ) -> Iterator[pa.RecordBatch]:
         """Batches of the images wanted, with ``columns``; each image once, in the shards' order."""
         wanted = np.unique(np.array(list(image_ids), dtype="S64"))
+        if "image" in columns:
+            self.bring(file for file, shard in self.shards.items() if _between(wanted, shard))
         for file, shard in self.shards.items():
-            low, high = (
-                np.searchsorted(wanted, shard.first.encode()),
-                np.searchsorted(wanted, shard.last.encode(), "right"),
-            )
-            if low < high:
+            if part := _between(wanted, shard):
                 ids = np.array(self.ids_of(file).to_pylist(), dtype="S64")
-                here = np.isin(ids, wanted[low:high])
+                here = np.isin(ids, wanted[slice(*part)])
                 wanted = np.setdiff1d(wanted, ids[here], assume_unique=True)
                 if here.any():
-                    with pq.ParquetFile(self.folder / file) as parquet:
+                    with pq.ParquetFile(self._open(file)) as parquet:
                         yield from _chosen_rows(parquet, here, columns, batch_rows)
+
+
+def _between(wanted: np.ndarray, shard: Shard) -> tuple[int, int] | None:
+    """The part of sorted ids that a shard may hold, None if it is empty."""
+    low, high = np.searchsorted(wanted, shard.first.encode()), np.searchsorted(wanted, shard.last.encode(), "right")
+    return (int(low), int(high)) if low < high else None
 
 
 def _chosen_rows(

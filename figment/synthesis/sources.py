@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from figment import store
 from figment.errors import InputError
 from figment.files import atomic, sha256_file
 from figment.images import decode
@@ -23,7 +24,7 @@ class Sources:
 
     def keep(self, data: bytes) -> str:
         image_hash = hashlib.sha256(data).hexdigest()
-        if not (self.folder / image_hash).is_file():
+        if not store.exists(self.folder / image_hash):
             with atomic(self.folder / image_hash) as partial:
                 partial.write_bytes(data)
         return image_hash
@@ -34,6 +35,7 @@ class Sources:
 
     def _read(self, image_hash: str) -> Image.Image:
         file = self.folder / image_hash
+        store.fetch(file)
         if not file.is_file() or sha256_file(file) != image_hash:
             found = "has other content" if file.is_file() else "does not exist"
             raise InputError(f"initial image {file}: {found}; put back the picture that the plan was made from")

@@ -68,6 +68,7 @@ def open_training_list(
         )
     chunks: list[RowGroup] = []
     places: dict[str, tuple[int, int]] = {}
+    pool.bring(pool.shards)
     for name in sorted(pool.shards):
         file = pq.ParquetFile(pool.folder / name)
         first = 0

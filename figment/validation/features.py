@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from figment import store
 from figment.files import atomic
 from figment.images import decode
 from figment.synthesis.pool import Pool
@@ -43,7 +44,7 @@ class FeatureStore:
 
     def complete(self) -> None:
         """Look at the images of shards whose features nobody kept: all of them, if the pool came from elsewhere."""
-        todo = [shard for file, shard in self.pool.shards.items() if not (self.folder / file).is_file()]
+        todo = [shard for file, shard in self.pool.shards.items() if not store.exists(self.folder / file)]
         with tqdm(total=sum(shard.rows for shard in todo), unit="img", desc=self.what, disable=not todo) as bar:
             for shard in todo:
                 kept: dict[str, np.ndarray] = {}
@@ -62,6 +63,7 @@ class FeatureStore:
     def read(self, image_ids: Iterable[str]) -> Iterable[tuple[list[str], Tensor]]:
         """(ids, features (n, D)) of the images wanted, a shard at a time; call ``complete`` first."""
         wanted = set(image_ids)
+        store.fetch(*(self.folder / file for file in self.pool.shards))
         for file in self.pool.shards:
             table = pq.read_table(self.folder / file)
             chosen = [row for row, image_id in enumerate(table["image_id"].to_pylist()) if image_id in wanted]

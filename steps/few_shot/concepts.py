@@ -6,13 +6,13 @@ from typing import Annotated
 
 import numpy as np
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.adaptation.textual_inversion import InversionConfig, ProbeConfig, learn_concepts, probe_concepts
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
+from figment.ops.steps import step
 from figment.synthesis.concepts import relative_noise
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.sources import Sources

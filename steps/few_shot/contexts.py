@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
+from figment.ops.steps import step
 from figment.prompts.contexts import ContextConfig, make_contexts
 from figment.prompts.contexts import write_contexts as write
 

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 from torch import Tensor
-from zenml import step
 
 from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
 from figment.datasets.labelled import StreamedImages
@@ -20,6 +19,7 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import Classifiers, FileRef
 from figment.ops import caching, tracking
+from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.backbone import view_features
 from figment.training.banks import load_features, save_features

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
-from zenml import step
 
 from figment.datasets.few_shot import FewShotDataConfig, check_held_out, open_photos, read_splits
 from figment.files import sha256_file
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
+from figment.ops.steps import step
 from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool
 from figment.training.backbone import load_backbone, view_features

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import pyarrow as pa
 import torch
-from zenml import step
 
 from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
 from figment.datasets.labelled import LabelledImages
@@ -14,6 +13,7 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
+from figment.ops.steps import step
 from figment.planning.few_shot import Method
 from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.datasets.few_shot import FewShotDataConfig, photo_files, read_splits
 from figment.files import atomic
@@ -13,6 +12,7 @@ from figment.images import decode
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.planning.few_shot import Method, check_names
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.sources import Sources

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from zenml import get_step_context, step
+from zenml import get_step_context
 
 from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
+from figment.ops.steps import step
 from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
 from figment.planning.plan import write_plan
 from figment.prompts.contexts import read_contexts

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
 from figment.datasets.labelled import LabelledImages
 from figment.evaluation.few_shot_results import FewShotResults
@@ -14,6 +12,7 @@ from figment.labels import LabelSpace
 from figment.manifests import Classifiers
 from figment.ops import registry, tracking
 from figment.ops.champion import accuracy_gain, challenge
+from figment.ops.steps import step
 from figment.provenance import recipe_of
 from figment.synthesis.config import GeneratorConfig
 from figment.training.saved_few_shot import DeployableHead, load_head, load_own_backbone

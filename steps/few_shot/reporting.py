@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow.parquet as pq
-from zenml import get_step_context, step
+from zenml import get_step_context
 
 from figment.evaluation.few_shot_report import Shown, render_few_shot_report, thumbnail
 from figment.evaluation.few_shot_results import FewShotResults
@@ -15,6 +15,7 @@ from figment.labels import LabelSpace
 from figment.manifests import Classifiers, FileRef
 from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
+from figment.ops.steps import step
 from figment.planning.plan import read_plan
 from figment.prompts.contexts import read_contexts
 from figment.synthesis.config import GeneratorConfig

@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-from zenml import step
-
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.executor import synthesise

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from zenml import step
 
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
+from figment.ops.steps import step
 from figment.planning.few_shot import Method
 from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, quality, tracking
 from figment.ops.gates import Check, gate
+from figment.ops.steps import step
 from figment.planning.plan import count_rows, read_plan
 from figment.training.banks import load_features
 from figment.training.few_shot import FewShotTrainingConfig, filter_views

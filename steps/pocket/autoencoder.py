@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.errors import InputError
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.pocket.autoencoder import train_autoencoder as train
 from figment.pocket.banks import split, worlds
 from figment.pocket.config import StageConfig, WorldConfig

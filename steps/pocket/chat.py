@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.pocket.chat import train_chat as train
 from figment.pocket.config import StageConfig, WorldConfig
 

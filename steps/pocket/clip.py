@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.pocket.banks import split
 from figment.pocket.clip import save_clip
 from figment.pocket.clip import train_clip as train

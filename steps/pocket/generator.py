@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from diffusers import AutoencoderTiny
-from zenml import step
 
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.pocket.config import StageConfig, WorldConfig
 from figment.pocket.generator import encode_latents, save_generator
 from figment.pocket.generator import train_generator as train

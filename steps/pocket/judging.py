@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 from safetensors.torch import save_file
-from zenml import step
 
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.pocket.config import StageConfig
 from figment.pocket.judge import train_judge as train
 from figment.pocket.world import Scenes

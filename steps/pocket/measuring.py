@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from zenml import step
-
 from figment.files import write_json
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.pocket.banks import worlds
 from figment.pocket.config import MeasureConfig, WorldConfig
 from figment.pocket.judge import load_judge

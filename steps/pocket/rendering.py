@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.files import digest, sha256_file, write_text
+from figment.ops.steps import step
 from figment.pocket.banks import render_banks
 from figment.pocket.config import WorldConfig
 

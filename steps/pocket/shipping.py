@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 from safetensors.torch import load_file, save_file
-from zenml import step
 
 from figment.files import sha256_folder
 from figment.manifests import FileRef
+from figment.ops.steps import step
 
 
 @step

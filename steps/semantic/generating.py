@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import write_plan
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig

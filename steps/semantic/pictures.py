@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
+from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.zero_shot import made_pictures
 from figment.validation.multilabel import shown_labels

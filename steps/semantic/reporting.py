@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow.parquet as pq
-from zenml import get_step_context, step
+from zenml import get_step_context
 
 from figment.datasets.tagged import read_tagged
 from figment.evaluation.zero_shot import spread_correlation
@@ -15,6 +15,7 @@ from figment.files import write_json, write_text
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
+from figment.ops.steps import step
 from figment.tagging import load_tagger
 from figment.validation.multilabel import label_yields
 from figment.validation.policies import REASONS

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import get_step_context, step
+from zenml import get_step_context
 
 from figment.files import write_json
 from figment.label_vectors import LabelVectorConfig, make_label_vectors
@@ -12,6 +12,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.lineage import lineage_tags
+from figment.ops.steps import step
 from figment.training.lists import multilabel_list, write_list
 from figment.training.saved_semantic import SemanticCard, save_semantic
 from figment.training.semantic import SemanticConfig

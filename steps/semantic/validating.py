@@ -3,13 +3,13 @@
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, quality, tracking
 from figment.ops.gates import Check, gate
+from figment.ops.steps import step
 from figment.planning.plan import count_rows
 from figment.synthesis.pool import Pool
 from figment.validation.clip import ClipConfig

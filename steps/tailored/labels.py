@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.labels import LabelSpace
+from figment.ops.steps import step
 from figment.pocket.judge import check_judge
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import check_generator, unknown_names

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from zenml import step
 
 from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.prompts.pair_book import PairPromptConfig, describe, write_pair_prompts
 
 

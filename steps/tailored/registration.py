@@ -4,14 +4,13 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.datasets.tagged import read_tagged
 from figment.evaluation.model_card import model_card, table_of
 from figment.files import write_text
 from figment.manifests import FileRef
 from figment.ops import registry, tracking
 from figment.ops.champion import challenge, ranking_gain
+from figment.ops.steps import step
 from figment.provenance import recipe_of
 from figment.synthesis.config import GeneratorConfig
 from figment.training.saved_dual_prompt import DeployableDualPrompts, load_dual_prompts

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import get_step_context, step
+from zenml import get_step_context
 
 from figment.adaptation.text_encoder import Tuned
 from figment.evaluation.tailored_report import render_tailored_report
@@ -14,6 +14,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
+from figment.ops.steps import step
 from figment.planning.plan import read_plan
 from figment.pocket.judge import judge_pool
 from figment.synthesis.pool import Pool

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
-from zenml import step
 
 from figment.adaptation.text_encoder import Tuned
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.steps import step
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.quotas import QuotaConfig, fill_quotas
 from figment.planning.tailored import plan_tailored

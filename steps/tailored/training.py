@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import get_step_context, step
+from zenml import get_step_context
 
 from figment.datasets.tagged import read_tagged
 from figment.files import write_json
@@ -12,6 +12,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.lineage import lineage_tags
+from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.checkpoint import Checkpoint
 from figment.training.dual_prompt import DualPromptConfig

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
-
 from figment.adaptation.text_encoder import CHECKPOINT, TuningConfig, tune_text_encoder
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
+from figment.ops.steps import step
 from figment.prompts.tricks import read_prompts
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from figment.ops.pipelines import check_config
 from figment.ops.run import main
 from figment.ops.versioning import dvc_md5
 from pipelines.bag_of_tricks import bag_of_tricks
+from tests.e2e.servers import BUCKET, s3_server
 
 PIPELINE = "pipelines.bag_of_tricks.bag_of_tricks"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
@@ -218,3 +220,76 @@ def test_the_next_run_takes_what_a_person_decided(output, config, tmp_path):
         )
         assert dropped not in chosen
     assert "human drop" in (output / "report.html").read_text()
+
+
+def test_pods_that_share_nothing_but_a_store_find_the_same_numbers(output, config, tmp_path, monkeypatch):
+    """A pod that renders is killed on the way; the next run goes on and ends where the run on one disk did."""
+    from tests.e2e import pods
+
+    changed = yaml.safe_load(config.read_text())
+    changed["parameters"].update(output="artifacts/pods", parts=2)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(changed))
+    with s3_server() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("FIGMENT_STORE", f"s3://{BUCKET}/store")
+        store = Bucket(f"{BUCKET}/store/artifacts/pods")
+        with pods.pods_stack(tmp_path, f"sqlite:///{Path(TRACKING.removeprefix('sqlite:///')).resolve()}"):
+            run = bag_of_tricks.with_options(config_path=str(path))
+            killer = threading.Thread(target=kill, args=(pods.RUNNING, "render_part", store.vouched))
+            killer.start()
+            with pytest.raises(RuntimeError, match="step render_part"):
+                run()
+            killer.join()
+            before = store.vouched()
+            assert 0 < len(before) < 8
+            run()
+        after = store.vouched()
+        assert len(after) == 8
+        assert {name: after[name] for name in before} == before, "rendered once"
+        assert json.loads(store.read("results.json")) == json.loads((output / "results.json").read_text())
+        assert store.read("registered.txt") == (output / "registered.txt").read_bytes()
+        there, here = (json.loads(text) for text in (store.read("lineage.json"), (output / "lineage.json").read_text()))
+        same = ("plan.parquet", "images", "verdicts.parquet", "results.json")
+        assert {name: there["outputs"][name] for name in same} == {name: here["outputs"][name] for name in same}
+        assert there["git_sha"] == here["git_sha"]
+        assert not [name for name in store.list() if name.endswith("checkpoint.pt")]
+    empty = {folder.name.partition("-")[2] for folder in tmp_path.iterdir() if not list(folder.glob(SHARDS))}
+    assert {"plan_images", "validate_images", "register_classifier"} < empty, "who looks at no picture fetches none"
+    assert not Path("artifacts/pods").exists()
+
+
+SHARDS = "artifacts/pods/images/*.parquet"
+
+
+def kill(running, name, ready) -> None:
+    """Wait for the pod ``name`` and until ``ready``, then kill it as a cluster that lacks memory does."""
+    deadline = time.monotonic() + 240
+    while not (name in running and ready()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running[name].kill()
+
+
+class Bucket:
+    """A folder of the S3 store, seen by no code of the project."""
+
+    def __init__(self, root: str):
+        import boto3
+
+        self.client, (self.bucket, _, self.root) = boto3.client("s3"), root.partition("/")
+
+    def list(self) -> dict[str, str]:
+        """By path, what tells content and time of writing."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{self.root}/")
+        found = [item for page in pages for item in page.get("Contents", ())]
+        return {item["Key"].removeprefix(f"{self.root}/"): f"{item['ETag']} {item['LastModified']}" for item in found}
+
+    def vouched(self) -> dict[str, str]:
+        """The shards that are vouched for, with what tells when they were written."""
+        found = self.list()
+        vouchers = [name for name in found if name.endswith(".shard.json")]  # each comes after its shard
+        return {name: found[name] + found[name.replace(".shard.json", ".parquet")] for name in vouchers}
+
+    def read(self, name: str) -> bytes:
+        return self.client.get_object(Bucket=self.bucket, Key=f"{self.root}/{name}")["Body"].read()

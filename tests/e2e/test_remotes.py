@@ -1,14 +1,11 @@
 """Ten thousand pictures in shards go to a real remote and come back, byte for byte: a folder, SSH, S3; with git and without."""
 
-import contextlib
 import getpass
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from figment.ops import versioning
 from figment.planning.plan import make_plan
 from figment.planning.row import Row
 from figment.synthesis.pool import Pool
+from tests.e2e.servers import free_port, s3_server, server
 
 pytestmark = pytest.mark.slow
 IMAGES, SHARD = 10_000, 500
@@ -70,29 +68,6 @@ def repository(images, tmp_path) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def server(command: list[str], port: int, **options) -> Iterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            assert process.poll() is None, process.stderr.read().decode()[-2000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def folder_remote(tmp_path) -> Remote:
     return {"url": str(tmp_path / "store")}
@@ -121,20 +96,13 @@ def ssh_remote(tmp_path) -> Iterator[Remote]:
 
 
 @pytest.fixture
-def s3_remote(tmp_path, monkeypatch) -> Iterator[Remote]:
+def s3_remote(monkeypatch) -> Iterator[Remote]:
     """moto's S3 server with a bucket."""
-    for package in ("dvc_s3", "moto", "boto3"):
-        pytest.importorskip(package, reason=f"{package} is not installed: uv sync --extra s3 --group remotes")
-    import boto3
-
-    port = free_port()
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with server([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
-        endpoint = f"http://127.0.0.1:{port}"
-        boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="figment")
-        yield {"url": "s3://figment/store", "endpointurl": endpoint}
+    pytest.importorskip("dvc_s3", reason="dvc_s3 is not installed: uv sync --extra s3")
+    with s3_server() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        yield {"url": "s3://figment/store", "endpointurl": variables["AWS_ENDPOINT_URL"]}
 
 
 @pytest.mark.parametrize("kind", ["folder", "ssh", "s3"])

@@ -7,6 +7,7 @@ import pytest
 from figment.manifests import FileRef
 from figment.ops import caching
 from figment.ops.environment import ROOT
+from figment.ops.stack import fetch_data
 from figment.planning.plan import write_plan
 from figment.validation.clip import ClipConfig
 from figment.validation.verdicts import AcceptanceConfig
@@ -75,3 +76,15 @@ def test_local_models_are_known_by_content_and_remote_ones_by_id(tmp_path):
     first = caching.model_digest(f"local-dir:{tmp_path}")
     (tmp_path / "w").write_text("2")
     assert caching.model_digest(f"local-dir:{tmp_path}") != first
+
+
+def test_data_that_is_pulled_where_there_is_no_git_is_the_same_everywhere(tmp_path):
+    digests = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        shutil.copy(ROOT / "data.dvc", tmp_path / name)
+        shutil.copytree(ROOT / ".dvc", tmp_path / name / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+        fetch_data(tmp_path / name)
+        digests.append(caching.data_digest(tmp_path / name / "data", "all"))
+    assert digests[0] == digests[1]
+    assert any((tmp_path / "one" / "data" / "real").iterdir())

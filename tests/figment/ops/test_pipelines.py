@@ -1,10 +1,12 @@
 from pathlib import Path
 
+import fsspec
 import pytest
 import yaml
 
+from figment import store
 from figment.errors import InputError
-from figment.ops.pipelines import check_config
+from figment.ops.pipelines import check_config, offer
 from figment.ops.run import main
 from pipelines.bag_of_tricks import bag_of_tricks
 from pipelines.semantic_diversity import semantic_diversity
@@ -158,3 +160,16 @@ def test_a_misspelt_step_name_ends_a_run_with_one_sentence_too(tmp_path, capfd):
     assert main(["pipelines.bag_of_tricks.bag_of_tricks", "-c", str(config)]) == 2
     assert "error: " + str(config) + ": steps: 'train_clasifiers' is not known here" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_store_gets_the_files_that_a_config_names_and_asks_for_an_output_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(store.VARIABLE, f"file://{tmp_path}/store")
+    monkeypatch.setitem(fsspec.config.conf, "file", {"auto_mkdir": True})
+    (tmp_path / "artifacts" / "run").mkdir(parents=True)
+    (tmp_path / "artifacts" / "run" / "review.csv").write_text("image_id,decision\n")
+    (tmp_path / "artifacts" / "run" / "older.txt").write_text("of a run on this disk")
+    offer({"review": "artifacts/run/review.csv", "output": "artifacts/run"}, Path("c.yaml"))
+    assert [path.name for path in (tmp_path / "store").rglob("*.*")] == ["review.csv"]
+    with pytest.raises(InputError, match=r"c.yaml: parameters.output is 'out'; with FIGMENT_STORE .* artifacts/"):
+        offer({"output": "out"}, Path("c.yaml"))

@@ -1,0 +1,51 @@
+"""ZenML's ``step`` for steps that run anywhere: here, or each in a process and an empty folder of its own.
+
+Without a store (``figment.store``) it is ZenML's own. With one, a step finds what the store holds of all that its arguments
+name below ``artifacts/``, and what it leaves there is in the store when it ends.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import zenml
+from pydantic import BaseModel
+
+from figment import store
+from figment.manifests import FileRef
+from figment.ops.stack import fetch_data
+
+
+def step(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Decorator: ``@step`` or ``@step(experiment_tracker=True)``, as ZenML's."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if not store.url():
+                return function(*args, **kwargs)
+            fetch_data()
+            with store.mirrored(named([args, kwargs])):
+                return function(*args, **kwargs)
+
+        return zenml.step(run, **options)
+
+    return decorate if function is None else decorate(function)
+
+
+def named(value: Any) -> Iterator[Path]:
+    """The paths below artifacts/ in a step's arguments: files and folders that are named, and the folders of files that other
+    steps made, since what belongs to those lies beside."""
+    if isinstance(value, FileRef):
+        yield Path(value.path).parent
+    elif isinstance(value, str):
+        if value.startswith(f"{store.FOLDER}/"):
+            yield Path(value)
+    elif isinstance(value, BaseModel):
+        yield from named([getattr(value, field) for field in type(value).model_fields])
+    elif isinstance(value, Mapping):
+        yield from named(value.values())
+    elif isinstance(value, Iterable):
+        for item in value:
+            yield from named(item)
