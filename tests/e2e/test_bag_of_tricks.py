@@ -200,28 +200,6 @@ def test_a_generated_picture_among_the_test_pictures_stops_the_run(output, confi
     assert weights == {path: path.read_bytes() for path in weights}
 
 
-def test_the_next_run_takes_what_a_person_decided(output, config, tmp_path):
-    before = {v["image_id"]: v for v in pq.read_table(output / "verdicts.parquet").to_pylist()}
-    dropped = next(i for i, v in before.items() if v["accepted"] and v["trick"] == "base_class")
-    review = tmp_path / "review.csv"
-    review.write_text(f"image_id,decision\n{dropped},drop\n{'0' * 64},keep\n")
-    changed = yaml.safe_load(config.read_text())
-    changed["parameters"]["review"] = str(review)
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(changed))
-    assert main([PIPELINE, "-c", str(path)]) == 0
-    after = {v["image_id"]: v for v in pq.read_table(output / "verdicts.parquet").to_pylist()}
-    assert after[dropped] == before[dropped] | {"accepted": False, "reason": "human_drop"}
-    assert {i for i in after if after[i] != before[i]} == {dropped}
-    for name, learnt in (("base_class", False), ("combined", False), ("class_prompt", True)):
-        chosen = pq.read_table(output / "classifiers" / name / "training_list.parquet")["image_id"].to_pylist()
-        assert len(chosen) == sum(v["accepted"] for v in before.values() if name in (v["trick"], "combined")) - (
-            not learnt
-        )
-        assert dropped not in chosen
-    assert "human drop" in (output / "report.html").read_text()
-
-
 def test_pods_that_share_nothing_but_a_store_find_the_same_numbers(output, config, tmp_path, monkeypatch):
     """A pod that renders is killed on the way; the next run goes on and ends where the run on one disk did."""
     from tests.e2e import pods
@@ -258,6 +236,29 @@ def test_pods_that_share_nothing_but_a_store_find_the_same_numbers(output, confi
     empty = {folder.name.partition("-")[2] for folder in tmp_path.iterdir() if not list(folder.glob(SHARDS))}
     assert {"plan_images", "validate_images", "register_classifier"} < empty, "who looks at no picture fetches none"
     assert not Path("artifacts/pods").exists()
+
+
+def test_the_next_run_takes_what_a_person_decided(output, config, tmp_path):
+    """The last test: it changes what the others look at."""
+    before = {v["image_id"]: v for v in pq.read_table(output / "verdicts.parquet").to_pylist()}
+    dropped = next(i for i, v in before.items() if v["accepted"] and v["trick"] == "base_class")
+    review = tmp_path / "review.csv"
+    review.write_text(f"image_id,decision\n{dropped},drop\n{'0' * 64},keep\n")
+    changed = yaml.safe_load(config.read_text())
+    changed["parameters"]["review"] = str(review)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(changed))
+    assert main([PIPELINE, "-c", str(path)]) == 0
+    after = {v["image_id"]: v for v in pq.read_table(output / "verdicts.parquet").to_pylist()}
+    assert after[dropped] == before[dropped] | {"accepted": False, "reason": "human_drop"}
+    assert {i for i in after if after[i] != before[i]} == {dropped}
+    for name, learnt in (("base_class", False), ("combined", False), ("class_prompt", True)):
+        chosen = pq.read_table(output / "classifiers" / name / "training_list.parquet")["image_id"].to_pylist()
+        assert len(chosen) == sum(v["accepted"] for v in before.values() if name in (v["trick"], "combined")) - (
+            not learnt
+        )
+        assert dropped not in chosen
+    assert "human drop" in (output / "report.html").read_text()
 
 
 SHARDS = "artifacts/pods/images/*.parquet"
