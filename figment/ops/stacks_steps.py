@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from zenml.config.resource_settings import ResourceSettings
-from zenml.models import StackResponse
+from zenml.models import ComponentResponse, StackResponse
 from zenml.utils.dict_utils import recursive_update
+
+from figment import store
+from figment.errors import InputError
 
 LABEL = "figment"  # of a stack: its file's `settings` and `steps`, as JSON
 ROLES = {
@@ -77,6 +80,11 @@ def with_stack(stack: StackResponse, names: Mapping[str, str], config: Mapping[s
     by its name, then of ``config``, each over the one before. ``names``: the step's name of every invocation."""
     asked = json.loads((stack.labels or {}).get(LABEL, "{}"))
     on_kubernetes = any(c.flavor_name == "kubernetes" for c in stack.components.get("orchestrator", ()))
+    if on_kubernetes and not store.url() and not any(map(shares_artifacts, stack.components["orchestrator"])):
+        raise InputError(
+            f"{store.VARIABLE} is not set, and no volume of stack {stack.name} is mounted at {store.FOLDER}: pods share no disk; "
+            f"export {store.VARIABLE}=s3://BUCKET/figment"
+        )
     steps = {}
     for invocation, name in names.items():
         merged: dict[str, Any] = {}
@@ -89,6 +97,12 @@ def with_stack(stack: StackResponse, names: Mapping[str, str], config: Mapping[s
             steps[invocation] = merged
     settings = merge(asked.get("settings", {}), config.get("settings"))
     return {"settings": pods(settings) if on_kubernetes else settings, "steps": steps}
+
+
+def shares_artifacts(orchestrator: ComponentResponse) -> bool:
+    """Whether its pods have a volume for what steps exchange."""
+    mounts = (orchestrator.configuration.get("pod_settings") or {}).get("volume_mounts") or []
+    return any(str(mount.get("mountPath", "")).rstrip("/").endswith(f"/{store.FOLDER}") for mount in mounts)
 
 
 def role_of(step: str) -> str:

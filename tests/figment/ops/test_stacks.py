@@ -52,6 +52,11 @@ def make_secrets():
             Client().create_secret(name, values)
 
 
+@pytest.fixture(autouse=True)
+def _store(monkeypatch):
+    monkeypatch.setenv("FIGMENT_STORE", "memory://figment")  # without one nothing runs in pods; nothing is sent
+
+
 @pytest.fixture
 def local_after():
     """The tests' own local stack, active before and after."""
@@ -139,8 +144,8 @@ def config_of(content, kind):
             r"configuration\.pod_settings: 'toleration' is not known here; did you mean 'tolerations'",
         ),
         (
-            lambda c: config_of(c, "orchestrator")["pod_settings"]["volumes"][0].update(persistentVolumeClam={}),
-            r"volumes\[0\]: 'persistentVolumeClam' is not known here; did you mean 'persistentVolumeClaim'",
+            lambda c: config_of(c, "orchestrator")["pod_settings"]["volumes"][0].update(emptyDirr={}),
+            r"volumes\[0\]: 'emptyDirr' is not known here; did you mean 'emptyDir'",
         ),
         (
             lambda c: pod_settings(c)["tolerations"][0].update(efect="NoSchedule"),

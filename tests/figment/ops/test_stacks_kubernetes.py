@@ -11,12 +11,14 @@ from zenml.client import Client
 from zenml.integrations.kubernetes.constants import STEP_NAME_ANNOTATION_KEY
 from zenml.integrations.kubernetes.orchestrators import kubernetes_orchestrator_entrypoint
 
+from figment.errors import InputError
 from figment.ops.stacks_apply import apply_stack
 from figment.ops.stacks_file import read_stack
 from figment.ops.stacks_steps import role_of
 from tests.figment.ops.kubernetes_api import kubernetes_api
 from tests.figment.ops.test_stacks import IMAGE, VARIABLES, compiled, make_secrets, stored
 
+STORE = "memory://figment"  # any address: nothing is sent
 ON_GPU = {"render", "train", "write"}
 RUNS = {  # config by pipeline, with what makes all of its steps appear
     "bag_of_tricks": {"parts": 2},
@@ -56,7 +58,8 @@ def test_steps_that_render_and_train_get_a_gpu_and_the_others_none(jobs, name, t
         container = pod["containers"][0]
         assert container["image"] == IMAGE
         assert container["args"][container["args"].index("--step_name") + 1] == invocation
-        assert {mount["mountPath"] for mount in container["volumeMounts"]} > {"/app/code/artifacts", "/app/code/data"}
+        assert {e["name"]: e.get("value") for e in container["env"]}["FIGMENT_STORE"] == STORE
+        assert {"secretRef": {"name": "figment-store", "optional": True}} in container["envFrom"]
         limits, requests = (container["resources"].get(kind, {}) for kind in ("limits", "requests"))
         if role_of(step) in ON_GPU:
             assert limits == {"nvidia.com/gpu": "1"}
@@ -72,6 +75,7 @@ def test_steps_that_render_and_train_get_a_gpu_and_the_others_none(jobs, name, t
 
 def submitted(jobs, name, parameters, tmp_path, monkeypatch):
     """The pod of every step, by the step's name, as ZenML's orchestrator pod would ask the API for it."""
+    monkeypatch.setenv("FIGMENT_STORE", STORE)
     config = yaml.safe_load(Path(f"configs/pocket/{name}.yaml").read_text())
     config["parameters"] |= parameters
     config["enable_pipeline_logs"] = False  # they would go to the bucket
@@ -90,3 +94,9 @@ def submitted(jobs, name, parameters, tmp_path, monkeypatch):
     pods = {job["metadata"]["annotations"][STEP_NAME_ANNOTATION_KEY]: job["spec"]["template"]["spec"] for job in jobs}
     assert set(pods) == set(snapshot.step_configurations)
     return pods
+
+
+def test_pods_that_could_not_find_each_others_files_are_not_started(jobs, monkeypatch):
+    monkeypatch.delenv("FIGMENT_STORE", raising=False)
+    with pytest.raises(InputError, match=r"FIGMENT_STORE is not set, and no volume of stack test_kubernetes"):
+        compiled(importlib.import_module("pipelines.predict").predict, Path("configs/pocket/predict.yaml"))
