@@ -37,6 +37,12 @@ hypothesis.settings.load_profile("patient")
 CLASSES = ("car", "frog", "banana")
 
 
+@pytest.fixture(autouse=True)
+def _own_tracking_uri():
+    """ZenML makes MLflow forget it after a run, the variable too."""
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{STATE}/mlflow.db"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_zenml_repository():
     """ZenML notes the active stack in .zen/, which belongs to the user's database: put it aside, and back at the end."""

@@ -57,12 +57,13 @@ def test_a_touched_helper_runs_a_step_again_and_an_untouched_one_does_not(plan, 
     files = FileRef.of(tmp_path / "plan.parquet"), FileRef.of(pool.manifest_file)
     clip = ClipConfig(model="local-dir:models/pocket/clip")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = mlflow.create_experiment("caching", artifact_location=(tmp_path / "artifacts").as_uri())
     written = []
     helper = tmp_path / "code" / "figment" / "images.py"
     for text in (helper.read_text(), helper.read_text(), helper.read_text() + "# touched"):
         helper.write_text(text)
         caching.source_digest.cache_clear()
-        with mlflow.start_run():
+        with mlflow.start_run(experiment_id=experiment):
             step = validate_images.entrypoint
             made = step(labels, *files, clip, AcceptanceConfig(), None, None, str(tmp_path))
         written.append(Path(made.path).stat().st_mtime_ns)
