@@ -75,8 +75,9 @@ class Estimate:
 def estimate(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig, renderers: Renderers) -> Estimate | None:
     """Render one batch a lane of each kind (``synthesise`` need not do these again) and say what all will take.
 
-    None if nothing is missing.
+    None if nothing is missing. A damaged shard is set aside first, so that its images count as missing.
     """
+    pool.verify()
     counts: Counter[tuple[str, str]] = Counter()
     kinds: Counter[tuple] = Counter()
     samples: dict[tuple, list[list[Mapping[str, Any]]]] = {}

@@ -4,7 +4,6 @@ Rows flow: ranges of the plan -> what is missing of each -> batches -> lanes (th
 make files of pictures) -> one writer of shards. The device never waits for a file; at most a few batches are under way.
 """
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,8 +34,6 @@ from figment.synthesis.settings import check_settings
 
 ENCODERS = 4  # threads
 WAITING_SHARDS = 2  # finished and not yet written; more would fill the memory while a disk is slow
-logger = logging.getLogger(__name__)
-logger.setLevel(logging.WARNING)  # whatever the tools around set for everybody
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
@@ -98,8 +95,7 @@ def synthesise(
     pool.refresh()
     check_settings(plan, pool, config)
     mine = part_of(ranges(plan, config.shard_size, ["image_id"]), part)
-    for name in pool.verify({file for rows in mine for file in pool.near(rows)} if part[1] > 1 else None):
-        logger.warning("%s: damaged, set aside as %s; its images are rendered again", pool.folder, name)
+    pool.verify({file for rows in mine for file in pool.near(rows)} if part[1] > 1 else None)
     counted = [
         (len(rows), len(pool.missing(rows))) for rows in part_of(ranges(plan, config.shard_size, ["image_id"]), part)
     ]

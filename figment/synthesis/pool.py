@@ -11,6 +11,7 @@ those whose images are wanted are fetched.
 import contextlib
 import fcntl
 import json
+import logging
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,9 @@ from figment import store
 from figment.errors import InputError
 from figment.files import atomic, digest, sha256_file, write_json
 from figment.planning.row import SCHEMA as PLAN_SCHEMA
+
+logger = logging.getLogger(__name__)
+logger.setLevel(logging.WARNING)  # whatever the tools around set for everybody
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = pa.schema([*PLAN_SCHEMA, ("image", IMAGE_TYPE), ("contrast", pa.float32()), ("unsafe", pa.bool_())])
@@ -101,6 +105,8 @@ class Pool:
                 aside.append(path.rename(path.with_suffix(f".damaged-{hashes[file][:8]}")).name)
         self.shards = {file: shard for file, shard in self.shards.items() if file not in damaged}
         self._verified |= self.shards.keys() & set(todo)
+        for name in aside:
+            logger.warning("%s: damaged, set aside as %s; its images are rendered again", self.folder, name)
         return aside
 
     def bring(self, files: Iterable[str]) -> None:

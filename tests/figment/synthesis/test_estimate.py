@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from PIL import Image
@@ -75,3 +77,14 @@ def test_operations_are_counted_to_the_last_step(generator, plan):
 
 def test_the_peak_is_that_of_a_computer():
     assert 1e9 < peak_flops(torch.device("cpu"), torch.float32) < 1e14
+
+
+def test_a_truncated_shard_is_set_aside_and_counts_as_missing(plan, pool, synthesis, tmp_path, caplog):
+    shutil.copytree(pool.folder, tmp_path / "images")
+    victim = sorted((tmp_path / "images").glob("*.parquet"))[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    damaged = Pool(tmp_path / "images")
+    lost = damaged.shards[victim.name].rows
+    assert estimate(plan, damaged, synthesis, Renderers(synthesis)).todo == lost
+    assert "set aside" in caplog.text
+    assert not victim.exists()
