@@ -28,7 +28,7 @@ from figment.synthesis.batches import fill_batches
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.marking import xmp_packet
-from figment.synthesis.pool import Pool
+from figment.synthesis.pool import Pool, shard_file
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.settings import check_settings
 
@@ -44,7 +44,7 @@ class Observer(Protocol):
         """What to keep of each picture of ``pixels`` (B, 3, H, W) uint8. Called from several threads."""
 
     def keep(self, file: str, kept: Mapping[str, Any]) -> None:
-        """What was kept of the images of a finished shard, by id."""
+        """What was kept of a shard's images, by id, before the shard is written: whoever finds the shard finds this."""
 
     def progress(self) -> dict[str, float]:
         """Numbers for the progress bar and the log, such as the accepted share."""
@@ -255,12 +255,13 @@ class Run:
             self.writing.popleft().result()
 
     def write(self, shard: OpenShard) -> None:
-        """In the writer: the shard's file, then what the observer kept of it."""
-        pictures = [shard.pictures[image_id] for image_id in shard.rows["image_id"].to_pylist()]
-        columns = {name: [p[name] for p in pictures] for name in ("image", "contrast", "unsafe")}
-        written = self.pool.add(shard.rows, columns)
+        """In the writer: what the observer kept, then the shard, so that no kill leaves one without the other."""
+        ids = shard.rows["image_id"].to_pylist()
+        pictures = [shard.pictures[image_id] for image_id in ids]
         if self.observer:
-            self.observer.keep(written.file, {i: p["seen"] for i, p in shard.pictures.items()})
+            self.observer.keep(shard_file(ids), {i: p["seen"] for i, p in zip(ids, pictures, strict=True)})
+        columns = {name: [p[name] for p in pictures] for name in ("image", "contrast", "unsafe")}
+        self.pool.add(shard.rows, columns)
 
     def report(self, bar: tqdm) -> None:
         """The numbers of the progress bar, to the log."""

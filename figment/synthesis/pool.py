@@ -52,6 +52,11 @@ class Shard(BaseModel):
     last: str
 
 
+def shard_file(ids: Sequence[str]) -> str:
+    """What the shard of these images is called."""
+    return f"{digest(ids)[:24]}.parquet"
+
+
 class Pool:
     """Images on disk, keyed by ``image_id``. Opening it reads the manifest; ``verify`` reads the images."""
 
@@ -158,7 +163,7 @@ class Pool:
         for name in ("image", "contrast", "unsafe"):
             table = table.append_column(name, pa.array(images[name], SCHEMA.field(name).type))
         ids = rows["image_id"].to_pylist()
-        path = self.folder / f"{digest(ids)[:24]}.parquet"
+        path = self.folder / shard_file(ids)
         with atomic(path) as partial:
             pq.write_table(table.cast(SCHEMA), partial, compression="none", row_group_size=ROW_GROUP)
         shard = Shard(

@@ -213,7 +213,7 @@ def test_a_budget_below_one_shard_is_a_sentence(plan, synthesis, tmp_path):
         synthesise(plan, Pool(tmp_path), synthesis.model_copy(update={"max_images": 3}))
 
 
-def test_what_an_observer_sees_is_kept_with_the_shard(plan, synthesis, tmp_path):
+def test_what_an_observer_sees_is_kept_before_the_shard_is_there(plan, synthesis, tmp_path):
     class Means:
         def __init__(self):
             self.files = {}
@@ -223,6 +223,8 @@ def test_what_an_observer_sees_is_kept_with_the_shard(plan, synthesis, tmp_path)
             return pixels.float().mean((1, 2, 3)).tolist()
 
         def keep(self, file, kept):
+            assert list(kept) == sorted(kept)
+            assert not (tmp_path / file).exists(), "a kill after this moment leaves no shard without what was seen"
             self.files[file] = kept
 
         def progress(self):
