@@ -64,7 +64,7 @@ def few_shot(
     if any(method.contexts for method in making):
         said = write_contexts(space, contexts, output, after=[seen])
     if any(method.concepts for method in making):
-        learnt = learn_words(space, photos, generator, inversion, probe, synthesis, clip, output, after=[seen])
+        learnt = learn_words(space, photos, generator, inversion, probe, synthesis, clip, output, after=[said or seen])
     if making:
         plan, pictures = plan_pictures(space, photos, methods, generator, seed, output, said, learnt)
         images = make_pictures(plan, synthesis, clip, after=[seen])

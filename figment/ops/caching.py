@@ -43,9 +43,9 @@ def _stamp(output: Path) -> Path:
 
 
 def model_digest(model: str) -> str:
-    """The content hash of a local model folder (``local-dir:`` or a path), or the id of a remote one."""
-    folder = Path(model.removeprefix("local-dir:"))
-    return sha256_folder(folder) if folder.is_dir() else model
+    """The content hash of a local model folder (``local-dir:`` or a path), or the id of a remote one; empty for none."""
+    folder = model.removeprefix("local-dir:")
+    return sha256_folder(Path(folder)) if folder and Path(folder).is_dir() else model
 
 
 def data_digest(path: Path, split: str) -> str:

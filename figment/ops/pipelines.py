@@ -9,6 +9,7 @@ import yaml
 from pydantic import ConfigDict, ValidationError, create_model
 from zenml.client import Client
 from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
+from zenml.enums import ExecutionMode
 from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracker
 from zenml.pipelines.pipeline_definition import Pipeline
 
@@ -39,6 +40,8 @@ class CheckedPipeline(Pipeline):
         tracker = Client().active_stack.experiment_tracker
         if isinstance(tracker, MLFlowExperimentTracker):
             ensure_experiment(self.name, tracker.get_tracking_uri())
+        if ExecutionMode.STOP_ON_FAILURE in Client().active_stack.orchestrator.supported_execution_modes:
+            self.configure(execution_mode=ExecutionMode.STOP_ON_FAILURE)  # nobody waits for what no longer helps
         names = {invocation: called.step.name for invocation, called in self.invocations.items()}
         overrides |= with_stack(Client().active_stack_model, names, config)
         return super()._compile(config_path=config_path, **overrides)

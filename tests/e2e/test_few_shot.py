@@ -295,6 +295,7 @@ def test_a_csv_with_a_bad_line_ends_a_run_before_anything_is_made(tmp_path, caps
         "prompts.csv line 2: 4 fields; expected 3, with quotes around one that holds a ';'" in capsys.readouterr().err
     )
     assert not (tmp_path / "out" / "images").exists()
+    assert not (tmp_path / "out" / "adapters").exists(), "steps that do not need the CSV are not run for nothing either"
 
 
 def test_a_misspelt_field_of_a_method_is_answered_with_the_nearest(tmp_path, capsys):

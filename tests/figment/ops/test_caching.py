@@ -33,6 +33,18 @@ def test_a_result_is_current_only_under_its_key(tmp_path):
     assert not caching.is_current(output, "k")
 
 
+def test_a_model_is_told_by_its_content_and_no_model_by_nothing(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_text("a")
+    monkeypatch.chdir(tmp_path)
+    before = caching.model_digest("local-dir:model")
+    assert caching.model_digest("model") == before
+    (tmp_path / "model" / "weights").write_text("b")
+    assert caching.model_digest("model") != before
+    assert caching.model_digest("owner/model") == "owner/model"
+    assert caching.model_digest("") == "", "and not that of all that lies in the working folder"
+
+
 def test_touching_a_helper_changes_every_key(tmp_path, monkeypatch):
     package = tmp_path / "figment" / "ops"
     package.mkdir(parents=True)
