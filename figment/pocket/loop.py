@@ -21,8 +21,11 @@ class Progress(Protocol):
     def __call__(self, stage: str, step: int, metrics: Mapping[str, float], /) -> object: ...
 
 
+REFRESHING_BATCHES = 40
+
+
 @torch.no_grad()
-def refresh_batch_norm(model: nn.Module, forward: Callable[[], object], batches: int = 40) -> None:
+def refresh_batch_norm(model: nn.Module, forward: Callable[[], object]) -> None:
     """Statistics for averaged weights: they are buffers, so neither the average nor the checkpoint holds them.
 
     ``forward`` runs ``model`` on one random training batch.
@@ -31,7 +34,7 @@ def refresh_batch_norm(model: nn.Module, forward: Callable[[], object], batches:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over the batches that follow
     model.train()
-    for _ in range(batches):
+    for _ in range(REFRESHING_BATCHES):
         forward()
 
 

@@ -26,11 +26,11 @@ import matplotlib.pyplot as plt
 RENDERS = 640  # real renders a row of a table
 
 
-def photos(world: World, domain: str, seed: int, count: int = RENDERS) -> tuple[Tensor, Tensor]:
-    """Single-object renders (N, 3, S, S) in [0, 1] of one domain, and their object ids (N,)."""
+def photos(world: World, domain: str, seed: int) -> tuple[Tensor, Tensor]:
+    """Single-object renders (RENDERS, 3, S, S) in [0, 1] of one domain, and their object ids (RENDERS,)."""
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % len(world.objects)
-    return world.sample(count, generator, objects=labels, domain=domain, pairs=0).pixels, labels
+    labels = torch.arange(RENDERS) % len(world.objects)
+    return world.sample(RENDERS, generator, objects=labels, domain=domain, pairs=0).pixels, labels
 
 
 @torch.no_grad()

@@ -11,6 +11,12 @@ from figment.ops.run import main
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def _fewer_renders(monkeypatch):
+    monkeypatch.setattr("figment.pocket.measure.RENDERS", 48)
+    monkeypatch.setattr("figment.pocket.loop.REFRESHING_BATCHES", 2)
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pocket")
