@@ -25,6 +25,7 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.config import TrainingConfig
 from figment.validation.clip import ClipConfig
+from figment.validation.review import read_review
 from figment.validation.verdicts import AcceptanceConfig, reasons, yields
 
 ACCEPTED, REJECTED = 12, 6  # pictures a class
@@ -78,6 +79,7 @@ def write_report(
         gates=expectations_held(["plan", "verdicts", *checked], Path(output)),
         costs=report.costs(timing.logged_metrics(), sum(seconds.values()), synthesis.price_per_hour),
         seconds=seconds,
+        reviewed=read_review(Path(review)) if review else {},
     )
     path = Path(output) / "report.html"
     write_text(path, html)

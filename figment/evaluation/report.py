@@ -179,9 +179,11 @@ def render_report(
     gates: Mapping[str, int] = MappingProxyType({}),
     costs: Mapping[str, str] = MappingProxyType({}),
     seconds: Mapping[str, float] = MappingProxyType({}),
+    reviewed: Mapping[str, bool] = MappingProxyType({}),
 ) -> str:
     """The HTML text. ``settings``: what the user chose; ``gates``: expectations that each gate held the run to; ``costs``: in
-    words; ``seconds``: of each step. What is left out has no section."""
+    words; ``seconds``: of each step; ``reviewed``: the decisions that this run took, which the page exports with the new ones.
+    What is left out has no section."""
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined)
     measured = {name for history in histories.values() for _, values in history for name in values}
     return environment.get_template(TEMPLATE.name).render(
@@ -200,6 +202,7 @@ def render_report(
         gates=gates,
         costs=costs,
         seconds=seconds,
+        reviewed=[(image_id, "keep" if kept else "drop") for image_id, kept in reviewed.items()],
     )
 
 

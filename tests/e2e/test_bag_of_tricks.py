@@ -258,7 +258,9 @@ def test_the_next_run_takes_what_a_person_decided(output, config, tmp_path):
             not learnt
         )
         assert dropped not in chosen
-    assert "human drop" in (output / "report.html").read_text()
+    report = (output / "report.html").read_text()
+    assert "human drop" in report
+    assert f'["{dropped}", "drop"]' in report, "a later review holds this one"
 
 
 SHARDS = "artifacts/pods/images/*.parquet"

@@ -1,4 +1,5 @@
 import html as escaping
+import os
 import re
 import shutil
 import subprocess
@@ -43,11 +44,19 @@ def results(labels):
     )
 
 
-def page(labels, thumbnails, verdicts, title="T") -> str:
+def page(labels, thumbnails, verdicts, title="T", **more) -> str:
     by = {name: yields(verdicts, name) for name in ("trick", "label")}
     histories = {"base_class": [(1, {"loss": 2.0}), (2, {"loss": 1.0})]}
     return render_report(
-        title, results(labels), thumbnails, reasons(verdicts), by, histories, {"plan": "<x>"}, {"a model": "a notice"}
+        title,
+        results(labels),
+        thumbnails,
+        reasons(verdicts),
+        by,
+        histories,
+        {"plan": "<x>"},
+        {"a model": "a notice"},
+        **more,
     )
 
 
@@ -150,7 +159,8 @@ def in_browser(chromium: str, tmp_path, page: str, script: str, width: int) -> s
     file.write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chromium'}"]
     command += [f"--window-size={width},900", "--dump-dom", file.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    own_home = {**os.environ, "HOME": str(tmp_path)}
+    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=own_home).stdout
     return escaping.unescape(re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1])
 
 
@@ -164,6 +174,20 @@ def test_decisions_in_a_browser_are_a_review_that_the_next_run_reads(chromium, t
     (tmp_path / "review.csv").write_text(in_browser(chromium, tmp_path, whole_page, script, 1200) + "\n")
     decided = {t.image_id: t.reason != "accepted" for t in (first, second)}
     assert read_review(tmp_path / "review.csv") == decided
+
+
+def test_what_was_decided_before_is_exported_too_and_a_click_takes_it_back(
+    chromium, tmp_path, labels, thumbnails, verdicts
+):
+    before = {thumbnails[0].image_id: True, thumbnails[1].image_id: False, "f" * 64: False}
+    script = f"""
+        for (const id of ["{thumbnails[1].image_id}", "{thumbnails[2].image_id}"])
+          document.querySelector(`[data-id="${{id}}"]`).click();
+        document.title = csv();"""
+    html = page(labels, thumbnails, verdicts, reviewed=before)
+    (tmp_path / "review.csv").write_text(in_browser(chromium, tmp_path, html, script, 1200) + "\n")
+    third = {thumbnails[2].image_id: thumbnails[2].reason != "accepted"}
+    assert read_review(tmp_path / "review.csv") == {thumbnails[0].image_id: True, "f" * 64: False} | third
 
 
 @pytest.mark.parametrize("width", [500, 1200])
