@@ -7,7 +7,6 @@ imported from the pod's folder.
 """
 
 import contextlib
-import multiprocessing
 import os
 import shutil
 import sys
@@ -26,29 +25,11 @@ from zenml.enums import StackComponentType as Kind
 from zenml.orchestrators import BaseOrchestrator, BaseOrchestratorConfig, BaseOrchestratorFlavor
 
 from figment.ops.environment import ROOT
+from tests.e2e.processes import processes
 
 RUN_ID = "PODS_RUN_ID"
 OWN = ("figment", "models", "steps", "pipelines", "tests")
-PACKAGES = [
-    "zenml.entrypoints.entrypoint",
-    "zenml.zen_stores.sql_zen_store",
-    "zenml.integrations.mlflow.experiment_trackers",
-]
-PACKAGES += [
-    "torch",
-    "torchvision",
-    "diffusers",
-    "transformers",
-    "open_clip",
-    "timm",
-    "mlflow.pytorch",
-    "great_expectations",
-]
-PACKAGES += ["s3fs", "sklearn.manifold", "matplotlib.pyplot", "pyarrow.parquet", "dvc.repo", "pandas", "torchmetrics"]
 RUNNING: dict[str, BaseProcess] = {}  # pods by the step's name, for tests that kill one
-
-nodes = multiprocessing.get_context("forkserver")
-nodes.set_forkserver_preload(PACKAGES)
 
 
 def build_image(folder: Path) -> None:
@@ -132,7 +113,7 @@ class PodOrchestrator(BaseOrchestrator):
         arguments = PodEntrypoint.get_entrypoint_command()[3:] + PodEntrypoint.get_entrypoint_arguments(
             step_name=name, snapshot_id=snapshot
         )
-        process = nodes.Process(target=run_pod, args=(pod, env, arguments))
+        process = processes.Process(target=run_pod, args=(pod, env, arguments))
         process.start()
         return process
 

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -21,6 +19,7 @@ from figment.evaluation.metrics import macro_accuracy
 from figment.ops.run import main
 from figment.training.banks import load_features
 from figment.training.saved_few_shot import load_head
+from tests.e2e.processes import start
 
 PIPELINE = "pipelines.few_shot.few_shot"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
@@ -148,17 +147,14 @@ def test_killed_at_any_stage_it_ends_as_if_nothing_had_happened(output, tmp_path
     config = write_config(tmp_path)
     again = tmp_path / "out"
     for sign in ("adapters/*.safetensors", "images/*.parquet", "heads/da_fusion/head.safetensors"):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "figment.ops.run", PIPELINE, "-c", str(config)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        process = start(PIPELINE, config)
         deadline = time.monotonic() + 600
-        while process.poll() is None and not list(again.glob(sign)):
+        while process.exitcode is None and not list(again.glob(sign)):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, sign
     assert main([PIPELINE, "-c", str(config)]) == 0
     for name in ("few_shot.json", "contexts.csv", "metrics.json"):
         assert (again / name).read_bytes() == (output / name).read_bytes()

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,6 +22,7 @@ from figment.ops import tracking
 from figment.ops.run import main
 from figment.training.dual_prompt import Scorer
 from figment.training.saved_dual_prompt import load_dual_prompts
+from tests.e2e.processes import start
 
 PIPELINE = "pipelines.tailored.tailored"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
@@ -211,14 +210,14 @@ def test_interrupted_wherever_it_hurts_it_goes_on_and_ends_with_the_same_classif
 
 def kill(config: Path, once_there: Path) -> None:
     """Run in a process of its own, and end that with no time to tidy up."""
-    command = [sys.executable, "-m", "figment.ops.run", PIPELINE, "-c", str(config)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = start(PIPELINE, config)
     deadline = time.monotonic() + 240
-    while not once_there.exists() and process.poll() is None:
+    while not once_there.exists() and process.exitcode is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    process.join(timeout=60)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def interrupting(log, stage: str, reached):

@@ -1,0 +1,47 @@
+"""Processes that start fast: forked from a Python that has imported other people's packages, which takes seconds."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+PACKAGES = [
+    "zenml.entrypoints.entrypoint",
+    "zenml.zen_stores.sql_zen_store",
+    "zenml.integrations.mlflow.experiment_trackers",
+]
+PACKAGES += [
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "open_clip",
+    "timm",
+    "mlflow.pytorch",
+    "great_expectations",
+]
+PACKAGES += ["s3fs", "sklearn.manifold", "matplotlib.pyplot", "pyarrow.parquet", "dvc.repo", "pandas", "torchmetrics"]
+
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(PACKAGES)
+
+
+def start(pipeline: str, config: Path) -> BaseProcess:
+    """``python -m figment.ops.run PIPELINE -c CONFIG`` as the leader of a process group, silent."""
+    process = processes.Process(target=_run, args=(dict(os.environ), [pipeline, "-c", str(config)]))
+    process.start()
+    return process
+
+
+def _run(environment: Mapping[str, str], arguments: list[str]) -> None:
+    os.setsid()
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    from figment.ops.run import main
+
+    sys.exit(main(arguments))
