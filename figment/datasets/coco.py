@@ -25,7 +25,8 @@ def read_coco(annotations: Path, images: Path, space: LabelSpace) -> MultiLabelS
     """The pictures below the folder ``images`` that the json says show any of ``space``'s classes.
 
     Categories are matched by name or synonym, never by order or id; those outside the space are passed over. Raises
-    InputError for a class without a category, duplicate ids, references to nothing, and file names that lead elsewhere.
+    InputError for a class without a category, duplicate ids, references to nothing, and file names that lead elsewhere or to
+    no file.
     """
     coco = load_coco(annotations)
     columns: dict[int, int] = {}
@@ -46,9 +47,14 @@ def read_coco(annotations: Path, images: Path, space: LabelSpace) -> MultiLabelS
     for annotation in coco.anns.values():
         if annotation["category_id"] in columns:
             targets[rows[annotation["image_id"]], columns[annotation["category_id"]]] = True
-    return labelled_only(
-        str(annotations), [images / image["file_name"] for image in coco.imgs.values()], targets, space
-    )
+    files = [images / image["file_name"] for image in coco.imgs.values()]
+    found = labelled_only(str(annotations), files, targets, space)
+    absent = [file for file in found.files if not file.is_file()]
+    if absent:
+        raise InputError(
+            f"{annotations}: {len(absent)} of {len(found)} pictures are not there, the first is {absent[0]}; unpack them all"
+        )
+    return found
 
 
 def read_coco_split(root: Path, split: Split, space: LabelSpace) -> MultiLabelSet:

@@ -2,8 +2,11 @@
 
 The zero-shot release: annotations/Tag_all/all_labels.txt (1006 names), annotations/zsl/formatted_*.npy, images/.
 The original: ImageList/, NUS_WID_Tags/ (1000 tags, of which 75 are concepts too), Groundtruth/TrainTestLabels/, Flickr/.
+
+Pictures were fetched from Flickr, where about one in five is gone. Those that are not there are left out and counted.
 """
 
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from figment.datasets.multilabel import MultiLabelSet, Split, check_file_name, f
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key
 
+log = logging.getLogger(__name__)
+log.setLevel(logging.WARNING)  # whatever the tools around set for everybody
 RELEASED = {  # labels, pictures
     "train": ("formatted_train_all_labels_filtered.npy", "formatted_train_images_filtered.npy"),
     "zsl": ("formatted_val_all_labels_filtered.npy", "formatted_val_images_filtered.npy"),
@@ -72,7 +77,7 @@ def _read_original(root: Path, split: Split, classes: LabelSpace) -> MultiLabelS
         tag_file = first_there(root, f"NUS_WID_Tags/{part}_Tags1k.dat", f"{part}_Tags1k.dat")
         tags = _lines(first_there(root, "NUS_WID_Tags/TagList1k.txt", "TagList1k.txt"))
         columns = {key(tag): i for i, tag in enumerate(tags)}
-        table = pd.read_csv(tag_file, sep=r"\s+", header=None, dtype=np.uint8, engine="c").to_numpy()
+        table = _table(tag_file)
         if table.shape != (len(files), len(tags)):
             raise InputError(
                 f"{tag_file}: has {table.shape[0]} rows of {table.shape[1]}, expected one for each of {len(files)} pictures "
@@ -97,7 +102,27 @@ def _collect(where: Path, folder: Path, names: list[str], targets: np.ndarray, c
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
         raise InputError(f"{where}: picture {twice!r} is listed twice; each must be there once")
-    return labelled_only(str(where), files, targets, classes)
+    found = labelled_only(str(where), files, targets, classes)
+    there = [i for i, file in enumerate(found.files) if file.is_file()]
+    if not there:
+        raise InputError(
+            f"{where}: none of {len(found)} pictures is there, the first would be {found.files[0]}; unpack them"
+        )
+    if len(there) < len(found):
+        log.warning("%s: %d of %d pictures are not there and are left out", where, len(found) - len(there), len(found))
+    return MultiLabelSet(tuple(found.files[i] for i in there), found.targets[there], classes)
+
+
+def _table(path: Path) -> np.ndarray:
+    """(rows, columns) uint8 of 0 and 1."""
+    expected = "expected a line a picture, of 0 or 1 for each tag"
+    try:
+        table = pd.read_csv(path, sep=r"\s+", header=None, dtype=np.uint8, engine="c").to_numpy()
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{path}: not readable ({' '.join(str(error).split())}); {expected}") from error
+    if table.max() > 1:
+        raise InputError(f"{path}: holds a {table.max()}; {expected}")
+    return table
 
 
 def _lines(path: Path) -> list[str]:

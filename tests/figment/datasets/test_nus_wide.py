@@ -118,7 +118,13 @@ def test_an_empty_split_is_one_clear_sentence(original):
         ("Groundtruth/TrainTestLabels/Labels_dog_Test.txt", "1\n0\nx\n", "expected 0 or 1"),
         ("Groundtruth/TrainTestLabels/Labels_dog_Test.txt", None, r"holds no Groundtruth/TrainTestLabels/Labels_dog_Test\.txt"),
         ("NUS_WID_Tags/TagList1k.txt", None, r"holds no NUS_WID_Tags/TagList1k\.txt"),
-        ("Flickr/zebra/0001_3.jpg", None, r"1 of 3 pictures are not there, the first is .*zebra/0001_3\.jpg"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 x 0 0\n" * 3, r"Test_Tags1k\.dat: not readable \(.*'x'\); expected a line a pic"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 0 0 0\n0 0\n", r"Test_Tags1k\.dat: not readable .*expected a line a picture"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "1 0\n0 0 0\n", r"Test_Tags1k\.dat: not readable .*Expected 2 fields in line 2, saw 3"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 0 0 300\n" * 3, r"Test_Tags1k\.dat: not readable .*of 0 or 1 for each tag"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 0 0 nan\n" * 3, r"Test_Tags1k\.dat: not readable .*of 0 or 1 for each tag"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "0 0 0\n0 7 0\n0 9 0\n", r"Test_Tags1k\.dat: holds a 9; expected a line a picture"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "", r"Test_Tags1k\.dat: not readable .*expected a line a picture"),
     ],
 )  # fmt: skip
 def test_damaged_lists_are_one_clear_sentence(original, file, content, sentence):
@@ -129,6 +135,23 @@ def test_damaged_lists_are_one_clear_sentence(original, file, content, sentence)
     with pytest.raises(InputError, match=sentence) as caught:
         read_nus_wide(original, "gzsl", nus_wide_space(original, UNSEEN))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", ["original", "release"])
+def test_pictures_that_flickr_no_longer_has_are_left_out_and_counted(request, layout, caplog):
+    root = request.getfixturevalue(layout)
+    space = nus_wide_space(root, UNSEEN)
+    whole = read_nus_wide(root, "gzsl", space)
+    assert not caplog.records
+    (gone,) = root.rglob("0002_2.jpg")
+    gone.unlink()
+    found = read_nus_wide(root, "gzsl", space)
+    assert labels_of(found) == {name: labels for name, labels in labels_of(whole).items() if name != "0002_2.jpg"}
+    assert caplog.messages[0].endswith(": 1 of 3 pictures are not there and are left out")
+    for file in found.files:
+        file.unlink()
+    with pytest.raises(InputError, match=r"none of 3 pictures is there, the first would be .*0001_1\.jpg; unpack them"):
+        read_nus_wide(root, "gzsl", space)
 
 
 def test_pickled_arrays_are_never_loaded(release):
