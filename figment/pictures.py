@@ -1,6 +1,8 @@
-"""Where people keep pictures to be tagged: files, folders of them, and Parquet as on the Hugging Face Hub."""
+"""Where people keep pictures: files, folders of them, and Parquet as on the Hugging Face Hub."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,12 +13,14 @@ from figment.errors import InputError
 from figment.images import decode
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw")  # pictures, too
 COLUMNS = ("image", "img")
 ROWS = 256  # of a Parquet file in memory at a time
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
-    """The files that ``paths`` mean: itself for a file, all pictures and Parquet files below a folder, sorted.
+    """The files that ``paths`` mean: itself for a file, all pictures and Parquet files below a folder, sorted. Says what
+    other pictures it passes over.
 
     Raises InputError for a path that is not there and a folder without any.
     """
@@ -24,15 +28,30 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; give pictures, folders of them or Parquet files")
-        below = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _is_meant(p))
+        below = [path] if path.is_file() else files_below(path, (*SUFFIXES, ".parquet"))
+        others = "" if path.is_file() else passed_over(path)
         if not below:
-            raise InputError(f"{path}: holds no picture; expected files such as {', '.join(SUFFIXES[:3])} or .parquet")
+            raise InputError(
+                f"{path}: holds no picture{others}; expected files such as {', '.join(SUFFIXES[:3])} or .parquet"
+            )
+        if others:
+            print(f"warning: {path}: not all can be read{others}; save those as JPEG", file=sys.stderr)
         found += below
     return found
 
 
-def _is_meant(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in (*SUFFIXES, ".parquet")
+def files_below(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    """The files below a folder that end so, sorted. What is hidden, or lies in a hidden folder, is nobody's picture: macOS's
+    ``._1.png``, a viewer's ``.thumbs/1.png``."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def passed_over(folder: Path) -> str:
+    """`` (passed over: 2 .heic)`` for pictures below a folder of kinds that are not read, "" if there are none."""
+    counts = Counter(path.suffix.lower() for path in files_below(folder, UNREAD))
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    return f" (passed over: {listed})" if listed else ""
 
 
 def names_in(file: Path) -> list[str]:

@@ -21,6 +21,7 @@ from figment.datasets.listing import Chunk, Listing, select
 from figment.errors import InputError
 from figment.images import encode
 from figment.labels import LabelSpace, key
+from figment.pictures import passed_over
 from figment.pocket.world import World
 
 FOCUS_TRAINING = 108  # photos of a class that the published split keeps for training and validation; the others test
@@ -77,7 +78,11 @@ def read_splits(config: FewShotDataConfig, space: LabelSpace, shots: int, seed: 
     if not Path(config.root).is_dir():
         raise InputError(f"data.root {config.root}: no such folder; give the folder of the photos")
     training, tests = _listings(config, space)
-    chosen, left = draw_shots(training.labels, space.names, shots, config.largest_shots, seed, config.held_out)
+    try:
+        chosen, left = draw_shots(training.labels, space.names, shots, config.largest_shots, seed, config.held_out)
+    except InputError as error:
+        others = passed_over(Path(config.root, config.train)) if config.source == "folders" else ""
+        raise InputError(f"{error}{others}") from error
     return FewShotSplits(training.subset(chosen), training.subset(left), tests)
 
 

@@ -4,8 +4,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from figment.datasets.folders import CHUNK, SUFFIXES, Files
+from figment.datasets.folders import CHUNK, Files
 from figment.errors import InputError
+from figment.pictures import files_below
 
 
 def chunks(root: Path) -> list[Files]:
@@ -14,7 +15,7 @@ def chunks(root: Path) -> list[Files]:
     corrected = annotated_classes(root / "annotations.db")
     found = []
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and "-" in p.name):
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        files = files_below(folder)
         for first in range(0, len(files), CHUNK):
             part = files[first : first + CHUNK]
             named = folder.name.rpartition("-")[0]

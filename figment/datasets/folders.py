@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from figment.errors import InputError
+from figment.pictures import SUFFIXES, files_below, passed_over
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+SPLITS = ("train", "test", "val", "validation")
 CHUNK = 256
 WRAPPERS = ("eurosat/2750", "2750")  # EuroSAT as it comes out of its archive
 
@@ -26,21 +27,35 @@ def chunks(path: Path, split: str | None) -> list[Files]:
     """The class folders' pictures in sorted order; they may lie deeper (``class/samples/1.png``).
 
     ``split`` None takes ``path`` itself as the folder of class folders. Otherwise folders without a split above them are
-    test pictures: nothing may be trained on what measures it. Raises InputError for a class folder without a picture.
+    test pictures: nothing may be trained on what measures it. Raises InputError for a class folder without a picture that
+    can be read.
     """
     path = next((path / inner for inner in WRAPPERS if (path / inner).is_dir()), path)
-    split_above = split is not None and any((path / name).is_dir() for name in ("train", "test"))
+    split_above = split is not None and _has_splits(path)
     root = path / split if split_above and split else path
     if not root.is_dir() or (split == "train" and not split_above):
         return []
     found = []
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    for folder in _folders(root):
+        files = files_below(folder)
         if not files:
             raise InputError(
-                f"{folder}: a class folder without a picture ({', '.join(sorted(SUFFIXES))}); fill or remove it"
+                f"{folder}: a class folder without a picture{passed_over(folder)}; expected {', '.join(SUFFIXES)}; "
+                "fill or remove it"
             )
         for first in range(0, len(files), CHUNK):
             part = files[first : first + CHUNK]
             found.append(Files(part, [folder.name] * len(part)))
     return found
+
+
+def _has_splits(path: Path) -> bool:
+    """Whether the folders ``train`` and ``test`` are splits. They are classes if they hold no folders themselves, or if there are
+    pictures in a folder beside them that is no split: a train is a class of CIFAR-100 and of COCO."""
+    if not any(_folders(path / name) for name in ("train", "test") if (path / name).is_dir()):
+        return False
+    return not any(files_below(folder) for folder in _folders(path) if folder.name not in SPLITS)
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))

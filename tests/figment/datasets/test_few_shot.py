@@ -78,6 +78,20 @@ def test_a_class_with_fewer_photos_than_shots_is_named(root):
         read_splits(config(root, largest_shots=8), SPACE, 5, seed=0)
 
 
+def test_photos_that_nothing_here_reads_are_counted(root):
+    for name in ("a.HEIC", "b.heic", "notes.txt", "._c.heic"):
+        (root / "train" / "apple" / name).write_bytes(b"")
+    with pytest.raises(InputError, match=r"'apple': 4 photos for 5 shots; .* \(passed over: 2 \.heic\)$"):
+        read_splits(config(root, largest_shots=8), SPACE, 5, seed=0)
+
+
+def test_hidden_files_change_no_draw(root):
+    before = [data for _, data in photo_files(read_splits(config(root), SPACE, 2, seed=0).shots)]
+    for hidden in ("._0.png", ".thumbs/0.png", ".thumbs/1.png"):
+        write_photo(root / "train" / "apple" / hidden, (1, 2, 3))
+    assert [data for _, data in photo_files(read_splits(config(root), SPACE, 2, seed=0).shots)] == before
+
+
 def test_more_shots_than_may_be_drawn_are_refused(root):
     with pytest.raises(InputError, match=r"shots: 4 is more than data\.largest_shots 3"):
         read_splits(config(root), SPACE, 4, seed=0)
@@ -121,6 +135,7 @@ def test_focus_folders_are_read_by_class_and_corrected_by_the_annotations(tmp_pa
     for folder, count in {"car-snow": 3, "car-fog": 2, "plane-water": 4}.items():
         for i in range(count):
             write_photo(tmp_path / folder / f"{i}.jpeg")
+        (tmp_path / folder / "._0.jpeg").write_bytes(b"what macOS leaves")
     with sqlite3.connect(tmp_path / "annotations.db") as connection:
         connection.execute("CREATE TABLE annotations (file_name TEXT, category TEXT, humans TEXT)")
         rows = [("/plane-water/0.jpeg", "car", "no"), ("/plane-water/1.jpeg", "car", "yes")]

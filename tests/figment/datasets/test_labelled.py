@@ -216,9 +216,45 @@ def test_an_empty_class_folder_is_named(tmp_path):
     (tmp_path / "automobile" / "samples").mkdir(parents=True)
     (tmp_path / "automobile" / "notes.txt").write_text("no picture")
     with pytest.raises(
-        InputError, match=r"automobile: a class folder without a picture \(\.bmp, .*\); fill or remove it"
+        InputError, match=r"automobile: a class folder without a picture; expected \.jpg, .*; fill or remove it"
     ):
         read_labelled(tmp_path, "test", SPACE, 32)
+    (tmp_path / "automobile" / "1.HEIC").write_bytes(b"")
+    with pytest.raises(InputError, match=r"without a picture \(passed over: 1 \.heic\);"):
+        read_labelled(tmp_path, "test", SPACE, 32)
+
+
+@pytest.mark.parametrize("inner", ["", "samples"])
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_a_train_is_a_class_where_other_classes_stand_beside_it(tmp_path, name, inner):
+    space = LabelSpace.of(["bus", name])
+    for folder in ("bus", name):
+        class_folder(tmp_path / folder, inner)
+    assert read_labelled(tmp_path, "test", space, 32).labels.tolist() == [0, 1]
+    assert not has_split(tmp_path, "train")
+
+
+def test_a_train_is_a_split_whatever_without_pictures_stands_beside_it(tmp_path):
+    space = LabelSpace.of(["bus", "train"])
+    for split, colour in (("train", 0), ("test", 9), ("val", 5)):
+        for name in ("bus", "train"):
+            class_folder(tmp_path / split, name, colour=(colour, 0, 0))
+    for empty in ("__MACOSX/train", "notes", ".thumbs"):
+        (tmp_path / empty).mkdir(parents=True)
+        (tmp_path / empty / "._1.png").write_bytes(b"")
+    for split, colour in (("train", 0), ("test", 9)):
+        images = read_labelled(tmp_path, split, space, 32)
+        assert images.labels.tolist() == [0, 1]
+        assert images.pixels.max() == colour
+
+
+def test_hidden_files_are_no_pictures(tmp_path):
+    """macOS leaves them on foreign disks, viewers keep thumbnails in them."""
+    for name in ("airplane", "automobile"):
+        class_folder(tmp_path, name)
+        (tmp_path / name / "._1.png").write_bytes(b"no picture")
+        class_folder(tmp_path / name, ".thumbs")
+    assert read_labelled(tmp_path, "test", SPACE, 32).labels.tolist() == [0, 1]
 
 
 def test_grey_transparent_and_sixteen_bit_pictures_are_read(tmp_path):

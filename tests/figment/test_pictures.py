@@ -1,0 +1,24 @@
+import pytest
+from PIL import Image
+
+from figment.errors import InputError
+from figment.pictures import find_files
+
+
+def test_a_folder_means_its_pictures_without_the_hidden_ones(tmp_path, capsys):
+    folder = tmp_path / ".mine"  # hidden itself, but asked for by name
+    for name in ("b.png", "a.jpg", "sub/c.PNG", "._a.jpg", ".thumbs/a.jpg", "sub/.trash/more/d.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(folder / name)
+    assert find_files([folder]) == [folder / "a.jpg", folder / "b.png", folder / "sub" / "c.PNG"]
+    assert not capsys.readouterr().err
+
+
+def test_pictures_that_nothing_here_reads_are_counted(tmp_path, capsys):
+    for name in ("1.HEIC", "2.heic", "3.avif", "._4.heic", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=r"holds no picture \(passed over: 1 \.avif, 2 \.heic\); expected files"):
+        find_files([tmp_path])
+    Image.new("RGB", (4, 4)).save(tmp_path / "5.png")
+    assert find_files([tmp_path]) == [tmp_path / "5.png"]
+    assert "not all can be read (passed over: 1 .avif, 2 .heic); save those as JPEG" in capsys.readouterr().err
