@@ -2,18 +2,28 @@
 
 import base64
 import io
+import struct
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from figment.errors import InputError
 
 Resize = Literal["bicubic", "bilinear", "bilinear_no_antialias", "squash"]
 READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+TURNS = {  # by EXIF's orientation; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 Image.MAX_IMAGE_PIXELS = 64_000_000
 
 
@@ -86,9 +96,10 @@ def _bilinear(pixels: Tensor, size: int, antialias: bool) -> Tensor:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An opened picture of any mode as RGB: EXIF orientation applied, transparency dropped, of 16 bits the 8 that count
-    most; of 32 bits, whose black and white nobody can know, the darkest becomes black and the brightest white."""
-    image = ImageOps.exif_transpose(image)
+    """An opened picture of any mode as RGB: EXIF orientation applied if it can be read, transparency dropped, of 16 bits the
+    8 that count most; of 32 bits, whose black and white nobody can know, the darkest becomes black and the brightest
+    white."""
+    image = _upright(image)
     if image.mode.startswith("I;16"):  # Pillow's own conversion would clip all above 255 to white
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
@@ -96,6 +107,20 @@ def as_rgb(image: Image.Image) -> Image.Image:
         values = (values - values.min()) / max(np.ptp(values), 1e-9) * 255
         image = Image.fromarray(values.round().astype(np.uint8))
     return image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF or XMP says, which then go, lest they turn it again. Pillow's own ``exif_transpose`` writes the rest of
+    them anew, which fails on what is damaged."""
+    image.load()
+    try:
+        method = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (SyntaxError, ValueError, TypeError, struct.error):  # rubbish
+        method = None
+    image = image.copy() if method is None else image.transpose(method)
+    for note in ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"):
+        image.info.pop(note, None)
+    return image
 
 
 def squash(image: Image.Image, size: int) -> Tensor:

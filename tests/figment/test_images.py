@@ -1,13 +1,14 @@
 import io
+import struct
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms.functional import resize as torchvision_resize
 
 from figment.errors import InputError
-from figment.images import decode, downscale, encode, to_tensor
+from figment.images import as_rgb, decode, downscale, encode, to_tensor
 
 
 def as_bytes(image: Image.Image, image_format: str, **options) -> bytes:
@@ -46,6 +47,41 @@ def test_exif_orientation_is_applied():
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     data = as_bytes(Image.new("RGB", (6, 4)), "JPEG", exif=exif)
+    assert decode(data, "x").size == (4, 6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_applied_as_pillow_does_and_once(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
+    data = as_bytes(Image.fromarray(pixels), "PNG", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    read = decode(data, "x")
+    assert np.array_equal(np.asarray(read), np.asarray(expected))
+    assert np.array_equal(np.asarray(as_rgb(read)), np.asarray(expected))
+
+
+def with_exif(exif: bytes) -> bytes:
+    """A black JPEG of 6 x 4 with these bytes for EXIF."""
+    data, segment = as_bytes(Image.new("RGB", (6, 4)), "JPEG"), b"Exif\0\0" + exif
+    return data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
+
+
+def test_a_picture_with_rubbish_for_exif_is_read_unturned():
+    read = decode(with_exif(b"\xff" * 40), "x")
+    assert read.size == as_rgb(read).size == (6, 4)
+
+
+def test_damaged_exif_beside_the_orientation_does_not_matter():
+    """A resolution of a wrong type: Pillow cannot write it anew."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    tags = bytearray(exif.tobytes())
+    tags[29] = 3  # the resolution's type, of a whole number
+    data = with_exif(bytes(tags[6:]))
+    with pytest.raises(struct.error):
+        ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert decode(data, "x").size == (4, 6)
 
 
