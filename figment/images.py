@@ -83,12 +83,17 @@ def _chw(image: Image.Image) -> Tensor:
 
 
 def downscale(pixels: Tensor, size: int, antialias: bool) -> Tensor:
-    """(B, 3, size, size) from (B, 3, H, W) float pixels in [0, 1], bilinear, as torchvision's ``Resize`` does it.
+    """(B, 3, size, size) from (B, 3, H, W) float pixels in [0, 1], bilinear, as torchvision's ``Resize`` does it; half
+    precision is computed in float32. Raises InputError for pixels of another type or shape.
 
     ``antialias`` widens the filter to the whole of what is averaged (the paper's choice for CIFAR, not for EuroSAT):
     at factor f a triangle over 2 f pixels a side. Without, only the two pixels next to each new centre count: at an even
     factor rows and columns f i + f/2 - 1 and f i + f/2."""
-    return _bilinear(pixels, size, antialias).clamp(0, 1)
+    if not pixels.is_floating_point() or pixels.ndim != 4 or pixels.shape[1] != 3:
+        kind = str(pixels.dtype).removeprefix("torch.")
+        raise InputError(f"pixels: {kind} {tuple(pixels.shape)}; expected float (B, 3, H, W) in [0, 1]")
+    wide = pixels if pixels.dtype == torch.float64 else pixels.float()
+    return _bilinear(wide, size, antialias).clamp(0, 1).to(pixels.dtype)
 
 
 def _bilinear(pixels: Tensor, size: int, antialias: bool) -> Tensor:
