@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from figment.errors import InputError
+
 Weighting = Literal["equal", "per_photo", "global", "reject"]
 
 
@@ -22,17 +24,23 @@ def normalise_per_source(weights: Any, source_ids: Any) -> Any:
     """(S,) each weight over the sum of those of the same source: q_nm = w_nm / sum_m' w_nm'. If all of a source are zero,
     which the published code divides by, they share evenly.
 
-    ``source_ids`` (S,) are numbers or texts in any order. Arrays give an array, a tensor gives a tensor.
+    ``source_ids`` (S,) are numbers or texts in any order. Arrays give an array, a tensor gives a tensor of its type, or
+    float64 where that holds no fractions. Raises InputError for a weight that is negative or not finite.
     """
-    values = weights.detach().cpu().numpy() if isinstance(weights, Tensor) else weights
+    values = weights.detach().cpu().double() if isinstance(weights, Tensor) else weights
     values = np.asarray(values, float)
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        raise InputError(f"weights: entry {wrong.argmax()} is {values[wrong][0]}; each is a finite number of 0 or more")
     _, of = np.unique(np.asarray(source_ids), return_inverse=True)
     largest = np.zeros(of.max(initial=-1) + 1)
     np.maximum.at(largest, of, values)
     # Over the largest first, so that the sums of tiny weights do not vanish.
     scaled = np.divide(values, largest[of], out=np.ones_like(values), where=largest[of] > 0)
     shares = scaled / np.bincount(of, scaled, len(largest))[of]
-    return torch.as_tensor(shares).to(weights) if isinstance(weights, Tensor) else shares
+    if not isinstance(weights, Tensor):
+        return shares
+    return torch.as_tensor(shares).to(weights.device, weights.dtype if weights.is_floating_point() else torch.float64)
 
 
 class Use(NamedTuple):

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from figment.errors import InputError
 from figment.validation.weights import (
     confidence_weight,
     effective_sizes,
@@ -54,6 +55,20 @@ def test_a_tensor_of_weights_gives_a_tensor():
     assert shares.dtype == torch.float32
     assert shares.tolist() == pytest.approx([0.4, 0.4, 0.2])
     assert len(normalise_per_source(torch.zeros(0), [])) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float16, torch.bfloat16])
+def test_shares_are_fractions_whatever_the_type_of_the_weights(dtype):
+    shares = normalise_per_source(torch.tensor([1, 1, 2]).to(dtype), [0, 0, 1])
+    assert shares.dtype == (dtype if dtype.is_floating_point else torch.float64)
+    assert shares.tolist() == [0.5, 0.5, 1]
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(np.nan, "nan"), (np.inf, "inf"), (-0.5, r"-0\.5")])
+def test_a_weight_that_cannot_be_shared_is_refused(wrong, said):
+    for weights in ([1, wrong], np.array([1, wrong]), torch.tensor([1, wrong])):
+        with pytest.raises(InputError, match=f"weights: entry 1 is {said}; each is a finite number of 0 or more"):
+            normalise_per_source(weights, [0, 0])
 
 
 SOURCES = torch.tensor([0, 0, 1, 1])
