@@ -19,7 +19,8 @@ from figment.labels import Label, LabelSpace, nearest
 from figment.prompts.book import ask_for_prompts
 from figment.prompts.chat import Chat, ChatConfig
 from figment.prompts.instructions import context_instruction
-from figment.prompts.parsing import MAX_PROMPT_LENGTH, Drop, Parsed, naming_pattern, parse_response
+from figment.prompts.naming import naming_pattern
+from figment.prompts.parsing import MAX_PROMPT_LENGTH, Drop, Parsed, parse_response
 
 NAME = "{name}"
 PLAIN = "a photo of a {name}"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from figment.labels import Label
-from figment.prompts.parsing import MAX_PROMPT_LENGTH, naming_pattern, parse_response
+from figment.prompts.naming import naming_pattern
+from figment.prompts.parsing import MAX_PROMPT_LENGTH, parse_response
 
 DOG_BUS = ("dog", "bus")
 ONE, TWO = "A dog sleeps next to a red bus.", "Two dogs chase the buses of London."
@@ -118,7 +119,57 @@ def test_synonyms_recover_prompts_that_never_say_the_name(cleaned_answers):
         '"1. {0}"\n"2. {1}"',
         '["{0}", "{1}"]',
         '```json\n[\n  "{0}",\n  "{1}"\n]\n```',
+        '["1. {0}", "2. {1}"]',
+        '{"captions": ["{0}", "{1}"]}\n\nThese captions show a dog and a bus [as asked].',
+        '{"1": "{0}", "2": "{1}"}',
+        '[{"id": 1, "caption": "{0}"}, {"id": 2, "caption": "{1}"}]',
+        '```json\n[{"title": "A dog and a bus", "caption": "{0}", "labels": ["dog", "bus"]}, {"caption": "{1}"}]\n```',
+        '{"caption": "{0}"}\n{"caption": "{1}"}',
+        '[\n  {"caption": "{0}"},\n  {"caption": "{1}"},\n  {"capt',
+        '{\n  "captions": [\n    "{0}",\n    "{1}",\n    "A do',
+        '1. ["{0}"]\n2. ["{1}"]',
+        'The words are ["dog", "bus"].\n1. {0}\n2. {1}',
         "1. {0} 2. {1}",
+        "Sure! Here are two captions: 1. {0} 2. {1}",
+        "### 1. {0}\n### 2. {1}",
+        "### Caption 1\n\n{0}\n\n### Caption 2\n\n{1}",
+        "**Caption 1:**\n> {0}\n\n**Caption 2:**\n> {1}",
+        "**Caption 1** {0}\n**Caption 2** {1}",
+        "1. **On the road:** {0}\n2. **Dog and bus** – {1}",
+        "1. *On the road*: {0}\n2. *In town*: {1}",
+        "**1. On the road**\n{0}\n\n**2. In town**\n{1}\n\nI hope you like the dog and the bus.",
+        "1. **On the road**\n   - {0}\n2. **In town**\n   - {1}",
+        "<ol>\n<li>{0}</li>\n<li>{1}</li>\n</ol>",
+        "<ul><li><b>{0}</b></li><li>{1}</li></ul><p>A dog and a bus.</p>",
+        "<caption>{0}</caption>\n<caption>{1}</caption>",
+        "| 1 | {0} |\n| 2 | {1} |",
+        "| # | Title | Caption of a dog and a bus |\n|---|:-:|---|\n| 1 | A dog, a bus | {0} |\n| 2 | Bus | {1} |",
+        "| {0} |\n| {1} |",
+        "1 | {0}\n2 | {1}",
+        "1/ {0}\n2/ {1}",
+        "1\\. {0}\n2\\. {1}",
+        "1- {0}\n2- {1}",
+        "-1. {0}\n-2. {1}",
+        "No. 1: {0}\nNo. 2: {1}",
+        "Scene #1: {0}\nScene #2: {1}",
+        "a) {0}\nb) {1}",
+        "(A) {0}\n(B) {1}",
+        "i. {0}\nii. {1}",
+        "① {0}\n② {1}",
+        "1️⃣ {0}\n2️⃣ {1}",
+        "+ {0}\n+ {1}",
+        "-> {0}\n-> {1}",
+        "→ {0}\n→ {1}",
+        "- [ ] {0}\n- [ ] {1}",
+        "✅ {0}\n✅ {1}",
+        "🎨 Here are the captions for you:\n\n🐶 {0} 🚌\n🐶 {1} 🚌",
+        "1. {0} (8 words)\n2. {1} (7 words)",
+        "**Prompt one:** {0}\n**Prompt two:** {1}",
+        "1. {0}\n2. {1}<|im_end|>",
+        "1. {0}\n2. {1}</s>",
+        "A dog and a bus, so\n1. a dog by a bus.\n</think>\n\n1. {0}\n2. {1}",
+        "[THINK]A dog by a bus?[/THINK]{0}\n{1}",
+        "<|channel|>analysis<|message|>A dog by a bus.<|end|><|channel|>final<|message|>{0}\n{1}",
         "1. {0}\r\n2. {1}\r\n",
         "1. {0}\r\r\n2. {1}\r\r\n",
         "\ufeff1. {0}\n\u200b2. {1}",
@@ -152,6 +203,62 @@ def test_every_drop_has_its_reason(line, reason):
     parsed = parse_response(f"1. {ONE}\n2. {line}", DOG_BUS, 10)
     assert parsed.prompts == [ONE]
     assert [drop.reason for drop in parsed.drops] == [reason]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Below are the dog and bus captions.",
+        "These dog and bus images are perfect for you.",
+        "You can use a dog and a bus.",
+        "Your dog and bus captions are above.",
+        "If you like, a dog and a bus can be in a park.",
+        "Okay, the user wants a dog and a bus.",
+        "The user wants a dog and a bus.",
+        "Let's see a dog and a bus.",
+        "First, a dog and a bus must be seen.",
+        "In each caption a dog and a bus are named.",
+        "(Note: a dog and a bus are in each.)",
+        "**Tip:** name the dog and the bus.",
+        "**Dog and Bus Captions**",
+        "Captions for a dog and a bus",
+    ],
+)
+def test_chat_around_a_list_without_numbers_is_no_prompt(line):
+    for text in (f"{ONE}\n{TWO}\n\n{line}", f"{line}\n\n{ONE}\n{TWO}"):
+        parsed = parse_response(text, DOG_BUS, 10)
+        assert parsed.prompts == [ONE, TWO]
+        assert [drop.reason for drop in parsed.drops] == ["chat"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Above the bus a dog hovers in the sky",
+        "Scenes of a dog on a bus",
+        "So many dogs, one bus",
+        "The first dog on the bus",
+        "A dog in your bus",
+        "3-wheeled bus with a dog",
+        "2 dogs and 1 bus",
+        "A **dog** - and a cat - on a bus",
+        "Paint of a dog → a bus",
+    ],
+)
+def test_what_looks_like_chat_or_a_number_and_is_none_is_a_prompt(line):
+    assert parse_response(f"{ONE}\n{line}\n{TWO}", DOG_BUS, 10).prompts == [ONE, re.sub("→ |[*]", "", line), TWO]
+
+
+def test_a_run_on_answer_of_any_length_is_split():
+    text = " ".join(f"{i}. Dog number{i} on a bus." for i in range(1, 1000))
+    assert parse_response(text, DOG_BUS, 2000).prompts == [f"Dog number{i} on a bus." for i in range(1, 1000)]
+
+
+def test_json_of_any_depth_does_no_harm():
+    for opening in ("[", '{"a":'):
+        assert parse_response(opening * 20_000 + f"\n1. {ONE}", DOG_BUS, 10).prompts == [ONE]
+    deep = "[" * 5000 + f'"{ONE}"' + "]" * 5000
+    assert isinstance(parse_response(deep, DOG_BUS, 10).prompts, list)
 
 
 def test_more_than_was_asked_for_is_surplus():
