@@ -23,7 +23,7 @@ from figment.validation.gates import GateConfig
 from figment.validation.verdicts import AcceptanceConfig
 from steps.errors import explain_errors
 from steps.evaluation import evaluate_classifiers
-from steps.gates import check_sets
+from steps.gates import check_real_sets, check_sets
 from steps.labels import choose_labels
 from steps.lineage import record_lineage
 from steps.planning import plan_images
@@ -60,9 +60,10 @@ def bag_of_tricks(
     seed: int = 0,
 ) -> None:
     space = choose_labels(classes, labels, generator, clip, training, real, review)
+    real_checked = check_real_sets(space, real, gates, output)
     planned_sets = training_sets(tricks, images_per_class, unions, fixed_size)
     sets = training_sets(tricks, quota.accepted, unions, fixed_size, largest=1) if quota else planned_sets
-    prompts = write_prompts(space, tricks, domains, wording, generator.guidance_scale, output)
+    prompts = write_prompts(space, tricks, domains, wording, generator.guidance_scale, output, after=[real_checked])
     plan = plan_images(space, prompts, tricks, domains, wording, planned_sets, generator, seed, output)
     rendered = [render_part(plan, synthesis, clip, part, parts) for part in range(parts)] if parts > 1 else []
     planned, images = synthesise_images(
@@ -82,7 +83,7 @@ def bag_of_tricks(
         after=rendered,
     )
     verdicts = validate_images(space, planned, images, clip, acceptance, quota, review, output)
-    checked = check_sets(space, images, verdicts, sets, real, gates, output)
+    checked = check_sets(space, images, verdicts, sets, real, gates, output, real_checked)
     classifiers = train_classifiers(space, images, verdicts, sets, training, real, output, after=[checked])
     results = evaluate_classifiers(space, images, classifiers, clip, real, training.image_size, output)
     errors = explain_errors(space, images, classifiers, results, clip, real, output)

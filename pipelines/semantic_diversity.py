@@ -20,7 +20,7 @@ from figment.training.semantic import SemanticConfig
 from figment.validation.clip import ClipConfig
 from figment.validation.gates import GateConfig
 from figment.validation.policies import AcceptancePolicy
-from steps.gates import check_tagged
+from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage
 from steps.semantic.generating import plan_unseen, render_unseen
 from steps.semantic.labels import choose_tags
@@ -58,8 +58,10 @@ def semantic_diversity(
     else:
         images = verdicts = None
         splits = prepare_pictures(space, data, training.image_size, output)
-    checked = check_tagged(space, splits, gates, output, images, verdicts)
-    model = train_matrix(space, splits, vectors, training, twin_cosine, output, verdicts, after=[checked])
+    checked = [check_splits(space, splits, gates, output)]
+    if generated:
+        checked.append(check_tagged(space, splits, images, verdicts, gates, output))
+    model = train_matrix(space, splits, vectors, training, twin_cosine, output, verdicts, after=checked)
     report = report_matrix(splits, model, output, verdicts)
     version = register_matrix(model, splits, generator, clip, register_as, output, after=[report])
     record_lineage(output, after=[version])

@@ -21,7 +21,7 @@ from figment.training.dual_prompt import DualPromptConfig
 from figment.validation.clip import ClipConfig
 from figment.validation.gates import GateConfig
 from figment.validation.policies import AcceptancePolicy
-from steps.gates import check_tagged
+from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage
 from steps.semantic.pictures import prepare_pictures
 from steps.semantic.validating import validate_unseen
@@ -58,9 +58,8 @@ def tailored(
 ) -> None:
     labels, unseen = choose_classes(data, generator, clip, backbone, classifier, judge)
     splits = prepare_pictures(labels, data, image_size, output)
-    book = ask_prompts(
-        unseen, prompts, output, after=splits
-    )  # what is wrong with the data shows before anything is rendered
+    real_checked = check_splits(labels, splits, gates, output)
+    book = ask_prompts(unseen, prompts, output, after=[real_checked])  # wrong data shows before anything is rendered
     made_by = {"generator": generator, "negative_prompt": negative_prompt, "clip": clip, "acceptance": acceptance}
     rivals = unseen if against == "unseen" else labels  # what a class that was asked for must be more probable than
     tuned = tune_generator(rivals, book, tuning=tuning, output=output, **made_by) if tuning else None
@@ -76,7 +75,7 @@ def tailored(
         **made_by,
     )
     verdicts = validate_unseen(rivals, plan, images, clip, acceptance)
-    checked = check_tagged(labels, splits, gates, output, images, verdicts)
+    checked = check_tagged(labels, splits, images, verdicts, gates, output)
     model = train_classifier(
         labels, splits, images, verdicts, image_size, backbone, classifier, output, after=[checked]
     )

@@ -1,4 +1,5 @@
-"""The gates before training: what will be learnt from, and what will measure it."""
+"""The gates before training: what will be learnt from, and what will measure it. Real pictures pass theirs before anything is
+rendered."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,33 @@ from figment.validation.duplicates import SIDE
 from figment.validation.gates import GateConfig, class_table, real_table, training_table
 from figment.validation.hashes import HashedSet, hash_set, hash_tagged, joined
 
+# What to do where a column of a real, or of a generated, picture failed.
+OF_REAL = {
+    "contrast": "take blank pictures out, or allow a share of them by gates.max_blank",
+    "duplicate_of": "take repeated pictures out, or allow more by gates.max_duplicates",
+    "test_twin": "take such pictures out of what is trained on, or allow more by gates.max_real_leakage",
+}
+OF_MADE = {
+    "contrast": "raise acceptance.min_contrast",
+    "duplicate_of": "vary what is made, or allow more by gates.max_duplicates",
+    "test_twin": "look whether the generator has learnt from the test pictures, or allow more by gates.max_leakage",
+}
+
+
+@step(experiment_tracker=True)
+def check_real_sets(
+    labels: LabelSpace, real: RealConfig, gates: GateConfig, output: str
+) -> Annotated[list[str], "checked"]:
+    """The gates that real pictures passed: few blank or there twice, few of those to train on among the test ones, and every
+    class in both. Stops the pipeline otherwise, before anything is rendered."""
+    path, folder = Path(real.path), Path(output)
+    test = hash_set(open_labelled(path, "test", labels, SIDE, real.test_per_class))
+    checked = [check_real("evaluation set", test, None, labels, gates, folder, every_class=True)]
+    if has_split(path, "train"):
+        train = hash_set(open_labelled(path, "train", labels, SIDE, real.train_per_class))
+        checked.append(check_real("real training list", train, test, labels, gates, folder, every_class=True))
+    return checked
+
 
 @step(experiment_tracker=True)
 def check_sets(
@@ -34,50 +62,47 @@ def check_sets(
     real: RealConfig,
     gates: GateConfig,
     output: str,
+    checked: list[str],
 ) -> Annotated[list[str], "checked"]:
-    """The gates that were passed: classes within their shares, nothing blank or flagged, few duplicates, no test
-    picture among them. Stops the pipeline otherwise."""
-    path, folder, names = Path(real.path), Path(output), list(labels.names)
-    test = hash_set(open_labelled(path, "test", labels, SIDE, real.test_per_class))
-    checked = [check_real("evaluation set", test, None, labels, gates, folder, every_class=True)]
+    """Those ``checked`` before, and the gates that generated sets passed: classes within their shares, nothing blank or
+    flagged, few duplicates, no test picture among them. Stops the pipeline otherwise."""
+    folder, names = Path(output), list(labels.names)
+    test = hash_set(open_labelled(Path(real.path), "test", labels, SIDE, real.test_per_class))
     pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
     suite = quality.picture_suite(labels, gates.max_duplicates, gates.max_leakage)
     for name, shares in sets.items():
         table = training_table(training_list(judged, shares), pool, test, gates.near)
         within = classes(table["label"], names, sum(shares.values()), gates)
-        gate(f"training list {name}", [Check(table, suite), *within], folder)
-        checked.append(f"training list {name}")
-    if has_split(path, "train"):
-        train = hash_set(open_labelled(path, "train", labels, SIDE, real.train_per_class))
-        checked.append(check_real("real training list", train, test, labels, gates, folder, every_class=True))
-    return checked
+        gate(f"training list {name}", [Check(table, suite), *within], folder, OF_MADE)
+    return [*checked, *(f"training list {name}" for name in sets)]
 
 
 @step(experiment_tracker=True)
-def check_tagged(
-    labels: LabelSpace,
-    splits: FileRef,
-    gates: GateConfig,
-    output: str,
-    images: FileRef | None = None,
-    verdicts: FileRef | None = None,
+def check_splits(
+    labels: LabelSpace, splits: FileRef, gates: GateConfig, output: str
 ) -> Annotated[list[str], "checked"]:
-    """The same for pictures with tags: test pictures, training pictures and, if there are any, those made for unseen classes,
-    of which every class must have some."""
+    """``check_real_sets`` for pictures with tags."""
     root, folder = splits.open().parent, Path(output)
     hashed = {name: hash_tagged(read_tagged(root / name), name) for name in ("zsl", "gzsl", "train")}
     test = joined([hashed["zsl"], hashed["gzsl"]])
     checked = [check_real(f"{name} pictures", hashed[name], None, labels, gates, folder) for name in ("zsl", "gzsl")]
-    checked.append(check_real("training pictures", hashed["train"], test, labels, gates, folder))
-    if images and verdicts:
-        chosen = multilabel_list(pq.read_table(verdicts.open()))
-        table = training_table(chosen, Pool(images.open().parent), test, gates.near)
-        suite = quality.picture_suite(labels, gates.max_duplicates, gates.max_leakage)
-        shown = [name for names in chosen["labels"].to_pylist() for name in names]
-        unseen = [labels.names[i] for i in labels.unseen_ids]
-        gate("training list made", [Check(table, suite), *classes(shown, unseen, None, gates)], folder)
-        checked.append("training list made")
-    return checked
+    return [*checked, check_real("training pictures", hashed["train"], test, labels, gates, folder)]
+
+
+@step(experiment_tracker=True)
+def check_tagged(
+    labels: LabelSpace, splits: FileRef, images: FileRef, verdicts: FileRef, gates: GateConfig, output: str
+) -> Annotated[list[str], "checked"]:
+    """``check_sets`` for the pictures made for unseen classes, of which every class must have some."""
+    root, chosen = splits.open().parent, multilabel_list(pq.read_table(verdicts.open()))
+    test = joined([hash_tagged(read_tagged(root / name), name) for name in ("zsl", "gzsl")])
+    table = training_table(chosen, Pool(images.open().parent), test, gates.near)
+    suite = quality.picture_suite(labels, gates.max_duplicates, gates.max_leakage)
+    shown = [name for names in chosen["labels"].to_pylist() for name in names]
+    unseen = [labels.names[i] for i in labels.unseen_ids]
+    within = classes(shown, unseen, None, gates)
+    gate("training list made", [Check(table, suite), *within], Path(output), OF_MADE)
+    return ["training list made"]
 
 
 @step(experiment_tracker=True)
@@ -108,7 +133,7 @@ def check_made(
     test = joined([hash_set(open_photos(listing, SIDE)) for listing in splits.tests.values()])
     chosen = pa.table({"image_id": planned["image_id"], "label": pc.list_element(planned["labels"], 0)})
     table = training_table(chosen, Pool(images.open().parent), test, gates.near)
-    gate("made pictures", [Check(table, quality.picture_suite(labels, 1, gates.max_leakage))], Path(output))
+    gate("made pictures", [Check(table, quality.picture_suite(labels, 1, gates.max_leakage))], Path(output), OF_MADE)
     return ["made pictures"]
 
 
@@ -121,11 +146,13 @@ def check_real(
     folder: Path,
     every_class: bool = False,
 ) -> str:
-    """Of real pictures: few are there twice, and few of those to train on are among the ``test`` ones. Returns the name."""
+    """Of real pictures: few are blank or there twice, and few of those to train on are among the ``test`` ones. Returns the
+    name."""
     names = list(labels.names)
     table = real_table(pictures, names, gates.near, test)
-    suite = quality.picture_suite(labels, gates.max_duplicates, gates.max_real_leakage)
-    gate(name, [Check(table, suite), *(classes(table["label"], names, None, gates) if every_class else [])], folder)
+    suite = quality.picture_suite(labels, gates.max_duplicates, gates.max_real_leakage, gates.max_blank)
+    within = classes(table["label"], names, None, gates) if every_class else []
+    gate(name, [Check(table, suite), *within], folder, OF_REAL)
     return name
 
 

@@ -1,7 +1,7 @@
 """A gate: tables pass their suites or the pipeline stops with the rows named. Either way a page says what was looked at."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ class Check:
     id_column: str = "image_id"
 
 
-def gate(name: str, checks: Iterable[Check], output: Path) -> None:
+def gate(name: str, checks: Iterable[Check], output: Path, remedies: Mapping[str, str] | None = None) -> None:
     """Write ``output``/gates/NAME.json and .html, log the page to MLflow, and raise DataQualityError if a check failed.
 
-    Several checks of one suite are parts of a table that is larger than memory.
+    Several checks of one suite are parts of a table that is larger than memory. ``remedies``: what the error says to do, by the
+    column that failed.
     """
     findings: list[Finding] = []
     for check in checks:
@@ -40,7 +41,8 @@ def gate(name: str, checks: Iterable[Check], output: Path) -> None:
     failed = [finding for finding in findings if not finding.passed]
     if failed:
         others = f" ({len(failed) - 1} more failed: {page})" if len(failed) > 1 else f" ({page})"
-        raise DataQualityError(f"quality gate {name!r}: {failed[0].sentence}{others}")
+        do = "".join(f"; {(remedies or {})[column]}" for column in failed[0].columns if column in (remedies or {}))
+        raise DataQualityError(f"quality gate {name!r}: {failed[0].sentence}{do}{others}")
 
 
 def expectations_held(names: Sequence[str], output: Path) -> dict[str, int]:

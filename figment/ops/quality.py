@@ -102,12 +102,13 @@ def class_suite(config: GateConfig) -> list[Any]:
     ]
 
 
-def picture_suite(labels: LabelSpace, duplicates: float, leakage: float) -> list[Any]:
-    """Of a ``training_table``: nothing blank or flagged, few duplicates, no (or that little) leakage from the test split."""
+def picture_suite(labels: LabelSpace, duplicates: float, leakage: float, blank: float = 0.0) -> list[Any]:
+    """Of a ``training_table``: nothing (or that little) blank, nothing flagged, few duplicates, no (or that little) leakage from
+    the test split."""
     return [
         gxe.ExpectColumnValuesToBeUnique(column="image_id"),
         gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(labels.names)),
-        gxe.ExpectColumnValuesToBeBetween(column="contrast", min_value=BLANK),
+        gxe.ExpectColumnValuesToBeBetween(column="contrast", min_value=BLANK, mostly=1 - blank),
         gxe.ExpectColumnValuesToBeInSet(column="unsafe", value_set=[False]),
         gxe.ExpectColumnValuesToBeNull(column="duplicate_of", mostly=1 - duplicates),
         gxe.ExpectColumnValuesToBeNull(column="test_twin", mostly=1 - leakage),

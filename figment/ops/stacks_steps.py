@@ -49,7 +49,9 @@ ROLES = {
     "light": (
         "check_made",
         "check_photos",
+        "check_real_sets",
         "check_sets",
+        "check_splits",
         "check_tagged",
         "choose_classes",
         "choose_labels",

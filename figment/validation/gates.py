@@ -25,6 +25,7 @@ class GateConfig(BaseModel):
     max_leakage: float = Field(0.0, ge=0, le=1)  # generated training pictures that are like a test picture
     # Real training pictures that are like a test picture: they only give the upper bound, and CIFAR-10 itself has some.
     max_real_leakage: float = Field(0.01, ge=0, le=1)
+    max_blank: float = Field(0.0, ge=0, le=1)  # real pictures that show nothing
 
 
 def training_table(chosen: pa.Table, pool: Pool, test: HashedSet, near: int) -> pd.DataFrame:

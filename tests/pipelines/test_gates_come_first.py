@@ -1,0 +1,31 @@
+"""In every recipe real pictures pass their gates before anything is rendered."""
+
+from pathlib import Path
+
+import pytest
+
+from figment.ops.pipelines import check_config
+from figment.ops.stacks_steps import ROLES
+from pipelines.bag_of_tricks import bag_of_tricks
+from pipelines.few_shot import few_shot
+from pipelines.tailored import tailored
+
+
+def before(pipeline, step: str) -> set[str]:
+    """All steps that have ended when ``step`` begins."""
+    direct = pipeline.invocations[step].upstream_steps
+    return direct.union(*(before(pipeline, name) for name in direct))
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "gate"),
+    [(bag_of_tricks, "check_real_sets"), (tailored, "check_splits"), (few_shot, "check_photos")],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_no_picture_is_asked_for_or_rendered_before_the_gate_of_real_pictures(pipeline, gate):
+    config = Path(f"configs/pocket/{pipeline.name}.yaml")
+    run = pipeline.copy()
+    run.prepare(**check_config(config, pipeline.entrypoint))
+    costly = set(run.invocations) & {*ROLES["render"], *ROLES["write"], "tune_generator", "learn_words"}
+    assert costly & set(ROLES["render"])
+    assert all(gate in before(run, step) for step in costly)
