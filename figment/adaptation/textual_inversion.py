@@ -43,7 +43,8 @@ def learn_concepts(
     """Learn a pseudo-word for every class of ``photos``, (H, W, 3) uint8 RGB of any size; ``<folder>/<sha256>.safetensors``.
 
     ``names`` gives each class's prompt name. Photos are squashed to the generator's width and height. An interrupted call
-    goes on when it is repeated, and ends with the same file. ``log`` receives ({loss, skipped}, step).
+    goes on when it is repeated, and ends with the same file; one that has ended learns nothing anew either, until
+    ``forget_learning``. ``log`` receives ({loss, skipped}, step).
     Raises InputError for photos that are none, for a model that takes no learnt words, and for a loss that is no number.
     """
     _check(photos, names)
@@ -68,9 +69,14 @@ def learn_concepts(
             raise InputError(
                 f"concept {name!r}: its loss was never a number; set inversion.dtype to float32, or look at its photos"
             )
-    path = learning.write(folder)
-    state.unlink(missing_ok=True)
-    return path
+    learning.save(state, config.steps)  # whoever is killed before the file is of use finds it again
+    return learning.write(folder)
+
+
+def forget_learning(folder: Path) -> None:
+    """Remove what ``learn_concepts`` goes on from in ``folder``, once nobody will ask for its words again."""
+    for state in folder.glob(".learning-*.safetensors"):
+        state.unlink(missing_ok=True)
 
 
 def _check(photos: Photos, names: Mapping[str, str]) -> None:

@@ -7,7 +7,13 @@ from typing import Annotated
 import numpy as np
 import pyarrow.parquet as pq
 
-from figment.adaptation.textual_inversion import InversionConfig, ProbeConfig, learn_concepts, probe_concepts
+from figment.adaptation.textual_inversion import (
+    InversionConfig,
+    ProbeConfig,
+    forget_learning,
+    learn_concepts,
+    probe_concepts,
+)
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -61,6 +67,7 @@ def learn_words(
             },
         )
         caching.mark_current(path, key)
+        forget_learning(adapter.parent)
         tracking.log_metrics("adaptation", {"usable": len(lengths), "classes": len(labels)})
     tracking.log_file(path)
     return FileRef.of(path)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from figment.adaptation import textual_inversion
 from figment.adaptation.concept_learning import InversionConfig, Learning
-from figment.adaptation.textual_inversion import ProbeConfig, learn_concepts, probe_concepts
+from figment.adaptation.textual_inversion import ProbeConfig, forget_learning, learn_concepts, probe_concepts
 from figment.errors import InputError
 from figment.files import sha256_file
 from figment.synthesis.concepts import concepts_in_place
@@ -52,7 +52,7 @@ def learnt(pocket_config, tmp_path_factory):
 def test_a_file_of_vectors_named_by_its_hash_says_what_it_was_made_from(learnt, pocket_config):
     path, logged = learnt
     assert path.stem == sha256_file(path)
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert [p.name for p in path.parent.glob("[!.]*")] == [path.name]
     tensors = load_file(path)
     assert {name: tuple(t.shape) for name, t in tensors.items()} == {
         "concept.blue": (1, 128),
@@ -91,7 +91,11 @@ def test_an_interrupted_learning_goes_on_to_the_same_file(learnt, pocket_config,
     path = learn_concepts(pocket_config, PHOTOS, NAMES, QUICK, tmp_path)
     assert numbers == [2, 3]
     assert path.read_bytes() == learnt[0].read_bytes()
+    assert learn_concepts(pocket_config, PHOTOS, NAMES, QUICK, tmp_path) == path
+    assert numbers == [2, 3], "what is learnt is not learnt again"
+    forget_learning(tmp_path)
     assert not state.exists()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_state_of_other_photos_is_not_gone_on_from(pocket_config, tmp_path):

@@ -1,0 +1,59 @@
+"""Words are learnt once, whatever happens to the probe."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from figment.adaptation.concept_learning import InversionConfig, Learning
+from figment.adaptation.textual_inversion import ProbeConfig
+from figment.images import encode
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.synthesis.config import SynthesisConfig
+from figment.synthesis.sources import Sources
+from figment.validation.clip import ClipConfig
+from steps.few_shot import concepts
+
+SPACE = LabelSpace.of(("apple", "car"))
+LEARNING = InversionConfig(steps=2, batch_size=1, templates=("a photo of a {name}",))
+
+
+@pytest.fixture
+def output(tmp_path, monkeypatch) -> Path:
+    """A run's folder with one photo a class, 80 x 60; nothing is logged."""
+    for name in ("log_metrics", "log_file"):
+        monkeypatch.setattr(concepts.tracking, name, lambda *values: None)
+    sources, rows = Sources(tmp_path / "sources"), []
+    for number, name in enumerate(SPACE.names):
+        pixels = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        rows.append({"label": name, "where": name, "image": sources.keep(encode(pixels, "png"))})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "photos.parquet")
+    return tmp_path
+
+
+def learn(output: Path, generator) -> FileRef:
+    clip, probe = ClipConfig(model="local-dir:models/pocket/clip", device="cpu"), ProbeConfig(images=1)
+    photos = FileRef.of(output / "photos.parquet")
+    return concepts.learn_words.entrypoint(
+        SPACE, photos, generator, LEARNING, probe, SynthesisConfig(device="cpu"), clip, str(output)
+    )
+
+
+def test_words_are_not_learnt_again_after_a_probe_that_was_killed(output, pocket_config, monkeypatch):
+    numbers, step, probe = [], Learning.step, concepts.probe_concepts
+    monkeypatch.setattr(Learning, "step", lambda self, number: (numbers.append(number), step(self, number))[1])
+
+    def killed(*values):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(concepts, "probe_concepts", killed)
+    with pytest.raises(KeyboardInterrupt):
+        learn(output, pocket_config)
+    (before,) = (output / "adapters").glob("[!.]*")
+    monkeypatch.setattr(concepts, "probe_concepts", probe)
+    learn(output, pocket_config)
+    assert numbers == [0, 1]
+    assert {file.name for file in (output / "adapters").iterdir()} == {before.name, f"{before.stem}.probe.json"}
