@@ -22,6 +22,7 @@ from figment.ops.versioning import dvc_md5
 
 LINEAGE, CONFIG = "lineage.json", "config.yaml"
 SHA, DIRTY, NO_GIT = "FIGMENT_GIT_SHA", "FIGMENT_GIT_DIRTY", "no git"
+PRODUCTS = ("artifacts", "dvc.lock")  # tracked by git in part
 DERIVED = {"features", "hashes", LINEAGE, CONFIG}  # computed anew from the pool, or written here
 
 
@@ -45,9 +46,9 @@ def lineage_tags(pipeline_run: str) -> dict[str, str]:
 
 
 def revision() -> dict[str, str]:
-    """The git revision, and whether tracked files differ from it, as variables; where there is no git, what whoever started
-    the run has put into them."""
-    changes = _git("status", "--porcelain", "--untracked-files=no")
+    """The git revision, and whether tracked files other than a run's own products differ from it, as variables; where there is
+    no git, what whoever started the run has put into them."""
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{path}" for path in PRODUCTS))
     found = {SHA: _git("rev-parse", "HEAD"), DIRTY: str(bool(changes)).lower()}
     return found if found[SHA] != NO_GIT else {SHA: os.environ.get(SHA, NO_GIT), DIRTY: os.environ.get(DIRTY, "true")}
 

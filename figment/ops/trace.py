@@ -176,7 +176,7 @@ def _recipe_lines(folder: Path) -> list[Line]:
 
 def _run_lines(lineage: Lineage | None) -> list[Line]:
     if lineage is None:
-        return [("run", f"no {LINEAGE}: the run did not finish")]
+        return [("run", f"no {LINEAGE} here: the run did not finish, or this clone did not get that file")]
     changed = " with uncommitted changes" if lineage.git_dirty else ""
     return [
         ("run", f"ZenML {lineage.zenml_run}, MLflow {lineage.mlflow_run}"),
@@ -200,7 +200,7 @@ def _checkout(lineage: Lineage | None) -> str:
 
 def _again(lineage: Lineage | None, folder: Path | None) -> str:
     if lineage is None:
-        return "run its pipeline to the end once"
+        return f"not known without {LINEAGE}: fetch that file, or run the pipeline to the end once"
     output = provenance.output_of(folder) if folder else None
     last = read_lineage(output) if output else None
     if output and last and last.mlflow_run == lineage.mlflow_run:
