@@ -1,5 +1,5 @@
 """The command line of the library: ``figment estimate``, ``render``, ``replay``, ``trace``, ``why``, ``predict``,
-``export``, ``payload``, ``stack apply``.
+``export``, ``export-coco``, ``payload``, ``stack apply``.
 
 Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
 """
@@ -76,6 +76,13 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("model", type=Path, metavar="FOLDER", help="a trained classifier")
     command.add_argument("--pictures", type=Path, default=PICTURES, help=f"what both are shown; by default {PICTURES}")
     command.set_defaults(run=export_model)
+
+    command = commands.add_parser(
+        "export-coco", help="write the accepted pictures of a run, with their labels, as a COCO data set"
+    )
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="gets annotations.json and images/")
+    command.add_argument("-c", "--config", type=Path, required=True, help="the run's: tailored or semantic_diversity")
+    command.set_defaults(run=export_pictures)
 
     command = commands.add_parser(
         "payload", help="pictures as the JSON that `mlflow models predict` and an MLflow server take"
@@ -234,6 +241,20 @@ def export_model(options: argparse.Namespace) -> None:
     print(f"{file}: probabilities within {found.difference:.1e} of torch's on {found.pictures} pictures")
     for batch, milliseconds in found.onnx_ms.items():
         print(f"batch {batch}: {milliseconds:.2f} ms, torch {found.torch_ms[batch]:.2f} ms")
+
+
+def export_pictures(options: argparse.Namespace) -> None:
+    from figment.datasets.coco_export import export_run
+    from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
+
+    parameters = read_parameters(options.config)
+    if "data" not in parameters:
+        raise InputError(
+            f"{options.config}: has no parameters.data; give the config of a tailored or semantic_diversity run"
+        )
+    space = zero_shot_space(setting(options.config, parameters, "data", ZeroShotConfig))
+    output = Path(setting(options.config, parameters, "output", str))
+    print(export_run(output, space, options.folder))
 
 
 def print_payload(options: argparse.Namespace) -> None:

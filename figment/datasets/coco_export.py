@@ -1,17 +1,22 @@
 """A labelled multi-label set as others read it: a folder of pictures and a COCO json."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from PIL import Image
 
+from figment import store
 from figment.errors import InputError
 from figment.files import atomic, write_json
 from figment.images import decode
 from figment.labels import LabelSpace
+from figment.synthesis.pool import Pool
+from figment.validation.multilabel import shown_labels
 
+BATCH = 64  # pictures in memory
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
 
 
@@ -22,6 +27,34 @@ class LabelledPicture:
     image_id: str
     data: bytes
     labels: Sequence[str]
+
+
+def export_run(output: Path, space: LabelSpace, folder: Path) -> Path:
+    """``export_coco`` of the pictures that passed in the run whose files are below ``output``."""
+    return export_coco(accepted_pictures(output / "verdicts.parquet", Pool(output / "images")), space, folder)
+
+
+def accepted_pictures(verdicts: Path, pool: Pool) -> Iterator[LabelledPicture]:
+    """Those of ``pool`` that passed, shard by shard, as what they are trained on as.
+
+    Raises InputError if there are no verdicts of pictures with several labels, if none passed, or if one is not in the pool.
+    """
+    store.fetch(verdicts)
+    if not verdicts.is_file() or "labels" not in pq.read_schema(verdicts).names:
+        raise InputError(
+            f"{verdicts}: holds no verdicts on pictures with several labels; run the config's pipeline (tailored, or "
+            "semantic_diversity with generated pictures) up to its validation first"
+        )
+    waiting = shown_labels(pq.read_table(verdicts))
+    if not waiting:
+        raise InputError(f"{verdicts}: no picture passed, so there is none to export; lower the bar of 'acceptance'")
+    for batch in pool.read(list(waiting), ["image_id", "image"], BATCH):
+        for row in batch.to_pylist():
+            yield LabelledPicture(row["image_id"], row["image"]["bytes"], waiting.pop(row["image_id"]))
+    if waiting:
+        raise InputError(
+            f"{pool.folder}: {len(waiting)} accepted pictures are not there, such as {min(waiting):.12}; run the pipeline again"
+        )
 
 
 def export_coco(
