@@ -1,9 +1,10 @@
-"""MS-COCO: any annotation json through pycocotools, and the 48/17 zero-shot split in the paper's files."""
+"""MS-COCO: any annotation json through pycocotools, and the 48/17 zero-shot split in the files of either paper."""
 
 import contextlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from figment.datasets.multilabel import MultiLabelSet, Split, check_file_name, f
 from figment.errors import InputError
 from figment.labels import LabelSpace, key, nearest
 
-SPLITS = {
-    "train": ("instances_train2014_seen_48_17.json", "train2014"),
-    "zsl": ("instances_val2014_unseen_48_17.json", "val2014"),
-    "gzsl": ("instances_val2014_gzsi_48_17.json", "val2014"),
+SPLITS = {  # as "Diverse and Tailored Image Generation" names them, as "Semantic Diversity Learning" does, pictures
+    "train": ("annotations/instances_train2014_seen_48_17.json", "zs_split/train_17_48.json", "train2014"),
+    "zsl": ("annotations/instances_val2014_unseen_48_17.json", "zs_split/val_unseen.json", "val2014"),
+    "gzsl": ("annotations/instances_val2014_gzsi_48_17.json", "zs_split/val_17_48.json", "val2014"),
 }
 
 
@@ -28,6 +29,11 @@ def read_coco(annotations: Path, images: Path, space: LabelSpace) -> MultiLabelS
     InputError for a class without a category, duplicate ids, references to nothing, and file names that lead elsewhere or to
     no file.
     """
+    return _read(annotations, [images], space)
+
+
+def _read(annotations: Path, folders: Sequence[Path], space: LabelSpace) -> MultiLabelSet:
+    """``read_coco``, of pictures in the first of ``folders`` that has each."""
     coco = load_coco(annotations)
     columns: dict[int, int] = {}
     for category in coco.cats.values():
@@ -47,25 +53,28 @@ def read_coco(annotations: Path, images: Path, space: LabelSpace) -> MultiLabelS
     for annotation in coco.anns.values():
         if annotation["category_id"] in columns:
             targets[rows[annotation["image_id"]], columns[annotation["category_id"]]] = True
-    files = [images / image["file_name"] for image in coco.imgs.values()]
-    found = labelled_only(str(annotations), files, targets, space)
-    absent = [file for file in found.files if not file.is_file()]
+    shown = labelled_only(str(annotations), [Path(image["file_name"]) for image in coco.imgs.values()], targets, space)
+    files = [next((f / name for f in folders if (f / name).is_file()), None) for name in shown.files]
+    absent = [name for name, file in zip(shown.files, files, strict=True) if file is None]
     if absent:
         raise InputError(
-            f"{annotations}: {len(absent)} of {len(found)} pictures are not there, the first is {absent[0]}; unpack them all"
+            f"{annotations}: {len(absent)} of {len(files)} pictures are not there, the first is {absent[0]} below "
+            f"{' or '.join(map(str, folders))}; unpack them all"
         )
-    return found
+    return replace(shown, files=tuple(file for file in files if file))
 
 
 def read_coco_split(root: Path, split: Split, space: LabelSpace) -> MultiLabelSet:
     """A split of the 48/17 protocol: ``train`` over the seen classes, ``zsl`` over the unseen, ``gzsl`` over all.
 
-    ``root`` holds annotations/ with the paper's files, and train2014/ and val2014/, by themselves or in images/.
+    ``root`` holds annotations/ or zs_split/ with the files of either paper, and train2014/ and val2014/, by themselves or in
+    images/. A picture's name in those files may begin with its folder.
     """
-    name, folder = SPLITS[split]
-    annotations = first_there(root, f"annotations/{name}")
+    *names, folder = SPLITS[split]
+    annotations = first_there(root, *names)
     classes = space.choose([space.names[i] for i in split_ids(space, split)])
-    return read_coco(annotations, first_there(root, folder, f"images/{folder}"), classes)
+    images = first_there(root, folder, f"images/{folder}")
+    return _read(annotations, [images, images.parent], classes)
 
 
 def load_coco(path: Path) -> COCO:

@@ -185,10 +185,42 @@ def test_the_48_17_split_reads_in_both_layouts(zero_shot, split, classes, inside
     assert {"train": not any(unseen), "zsl": all(unseen), "gzsl": sum(unseen) == 17}[split]
 
 
+@pytest.mark.parametrize(("split", "classes"), [("train", 48), ("zsl", 17), ("gzsl", 65)])
+@pytest.mark.parametrize("inside_images", [False, True])
+def test_the_48_17_split_in_the_files_of_semantic_diversity_learning(zero_shot, split, classes, inside_images):
+    """All three below zs_split/, pictures named from one root."""
+    root, space, _ = zero_shot
+    expected = read_coco_split(root, split, space)
+    (root / "zs_split").mkdir()
+    for old, new, folder in (
+        ("instances_train2014_seen_48_17.json", "train_17_48.json", "train2014"),
+        ("instances_val2014_unseen_48_17.json", "val_unseen.json", "val2014"),
+        ("instances_val2014_gzsi_48_17.json", "val_17_48.json", "val2014"),
+    ):
+        data = json.loads((root / "annotations" / old).read_text())
+        for image in data["images"]:
+            image["file_name"] = f"{folder}/{image['file_name']}"
+        (root / "zs_split" / new).write_text(json.dumps(data))
+        (root / "annotations" / old).unlink()
+        if inside_images and not (root / "images" / folder).exists():
+            (root / "images").mkdir(exist_ok=True)
+            (root / folder).rename(root / "images" / folder)
+    found = read_coco_split(root, split, space)
+    assert len(found) == classes
+    assert [file.name for file in found.files] == [file.name for file in expected.files]
+    assert (found.targets == expected.targets).all()
+    found.files[-1].unlink()
+    with pytest.raises(
+        InputError, match=rf"1 of {classes} pictures are not there, the first is \w+2014/\d+\.jpg below"
+    ):
+        read_coco_split(root, split, space)
+
+
 def test_a_missing_split_file_is_named(zero_shot):
     root, space, _ = zero_shot
     (root / "annotations/instances_val2014_unseen_48_17.json").unlink()
-    with pytest.raises(InputError, match=r"holds no annotations/instances_val2014_unseen_48_17\.json"):
+    names = r"annotations/instances_val2014_unseen_48_17\.json or zs_split/val_unseen\.json"
+    with pytest.raises(InputError, match=f"holds no {names}"):
         read_coco_split(root, "zsl", space)
 
 
