@@ -6,6 +6,7 @@ ships (``.pickle``, ``.pkl``), and ``.npz`` with ``names`` and ``vectors``.
 """
 
 import re
+import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -206,14 +207,15 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 
 def read_text_vectors(path: Path, labels: LabelSpace) -> LabelVectors:
-    """GloVe's or fastText's text: a word and its numbers a line, for fastText after a line with count and dimension.
+    """GloVe's or fastText's text: a word and its numbers a line, with spaces or tabs between, for fastText after a line with
+    count and dimension.
 
     A label is looked up by its name, prompt name and synonyms, with ``_`` or ``-`` for spaces; in the spelling asked for
     rather than in another case. A name of several words that the file does not know as one is the mean of its words'
-    vectors. Only the lines needed are parsed.
+    vectors, without punctuation around them where the file knows none. Only the lines needed are parsed.
     """
     wanted = {key(name) for label in labels.labels for name in spellings(label)}
-    wanted |= {word for name in wanted for word in name.split()}
+    wanted |= {form for name in wanted for word in name.split() for form in (word, _bare(word))} - {""}
     exact: dict[str, np.ndarray] = {}
     by_key: dict[str, np.ndarray] = {}
     for word, vector in _lines(path, wanted):
@@ -233,10 +235,15 @@ def _look_up(label: Label, found: dict[str, np.ndarray]) -> np.ndarray | None:
             if spelling in found:
                 return found[spelling]
     for name in spellings(label):
-        parts = key(name).split()
-        if all(part in found for part in parts):
-            return np.mean([found[part] / np.linalg.norm(found[part]) for part in parts], axis=0)
+        words = [word if word in found else _bare(word) for word in key(name).split()]
+        parts = [found.get(word) for word in words if word]
+        if parts and all(part is not None for part in parts):
+            return np.mean([part / np.linalg.norm(part) for part in parts if part is not None], axis=0)
     return None
+
+
+def _bare(word: str) -> str:
+    return word.strip(string.punctuation)
 
 
 def _lines(path: Path, wanted: set[str]) -> Iterator[tuple[str, np.ndarray]]:
@@ -249,10 +256,10 @@ def _lines(path: Path, wanted: set[str]) -> Iterator[tuple[str, np.ndarray]]:
             if dim < 1:
                 raise InputError(f"{path}: its first line holds no vector; expected a word and its numbers a line")
             file.seek(0)
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate((line.replace("\t", " ") for line in file), 1):
                 if (number == 1 and header) or key(line.split(" ", 1)[0]) not in wanted:
                     continue
-                word, *numbers = line.rstrip().rsplit(" ", dim)
+                word, *numbers = line.rstrip().rsplit(None, dim)
                 if " " in word and not _is_number(word.rsplit(" ", 1)[1]):
                     continue
                 try:

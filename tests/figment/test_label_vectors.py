@@ -72,6 +72,28 @@ def test_words_with_spaces_as_in_the_largest_glove_file(tmp_path):
     assert torch.allclose(from_file(path, labels).vectors, unit([3, 4], [1, 2]))
 
 
+@pytest.mark.parametrize("gap", ["\t", "  ", "\t "])
+@pytest.mark.parametrize("header", [False, True])
+def test_tabs_and_more_than_one_space(tmp_path, gap, header):
+    rows = [["3", "2"]] * header + [["cat", "3", "4"], ["tv", "1", "0"], ["traffic-light", "5", "0"]]
+    path = write(tmp_path / "words.txt", "".join(gap.join(row) + "\n" for row in rows))
+    assert torch.allclose(from_file(path).vectors, unit([3, 4], [1, 0], [1, 0]))
+
+
+def test_punctuation_around_a_names_words_is_passed_over_where_the_file_knows_none(tmp_path):
+    path = write(
+        tmp_path / "glove.txt", "bmw 1 0 0\n3 0 1 0\ne90 0 0 1\nst. 0 1 1\nst 9 0 0\nrock 1 1 1\n& 0 0 1\n 5 5 5\n"
+    )
+    labels = LabelSpace.of(["Bmw 3 (e90)", "St. Bmw", "Rock ! bmw", "rock & rock"])
+    third = 1 / 3**0.5
+    expected = unit(
+        [1, 1, 1], [1, 0.5**0.5, 0.5**0.5], [1 + third, third, third], [2 * third, 2 * third, 2 * third + 1]
+    )
+    assert torch.allclose(from_file(path, labels).vectors, expected)
+    with pytest.raises(InputError, match=r"no vector for 1 of 2 labels: '!!'"):
+        from_file(path, LabelSpace.of(["rock", "!!"]))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
