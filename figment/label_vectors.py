@@ -195,7 +195,7 @@ def read_pickled_split(path: Path, names: Sequence[str]) -> dict[str, tuple[str,
 def read_names(path: Path) -> tuple[str, ...]:
     """A text file of names, one a line; empty lines and lines that start with # are passed over."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: not a readable list of names ({error}); expected UTF-8 text, one name a line"
@@ -249,7 +249,7 @@ def _bare(word: str) -> str:
 def _lines(path: Path, wanted: set[str]) -> Iterator[tuple[str, np.ndarray]]:
     """(word, vector (D,)) of the lines whose word is ``wanted``. Words may hold spaces, as a few of GloVe's do."""
     try:
-        with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="\n") as file:
             fields = next(file, "").split()
             header = len(fields) == 2 and all(field.isdigit() for field in fields)
             dim = int(fields[1]) if header else len(fields) - 1

@@ -94,6 +94,15 @@ def test_punctuation_around_a_names_words_is_passed_over_where_the_file_knows_no
         from_file(path, LabelSpace.of(["rock", "!!"]))
 
 
+def test_files_that_begin_with_a_byte_order_mark(tmp_path):
+    path = write(tmp_path / "glove.txt", "\ufeffcat 3 4\ntv 0 2\ntraffic-light 5 0\n")
+    assert torch.allclose(from_file(path).vectors, unit([3, 4], [1, 0], [0, 1]))
+    path = write(tmp_path / "wiki.vec", "\ufeff3 2\ncat 3 4\ntv 0 2\ntraffic-light 5 0\n")
+    assert torch.allclose(from_file(path).vectors, unit([3, 4], [1, 0], [0, 1]))
+    assert read_names(write(tmp_path / "tags.txt", "\ufeffdog\ncat\n")) == ("dog", "cat")
+    assert read_names(write(tmp_path / "list.txt", "\ufeff# tags\ncat\n")) == ("cat",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
