@@ -235,7 +235,8 @@ def export_model(options: argparse.Namespace) -> None:
     trained = open_classifier(options.model)
     model, size, file = trained.network, trained.image_size, options.model / "classifier.onnx"
     pictures = (picture for path in find_files([options.pictures]) for picture in read_pictures(path))
-    pixels = torch.stack([to_tensor(p, size, trained.resize) for p in islice(pictures, 256)]).float() / 255
+    pixels = torch.stack([to_tensor(p, size, trained.resize, trained.native_size) for p in islice(pictures, 256)])
+    pixels = pixels.float() / 255
     export_onnx(model, size, file)
     found = compare(model, file, pixels)
     print(f"{file}: probabilities within {found.difference:.1e} of torch's on {found.pictures} pictures")

@@ -63,9 +63,12 @@ def data_uri(data: bytes, image_format: str) -> str:
     return f"data:image/{image_format};base64,{base64.b64encode(data).decode()}"
 
 
-def to_tensor(image: Image.Image, size: int, resize: Resize = "bicubic") -> Tensor:
+def to_tensor(image: Image.Image, size: int, resize: Resize = "bicubic", native_size: int | None = None) -> Tensor:
     """(3, size, size) uint8 of an RGB picture, centre-cropped to a square and resized if need be: ``bicubic`` with
-    antialiasing, or bilinearly as ``downscale`` does it; or whole, squashed to the square."""
+    antialiasing, or bilinearly as ``downscale`` does it; or whole, squashed to the square. Larger pictures are brought
+    to ``native_size`` first, if there is one: they then show no more than those that were taken at that size."""
+    if native_size and min(image.size) > native_size:
+        image = Image.fromarray(to_tensor(image, native_size, resize).permute(1, 2, 0).numpy())
     if image.size != (size, size):
         if resize == "squash":
             return squash(image, size)
@@ -101,9 +104,9 @@ def _bilinear(pixels: Tensor, size: int, antialias: bool) -> Tensor:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An opened picture of any mode as RGB: EXIF orientation applied if it can be read, transparency dropped, of 16 bits the
-    8 that count most; of 32 bits, whose black and white nobody can know, the darkest becomes black and the brightest
-    white."""
+    """An opened picture of any mode as RGB: EXIF orientation applied if it can be read, transparency dropped, of 16 bits
+    the 8 that count most; of 32 bits, whose black and white nobody can know, the darkest becomes black and the
+    brightest white."""
     image = _upright(image)
     if image.mode.startswith("I;16"):  # Pillow's own conversion would clip all above 255 to white
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -115,8 +118,8 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF or XMP says, which then go, lest they turn it again. Pillow's own ``exif_transpose`` writes the rest of
-    them anew, which fails on what is damaged."""
+    """Turned as its EXIF or XMP says, which then go, lest they turn it again. Pillow's own ``exif_transpose`` writes the
+    rest of them anew, which fails on what is damaged."""
     image.load()
     try:
         method = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))

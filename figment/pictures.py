@@ -19,8 +19,8 @@ ROWS = 256  # of a Parquet file in memory at a time
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
-    """The files that ``paths`` mean: itself for a file, all pictures and Parquet files below a folder, sorted. Says what
-    other pictures it passes over.
+    """The files that ``paths`` mean: itself for a file, all pictures and Parquet files below a folder, sorted. Says
+    what other pictures it passes over.
 
     Raises InputError for a path that is not there and a folder without any.
     """
@@ -41,8 +41,8 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def files_below(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
-    """The files below a folder that end so, sorted. What is hidden, or lies in a hidden folder, is nobody's picture: macOS's
-    ``._1.png``, a viewer's ``.thumbs/1.png``."""
+    """The files below a folder that end so, sorted. What is hidden, or lies in a hidden folder, is nobody's picture:
+    macOS's ``._1.png``, a viewer's ``.thumbs/1.png``."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 

@@ -60,7 +60,8 @@ def classify_files(
     targets = rendered_files(names, rendered) if rendered else []
     pictures = (picture for file in files for picture in read_pictures(file))
     for batch in batches(enumerate(pictures), batch_size):
-        pixels = torch.stack([to_tensor(picture, trained.image_size, trained.resize) for _, picture in batch])
+        sizes = trained.image_size, trained.resize, trained.native_size
+        pixels = torch.stack([to_tensor(picture, *sizes) for _, picture in batch])
         probabilities, order = classifier(pixels.to(where) / 255).sort(dim=1, descending=True, stable=True)
         for (i, picture), scores, ids in zip(batch, probabilities.tolist(), order.tolist(), strict=True):
             found = [(trained.labels[c], p) for c, p in list(zip(ids, scores, strict=True))[:top_k]]

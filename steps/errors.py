@@ -39,8 +39,11 @@ def explain_errors(
     if not caching.is_current(path, key):
         (model, card), scorer = load_classifier(folder), ClipScorer(clip)
         tests = [
-            open_labelled(Path(real.path), "test", labels, size, real.test_per_class, resize)
-            for size, resize in ((card.training.image_size, card.training.resize), (scorer.size, "bicubic"))
+            open_labelled(Path(real.path), "test", labels, size, real.test_per_class, resize, native_size)
+            for size, resize, native_size in (
+                (card.training.image_size, card.training.resize, card.training.native_size),
+                (scorer.size, "bicubic", None),
+            )
         ]
         learnt = pq.read_table(folder / "training_list.parquet")["image_id"].to_pylist()
         store = FeatureStore(Pool(images.open().parent), scorer)

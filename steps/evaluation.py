@@ -69,8 +69,9 @@ def measure(
 ) -> tuple[Results, Image.Image]:
     """All numbers, and the map."""
     loaded = {item.name: load_classifier(item.weights.open().parent) for item in classifiers.items}
-    resize = next(iter(loaded.values()))[1].training.resize
-    test = read_labelled(Path(real.path), "test", labels, image_size, real.test_per_class, resize)
+    training = next(iter(loaded.values()))[1].training
+    resized = training.resize, training.native_size
+    test = read_labelled(Path(real.path), "test", labels, image_size, real.test_per_class, *resized)
     scorer = ClipScorer(clip)
     seen_by_clip = read_labelled(Path(real.path), "test", labels, scorer.size, real.test_per_class)  # at its own size
     clip_logits = scorer.logits(seen_by_clip.pixels, scorer.text_features(labels)).cpu()

@@ -54,7 +54,8 @@ def register_classifier(
     )
 
     def test(size: int) -> LabelledImages:
-        return read_labelled(Path(real.path), "test", labels, size, real.test_per_class, card.training.resize)
+        resized = card.training.resize, card.training.native_size
+        return read_labelled(Path(real.path), "test", labels, size, real.test_per_class, *resized)
 
     tracking.tag(challenge(register_as, version, accuracy_gain(test)))
     return version

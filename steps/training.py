@@ -47,7 +47,7 @@ def train_classifiers(
             name,
             key,
             lambda chosen=chosen, name=name: open_training_list(
-                chosen, pool, labels, training.image_size, name, training.resize
+                chosen, pool, labels, training.image_size, name, training.resize, training.native_size
             ),
             labels,
             training,
@@ -71,7 +71,13 @@ def train_classifiers(
             REAL,
             key,
             lambda: open_labelled(
-                Path(real.path), "train", labels, training.image_size, real.train_per_class, training.resize
+                Path(real.path),
+                "train",
+                labels,
+                training.image_size,
+                real.train_per_class,
+                training.resize,
+                training.native_size,
             ),
             labels,
             training,

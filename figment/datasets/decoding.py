@@ -25,8 +25,8 @@ class Job:
 
 
 class _Jobs(Dataset):
-    def __init__(self, jobs: Sequence[Job], size: int, resize: Resize):
-        self.jobs, self.size, self.resize = jobs, size, resize
+    def __init__(self, jobs: Sequence[Job], size: int, resize: Resize, native_size: int | None):
+        self.jobs, self.size, self.resize, self.native_size = jobs, size, resize, native_size
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -37,7 +37,7 @@ class _Jobs(Dataset):
         try:
             for row, (where, data) in enumerate(job.chunk.read(job.rows)):
                 picture = decode(data, where) if isinstance(data, bytes) else data
-                pictures[row] = to_tensor(picture, self.size, self.resize)
+                pictures[row] = to_tensor(picture, self.size, self.resize, self.native_size)
         except PermissionError as error:
             return InputError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions")
         except (InputError, OSError) as error:
@@ -45,14 +45,16 @@ class _Jobs(Dataset):
         return pictures
 
 
-def decode_ahead(jobs: Sequence[Job], size: int, resize: Resize, workers: int | None = None) -> Iterator[Tensor]:
+def decode_ahead(
+    jobs: Sequence[Job], size: int, resize: Resize, workers: int | None = None, native_size: int | None = None
+) -> Iterator[Tensor]:
     """Each job's pictures (n, 3, size, size) uint8, in the order of ``jobs``, decoded on ``workers`` processes while the
     caller works (default: one a core; none for a few small pictures)."""
     if workers is None:
         few = sum(len(job.rows) for job in jobs) <= FEW
         workers = 0 if few or len(jobs) < 2 else min(cores(), len(jobs))
     loader = DataLoader(
-        _Jobs(jobs, size, resize),
+        _Jobs(jobs, size, resize, native_size),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,

@@ -5,7 +5,7 @@ folder a class.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,6 +47,7 @@ class StreamedImages:
     size: int
     resize: Resize = "bicubic"
     workers: int | None = None
+    native_size: int | None = None  # as ``to_tensor`` has it
 
     @property
     def labels(self) -> Tensor:
@@ -56,7 +57,7 @@ class StreamedImages:
         return len(self.listing)
 
     def subset(self, rows: Tensor) -> "StreamedImages":
-        return StreamedImages(self.listing.subset(rows), self.size, self.resize, self.workers)
+        return replace(self, listing=self.listing.subset(rows))
 
     def rows(self, generator: torch.Generator | None = None) -> list[Tensor]:
         """Row numbers of the whole set, a chunk at a time; the chunks' order is drawn from ``generator`` if there is one."""
@@ -78,7 +79,7 @@ class StreamedImages:
             Job(self.listing.chunks[int(chunk_of[rows[0]])], row_of[some].tolist())
             for rows, some in zip(parts, decoded, strict=True)
         ]
-        pictures = decode_ahead(jobs, self.size, self.resize, self.workers)
+        pictures = decode_ahead(jobs, self.size, self.resize, self.workers, self.native_size)
         for rows, pixels in zip(parts, pictures, strict=True):
             if only is not None:
                 found, pixels = pixels, torch.empty(len(rows), *pixels.shape[1:], dtype=pixels.dtype)
@@ -109,8 +110,9 @@ def open_labelled(
     size: int,
     per_class: int | None = None,
     resize: Resize = "bicubic",
+    native_size: int | None = None,
 ) -> StreamedImages:
-    """The pictures of ``space``'s classes in ``path``, at ``size`` px, not yet decoded.
+    """The pictures of ``space``'s classes in ``path``, at ``size`` px, larger ones by way of ``native_size``, not decoded.
 
     ``split`` selects ``train`` or ``test`` where the layout knows it. ``per_class`` keeps the first so many of each.
     Class names are matched whatever their case, underscores, spaces or synonyms. Raises InputError, with both sides, if a
@@ -120,7 +122,8 @@ def open_labelled(
         raise InputError(
             f"{path}: no such file or folder; give the real pictures' Parquet, CIFAR batches or class folders"
         )
-    return StreamedImages(select(_chunks(path, split), space, per_class, f"{path} ({split})"), size, resize)
+    listing = select(_chunks(path, split), space, per_class, f"{path} ({split})")
+    return StreamedImages(listing, size, resize, native_size=native_size)
 
 
 def open_synthetic_folders(
@@ -134,10 +137,16 @@ def open_synthetic_folders(
 
 
 def read_labelled(
-    path: Path, split: str, space: LabelSpace, size: int, per_class: int | None = None, resize: Resize = "bicubic"
+    path: Path,
+    split: str,
+    space: LabelSpace,
+    size: int,
+    per_class: int | None = None,
+    resize: Resize = "bicubic",
+    native_size: int | None = None,
 ) -> LabelledImages:
     """``open_labelled``, decoded into memory."""
-    return open_labelled(path, split, space, size, per_class, resize).load()
+    return open_labelled(path, split, space, size, per_class, resize, native_size).load()
 
 
 def has_split(path: Path, split: str) -> bool:

@@ -31,6 +31,9 @@ class TrainingConfig(AugmentConfig):
     resize: Resize = (
         "bilinear"  # of pictures that have another size; the paper: bilinear on CIFAR, no antialias on EuroSAT
     )
+    # The px of the real pictures, if they are smaller than image_size: larger ones are brought to it first, so that the
+    # generated show no detail that the real lack.
+    native_size: int | None = Field(None, gt=0)
 
     epochs: int = Field(200, gt=0)
     steps: int | None = Field(None, gt=0)  # if given, replaces epochs: every set then gets the same number of updates

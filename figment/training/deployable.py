@@ -21,6 +21,7 @@ class TrainedClassifier:
     image_size: int
     resize: Resize
     exclusive: bool
+    native_size: int | None = None  # as ``to_tensor`` has it
 
 
 def is_classifier(folder: Path) -> bool:
@@ -42,5 +43,6 @@ def open_classifier(folder: Path) -> TrainedClassifier:
     if not (folder / "classifier.json").is_file():
         raise InputError(f"{folder}: holds no trained classifier (no classifier.json or head.json); give such a folder")
     plain, card = load_classifier(folder)
-    size, resize = card.training.image_size, card.training.resize
-    return TrainedClassifier(Deployable(plain).eval(), card.labels.names, size, resize, True)
+    training = card.training
+    size, resize, native_size = training.image_size, training.resize, training.native_size
+    return TrainedClassifier(Deployable(plain).eval(), card.labels.names, size, resize, True, native_size)

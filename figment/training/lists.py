@@ -54,10 +54,16 @@ def multilabel_list(verdicts: pa.Table) -> pa.Table:
 
 
 def open_training_list(
-    chosen: pa.Table, pool: Pool, space: LabelSpace, size: int, what: str, resize: Resize = "bilinear"
+    chosen: pa.Table,
+    pool: Pool,
+    space: LabelSpace,
+    size: int,
+    what: str,
+    resize: Resize = "bilinear",
+    native_size: int | None = None,
 ) -> StreamedImages:
-    """The listed images, in the list's order, not yet decoded. Raises InputError if a class has none: no classifier can
-    learn it."""
+    """The listed images at ``size`` px, larger ones by way of ``native_size``, in the list's order, not yet decoded.
+    Raises InputError if a class has none: no classifier can learn it."""
     by_id = dict(zip(chosen["image_id"].to_pylist(), chosen["label"].to_pylist(), strict=True))
     shown, numbers = set(by_id.values()), {name: number for number, name in enumerate(space.names)}
     absent = [name for name in space.names if name not in shown]
@@ -78,4 +84,5 @@ def open_training_list(
             chunks.append(RowGroup(pool.folder / name, group, first, "image", ids))
             first += len(ids)
     labels = torch.tensor([numbers[label] for label in by_id.values()])
-    return StreamedImages(Listing(chunks, torch.tensor([places[i] for i in by_id]), labels), size, resize)
+    listing = Listing(chunks, torch.tensor([places[i] for i in by_id]), labels)
+    return StreamedImages(listing, size, resize, native_size=native_size)

@@ -121,6 +121,20 @@ def test_to_tensor_resizes_as_torchvision_does(resize, antialias, tolerance):
     assert (ours.int() - theirs.int()).abs().max() <= tolerance
 
 
+def noise(size: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8))
+
+
+@pytest.mark.parametrize("resize", ["bicubic", "bilinear", "bilinear_no_antialias", "squash"])
+def test_a_larger_picture_goes_through_the_native_size(resize):
+    large, native = noise(128), noise(16)
+    there = Image.fromarray(to_tensor(large, 16, resize).permute(1, 2, 0).numpy())
+    assert torch.equal(to_tensor(large, 40, resize, native_size=16), to_tensor(there, 40, resize))
+    assert not torch.equal(to_tensor(large, 40, resize, native_size=16), to_tensor(large, 40, resize))
+    for smaller in (native, noise(9)):
+        assert torch.equal(to_tensor(smaller, 40, resize, native_size=16), to_tensor(smaller, 40, resize))
+
+
 def test_downscale_keeps_range_and_shape():
     assert downscale(torch.rand(2, 3, 64, 64), 8, antialias=True).shape == (2, 3, 8, 8)
 

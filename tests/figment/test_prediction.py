@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from figment.cli import main
+from figment.images import to_tensor
 from figment.labels import LabelSpace
 from figment.training.config import TrainingConfig
 from figment.training.saved import ClassifierCard, Deployable, load_classifier, save_classifier
@@ -62,6 +63,19 @@ def test_a_folder_with_parquet_in_it_is_classified_whatever_the_batch(model, fol
     network, _ = load_classifier(model)
     pixels = torch.zeros(1, 3, 16, 16)
     assert Deployable(network)(pixels).sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_picture_goes_through_the_size_that_the_classifier_learnt_at(model, folder, tmp_path, capsys):
+    network, card = load_classifier(model)
+    training = CONFIG.model_copy(update={"native_size": 4})
+    save_classifier(network, card.model_copy(update={"training": training}), tmp_path)
+    assert main(["predict", str(folder / "round.jpg"), "--model", str(tmp_path)]) == 0
+    picture = Image.open(folder / "round.jpg").convert("RGB")
+    with torch.no_grad():
+        by_hand = Deployable(network)(to_tensor(picture, 16, CONFIG.resize, 4)[None] / 255).max().item()
+        directly = Deployable(network)(to_tensor(picture, 16)[None] / 255).max().item()
+    assert lines(capsys)[0]["probability"] == pytest.approx(by_hand, abs=1e-5)
+    assert by_hand != pytest.approx(directly, abs=1e-4)
 
 
 def test_more_classes_a_picture_and_rendered(model, folder, tmp_path, capsys):

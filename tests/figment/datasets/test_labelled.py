@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from figment.datasets.labelled import has_split, open_synthetic_folders, read_labelled
+from figment.datasets.labelled import has_split, open_labelled, open_synthetic_folders, read_labelled
 from figment.errors import InputError
+from figment.images import to_tensor
 from figment.labels import LabelSpace
 
 SPACE = LabelSpace.model_validate(
@@ -255,6 +256,18 @@ def test_hidden_files_are_no_pictures(tmp_path):
         (tmp_path / name / "._1.png").write_bytes(b"no picture")
         class_folder(tmp_path / name, ".thumbs")
     assert read_labelled(tmp_path, "test", SPACE, 32).labels.tolist() == [0, 1]
+
+
+def test_larger_pictures_go_through_the_native_size_in_memory_and_streamed(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    for name, picture in zip(("airplane", "automobile"), pixels, strict=True):
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture).save(tmp_path / name / "1.png")
+    how = ("bilinear", 8)
+    expected = torch.stack([to_tensor(Image.fromarray(picture), 32, *how) for picture in pixels])
+    assert torch.equal(read_labelled(tmp_path, "test", SPACE, 32, None, *how).pixels, expected)
+    second = open_labelled(tmp_path, "test", SPACE, 32, None, *how).subset(torch.tensor([1]))
+    assert torch.equal(second.load().pixels, expected[1:])
 
 
 def test_grey_transparent_and_sixteen_bit_pictures_are_read(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from figment.errors import InputError
+from figment.images import decode, to_tensor
 from figment.training.classifier import build_classifier, check_classifier, predict
 from figment.training.config import TrainingConfig
 from figment.training.lists import open_training_list, training_list
@@ -77,6 +78,17 @@ def test_a_class_without_accepted_pictures_is_named(pool, labels):
     chosen = training_list(verdicts([("a", "car", "a", True)]), ["a"])
     with pytest.raises(InputError, match="training set base: no accepted picture of frog, banana"):
         open_training_list(chosen, pool, labels, 32, "base")
+
+
+def test_generated_pictures_go_through_the_native_size(plan, pool, labels):
+    rows = [row for part in pool.read(plan["image_id"].to_pylist(), ["image_id", "image"]) for row in part.to_pylist()]
+    numbered = [(row["image_id"], labels.names[i % 3], "a", True) for i, row in enumerate(rows)]
+    chosen = training_list(verdicts(numbered), ["a"])
+    images = open_training_list(chosen, pool, labels, 48, "a", "bilinear_no_antialias", 8).load()
+    expected = {
+        row["image_id"]: to_tensor(decode(row["image"]["bytes"], "row"), 48, "bilinear_no_antialias", 8) for row in rows
+    }
+    assert torch.equal(images.pixels, torch.stack([expected[i] for i in chosen["image_id"].to_pylist()]))
 
 
 def test_a_model_that_cannot_take_the_pictures_is_refused_before_any_work():
