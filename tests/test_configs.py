@@ -12,6 +12,7 @@ import yaml
 from figment.labels import LabelSpace
 from figment.ops.pipelines import check_config
 from figment.validation.clip import ClipConfig, check_clip
+from figment.validation.verdicts import BLANK, AcceptanceConfig, judge
 
 CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.parts[1] not in ("labels", "stacks"))
 
@@ -41,6 +42,14 @@ def test_what_a_config_names_is_known(path):
     data = parameters.get("data", {})
     if str(data.get("labels")).startswith("configs/"):
         assert LabelSpace.load(Path(data["labels"])).unseen_ids
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "eurosat"])
+def test_the_papers_bag_of_tricks_drops_only_what_shows_nothing_at_all(name):
+    parameters = yaml.safe_load(Path(f"configs/paper/{name}.yaml").read_text())["parameters"]
+    acceptance = AcceptanceConfig(**parameters["acceptance"])
+    assert judge(0.0, False, 0.005, False, acceptance) == "accepted"  # a smooth sky, taken for another class
+    assert judge(1.0, True, BLANK - 1e-6, False, acceptance) == "blank"  # the gates stop at it
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs/labels").glob("*.yaml")), ids=str)
