@@ -6,8 +6,10 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 from figment.errors import InputError
@@ -56,36 +58,59 @@ class ChatServer:
         self.opener = urllib.request.build_opener(_NoRedirect)
 
     def answers(self, questions: Sequence[Question]) -> Iterator[Answer]:
-        """Each as it comes. If one question fails for good, those in flight are still handed over before the error."""
+        """Each as it comes. If one question fails for good, those in flight are still handed over before the error.
+
+        Whoever leaves early, by Ctrl-C too, waits for no server: what is in flight is left to daemon threads.
+        """
+        waiting = deque(questions)
+        done: SimpleQueue[Answer | Exception | None] = SimpleQueue()  # None: a thread that has nothing more to do
+        left = Event()
+        threads = [
+            Thread(target=self._work, args=(waiting, done, left), daemon=True)
+            for _ in range(min(self.config.batch_size, len(questions)))
+        ]
         failure: Exception | None = None
-        with ThreadPoolExecutor(self.config.batch_size) as pool:
-            waiting: list[Future[Answer]] = [pool.submit(self.answer, question) for question in questions]
-            try:
-                for future in as_completed(waiting):
-                    if future.cancelled():
-                        continue
-                    if error := future.exception():
-                        failure = failure or (error if isinstance(error, Exception) else RuntimeError(str(error)))
-                        for other in waiting:
-                            other.cancel()
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in threads:
+                while (found := done.get()) is not None:
+                    if isinstance(found, Answer):
+                        yield found
                     else:
-                        yield future.result()
-            finally:
-                for other in waiting:
-                    other.cancel()
+                        failure = failure or found
+        finally:
+            waiting.clear()
+            left.set()
         if failure is not None:
             raise failure
 
-    def answer(self, question: Question) -> Answer:
-        """One answer, or an InputError that says what the last attempt met."""
+    def _work(self, waiting: deque[Question], done: SimpleQueue[Answer | Exception | None], left: Event) -> None:
+        """Answer one question after the other until none waits; an error sends the waiting ones away."""
+        try:
+            while True:
+                try:
+                    question = waiting.popleft()
+                except IndexError:
+                    break
+                done.put(self._answer(question, left))
+        except Exception as error:
+            waiting.clear()
+            done.put(error)
+        finally:
+            done.put(None)
+
+    def _answer(self, question: Question, left: Event) -> Answer:
+        """One answer, or an InputError that says what the last attempt met; no further attempt once all have ``left``."""
         reason = ""
         for attempt in range(self.config.attempts):
             try:
                 return self._ask(question)
             except _Unusable as error:
                 reason = str(error)
-                if attempt + 1 < self.config.attempts:
-                    time.sleep(min(max(self.config.backoff_seconds * 2**attempt, error.wait), MAX_WAIT_SECONDS))
+                pause = min(max(self.config.backoff_seconds * 2**attempt, error.wait), MAX_WAIT_SECONDS)
+                if attempt + 1 == self.config.attempts or left.wait(pause):
+                    break
         raise InputError(
             f"chat server {self.url}: no usable answer in {self.config.attempts} attempts (the last {reason}); "
             "check the server, then run the same command again: the answers so far are kept"

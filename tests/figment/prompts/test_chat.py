@@ -1,6 +1,9 @@
 """The chat backends: the pocket model, and a real HTTP server that misbehaves in every way servers do."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,6 +16,7 @@ from figment.labels import LabelSpace
 from figment.ops.environment import ROOT
 from figment.prompts.book import ask_for_prompts
 from figment.prompts.chat import Chat, ChatConfig
+from figment.prompts.chat_server import ChatServer
 from figment.prompts.instructions import pair_instruction, scene_instruction
 from figment.prompts.pairs import label_pairs
 
@@ -182,6 +186,46 @@ def test_questions_are_in_flight_together(server, tmp_path):
     server.RequestHandlerClass.do_POST = wait_then_answer
     config = server.config.model_copy(update={"batch_size": 4, "timeout_seconds": 5})
     assert len(Chat(config, tmp_path).ask(["a", "b", "c", "d"])) == 4
+
+
+def test_who_leaves_early_waits_for_no_server_and_nothing_more_is_asked(server, tmp_path):
+    server.scripts = {"slow": ["hang"]}
+    config = server.config.model_copy(update={"batch_size": 2, "timeout_seconds": 1, "backoff_seconds": 30})
+    chat = Chat(config, tmp_path)
+    before = set(threading.enumerate())
+    answers = ChatServer(config).answers([chat._question(text, 0) for text in ("slow", "good", "slow", "late")])
+    assert next(answers).text == GOOD
+    workers = [thread for thread in set(threading.enumerate()) - before if "_work" in thread.name]
+    assert workers
+    start = time.monotonic()
+    answers.close()
+    assert time.monotonic() - start < 0.6  # less than the second of the attempt in flight
+    for thread in workers:
+        thread.join(3)  # less than the pause of 30 s
+        assert not thread.is_alive()
+    assert server.asked["slow"] <= 2  # each once
+    assert server.asked["late"] == 0
+
+
+def test_ctrl_c_ends_a_process_that_waits_for_a_slow_server(server, tmp_path):
+    server.script = ["hang"]
+    program = (
+        "import sys; from pathlib import Path; from figment.prompts.chat import Chat, ChatConfig; "
+        "Chat(ChatConfig(model='m', base_url=sys.argv[1]), Path(sys.argv[2])).ask(['a', 'b'])"
+    )
+    command = [sys.executable, "-c", program, server.config.base_url, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            for _ in range(1000):
+                if len(server.asked) == 2 or process.poll() is not None:
+                    break
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=5)  # the server hangs for 10 s, an attempt for 120 s
+        finally:
+            process.kill()
+    assert set(server.asked) == {"a", "b"}
+    assert "KeyboardInterrupt" in said
 
 
 def test_the_key_comes_from_the_environment_and_goes_nowhere_else(server, tmp_path, monkeypatch):
