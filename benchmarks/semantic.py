@@ -163,7 +163,7 @@ def chance(vectors: str, seed: int, splits: Path) -> dict[str, float]:
     for name, chosen in (("zsl", columns), ("gzsl", torch.ones_like(columns))):
         test = read_tagged(splits / name)
         noise = torch.rand(len(test), int(chosen.sum()), generator=torch.Generator().manual_seed(seed))
-        row |= {f"{name}/{what}": measure(noise, test.targets[:, chosen]) for what, measure in measures().items()}
+        row |= {f"{name}/{what}": value for what, value in measures(noise, test.targets[:, chosen]).items()}
     return row
 
 

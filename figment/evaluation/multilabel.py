@@ -1,12 +1,16 @@
 """Multi-label numbers: mean average precision over classes, precision, recall and F1 of the k best classes of an image."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from figment.errors import InputError
+
+RANKED = 2**20  # scores ranked at a time
 
 
 class PrecisionRecallF1(NamedTuple):
@@ -24,11 +28,17 @@ def average_precisions(scores: ArrayLike | Tensor, targets: ArrayLike | Tensor) 
     Raises InputError if the shapes differ, a score is NaN, or a target is neither 0 nor 1.
     """
     s, t = _checked(scores, targets)
-    order = np.argsort(-s, axis=0, kind="stable")
-    hits = np.take_along_axis(t, order, 0)
-    precision = np.cumsum(hits, 0) / np.arange(1, len(hits) + 1)[:, None]
-    positives = hits.sum(0)
-    return np.divide((precision * hits).sum(0), positives, out=np.full(len(positives), np.nan), where=positives > 0)
+    columns = max(1, RANKED // len(s))
+    parts = zip(s.split(columns, 1), t.split(columns, 1), strict=True)
+    return torch.cat([_average_precisions(each, shown) for each, shown in parts]).numpy()
+
+
+def _average_precisions(scores: Tensor, shown: Tensor) -> Tensor:
+    """(C,) float64"""
+    order = scores.t().contiguous().argsort(dim=1, descending=True, stable=True)
+    hits = shown.t().gather(1, order).double()
+    precision = hits.cumsum(1) / torch.arange(1, len(scores) + 1)
+    return (precision * hits).cumsum(1)[:, -1] / hits.sum(1)  # a cumulated sum adds in the same order in any block
 
 
 def mean_average_precision(
@@ -56,30 +66,63 @@ def precision_recall_f1_at_k(
     Of equal scores the class of the lower id comes first. An image without any label makes k wrong predictions, unless
     ``drop_unlabelled``. Where there is nothing to divide by, a number is 0.
     """
-    if k < 1:
-        raise InputError(f"k: {k} classes an image; give 1 or more")
+    return precision_recall_f1_at(scores, targets, (k,), drop_unlabelled)[k]
+
+
+def precision_recall_f1_at(
+    scores: ArrayLike | Tensor, targets: ArrayLike | Tensor, ks: Sequence[int], drop_unlabelled: bool = False
+) -> dict[int, PrecisionRecallF1]:
+    """``precision_recall_f1_at_k`` for each of ``ks``, from one ranking."""
+    if not ks:
+        return {}
+    if min(ks) < 1:
+        raise InputError(f"k: {min(ks)} classes an image; give 1 or more")
     s, t = _checked(scores, targets)
     if drop_unlabelled:
         labelled = t.any(1)
         s, t = s[labelled], t[labelled]
-    best = np.argsort(-s, axis=1, kind="stable")[:, :k]
-    hits, predicted, positives = int(np.take_along_axis(t, best, 1).sum()), best.size, int(t.sum())
+    hits, positives = t.gather(1, k_best(s, max(ks))), int(t.count_nonzero())
+    return {k: _micro(int(hits[:, :k].sum()), hits[:, :k].numel(), positives) for k in ks}
+
+
+def k_best(scores: Tensor, k: int) -> Tensor:
+    """(N, k) ids of the highest ``scores`` (N, C) of each row, or all C if there are fewer, the best first; of equal scores
+    the lower id first."""
+    k = min(k, scores.shape[1])
+    return torch.cat([_k_best(part, k) for part in scores.split(max(1, RANKED // scores.shape[1]))])
+
+
+def _k_best(scores: Tensor, k: int) -> Tensor:
+    values, ids = scores.topk(k, dim=1)
+    ids = ids.sort(dim=1).values
+    ids = ids.gather(1, scores.gather(1, ids).argsort(dim=1, descending=True, stable=True))
+    several = (scores >= values[:, -1:]).sum(1) > k  # equal ones from which topk takes any
+    ids[several] = scores[several].argsort(dim=1, descending=True, stable=True)[:, :k]
+    return ids
+
+
+def _micro(hits: int, predicted: int, positives: int) -> PrecisionRecallF1:
     precision = hits / predicted if predicted else 0.0
     recall = hits / positives if positives else 0.0
     return PrecisionRecallF1(precision, recall, 2 * hits / (predicted + positives) if predicted + positives else 0.0)
 
 
-def _checked(scores: ArrayLike | Tensor, targets: ArrayLike | Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C) float scores and bool targets."""
-    s, t = (np.asarray(x.detach().cpu().double() if isinstance(x, Tensor) else x) for x in (scores, targets))
-    if s.ndim != 2 or s.shape != t.shape or not s.size:
+def _checked(scores: ArrayLike | Tensor, targets: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
+    """(N, C) scores of float32 or float64, and bool targets, on the CPU."""
+    s, t = _tensor(scores), _tensor(targets)
+    if s.ndim != 2 or s.shape != t.shape or not s.numel():
         raise InputError(
-            f"scores {s.shape} and targets {t.shape}: both must be (images, classes), with at least one of each"
+            f"scores {tuple(s.shape)} and targets {tuple(t.shape)}: both must be (images, classes), with at least one of each"
         )
-    if np.isnan(s).any():
-        raise InputError(
-            f"scores: {int(np.isnan(s).sum())} of {s.size} are NaN; every image needs a score for every class"
-        )
-    if not np.isin(t, (0, 1)).all():
-        raise InputError(f"targets: found {t[~np.isin(t, (0, 1))][0]!r}; a class is there (1) or not (0)")
-    return s.astype(float), t.astype(bool)
+    if nans := int(s.isnan().count_nonzero()):
+        raise InputError(f"scores: {nans} of {s.numel()} are NaN; every image needs a score for every class")
+    if t.dtype != torch.bool and (neither := (t != 0) & (t != 1)).any():
+        raise InputError(f"targets: found {t[neither][0].item()}; a class is there (1) or not (0)")
+    return s if s.dtype in (torch.float32, torch.float64) else s.double(), t.bool()
+
+
+def _tensor(values: ArrayLike | Tensor) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    array = np.array(values, order="C")
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))

@@ -4,7 +4,8 @@ Numbers follow the published evaluation (Ben-Cohen et al. 2021): of a protocol, 
 out; precision, recall and F1 of the k best are counted over all pictures at once.
 """
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,37 +13,74 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from figment.datasets.tagged import TaggedPictures
-from figment.evaluation.multilabel import mean_average_precision, precision_recall_f1_at_k
+from figment.evaluation.multilabel import mean_average_precision, precision_recall_f1_at
 from figment.label_vectors import LabelVectors, twin_free
 from figment.labels import LabelSpace
-from figment.training.semantic import Measure, evaluator
+from figment.training.semantic import score_pictures
 from models.semantic_diversity_loss import semantic_diversity
 from models.semantic_matrix import Pooling, SemanticMatrix
 
 KS = (3, 5)
+AT_A_TIME = 256  # pictures
+
+Score = Callable[[Tensor], Tensor]  # pictures (N, 3, S, S) uint8 to scores (N, C) of all labels
 
 
-def mean_average_precision_of_labelled(scores: Tensor, targets: Tensor) -> float:
-    """Over the pictures that have any of the labels; a label that none has counts as 0."""
-    labelled = (targets > 0).any(1)
-    return mean_average_precision(scores[labelled], targets[labelled] > 0)
-
-
-def measures(ks: Sequence[int] = KS, drop_unlabelled: bool = True) -> dict[str, Measure]:
-    """``mAP``, and ``P@k``, ``R@k``, ``F1@k`` for each of ``ks``, all from scores and targets (N, C).
+def measures(scores: Tensor, targets: Tensor, ks: Sequence[int] = KS, drop_unlabelled: bool = True) -> dict[str, float]:
+    """``mAP``, in which a label that no picture has counts as 0, and ``P@k``, ``R@k``, ``F1@k`` for each of ``ks``, from
+    scores and targets (N, C).
 
     Whether pictures without any of the labels count is where the published evaluations differ: Ben-Cohen et al. leave them
     out, Zhang et al. do not.
     """
+    shown = targets > 0
+    labelled = shown.any(1)
+    if drop_unlabelled and not labelled.all():
+        scores, shown = scores[labelled], shown[labelled]
+    found = {"mAP": mean_average_precision(scores, shown)}
+    for k, counted in precision_recall_f1_at(scores, shown, ks).items():
+        found |= {f"P@{k}": counted.precision, f"R@{k}": counted.recall, f"F1@{k}": counted.f1}
+    return found
 
-    def at(k: int, which: str) -> Measure:
-        return lambda scores, targets: getattr(precision_recall_f1_at_k(scores, targets > 0, k, drop_unlabelled), which)
 
-    names = {"P": "precision", "R": "recall", "F1": "f1"}
-    each = {f"{short}@{k}": at(k, name) for k in ks for short, name in names.items()}
-    if drop_unlabelled:
-        return {"mAP": mean_average_precision_of_labelled} | each
-    return {"mAP": lambda scores, targets: mean_average_precision(scores, targets > 0)} | each
+def measures_under(
+    protocols: Mapping[str, Tensor],
+    scores: Tensor,
+    targets: Tensor,
+    ks: Sequence[int] = KS,
+    drop_unlabelled: bool = True,
+) -> dict[str, float]:
+    """``measures`` of each protocol as ``PROTOCOL/MEASURE``: ``{"zsl": unseen (C,) boolean}`` says which labels it ranks."""
+    return {
+        f"{protocol}/{name}": value
+        for protocol, columns in protocols.items()
+        for name, value in measures(_columns(scores, columns), _columns(targets, columns), ks, drop_unlabelled).items()
+    }
+
+
+def _columns(table: Tensor, columns: Tensor) -> Tensor:
+    return table if columns.all() else table[:, columns]
+
+
+def both_scores(zsl: TaggedPictures, gzsl: TaggedPictures) -> Callable[[Score], tuple[Tensor, Tensor]]:
+    """A function that gives the scores of the pictures of ``zsl`` and of ``gzsl``, one of both sets scored once: as a rule
+    ``zsl`` holds those of ``gzsl`` that have an unseen label."""
+    known = {digest: row for row, digest in enumerate(_digests(gzsl.pixels))}
+    rows = torch.tensor([known.get(digest, -1) for digest in _digests(zsl.pixels)], dtype=torch.long)
+    others = (rows < 0).nonzero().flatten()
+
+    def scores(score: Score) -> tuple[Tensor, Tensor]:
+        of_gzsl = score(gzsl.pixels)
+        of_zsl = of_gzsl[rows]
+        for part in others.split(AT_A_TIME) if len(others) else ():
+            of_zsl[part] = score(zsl.pixels[part])
+        return of_zsl, of_gzsl
+
+    return scores
+
+
+def _digests(pixels: Tensor) -> list[bytes]:
+    return [hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in pixels.numpy()]
 
 
 def columns_of(space: LabelSpace, vectors: LabelVectors, twin_cosine: float = 0.8) -> dict[str, Tensor]:
@@ -69,17 +107,22 @@ def zero_shot_evaluator(
     """A function that measures a model as ``PROTOCOL/MEASURE``: ``validation`` (seen labels; what chooses the epoch),
     ``zsl``, ``zsl_twin_free`` and ``gzsl``."""
     columns = columns_of(space, vectors, twin_cosine)
-    unseen: dict[str, Tensor] = {name: columns[name] for name in ("zsl", "zsl_twin_free") if name in columns}
-    jobs: list[tuple[TaggedPictures, dict[str, Tensor]]] = [
-        (validation, {"validation": columns["seen"]}),
-        (zsl, unseen),
-        (gzsl, {"gzsl": columns["gzsl"]}),
-    ]
-    parts = [
-        evaluator(pictures.pixels, pictures.targets, vectors.vectors, protocols, measures(ks), pooling)
-        for pictures, protocols in jobs
-    ]
-    return lambda model: {name: value for part in parts for name, value in part(model).items()}
+    unseen = {name: mask for name, mask in columns.items() if name in ("zsl", "zsl_twin_free")}
+    both = both_scores(zsl, gzsl)
+
+    def evaluate(model: SemanticMatrix) -> dict[str, float]:
+        def score(pixels: Tensor) -> Tensor:
+            return score_pictures(model, pixels, vectors.vectors, pooling)
+
+        validated = measures_under({"validation": columns["seen"]}, score(validation.pixels), validation.targets, ks)
+        of_zsl, of_gzsl = both(score)
+        return (
+            validated
+            | measures_under(unseen, of_zsl, zsl.targets, ks)
+            | measures_under({"gzsl": columns["gzsl"]}, of_gzsl, gzsl.targets, ks)
+        )
+
+    return evaluate
 
 
 class SpreadCorrelation(NamedTuple):

@@ -82,9 +82,6 @@ class TrainedMatrix:
     history: list[dict[str, float]]
 
 
-Measure = Callable[[Tensor, Tensor], float]
-
-
 def build_semantic_matrix(config: SemanticConfig, dim: int) -> SemanticMatrix:
     """The backbone and a linear layer for vectors of ``dim`` dimensions, weights from the global generator of torch.
 
@@ -127,42 +124,34 @@ def predict_scores(
     model: SemanticMatrix,
     pixels: Tensor,
     vectors: Tensor,
-    pooling: Literal["max", "mean"] = "max",
+    pooling: Pooling = "max",
     batch_size: int = 256,
 ) -> LabelScores:
     """Scores (N, C) and winning rows (N, C), on the CPU, of labels (C, D) for pictures (N, 3, S, S) uint8."""
-    model.eval()
-    device = model.embedding.weight.device
-    parts = [
-        label_scores(model(part.to(device).float() / 255), vectors.to(device), pooling)
-        for part in pixels.split(batch_size)
-    ]
+    parts = list(_predictions(model, pixels, vectors, pooling, batch_size))
     return LabelScores(torch.cat([part.scores for part in parts]).cpu(), torch.cat([part.rows for part in parts]).cpu())
 
 
-def evaluator(
-    pixels: Tensor,
-    targets: Tensor,
-    vectors: Tensor,
-    protocols: Mapping[str, Tensor],
-    measures: Mapping[str, Measure],
-    pooling: Pooling = "max",
-) -> Callable[[SemanticMatrix], dict[str, float]]:
-    """A function that measures a model on pictures (N, 3, S, S), targets (N, C) and labels (C, D), under several protocols
-    from one prediction pass: ``{"zsl": unseen (C,) boolean, "gzsl": all of them}``, or ``{"validation": seen}``.
+@torch.inference_mode()
+def score_pictures(
+    model: SemanticMatrix, pixels: Tensor, vectors: Tensor, pooling: Pooling = "max", batch_size: int = 256
+) -> Tensor:
+    """The scores of ``predict_scores`` alone: of many pictures and labels the rows take twice their room."""
+    scores = vectors.new_empty(len(pixels), len(vectors), device="cpu")
+    parts = _predictions(model, pixels, vectors, pooling, batch_size)
+    for place, part in zip(scores.split(batch_size), parts, strict=True):
+        place.copy_(part.scores)
+    return scores
 
-    Each of ``measures`` takes scores and targets (N, columns); its result is called PROTOCOL/MEASURE.
-    """
 
-    def evaluate(model: SemanticMatrix) -> dict[str, float]:
-        scores = predict_scores(model, pixels, vectors, pooling).scores
-        return {
-            f"{protocol}/{name}": float(measure(scores[:, columns], targets[:, columns]))
-            for protocol, columns in protocols.items()
-            for name, measure in measures.items()
-        }
-
-    return evaluate
+def _predictions(
+    model: SemanticMatrix, pixels: Tensor, vectors: Tensor, pooling: Pooling, batch_size: int
+) -> Iterator[LabelScores]:
+    model.eval()
+    device = model.embedding.weight.device
+    vectors = vectors.to(device)
+    for part in pixels.split(batch_size):
+        yield label_scores(model(part.to(device).float() / 255), vectors, pooling)
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, highest: float, steps: int, warmup: float) -> OneCycleLR:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from figment.datasets.tagged import TaggedPictures, read_tagged
-from figment.evaluation.zero_shot import measures
+from figment.evaluation.zero_shot import Score, both_scores, measures_under
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
 from figment.training.checkpoint import Checkpoint
@@ -16,7 +16,6 @@ from figment.training.semantic import hold_out_rows
 from figment.training.zero_shot import made_pictures
 from figment.validation.clip import ClipConfig, ClipScorer
 
-Score = Callable[[Tensor], Tensor]  # pictures (N, 3, S, S) uint8 to scores (N, C) of all classes
 Evaluator = Callable[[Score], dict[str, float]]
 
 
@@ -41,8 +40,14 @@ def train_tailored(
 def test_evaluator(space: LabelSpace, zsl: TaggedPictures, gzsl: TaggedPictures) -> Evaluator:
     """Measures as ``PROTOCOL/MEASURE``: ``zsl`` ranks the unseen classes, ``gzsl`` all. Every picture counts, as in the
     published evaluation."""
-    seen = _seen(space)
-    return lambda scorer: _measure(scorer, "zsl", zsl, ~seen) | _measure(scorer, "gzsl", gzsl, torch.ones_like(seen))
+    seen, both = _seen(space), both_scores(zsl, gzsl)
+
+    def evaluate(score: Score) -> dict[str, float]:
+        of_zsl, of_gzsl = both(score)
+        ranked = _measured("zsl", of_zsl, zsl.targets, ~seen)
+        return ranked | _measured("gzsl", of_gzsl, gzsl.targets, torch.ones_like(seen))
+
+    return evaluate
 
 
 def validation_evaluator(space: LabelSpace, real: TaggedPictures, made: TaggedPictures) -> Evaluator:
@@ -51,9 +56,9 @@ def validation_evaluator(space: LabelSpace, real: TaggedPictures, made: TaggedPi
     seen = _seen(space)
 
     def evaluate(score: Score) -> dict[str, float]:
-        found = _measure(score, "validation_seen", real, seen)
+        found = _measured("validation_seen", score(real.pixels), real.targets, seen)
         if len(made):
-            found |= _measure(score, "validation_made", made, ~seen)
+            found |= _measured("validation_made", score(made.pixels), made.targets, ~seen)
         kinds = [value for name, value in found.items() if name.endswith("/mAP")]
         return found | {"validation/mAP": sum(kinds) / len(kinds)}
 
@@ -65,9 +70,8 @@ def _seen(space: LabelSpace) -> Tensor:
     return torch.isin(torch.arange(len(space)), torch.tensor(space.seen_ids))
 
 
-def _measure(score: Score, protocol: str, pictures: TaggedPictures, columns: Tensor) -> dict[str, float]:
-    scores, targets = score(pictures.pixels)[:, columns], pictures.targets[:, columns]
-    return {f"{protocol}/{name}": float(m(scores, targets)) for name, m in measures(drop_unlabelled=False).items()}
+def _measured(protocol: str, scores: Tensor, targets: Tensor, columns: Tensor) -> dict[str, float]:
+    return measures_under({protocol: columns}, scores, targets, drop_unlabelled=False)
 
 
 def accepted_pictures(shown: Mapping[str, Collection[str]], pool: Pool, space: LabelSpace, size: int) -> TaggedPictures:

@@ -4,12 +4,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
+from torch.profiler import ProfilerActivity, profile
 from torchmetrics.functional.classification import multilabel_average_precision
 
 from figment.errors import InputError
-from figment.evaluation import metrics
+from figment.evaluation import metrics, multilabel
 from figment.evaluation.metrics import mean_average_precision, precision_recall_f1_at_k
-from figment.evaluation.multilabel import average_precisions
+from figment.evaluation.multilabel import average_precisions, k_best, precision_recall_f1_at
 
 cases = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 8), st.floats(0.05, 0.8))
 
@@ -95,6 +96,50 @@ def test_equal_scores_go_to_the_lower_class_id():
     assert precision_recall_f1_at_k([[0.5, 0.5, 0.5]], [[1, 0, 1]], 1) == (1, 0.5, pytest.approx(2 / 3))
 
 
+@given(cases, st.lists(st.integers(1, 9), min_size=1, max_size=3), st.booleans())
+def test_one_ranking_gives_every_k_what_its_own_gives(case, ks, drop):
+    scores, targets = draw(case, distinct=False)
+    expected = {k: precision_recall_f1_at_k(scores, targets, k, drop) for k in ks}
+    assert precision_recall_f1_at(scores, targets, ks, drop) == expected
+
+
+@given(cases, st.integers(1, 9))
+def test_the_k_best_are_the_first_of_a_stable_ranking_whatever_the_ties(case, k):
+    scores, _ = draw(case, distinct=False)
+    assert k_best(torch.tensor(scores), k).tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :k].tolist()
+
+
+@pytest.mark.parametrize("ranked", [1, 7, 20, 10**6])
+def test_a_ranking_in_blocks_is_the_same_to_the_last_bit(monkeypatch, ranked):
+    scores, targets = draw((3, 23, 5, 0.4), distinct=False)
+    whole, best = average_precisions(scores, targets), k_best(torch.tensor(scores), 3)
+    order = np.argsort(-scores, axis=0, kind="stable")
+    hits = np.take_along_axis(targets, order, 0)
+    precision = hits.cumsum(0) / np.arange(1, 24)[:, None]
+    assert whole.tolist() == ((precision * hits).sum(0) / hits.sum(0)).tolist()
+    monkeypatch.setattr(multilabel, "RANKED", ranked)
+    assert average_precisions(scores, targets).tolist() == whole.tolist()
+    assert k_best(torch.tensor(scores), 3).tolist() == best.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "u2", ">i4", "i8", "f2", ">f4", "f8"])
+def test_arrays_of_every_type_of_number(dtype):
+    given = np.array([[0, 1, 0], [1, 0, 1]]).astype(dtype)
+    assert mean_average_precision(given, given) == 1
+    assert precision_recall_f1_at_k(given, given, 1) == (1, pytest.approx(2 / 3), 0.8)
+
+
+def test_ranking_takes_little_room(monkeypatch):
+    """Nothing as large as the scores is made anew but for the masks of the checks."""
+    scores, targets = torch.rand(1000, 200), torch.rand(1000, 200) < 0.1
+    monkeypatch.setattr(multilabel, "RANKED", 2**13)
+    for measure in (mean_average_precision, lambda s, t: precision_recall_f1_at(s, t, (3, 5))):
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+            measure(scores, targets)
+        largest = max(event.cpu_memory_usage for event in profiled.events())
+        assert largest < scores.nbytes / 3
+
+
 def test_more_than_all_classes_are_all_classes():
     assert precision_recall_f1_at_k([[0.5, 0.4]], [[1, 0]], 5) == (0.5, 1, pytest.approx(2 / 3))
 
@@ -114,6 +159,7 @@ def test_no_positive_at_all_is_zero_not_an_error():
         (lambda: mean_average_precision([[0.5]], [[0]], absent="ignore"), "no class has a positive image"),
         (lambda: mean_average_precision([[0.5]], [[0]], absent="drop"), "'drop' is neither"),
         (lambda: precision_recall_f1_at_k([[0.5]], [[1]], 0), "k: 0 classes an image"),
+        (lambda: precision_recall_f1_at([[0.5]], [[1]], (3, -1)), "k: -1 classes an image"),
     ],
 )
 def test_bad_input_is_one_clear_sentence(call, sentence):

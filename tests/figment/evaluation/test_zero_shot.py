@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from figment.datasets.tagged import TaggedPictures
+from figment.evaluation import multilabel
 from figment.evaluation.zero_shot import (
+    both_scores,
     columns_of,
     direction_spread,
     measures,
@@ -59,8 +61,8 @@ def test_every_protocol_measures_its_own_labels_and_pictures(model):
         ("gzsl", gzsl, unseen | True),
     ):
         scores = predict_scores(model, chosen.pixels, VECTORS.vectors).scores[:, columns]
-        for what, measure in measures().items():
-            assert row[f"{name}/{what}"] == pytest.approx(measure(scores, chosen.targets[:, columns]))
+        for what, value in measures(scores, chosen.targets[:, columns]).items():
+            assert row[f"{name}/{what}"] == pytest.approx(value)
 
 
 def test_any_number_of_best_tags_is_measured(model):
@@ -74,8 +76,34 @@ def test_any_number_of_best_tags_is_measured(model):
 def test_unlabelled_pictures_change_nothing_and_unknown_is_not_shown():
     scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [1.0, 1.0]])
     targets = torch.tensor([[1, 0], [0, 1], [0, -1]])
-    for measure in measures().values():
-        assert measure(scores, targets) == measure(scores[:2], targets[:2])
+    assert measures(scores, targets) == measures(scores[:2], targets[:2])
+    assert measures(scores, targets, drop_unlabelled=False)["P@3"] < measures(scores, targets)["P@3"]
+
+
+def test_all_ks_are_measured_from_one_ranking(monkeypatch):
+    asked = []
+    monkeypatch.setattr(multilabel, "k_best", lambda scores, k: asked.append(k) or scores.argsort(dim=1)[:, :k])
+    found = measures(torch.rand(9, 6), torch.ones(9, 6), ks=(1, 4, 2))
+    assert asked == [4]
+    assert list(found) == ["mAP", *(f"{what}@{k}" for k in (1, 4, 2) for what in ("P", "R", "F1"))]
+    assert list(measures(torch.rand(9, 6), torch.ones(9, 6), ks=())) == ["mAP"]
+
+
+@pytest.mark.parametrize("kept", [20, 7, 0])
+def test_a_picture_of_both_test_sets_is_scored_once(model, kept):
+    """Of 20 pictures of the ZSL set ``kept`` are in the GZSL set, in another order."""
+    zsl, others = pictures(20, 0), pictures(30, 1)
+    gzsl = TaggedPictures(torch.cat([zsl.pixels[:kept].flip(0), others.pixels]), torch.zeros(kept + 30, 6))
+    scored = []
+
+    def score(pixels: torch.Tensor) -> torch.Tensor:
+        scored.append(len(pixels))
+        return predict_scores(model, pixels, VECTORS.vectors).scores
+
+    of_zsl, of_gzsl = both_scores(zsl, gzsl)(score)
+    assert sum(scored) == 50
+    assert torch.allclose(of_zsl, score(zsl.pixels), atol=1e-5)
+    assert torch.allclose(of_gzsl, score(gzsl.pixels), atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)

@@ -42,8 +42,9 @@ def splits(tmp_path_factory) -> Path:
 
 
 def score(pixels: torch.Tensor) -> torch.Tensor:
-    """Some scores of all classes."""
-    return torch.rand(len(pixels), len(SPACE), generator=torch.Generator().manual_seed(len(pixels)))
+    """Some scores of all classes, a picture's whatever the pictures beside it."""
+    generator = torch.Generator().manual_seed(0)
+    return pixels.double().flatten(1) @ torch.rand(3 * 32 * 32, len(SPACE), generator=generator, dtype=torch.float64)
 
 
 def test_of_seen_classes_nothing_is_known_in_accepted_pictures(tmp_path, pocket_config, synthesis):
@@ -68,6 +69,13 @@ def test_the_unseen_classes_are_ranked_alone_and_with_the_others_and_every_pictu
     counted = precision_recall_f1_at_k(score(gzsl.pixels), all_shown, 3)
     assert (found["gzsl/P@3"], found["gzsl/R@3"], found["gzsl/F1@3"]) == pytest.approx(tuple(counted))
     assert {name.partition("/")[0] for name in found} == {"zsl", "gzsl"}
+
+
+def test_a_test_picture_of_both_sets_is_scored_once(splits):
+    zsl, gzsl = (read_tagged(splits / name) for name in ("zsl", "gzsl"))
+    scored = []
+    tailored.test_evaluator(SPACE, zsl, gzsl)(lambda pixels: scored.append(len(pixels)) or score(pixels))
+    assert scored == [len(gzsl)]
 
 
 def test_each_class_is_validated_by_the_only_pictures_of_it_that_there_are(splits):
