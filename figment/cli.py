@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--model", type=Path, metavar="FOLDER", help=f"a trained classifier or semantic matrix; by default {MODEL}"
     )
     command.add_argument("--top-k", type=int, metavar="K", help="lines a picture; by default 10 tags, 1 class")
-    command.add_argument("--tags", type=Path, metavar="FILE", help="only these tags, one a line, unseen ones too")
+    command.add_argument("--tags", type=Path, metavar="FILE", help="only these tags, one a line, new ones too")
     command.add_argument(
         "--rendered", type=Path, metavar="FOLDER", help="write each picture with its tags beside there"
     )

@@ -29,7 +29,8 @@ def predict_files(
 ) -> Iterator[str]:
     """Lines of JSON for the pictures of ``files`` in their order, by a folder with a classifier or a semantic matrix.
 
-    ``tags``: a file of the only tags wanted, which a classifier does not take. With a folder ``rendered`` each picture is
+    ``tags``: a file of the only tags wanted, which a classifier does not take; those that the model was not trained with get
+    their vectors from where its labels' came from. With a folder ``rendered`` each picture is
     written there with its lines beside.
     """
     if not is_classifier(model):

@@ -15,7 +15,8 @@ from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
 from figment.images import as_rgb, squash
-from figment.label_vectors import LabelVectors
+from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
+from figment.labels import LabelSpace, key
 from figment.pictures import names_in, read_pictures
 from figment.training.saved_semantic import load_semantic
 from figment.training.semantic import predict_scores
@@ -37,13 +38,15 @@ class Tag:
 
 @dataclass(frozen=True)
 class Tagger:
-    """A model with the labels it is asked for; any label with a vector will do, trained on or not."""
+    """A model with the labels it is asked for; any label with a vector will do, trained on or not. ``source`` is where the
+    vectors of more come from."""
 
     model: SemanticMatrix
     labels: LabelVectors
     unseen: frozenset[str]
     image_size: int
     pooling: Pooling = "max"
+    source: LabelVectorConfig | None = None
 
     def __post_init__(self) -> None:
         if self.labels.dim != self.model.dim:
@@ -53,15 +56,28 @@ class Tagger:
             )
 
     def choose(self, names: Sequence[str], where: str) -> "Tagger":
-        """One that gives only these tags. Raises InputError for a name it does not know."""
-        labels = self.labels.choose(names, where)
-        rows = [self.labels.row_of(name) for name in names]
-        known = {
+        """One that gives only these tags, the new ones by vectors from ``source``. Raises InputError for a name that has none
+        there either."""
+        more = self._with_new(names, where) if self.source else self
+        labels = more.labels.choose(names, where)
+        rows = [more.labels.row_of(name) for name in names]
+        unseen = {
             name
             for name, row in zip(names, rows, strict=True)
-            if row is not None and self.labels.names[row] in self.unseen
+            if row is not None and more.labels.names[row] in more.unseen
         }
-        return replace(self, labels=labels, unseen=frozenset(known))
+        return replace(self, labels=labels, unseen=frozenset(unseen))
+
+    def _with_new(self, names: Sequence[str], where: str) -> "Tagger":
+        new = {key(name): name for name in names if self.labels.row_of(name) is None}
+        if not new or not self.source:
+            return self
+        try:
+            vectors = make_label_vectors(LabelSpace.of(list(new.values())), self.source)
+            return self.with_labels(vectors, self.source.file or self.source.clip.model)
+        except InputError as error:
+            shown = ", ".join(repr(name) for name in list(new.values())[:5]) + (", ..." if len(new) > 5 else "")
+            raise InputError(f"{where}: the model does not know {shown}; {error}") from error
 
     def with_labels(self, labels: LabelVectors, where: str) -> "Tagger":
         """One that gives these tags too, unseen ones, known by their vectors alone."""
@@ -73,9 +89,8 @@ def load_tagger(folder: Path, device: str = "cpu") -> Tagger:
     """From a folder that ``save_semantic`` wrote."""
     model, labels, card = load_semantic(folder)
     training = card.training
-    return Tagger(
-        model.to(choose_device(device)), labels, frozenset(card.unseen), training.image_size, training.pooling
-    )
+    unseen = frozenset(card.unseen)
+    return Tagger(model.to(choose_device(device)), labels, unseen, training.image_size, training.pooling, card.vectors)
 
 
 def predict_tags(

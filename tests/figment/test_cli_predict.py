@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 
 from figment.cli import main
-from figment.label_vectors import LabelVectorConfig, LabelVectors
-from figment.training.saved_semantic import SemanticCard, save_semantic
-from figment.training.semantic import SemanticConfig, build_semantic_matrix
+from figment.images import as_rgb, squash
+from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
+from figment.labels import LabelSpace
+from figment.training.saved_semantic import SemanticCard, load_semantic, save_semantic
+from figment.training.semantic import SemanticConfig, build_semantic_matrix, predict_scores
 
 NAMES = ("car", "dog", "elk", "red")
 CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=3)
@@ -23,10 +25,14 @@ CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=3)
 def model(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    card = SemanticCard(
-        key="", labels=NAMES, unseen=("elk", "red"), dim=6, vectors=LabelVectorConfig(), training=CONFIG
+    words, numbers = (*NAMES, "horse"), torch.randn(5, 6)
+    file = folder / "words.txt"
+    file.write_text(
+        "\n".join(f"{word} {' '.join(map(str, row))}" for word, row in zip(words, numbers.tolist(), strict=True))
     )
-    save_semantic(build_semantic_matrix(CONFIG, 6), LabelVectors.of(NAMES, torch.randn(4, 6), "test"), card, folder)
+    source = LabelVectorConfig(file=str(file))
+    card = SemanticCard(key="", labels=NAMES, unseen=("elk", "red"), dim=6, vectors=source, training=CONFIG)
+    save_semantic(build_semantic_matrix(CONFIG, 6), LabelVectors.of(NAMES, numbers[:4], "test"), card, folder)
     return folder
 
 
@@ -75,6 +81,22 @@ def test_the_best_of_a_list_of_tags_and_rendered_pictures(model, tmp_path, capsy
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b-0.png", "b-1.png"]
 
 
+def test_a_tag_that_the_model_was_not_trained_with_is_known_by_its_vector_alone(model, tmp_path, capsys):
+    file = str(noise(tmp_path / "a.png"))
+    (tmp_path / "tags.txt").write_text("Horse\nhorse\ncar\n")
+    assert main(["predict", file, "--model", str(model), "--tags", str(tmp_path / "tags.txt")]) == 0
+    given = {line["tag"]: line for line in lines(capsys)}
+    assert main(["predict", file, "--model", str(model)]) == 0
+    trained = {line["tag"]: line for line in lines(capsys)}
+    assert set(given) == {"Horse", "horse", "car"}
+    assert [given[tag]["unseen"] for tag in ("Horse", "car")] == [True, False]
+    assert given["car"]["score"] == pytest.approx(trained["car"]["score"], rel=1e-5)
+    matrix, _, card = load_semantic(model)
+    vector = make_label_vectors(LabelSpace.of(["horse"]), card.vectors).vectors
+    pixels = squash(as_rgb(Image.open(file)), 32)[None]
+    assert given["Horse"]["score"] == pytest.approx(float(predict_scores(matrix, pixels, vector).scores), rel=1e-5)
+
+
 def test_paths_are_relative_to_where_the_command_was_given(model, tmp_path, capsys, monkeypatch):
     noise(tmp_path / "here.png")
     root = Path.cwd()
@@ -95,7 +117,10 @@ def test_paths_are_relative_to_where_the_command_was_given(model, tmp_path, caps
         (["{tmp}/paths.parquet"], "paths.parquet:0: image holds no bytes"),
         (["{tmp}/fine.png", "--top-k", "0"], "top_k is 0"),
         (["{tmp}/fine.png", "--tags", "{tmp}/absent.txt"], "absent.txt: not a readable list of names"),
-        (["{tmp}/fine.png", "--tags", "{tmp}/strange.txt"], "no vector for 1 of 2 labels: 'elks'"),
+        (
+            ["{tmp}/fine.png", "--tags", "{tmp}/strange.txt"],
+            "the model does not know 'elks'; {model}/words.txt: no vector for 1 of 1 labels: 'elks'",
+        ),
         (["{tmp}/fine.png", "--model", "{tmp}/empty"], "empty: no trained semantic matrix"),
         (["{tmp}/fine.png", "--device", "abacus"], "device: 'abacus' cannot be used"),
         (["{tmp}/fine.png", "{tmp}/twice/fine.png", "--rendered", "{tmp}/out"], "two pictures would be rendered there"),
@@ -114,5 +139,5 @@ def test_one_sentence_says_what_to_mend(model, tmp_path, capsys, arguments, said
     assert main(["predict", "--model", str(model), *filled]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert said in error
+    assert said.replace("{model}", str(model)) in error
     assert error.count("\n") == 1

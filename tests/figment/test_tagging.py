@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,7 +122,25 @@ def test_only_some_tags_can_be_asked_for(tagger):
         {name: all_tags[name] for name in ("elk", "car")}
     )
     with pytest.raises(InputError, match=r"tags\.txt: no vector for 1 of 2 labels: 'elks' \(nearest to 'elks': elk"):
-        tagger.choose(["car", "elks"], "tags.txt")
+        replace(tagger, source=None).choose(["car", "elks"], "tags.txt")
+
+
+def test_new_tags_take_their_vectors_from_the_models_own_source(tagger, tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("car 9 9 9 9 9 9\nhorse 1 2 3 4 5 6\nwild 6 5 4 3 2 1\n")
+    some = replace(tagger, source=LabelVectorConfig(file=str(words))).choose(["Horse", "elk", "car", "wild horse"], "t")
+    assert some.labels.names == ("Horse", "elk", "car", "wild horse")
+    assert some.unseen == {"Horse", "elk", "wild horse"}
+    horse = torch.arange(1.0, 7)
+    assert torch.allclose(some.labels.vectors[0], horse / horse.norm())
+    assert torch.allclose(
+        some.labels.vectors[1:3], tagger.labels.vectors[[2, 0]]
+    )  # the model's own are not asked for anew
+    words.write_text("horse 1 2\n")
+    with pytest.raises(
+        InputError, match=r"tags\.txt: the model does not know 'horse'; .*words\.txt: vectors of 2 dimensions"
+    ):
+        replace(tagger, source=LabelVectorConfig(file=str(words))).choose(["horse"], "tags.txt")
 
 
 def test_a_label_can_be_added_by_its_vector_alone(tagger):
