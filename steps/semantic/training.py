@@ -41,11 +41,11 @@ def train_matrix(
         training=training.model_dump(mode="json"),
         twin_cosine=twin_cosine,
     )
-    weights = folder / "semantic.safetensors"
+    weights, state = folder / "semantic.safetensors", folder / "training.pt"
     if verdicts:
         write_list(multilabel_list(pq.read_table(verdicts.open())), folder)
     if not caching.is_current(weights, key):
-        found, state = make_label_vectors(labels, vectors), folder / "training.pt"
+        found = make_label_vectors(labels, vectors)
 
         def log(epoch: int, row: dict[str, float]) -> None:
             named = {name.replace("@", "_at_"): value for name, value in row.items()}  # MLflow allows no @
@@ -58,6 +58,6 @@ def train_matrix(
             key=key, labels=labels.names, unseen=unseen, dim=found.dim, vectors=vectors, training=training
         )
         save_semantic(trained.model, found, card, folder)
-        state.unlink()
         caching.mark_current(weights, key)
+    state.unlink(missing_ok=True)
     return FileRef.of(weights)

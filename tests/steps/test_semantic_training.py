@@ -1,0 +1,64 @@
+"""What a killed training leaves behind."""
+
+import json
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+
+from figment.label_vectors import LabelVectorConfig, LabelVectors
+from figment.labels import Label, LabelSpace
+from figment.manifests import FileRef
+from figment.training.semantic import SemanticConfig, TrainedMatrix, build_semantic_matrix
+from steps.semantic import training
+
+SPACE = LabelSpace(labels=tuple(Label(name=name, unseen=name == "elk") for name in ("dog", "cat", "elk")))
+CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=2)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The step, whose training leaves a state and is counted instead of done."""
+    monkeypatch.setattr(training, "tracking", MagicMock())
+    monkeypatch.setattr(training, "get_step_context", MagicMock())
+    monkeypatch.setattr(training, "lineage_tags", MagicMock())
+    monkeypatch.setattr(
+        training, "make_label_vectors", lambda space, _: LabelVectors.of(space.names, torch.eye(3), "test")
+    )
+    trained = []
+
+    def train(splits, space, vectors, config, twin_cosine, state, key, log) -> TrainedMatrix:
+        state.parent.mkdir(parents=True, exist_ok=True)
+        trained.append(state.exists())
+        state.write_bytes(b"epochs")
+        return TrainedMatrix(build_semantic_matrix(config, 3), 1, [{"epoch": 1}])
+
+    monkeypatch.setattr(training, "train_zero_shot", train)
+    (tmp_path / "splits.json").write_text(json.dumps({}))
+    splits = FileRef.of(tmp_path / "splits.json")
+    return SimpleNamespace(
+        step=lambda: training.train_matrix.entrypoint(
+            SPACE, splits, LabelVectorConfig(), CONFIG, 0.8, str(tmp_path / "out")
+        ),
+        trained=trained,
+        state=tmp_path / "out" / "model" / "training.pt",
+    )
+
+
+def test_the_state_outlives_a_kill_before_the_weights_are_vouched_for(run, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(training.caching, "mark_current", MagicMock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run.step()
+    run.step()
+    assert run.trained == [False, True]  # the second training found what the first had learnt
+    assert not run.state.exists()
+
+
+def test_a_state_left_by_a_kill_after_that_is_cleared_away_and_nothing_trained_again(run):
+    run.step()
+    run.state.write_bytes(b"epochs")
+    run.step()
+    assert run.trained == [False]
+    assert not run.state.exists()
