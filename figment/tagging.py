@@ -100,8 +100,7 @@ def predict_tags(
 
     Pictures are taken ``batch_size`` at a time and squashed to the model's size, as in the paper.
     """
-    if top_k < 1 or batch_size < 1:
-        raise InputError(f"top_k is {top_k} and batch_size {batch_size}; both are at least 1")
+    _check_sizes(top_k, batch_size)
     names = tagger.labels.names
     for batch in batches(pictures, batch_size):
         pixels = torch.stack([squash(as_rgb(picture), tagger.image_size) for picture in batch])
@@ -109,6 +108,11 @@ def predict_tags(
         best = scores.argsort(dim=1, descending=True, stable=True)[:, :top_k]
         for chosen, score, row in zip(best.tolist(), scores, rows, strict=True):
             yield [Tag(names[j], float(score[j]), names[j] in tagger.unseen, int(row[j])) for j in chosen]
+
+
+def _check_sizes(top_k: int, batch_size: int) -> None:
+    if top_k < 1 or batch_size < 1:
+        raise InputError(f"top_k is {top_k} and batch_size {batch_size}; both are at least 1")
 
 
 def tag_files(
@@ -122,8 +126,9 @@ def tag_files(
     many) in their order.
 
     With a folder ``rendered``, each picture with its tags beside is written there as PNG. Raises InputError for a file that
-    is no picture, before anything of its batch is given out.
+    is no picture, before anything of its batch is given out, and for a ``top_k`` or a ``batch_size`` below 1.
     """
+    _check_sizes(top_k, batch_size)
     names = [name for file in files for name in names_in(file)]
     targets = rendered_files(names, rendered) if rendered else []
     pictures = (picture for file in files for picture in read_pictures(file))

@@ -116,6 +116,8 @@ def test_paths_are_relative_to_where_the_command_was_given(model, tmp_path, caps
         (["{tmp}/numbers.parquet"], "columns are n; expected pictures in 'image' or 'img'"),
         (["{tmp}/paths.parquet"], "paths.parquet:0: image holds no bytes"),
         (["{tmp}/fine.png", "--top-k", "0"], "top_k is 0"),
+        (["{tmp}/fine.png", "--batch-size", "0"], "batch_size 0; both are at least 1"),
+        (["{tmp}/fine.png", "--batch-size", "-1"], "batch_size -1; both are at least 1"),
         (["{tmp}/fine.png", "--tags", "{tmp}/absent.txt"], "absent.txt: not a readable list of names"),
         (
             ["{tmp}/fine.png", "--tags", "{tmp}/strange.txt"],
