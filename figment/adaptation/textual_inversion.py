@@ -7,7 +7,7 @@ their own vectors has a gradient. A concept comes out the same whichever others 
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -121,13 +121,13 @@ class ConceptProbe(BaseModel):
 def probe_concepts(
     generator: GeneratorConfig,
     adapter: Path,
-    photos: Photos,
+    photos: Mapping[str, Iterable[np.ndarray]],
     scorer: ClipScorer,
     config: ProbeConfig = ProbeConfig(),  # noqa: B008, frozen
     synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008, frozen
 ) -> dict[str, ConceptProbe]:
     """Render a few pictures of every class of ``photos`` by its concept in the file ``adapter`` and compare them with the
-    photos; a table of the results as ``<sha256>.probe.json`` beside the file."""
+    photos, each of which is asked for once; a table of the results as ``<sha256>.probe.json`` beside the file."""
     names = sorted(photos)
     revision = model_revision(generator)
     renderer = Generator(generator.model, revision, synthesis, Inputs(adapters=adapter.parent))
@@ -155,7 +155,7 @@ def probe_concepts(
     return probes
 
 
-def _features(pictures: Sequence[np.ndarray], scorer: ClipScorer) -> Tensor:
+def _features(pictures: Iterable[np.ndarray], scorer: ClipScorer) -> Tensor:
     """(N, D) CLIP features of pictures of any size, squashed as they were for learning."""
     return scorer.image_features(torch.stack([squash(Image.fromarray(picture), scorer.size) for picture in pictures]))
 

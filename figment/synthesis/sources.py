@@ -13,11 +13,12 @@ from figment.images import decode
 
 
 class Sources:
-    """A folder of source pictures. ``add`` and ``keep`` put a picture in and return the hash that a row names it by."""
+    """A folder of source pictures. ``add`` and ``keep`` put a picture in and return the hash that a row names it by.
+    What it keeps in memory is the pictures as they are rendered from: a photo as it was taken is a hundred times larger."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.read = lru_cache(maxsize=256)(self._read)
+        self.picture = lru_cache(maxsize=256)(self._picture)
 
     def add(self, picture: Path) -> str:
         return self.keep(picture.read_bytes())
@@ -29,11 +30,12 @@ class Sources:
                 partial.write_bytes(data)
         return image_hash
 
-    def picture(self, image_hash: str, width: int, height: int) -> Image.Image:
+    def _picture(self, image_hash: str, width: int, height: int) -> Image.Image:
         """The whole picture squashed to ``width`` x ``height``, as DA-Fusion and DIAGen do."""
         return self.read(image_hash).resize((width, height), Image.Resampling.BICUBIC)
 
-    def _read(self, image_hash: str) -> Image.Image:
+    def read(self, image_hash: str) -> Image.Image:
+        """The picture at its own size. Raises InputError if its file is not there or is not what it was."""
         file = self.folder / image_hash
         store.fetch(file)
         if not file.is_file() or sha256_file(file) != image_hash:

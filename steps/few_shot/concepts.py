@@ -47,14 +47,16 @@ def learn_words(
         probe=[probe.model_dump(mode="json"), clip.model_dump(mode="json"), caching.model_digest(clip.model)],
     )
     if not caching.is_current(path, key):
-        sources, shots = Sources(Path(output) / "sources"), pq.read_table(photos.open()).to_pylist()
-        pictures: dict[str, list[np.ndarray]] = {name: [] for name in labels.names}
-        for row in shots:
-            pictures[row["label"]].append(np.asarray(sources.read(row["image"])))
+        sources, size = Sources(Path(output) / "sources"), (generator.width, generator.height)
+        shots: dict[str, list[str]] = {name: [] for name in labels.names}
+        for row in pq.read_table(photos.open()).to_pylist():
+            shots[row["label"]].append(row["image"])
+        small = {name: [np.asarray(sources.picture(shot, *size)) for shot in own] for name, own in shots.items()}
+        whole = {name: (np.asarray(sources.read(shot)) for shot in own) for name, own in shots.items()}  # one at a time
         names = {label.name: label.prompt_name for label in labels.labels}
         log = lambda metrics, done: tracking.log_metrics("adaptation", metrics, done)  # noqa: E731
-        adapter = learn_concepts(generator, pictures, names, inversion, Path(output) / "adapters", log)
-        probes = probe_concepts(generator, adapter, pictures, ClipScorer(clip), probe, synthesis)
+        adapter = learn_concepts(generator, small, names, inversion, Path(output) / "adapters", log)
+        probes = probe_concepts(generator, adapter, whole, ClipScorer(clip), probe, synthesis)
         for name, found in probes.items():
             if not found.usable:
                 print(f"warning: the word learnt for {name!r} is not used: {found.reason}", file=sys.stderr)

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from figment.adaptation.concept_learning import InversionConfig, Learning
 from figment.adaptation.textual_inversion import ProbeConfig
@@ -57,3 +58,32 @@ def test_words_are_not_learnt_again_after_a_probe_that_was_killed(output, pocket
     learn(output, pocket_config)
     assert numbers == [0, 1]
     assert {file.name for file in (output / "adapters").iterdir()} == {before.name, f"{before.stem}.probe.json"}
+
+
+def test_words_are_learnt_from_small_pictures_and_tried_on_one_whole_photo_at_a_time(
+    output, pocket_config, monkeypatch
+):
+    def learn_concepts(generator, photos, *values):
+        assert {picture.shape for own in photos.values() for picture in own} == {(32, 32, 3)}
+        return output / "adapters/made.safetensors"
+
+    def probe_concepts(generator, adapter, photos, *values):
+        for own in photos.values():
+            assert iter(own) is own, "all in memory"
+            assert [photo.shape for photo in own] == [(60, 80, 3)]
+        return {}
+
+    monkeypatch.setattr(concepts, "learn_concepts", learn_concepts)
+    monkeypatch.setattr(concepts, "probe_concepts", probe_concepts)
+    learn(output, pocket_config)
+
+
+def test_a_photo_teaches_what_its_small_picture_does(output, pocket_config):
+    sources, rows = Sources(output / "sources"), pq.read_table(output / "photos.parquet").to_pylist()
+    whole = {row["label"]: [np.asarray(sources.read(row["image"]))] for row in rows}
+    small = {row["label"]: [np.asarray(sources.picture(row["image"], 32, 32))] for row in rows}
+    one, other = (
+        Learning(pocket_config, photos, {name: name for name in SPACE.names}, LEARNING) for photos in (whole, small)
+    )
+    for name in SPACE.names:
+        assert all(map(torch.equal, one.latents[name], other.latents[name]))

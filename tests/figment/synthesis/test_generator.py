@@ -116,7 +116,7 @@ def test_pictures_that_start_from_others_mix_prompts_and_sources_in_a_batch(gene
 
 def test_a_lost_or_changed_source_picture_is_named(generator, plan, tmp_path):
     generator.sources.folder = tmp_path
-    generator.sources.read.cache_clear()
+    generator.sources.picture.cache_clear()
     row = rows_of(plan, 1)[0] | {"strength": 0.5, "initial_image": "ab" * 32}
     with pytest.raises(InputError, match=r"initial image .*abab: does not exist"):
         generator.render([row])
