@@ -67,24 +67,6 @@ class Method(BaseModel):
         return "_".join(words)
 
 
-def _diagen(**options: object) -> Method:
-    return Method.model_validate({"images": 10, "concepts": True, **options})
-
-
-SIGMAS = (0.005, 0.01, 0.025)  # DIAGen's
-STACKED = (0.25, 0.5, 0.75, 1.0)  # DA-Fusion's strengths
-METHODS: dict[str, Method] = {
-    "none": Method(augment=False),
-    "standard": Method(),
-    "real_guidance": Method(images=10),
-    "da_fusion": _diagen(),
-    "noise": _diagen(noise=SIGMAS),
-    "prompts": _diagen(contexts=True),
-    "weights": _diagen(weights="per_photo"),
-    "all": _diagen(noise=SIGMAS, contexts=True, weights="per_photo"),
-}
-
-
 def check_names(methods: Mapping[str, Method]) -> None:
     """Raise InputError for a method's name that cannot name a folder and a metric."""
     for name in methods:

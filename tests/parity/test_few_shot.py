@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from scipy.stats import chi2_contingency
 from torch import nn
@@ -16,7 +17,7 @@ from figment.evaluation.metrics import calibration_error, macro_accuracy
 from figment.images import to_tensor
 from figment.labels import Label, LabelSpace
 from figment.ops.environment import ROOT
-from figment.planning.few_shot import METHODS, SIGMAS, STACKED, Shot, Words, plan_few_shot
+from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
 from figment.prompts.chat import ChatConfig
 from figment.prompts.contexts import (
     ContextConfig,
@@ -33,6 +34,8 @@ from figment.training.sampling import sampling_law
 from figment.validation.filter_head import CalibratedHead
 from figment.validation.weights import Use, confidence_weight, use_of
 
+CONFIG = yaml.safe_load((ROOT / "configs/paper/few_shot_custom_coco.yaml").read_text())
+METHODS = {name: Method(**fields) for name, fields in CONFIG["parameters"]["methods"].items()}
 CUSTOM_COCO = LabelSpace.load(ROOT / "configs/labels/custom_coco.yaml")
 HELD_OUT = (27, 12, 20, 41, 10, 12, 34, 15, 20, 9, 18, 20, 11, 27, 17, 13, 21, 41, 10, 9, 31, 7, 9)
 DRAWN = {
@@ -166,15 +169,17 @@ def test_p8_prompts_and_noises_are_drawn_independently_unlike_in_the_published_c
     assert len({(row.prompt, row.noise) for row in rows}) == 40
     table = np.zeros((10, 4))
     for row in rows:
-        table[int(row.prompt.rpartition(" ")[2]), (0.0, *SIGMAS).index(row.noise)] += 1
+        table[int(row.prompt.rpartition(" ")[2]), (0.0, *method.noise).index(row.noise)] += 1
     assert chi2_contingency(table).pvalue > 0.01
 
 
 def test_p27_stacked_strengths_come_a_quarter_each():
-    method = METHODS["real_guidance"].model_copy(update={"images": 10_000, "strengths": STACKED})
+    method = METHODS["stacked"].model_copy(update={"images": 10_000})
     shots = [Shot("a" * 64, Label(name="cup"))]
     rows = plan_few_shot(shots, method, {}, Words(), GeneratorConfig(model="some/model"), "main", 0)
-    for count in Counter(row.strength for row in rows).values():
+    counts = Counter(row.strength for row in rows)
+    assert sorted(counts) == [0.25, 0.5, 0.75, 1.0]
+    for count in counts.values():
         assert count / 10_000 == pytest.approx(0.25, abs=0.02)
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from figment.files import digest
 from figment.labels import Label
-from figment.planning.few_shot import METHODS, SIGMAS, STACKED, Method, Shot, Words, plan_few_shot
+from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
 from figment.planning.plan import make_plan
 from figment.synthesis.config import GeneratorConfig
 
@@ -17,6 +17,12 @@ PHONE, CUP = Label(name="cell_phone"), Label(name="cup")
 SHOTS = [Shot("a" * 64, PHONE), Shot("b" * 64, PHONE), Shot("c" * 64, CUP)]
 CONTEXTS = {"cell_phone": ["a red {name}", "a {name} at night"], "cup": [f"a {{name}} in place {i}" for i in range(10)]}
 WORDS = Words("f" * 64, {"cell_phone": 0.5, "cup": 2.0})
+SIGMAS = (0.005, 0.01, 0.025)  # DIAGen's
+STACKED = (0.25, 0.5, 0.75, 1.0)  # DA-Fusion's
+NAMES, CONCEPTS = Method(images=10), Method(images=10, concepts=True)
+NOISE = Method(images=10, concepts=True, noise=SIGMAS)
+PROMPTS = Method(images=10, concepts=True, contexts=True)
+ALL = Method(images=10, concepts=True, noise=SIGMAS, contexts=True, weights="per_photo")
 
 
 def rows(method: Method, shots=SHOTS, words=WORDS, stream=0):
@@ -26,21 +32,22 @@ def rows(method: Method, shots=SHOTS, words=WORDS, stream=0):
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        ("real_guidance", "21d55d9f9aa3cfd038410d1df833dd8c34854c8dd35224c343b43c69566205a5"),
-        ("all", "25e689a1cc57f1cd5249136fa38ccf9667ecdba06769957fa92619e85bf15ff0"),
+        (NAMES, "21d55d9f9aa3cfd038410d1df833dd8c34854c8dd35224c343b43c69566205a5"),
+        (ALL, "25e689a1cc57f1cd5249136fa38ccf9667ecdba06769957fa92619e85bf15ff0"),
     ],
+    ids=["names", "all"],
 )
 def test_ids_stay_what_they_were(method, expected):
     """Or every picture that was ever made would have to be made again."""
-    assert digest([row.image_id for row in rows(METHODS[method])]) == expected
+    assert digest([row.image_id for row in rows(method)]) == expected
 
 
 def test_methods_without_pictures_plan_none():
-    assert rows(METHODS["none"]) == rows(METHODS["standard"]) == []
+    assert rows(Method(augment=False)) == rows(Method()) == []
 
 
 def test_real_guidance_says_the_true_name():
-    planned = rows(METHODS["real_guidance"])
+    planned = rows(NAMES)
     assert Counter(row.prompt for row in planned) == {"a photo of a cell phone": 20, "a photo of a cup": 10}
     assert {(row.concept, row.noise, row.adapter, row.strength) for row in planned} == {("", 0.0, "", 0.7)}
     assert {row.guidance_scale for row in planned} == {15}
@@ -48,7 +55,7 @@ def test_real_guidance_says_the_true_name():
 
 
 def test_da_fusion_says_the_learnt_word_and_stacks_strengths():
-    planned = rows(METHODS["da_fusion"].model_copy(update={"strengths": STACKED, "images": 400, "guidance_scale": 7.5}))
+    planned = rows(CONCEPTS.model_copy(update={"strengths": STACKED, "images": 400, "guidance_scale": 7.5}))
     assert {(row.prompt, row.concept) for row in planned} == {
         ("a photo of a <cell_phone>", "cell_phone"),
         ("a photo of a <cup>", "cup"),
@@ -60,7 +67,7 @@ def test_da_fusion_says_the_learnt_word_and_stacks_strengths():
 
 
 def test_a_class_without_a_usable_word_is_called_by_its_name():
-    planned = rows(METHODS["all"], words=Words("f" * 64, {"cup": 1.0}))
+    planned = rows(ALL, words=Words("f" * 64, {"cup": 1.0}))
     phones = [row for row in planned if row.labels == ("cell_phone",)]
     assert {row.prompt for row in phones} <= {"a red cell phone", "a cell phone at night"}
     assert {(row.concept, row.adapter, row.noise) for row in phones} == {("", "", 0.0)}
@@ -68,20 +75,20 @@ def test_a_class_without_a_usable_word_is_called_by_its_name():
 
 
 def test_every_pair_of_prompt_and_noise_is_reached():
-    cup = rows(METHODS["all"].model_copy(update={"images": 400}), shots=SHOTS[2:])
+    cup = rows(ALL.model_copy(update={"images": 400}), shots=SHOTS[2:])
     prompts = [context.replace("{name}", "<cup>") for context in CONTEXTS["cup"]]
     counts = Counter((row.prompt, row.noise) for row in cup)
     assert set(counts) == set(product(prompts, (0.0, *SIGMAS)))
 
 
 def test_relative_noise_is_in_lengths_of_the_word():
-    planned = rows(METHODS["noise"].model_copy(update={"relative_noise": True, "images": 40}))
+    planned = rows(NOISE.model_copy(update={"relative_noise": True, "images": 40}))
     for name, length in WORDS.lengths.items():
         assert {row.noise for row in planned if row.labels == (name,)} == {0.0, *(s * length for s in SIGMAS)}
 
 
 @pytest.mark.parametrize(
-    "method", [m for m in METHODS.values() if m.images], ids=[n for n, m in METHODS.items() if m.images]
+    "method", [NAMES, CONCEPTS, NOISE, PROMPTS, ALL], ids=["names", "concepts", "noise", "prompts", "all"]
 )
 def test_more_photos_or_pictures_add_rows_and_change_none(method):
     few = {row.image_id for row in rows(method, SHOTS[:1])}
@@ -91,9 +98,10 @@ def test_more_photos_or_pictures_add_rows_and_change_none(method):
 
 
 def test_methods_that_differ_in_use_alone_share_their_pictures():
-    assert rows(METHODS["weights"]) == rows(METHODS["da_fusion"])
-    assert len(make_plan([*rows(METHODS["weights"]), *rows(METHODS["da_fusion"])])) == 30
-    kinds = [METHODS[name].kind for name in ("real_guidance", "da_fusion", "noise", "prompts", "all")]
+    weighted = CONCEPTS.model_copy(update={"weights": "per_photo"})
+    assert rows(weighted) == rows(CONCEPTS)
+    assert len(make_plan([*rows(weighted), *rows(CONCEPTS)])) == 30
+    kinds = [method.kind for method in (NAMES, CONCEPTS, NOISE, PROMPTS, ALL)]
     assert kinds == ["name", "concept", "concept_noise", "concept_contexts", "concept_noise_contexts"]
 
 
