@@ -201,8 +201,7 @@ def trace_image(options: argparse.Namespace) -> None:
     from figment.ops.trace import trace
     from figment.provenance import find_plans
 
-    for plan in [options.plan] if options.plan else find_plans(options.image_id):
-        print(trace(plan, options.image_id))
+    print(trace([options.plan] if options.plan else find_plans(options.image_id), options.image_id))
 
 
 def why_model(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ either; ``config.yaml`` beside it runs the same again. DVC names the folder that
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from figment.ops.versioning import dvc_md5
 LINEAGE, CONFIG = "lineage.json", "config.yaml"
 SHA, DIRTY, NO_GIT = "FIGMENT_GIT_SHA", "FIGMENT_GIT_DIRTY", "no git"
 PRODUCTS = ("artifacts", "dvc.lock")  # tracked by git in part
+SEEDS = re.compile(r"seed_\d+(\.yaml)?|seeds\.json")  # figment/ops/seeds.py
 DERIVED = {"features", "hashes", LINEAGE, CONFIG}  # computed anew from the pool, or written here
 
 
@@ -83,8 +85,9 @@ def record(output: Path) -> Lineage:
 
 
 def is_bookkeeping(path: Path) -> bool:
-    """Whether a file is no product of a run: the stamp of another, or DVC's note of it."""
-    return path.name.startswith(".") or path.suffix == ".dvc"
+    """Whether what lies in an output folder is no product of its run: a stamp, DVC's note of a file, or what runs under several
+    seeds left beside it."""
+    return path.name.startswith(".") or path.suffix == ".dvc" or SEEDS.fullmatch(path.name) is not None
 
 
 def config_text(pipeline: str, parameters: Mapping[str, Any], path: Path) -> str:

@@ -3,7 +3,7 @@
 Reads what lies under artifacts/ and the registry, nothing else; every chain ends with the command that goes it again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,32 @@ WIDTH = 12  # of the first column
 Line = tuple[str, str]
 
 
-def trace(plan: Path, image_id: str) -> str:
-    """What asked for an image of ``plan``, what made it, what was said of it, and which models learnt from it."""
-    row, output = provenance.planned_row(plan, image_id), plan.parent
+def trace(plans: Sequence[Path], image_id: str) -> str:
+    """What made an image; run by run, since several may have planned it, what asked for it and what was said of it; and which
+    models learnt from it. Raises InputError if ``image_id``, the beginning of an id, is that of several images of ``plans``."""
+    rows = [provenance.planned_row(plan, image_id) for plan in plans]
+    if len({row["image_id"] for row in rows}) > 1:
+        where = ", ".join(map(str, plans))
+        raise InputError(
+            f"{image_id!r} begins the ids of several images in {where}; give more of the one that is meant"
+        )
+    row, output = rows[0], plans[0].parent
     image_id = row["image_id"]
-    shard = _shard_with(image_id, Pool(output / "images"))
-    learners = sorted({*provenance.learners(image_id, output), *provenance.learners(image_id)})
-    trained = [line for folder in learners for line in _model_lines(folder)]
-    lineage = read_lineage(output)
+    runs = dict.fromkeys(plan.parent for plan in plans)
+    learners = {folder for root in (*runs, provenance.ARTIFACTS) for folder in provenance.learners(image_id, root)}
+    trained = [line for folder in sorted(learners) for line in _model_lines(folder)]
     lines: list[Line] = [
         ("image", image_id),
         ("prompt", f"{row['prompt']!r}, asked to show {' and '.join(row['labels'])}"),
         *_author(row, output),
-        ("plan", f"{plan}: {row['recipe']}, trick {row['trick']}, replicate {row['replicate']}, seed {row['seed']}"),
+        ("planned", f"{row['recipe']}, trick {row['trick']}, replicate {row['replicate']}, seed {row['seed']}"),
         ("generator", f"{row['model']} @ {row['revision']}"),
         ("", _settings(row)),
         ("adapter", _adapter(row, output)),
         *([("from photo", f"{row['initial_image']}, strength {row['strength']:g}")] if row["initial_image"] else []),
-        ("shard", f"{output / 'images' / shard.file}, sha256 {shard.sha256}" if shard else "not rendered yet"),
-        *[(file.stem, _verdict(said)) for file, said in provenance.verdicts_on(image_id, output).items()],
+        *(line for run in runs for line in _in_run(image_id, run, [plan for plan in plans if plan.parent == run])),
         *(trained or [("trained", "no model under artifacts/ learnt from it")]),
-        *_run_lines(lineage),
-        ("again", f"{_checkout(lineage)}figment replay {image_id[:16]} --plan {plan}"),
+        ("again", f"{_checkout(read_lineage(output))}figment replay {image_id[:16]} --plan {plans[0]}"),
     ]
     return table(lines)
 
@@ -85,6 +89,17 @@ def read_lineage(output: Path) -> Lineage | None:
     """The lineage that the last run left in its output folder."""
     file = output / LINEAGE
     return Lineage.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _in_run(image_id: str, output: Path, plans: Sequence[Path]) -> list[Line]:
+    """An image in one run: its plans, its shard, what was said of it, and who ran it."""
+    shard = _shard_with(image_id, Pool(output / "images"))
+    return [
+        ("plan", "\n".join(map(str, plans))),
+        ("shard", f"{output / 'images' / shard.file}, sha256 {shard.sha256}" if shard else "not rendered yet"),
+        *((file.stem, _verdict(said)) for file, said in provenance.verdicts_on(image_id, output).items()),
+        *_run_lines(read_lineage(output)),
+    ]
 
 
 def _shard_with(image_id: str, pool: Pool) -> Shard | None:

@@ -100,7 +100,7 @@ def test_weights_are_known_by_their_content(root):
 
 def test_the_trace_says_it_all_and_nothing_a_terminal_would_obey(root, plan):
     row = plan.to_pylist()[0]
-    said = trace(root / "run" / "plan.parquet", row["image_id"][:12])
+    said = trace([root / "run" / "plan.parquet"], row["image_id"][:12])
     assert f"image       {row['image_id']}" in said
     assert repr(row["prompt"]) in said
     assert "written by  models/pocket/chat, in" in said
@@ -110,3 +110,24 @@ def test_the_trace_says_it_all_and_nothing_a_terminal_would_obey(root, plan):
     assert "no lineage.json here: the run did not finish, or this clone did not get that file" in said
     assert said.splitlines()[-1].startswith("again       figment replay ")
     assert json.loads((root / "run" / "answers" / KEY[:2] / f"{KEY}.json").read_text())["answer"].endswith("\x1b[2J")
+
+
+def test_an_image_of_several_plans_has_one_trace(root, plan, tmp_path):
+    again, elsewhere = root / "run" / "plan_topped_up.parquet", tmp_path / "plan.parquet"
+    plans = [root / "run" / "plan.parquet", again, elsewhere]
+    write_plan(plan, elsewhere)
+    write_plan(plan, again)
+    try:
+        lines = trace(plans, plan["image_id"][0].as_py()).splitlines()
+    finally:
+        again.unlink()
+    assert [line.split()[-1] for line in lines if "plan" in line and line.endswith(".parquet")][:3] == list(
+        map(str, plans)
+    )
+    for name, times in {"image": 1, "prompt": 1, "generator": 1, "plan": 2, "shard": 2, "run": 2, "again": 1}.items():
+        assert sum(line.startswith(f"{name:12}") for line in lines) == times, name
+    single = [tmp_path / f"{i}" / "plan.parquet" for i in range(2)]
+    for i, path in enumerate(single):
+        write_plan(plan.slice(i, 1), path)
+    with pytest.raises(InputError, match=r"'' begins the ids of several images in .*; give more"):
+        trace(single, "")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from figment.ops.lineage import DIRTY, revision
+from figment.ops.lineage import DIRTY, is_bookkeeping, revision
 
 
 @pytest.fixture
@@ -26,3 +26,9 @@ def test_a_runs_own_products_are_no_change_of_its_code(repository, changed, dirt
     assert revision()[DIRTY] == "false"
     Path(changed).write_text("changed")
     assert revision()[DIRTY] == dirty
+
+
+def test_what_other_seeds_left_beside_a_run_is_none_of_its_products():
+    others = ["seed_0", "seed_12", "seed_0.yaml", "seeds.json", ".results.json.key", "images.dvc"]
+    own = ["images", "plan.parquet", "results.json", "seed_words", "seeds"]
+    assert [name for name in (*others, *own) if is_bookkeeping(Path("artifacts/run", name))] == others

@@ -92,3 +92,17 @@ def test_outside_of_git_too_and_of_what_nobody_added(tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "out", "b"], cwd=tmp_path, check=True)
     for name in ("out", "b"):
         assert found[str(tmp_path / name)] == yaml.safe_load((tmp_path / f"{name}.dvc").read_text())["outs"][0]["md5"]
+
+
+def test_exporting_a_classifier_leaves_the_hash_of_its_folder_as_it_was(clone, monkeypatch):
+    shutil.copy(ROOT / ".dvcignore", clone)
+    monkeypatch.setattr(versioning, "ROOT", clone)
+    folder = OUTPUT / "classifiers" / "combined"
+    folder.mkdir(parents=True)
+    (folder / "classifier.safetensors").write_text("weights")
+    before = versioning.dvc_md5(folder.parent)
+    (folder / "classifier.onnx").write_text("the same once more")
+    assert versioning.dvc_md5(folder.parent) == before
+    assert dvc(["add", "-q", str(folder.parent)]) == 0
+    noted = yaml.safe_load((OUTPUT / "classifiers.dvc").read_text())["outs"][0]["md5"]
+    assert {folder.parent.as_posix(): noted} == before
