@@ -198,15 +198,19 @@ def replay_image(options: argparse.Namespace) -> None:
 
 
 def trace_image(options: argparse.Namespace) -> None:
+    from figment.ops.stack import use_tracker
     from figment.ops.trace import trace
     from figment.provenance import find_plans
 
+    use_tracker()
     print(trace([options.plan] if options.plan else find_plans(options.image_id), options.image_id))
 
 
 def why_model(options: argparse.Namespace) -> None:
+    from figment.ops.stack import use_tracker
     from figment.ops.trace import why
 
+    use_tracker()
     print(why(options.model))
 
 
@@ -259,7 +263,9 @@ def export_pictures(options: argparse.Namespace) -> None:
 
 def print_payload(options: argparse.Namespace) -> None:
     from figment.ops.registry import payload
+    from figment.ops.stack import use_tracker
 
+    use_tracker()
     print(payload(options.model, options.image))
 
 

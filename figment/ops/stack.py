@@ -36,6 +36,22 @@ def initialise(root: Path = ROOT) -> None:
         Client.initialize(root)
 
 
+def use_tracker(root: Path = ROOT) -> None:
+    """Point MLflow, and so the registry, at the tracker of the active stack, with its credentials. In a clone in which no stack
+    was made active yet, the one of ``.env`` stays."""
+    if not (root / ".zen").is_dir():
+        return
+    from zenml.client import Client
+    from zenml.enums import StackComponentType
+    from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracker
+    from zenml.stack import StackComponent
+
+    for model in Client().active_stack_model.components.get(StackComponentType.EXPERIMENT_TRACKER, ()):
+        tracker = StackComponent.from_model(model)
+        if isinstance(tracker, MLFlowExperimentTracker):
+            tracker.configure_mlflow()
+
+
 def fetch_data(root: Path = ROOT) -> None:
     """``dvc pull`` of data/ if files of it are missing; offline, from the embedded remote, with git or without."""
     tracked = yaml.safe_load((root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]

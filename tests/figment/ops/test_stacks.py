@@ -6,8 +6,12 @@ import pkgutil
 import re
 import shlex
 import tomllib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
 
+import mlflow
 import pytest
 import yaml
 from zenml.client import Client
@@ -39,6 +43,7 @@ VARIABLES = {
 }
 SECRETS = {
     "figment_mlflow": {"username": "me", "password": "unknown"},
+    "figment_server": {"token": "unknown"},
     "figment_s3": {"key": "me", "secret": "unknown"},
     "figment_ssh": {"key": "unknown"},
 }
@@ -306,6 +311,40 @@ def test_the_command_applies_a_file_and_says_what_it_did(local_after, capsys, tm
     assert capsys.readouterr().out.splitlines()[-1] == "figment: nothing to change"
     assert main(["stack", "apply", str(tmp_path / "none.yaml")]) == 2
     assert re.fullmatch(r"error: .*none\.yaml: not readable YAML .*\n", capsys.readouterr().err)
+
+
+@pytest.fixture
+def mlflow_server(monkeypatch):
+    """An MLflow server on the loopback that knows of no model; what it was asked, and by whose word."""
+    asked = []
+
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((urlsplit(self.path).path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *arguments):
+            pass
+
+    before = mlflow.get_tracking_uri()
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_INSECURE_TLS"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # put back afterwards
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.parametrize("command", [["why", "nobody"], ["payload", "picture.png", "--model", "nobody"]])
+def test_commands_ask_the_tracker_of_the_active_stack(registered, tmp_path, capsys, mlflow_server, command):
+    address, asked = mlflow_server
+    apply_stack(read_stack(write(tmp_path, source="server"), VARIABLES | {"FIGMENT_MLFLOW": address}))
+    assert main(command) == 2
+    assert "registered are none" in capsys.readouterr().err
+    assert ("/api/2.0/mlflow/model-versions/search", "Bearer unknown") in asked
 
 
 def test_preparing_leaves_the_stack_that_was_applied_last(registered, tmp_path):
