@@ -16,7 +16,8 @@ TRICK = "language_model"
 
 @dataclass(frozen=True)
 class Book:
-    """``prompts`` in the order of the pairs, ``drops`` by reason, ``short`` the pairs with fewer than were asked for."""
+    """``prompts`` in the order of the pairs, ``drops`` by reason, ``short`` the pairs for which the model wrote
+    fewer than were asked for, with how many."""
 
     prompts: list[Prompt]
     drops: dict[str, int]

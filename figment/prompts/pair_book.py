@@ -1,7 +1,9 @@
 """Prompts for every pair of classes and every class by itself: a language model's, or one plain sentence each."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -15,6 +17,8 @@ from figment.prompts.pairs import label_pairs
 from figment.prompts.tricks import Prompt
 
 TEMPLATE = "template"
+log = logging.getLogger(__name__)
+log.setLevel(logging.WARNING)  # whatever the tools around set for everybody
 
 
 class PairPromptConfig(BaseModel):
@@ -35,12 +39,25 @@ class PairPromptConfig(BaseModel):
 
 
 def write_pair_prompts(space: LabelSpace, config: PairPromptConfig, cache: Path) -> Book:
-    """A book for all pairs of ``space`` that are not confusable. Raw answers are kept in the folder ``cache``."""
+    """A book for all pairs of ``space`` that are not confusable. Raw answers are kept in the folder ``cache``.
+
+    A pair for which the model wrote nothing usable has the template, as in the paper; a warning names it.
+    """
     pairs = label_pairs(space)
     if config.chat is None:
         return Book(template_prompts(pairs), {}, {})
     instruction = scene_instruction if config.instruction == "scene" else pair_instruction
-    return ask_for_prompts(pairs, Chat(config.chat, cache), config.per_pair, config.rounds, instruction)
+    book = ask_for_prompts(pairs, Chat(config.chat, cache), config.per_pair, config.rounds, instruction)
+    order = {tuple(label.name for label in pair): i for i, pair in enumerate(pairs)}
+    without = [pairs[order[names]] for names, found in book.short.items() if not found]
+    if without:
+        log.warning(
+            "%s wrote no usable prompt for %d of %d pairs, which have the template's instead: %s",
+            config.chat.model, len(without), len(pairs),
+            ", ".join(" + ".join(label.name for label in pair) for pair in without),
+        )  # fmt: skip
+    prompts = sorted([*book.prompts, *template_prompts(without)], key=lambda prompt: order[prompt.labels])
+    return replace(book, prompts=prompts)
 
 
 def template_prompts(pairs: Sequence[tuple[Label, ...]]) -> list[Prompt]:
