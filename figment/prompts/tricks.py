@@ -17,6 +17,12 @@ from figment.errors import InputError
 from figment.labels import Label, LabelSpace, nearest
 
 RANDOM_GUIDANCE = (1.0, 5.0)  # sec. 3.3; per image, uniform
+# What takes "an": vowels, but for those said as "you" or "won"; a silent h; letters that are spelt out.
+AN = re.compile(
+    r"(?!uni(?:[cfqtv]|on)|us[aeu]|ut[ei]|ur[aei]|eu|ewe|one\b|once\b|(?:ufo|usb|uk|uv)\b|ukulele|u-)[aeiou]"
+    r"|hour|honest|honou?r|heir|x-?ray|(?-i:[FHLMNRSX]\b|MRI|SUV|LED|LCD|RV|MP3|HD)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,9 @@ def build_tricks(
     wording = wording or Wording()
     grammar = GRAMMARS[wording.grammar]
     domains = tuple(grammar.domains if domains is None else domains)
+    for i, domain in enumerate(domains):
+        if "{" in domain or "}" in domain:
+            raise InputError(f"domains[{i}]: {domain!r} holds a brace; give plain words, such as 'sketch'")
     random_base = grammar.base.replace("a {name}", "{name}") if wording.as_published else grammar.base
     known = {
         trick.name: trick
@@ -129,7 +138,7 @@ def write_prompts(labels: LabelSpace, tricks: Sequence[Trick]) -> list[Prompt]:
 
 def clear_name(label: Label) -> str:
     """The class with its article and its hint: ``an apple fruit``."""
-    article = "an" if re.match("[aeiou]", label.prompt_name, re.IGNORECASE) else "a"
+    article = "an" if AN.match(label.prompt_name) else "a"
     return f"{article} {label.prompt_name} {label.hint}".rstrip()
 
 
