@@ -50,16 +50,14 @@ def semantic_diversity(
 ) -> None:
     making = {"generator": generator, "clip": clip} if generated else {}
     space = choose_tags(data, vectors, training, **making)
+    splits = prepare_pictures(space, data, training.image_size, output)
+    checked = [check_splits(space, splits, gates, output)]  # wrong data shows before anything is rendered
+    verdicts = None
     if generated:
-        plan = plan_unseen(space, generator, images_per_label, seed, output)
+        plan = plan_unseen(space, generator, images_per_label, seed, output, after=checked)
         images = render_unseen(plan, synthesis, clip)
         verdicts = validate_unseen(space, plan, images, clip, acceptance)
         splits = prepare_pictures(space, data, training.image_size, output, images, verdicts)
-    else:
-        images = verdicts = None
-        splits = prepare_pictures(space, data, training.image_size, output)
-    checked = [check_splits(space, splits, gates, output)]
-    if generated:
         checked.append(check_tagged(space, splits, images, verdicts, gates, output))
     model = train_matrix(space, splits, vectors, training, twin_cosine, output, verdicts, after=checked)
     report = report_matrix(splits, model, output, verdicts)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from figment.synthesis.pool import Pool
-from figment.validation.duplicates import first_alike, nearest_alike
+from figment.validation.duplicates import WORDS, first_alike, nearest_alike
 from figment.validation.hashes import HashedSet, HashStore
 from figment.validation.verdicts import BLANK
 
@@ -34,7 +34,7 @@ def training_table(chosen: pa.Table, pool: Pool, test: HashedSet, near: int) -> 
     columns = ["image_id", "contrast", "unsafe"]
     found = {row["image_id"]: row for batch in pool.read(ids, columns) for row in batch.to_pylist()}
     by_id = HashStore(pool).codes(ids)
-    codes = np.stack([by_id[i] for i in ids])
+    codes = np.stack([by_id[i] for i in ids]) if ids else np.zeros((0, WORDS), np.uint64)
     return pd.DataFrame(
         {
             "image_id": ids,

@@ -26,8 +26,8 @@ def prepare_pictures(
     verdicts: FileRef | None = None,
 ) -> Annotated[FileRef, "splits"]:
     """train, validation, zsl and gzsl below ``output``/splits, and splits.json that says how many pictures each has. With
-    ``images``, those that passed are trained on too, as what CLIP saw in them."""
-    path = Path(output) / "splits" / "splits.json"
+    ``images``, those that passed are trained on too, as what CLIP saw in them: below ``output``/splits_with_made."""
+    path = Path(output) / ("splits_with_made" if images else "splits") / "splits.json"
     key = caching.key_of(
         labels=labels.model_dump(mode="json"),
         data=[data.model_dump(mode="json"), caching.data_digest(Path(data.root), "all")],

@@ -54,7 +54,7 @@ def test_made_pictures_that_pass_join_the_training(output):
     passed = sum(verdict["accepted"] for verdict in verdicts)
     assert sorted(v["image_id"] for v in verdicts) == [row["image_id"] for row in plan]
     assert 0 < passed < 32
-    splits = json.loads((output / "splits" / "splits.json").read_text())
+    splits = json.loads((output / "splits_with_made" / "splits.json").read_text())
     assert (splits["pictures"]["train"], splits["made"]) == (540 + passed, passed)
     assert json.loads((output / "images" / "MANIFEST.json").read_text())["rows"] == 32
     assert len(labels) == 32
@@ -114,7 +114,7 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
 
 
 def test_a_second_run_repeats_nothing(output, config):
-    files = [*output.glob("images/*.parquet"), *output.glob("splits/*/*"), *output.glob("model/*.safetensors")]
+    files = [*output.glob("images/*.parquet"), *output.glob("splits*/*/*"), *output.glob("model/*.safetensors")]
     times = {path: path.stat().st_mtime_ns for path in files}
     assert main([TRAINING, "-c", str(config)]) == 0
     assert times == {path: path.stat().st_mtime_ns for path in times}
@@ -177,4 +177,4 @@ def test_a_check_that_nothing_passes_stops_in_one_sentence(tmp_path, capsys):
     config = write_config(tmp_path, acceptance={"policy": "coco", "min_probability": 1.0})
     assert main([TRAINING, "-c", str(config)]) == 2
     assert "acceptance: no picture passed the check" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "splits").exists()
+    assert not (tmp_path / "out" / "splits_with_made").exists()

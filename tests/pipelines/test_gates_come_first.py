@@ -8,6 +8,7 @@ from figment.ops.pipelines import check_config
 from figment.ops.stacks_steps import ROLES
 from pipelines.bag_of_tricks import bag_of_tricks
 from pipelines.few_shot import few_shot
+from pipelines.semantic_diversity import semantic_diversity
 from pipelines.tailored import tailored
 
 
@@ -19,7 +20,12 @@ def before(pipeline, step: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("pipeline", "gate"),
-    [(bag_of_tricks, "check_real_sets"), (tailored, "check_splits"), (few_shot, "check_photos")],
+    [
+        (bag_of_tricks, "check_real_sets"),
+        (few_shot, "check_photos"),
+        (semantic_diversity, "check_splits"),
+        (tailored, "check_splits"),
+    ],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_no_picture_is_asked_for_or_rendered_before_the_gate_of_real_pictures(pipeline, gate):

@@ -5,10 +5,11 @@ import pyarrow as pa
 import pytest
 
 from figment.datasets.labelled import open_labelled
+from figment.ops.quality import DataQualityError, check, class_suite, picture_suite
 from figment.synthesis.pool import Pool
 from figment.training.lists import open_training_list, training_list
 from figment.validation.duplicates import SIDE, distances
-from figment.validation.gates import class_table, real_table, training_table, twins
+from figment.validation.gates import GateConfig, class_table, real_table, training_table, twins
 from figment.validation.hashes import HashStore, hash_set
 
 
@@ -50,6 +51,15 @@ def test_real_pictures_have_no_twin_among_generated_ones_but_those_put_there_hav
     table = training_table(chosen, pool, hash_set(leaked), near=10)
     assert np.flatnonzero(table["test_twin"].notna()).tolist() == [4, 7]
     assert table["test_twin"][4].endswith(f"row {leaked.listing.places[0, 1]}")
+
+
+def test_a_list_of_nothing_is_a_table_that_its_gate_can_look_at(chosen, pool, labels, synthetic):
+    """It fails there for want of pictures, in a sentence."""
+    table = training_table(chosen.slice(0, 0), pool, hash_set(synthetic), near=10)
+    assert len(table) == 0
+    assert all(finding.passed for finding in check(table, "nothing", picture_suite(labels, 0.1, 0.0)))
+    with pytest.raises(DataQualityError, match="between failed for images: car has 0"):
+        check(class_table(table["label"], labels.names, 5), "nothing", class_suite(GateConfig()), "label")
 
 
 def test_a_mirrored_test_picture_is_a_leak_too(synthetic):
