@@ -44,9 +44,11 @@ class Set:
     def row(self, name: str, price: float, speed: float) -> str:
         hours = self.images * self.seconds_each(speed) / 3600
         disk, shards = self.images * self.size**2 * BITS_PER_PIXEL / 8 / 1e9, -(-self.images // self.shard_size)
+        busiest = -(-shards // self.gpus) * self.shard_size  # images of one GPU, which takes whole shards
+        time = duration(hours * busiest / self.images)
         return (
             f"| {name} | {self.images:,} | {self.model}, {self.size} px, {self.steps} | {self.gpus} | {hours:,.0f} | "
-            f"{duration(hours / self.gpus)} | {hours * price:,.0f} | {disk:,.0f} GB | {shards:,} of {self.shard_size:,} |"
+            f"{time} | {hours * price:,.0f} | {disk:,.0f} GB | {shards:,} of {self.shard_size:,} |"
         )
 
 

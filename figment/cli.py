@@ -163,10 +163,10 @@ def estimate_config(options: argparse.Namespace) -> None:
 
 def render_plan(options: argparse.Namespace) -> None:
     from figment.synthesis.config import SynthesisConfig
-    from figment.synthesis.executor import synthesise
     from figment.synthesis.generator import Inputs
     from figment.synthesis.pool import Pool
     from figment.synthesis.renderers import Renderers
+    from figment.synthesis.workers import synthesise_by_workers
     from figment.validation.clip import ClipConfig, ClipScorer
     from figment.validation.features import FeatureStore
 
@@ -175,12 +175,15 @@ def render_plan(options: argparse.Namespace) -> None:
     if not options.plan.is_file():
         raise InputError(f"{options.plan}: there is no such plan; 'figment estimate' writes one")
     pool = Pool(options.plan.parent / "images")
-    observer = None
-    if parameters.get("clip"):
-        observer = FeatureStore(pool, ClipScorer(setting(options.config, parameters, "clip", ClipConfig)))
-    renderers = Renderers(synthesis, Inputs.beside(options.plan))
-    report = synthesise(
-        options.plan, pool, synthesis, part=read_share(options.shard), renderers=renderers, observer=observer
+    clip = setting(options.config, parameters, "clip", ClipConfig) if parameters.get("clip") else None
+    report = synthesise_by_workers(
+        options.plan,
+        pool,
+        synthesis,
+        part=read_share(options.shard),
+        clip=clip and clip.model_dump(),
+        renderers=Renderers(synthesis, Inputs.beside(options.plan)),
+        observer=clip and FeatureStore(pool, ClipScorer(clip)),
     )
     print(f"{report.rendered:,} images rendered, {report.images_per_second:.1f} images/s {report.stopped}".strip())
 

@@ -20,12 +20,12 @@ from figment.prompts.tricks import Wording, build_tricks, read_prompts
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.estimate import Estimate, estimate
-from figment.synthesis.executor import SynthesisReport, synthesise
+from figment.synthesis.executor import Observer, SynthesisReport
 from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.weights import model_revision
-from figment.synthesis.workers import run_workers
+from figment.synthesis.workers import synthesise_by_workers
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from figment.validation.review import apply_review, read_review
@@ -40,9 +40,16 @@ def render_part(
     """Every ``parts``-th shard of the plan from the ``part``-th: one of several steps that run side by side."""
     file = plan.open()
     pool = Pool(file.parent / "images")
-    store = FeatureStore(pool, ClipScorer(clip))
-    renderers = Renderers(synthesis, Inputs.beside(file))
-    return finished(synthesise(file, pool, synthesis, part=(part, parts), renderers=renderers, observer=store)).rendered
+    report = synthesise_by_workers(
+        file,
+        pool,
+        synthesis,
+        part=(part, parts),
+        clip=clip.model_dump(),
+        renderers=Renderers(synthesis, Inputs.beside(file)),
+        observer=FeatureStore(pool, ClipScorer(clip)),
+    )
+    return finished(report).rendered
 
 
 @step(experiment_tracker=True)
@@ -64,29 +71,19 @@ def synthesise_images(
     """The plan with its top-ups, and the pool's manifest, once every planned image is in it. Interrupted, the next run
     goes on where this one stopped."""
     tracking.log_parameters("synthesis", {**synthesis.model_dump(), "quota": quota and quota.model_dump()})
-    file, budget = plan.open(), Budget(synthesis)
+    file = plan.open()
     pool, scorer = Pool(file.parent / "images"), ClipScorer(clip)
-    renderers = Renderers(synthesis, Inputs.beside(file))
-    observer = LiveAcceptance(pool, scorer, labels, acceptance)
-    expected = announce(file, pool, synthesis, renderers)
-    log = curves(expected)
-    render = partial(synthesise, pool=pool, config=synthesis, budget=budget, observer=observer, log=log)
-    if expected and synthesis.workers > 1:
-        renderers = Renderers(synthesis, Inputs.beside(file))  # the workers need the memory
-        shared = {"synthesis": budget.left(synthesis, synthesis.workers).model_dump(), "clip": clip.model_dump()}
-        before = len(pool)
-        run_workers(file, pool, shared, synthesis.workers)
-        budget.admitted += len(pool) - before
-    report = finished(render(file, renderers=renderers))
+    render = prepare(file, pool, synthesis, clip, LiveAcceptance(pool, scorer, labels, acceptance))
+    render(file)
     if quota:
         book = read_prompts(prompts.open())
         chosen = build_tricks(tricks, domains, generator.guidance_scale, wording)
         more = partial(plan_bag_of_tricks, book, chosen, generator, model_revision(generator), stream=seed)
         file = file.with_name("plan_topped_up.parquet")
 
-        def render_round(topped_up: pa.Table, new: pa.Table) -> None:
+        def render_round(topped_up: pa.Table) -> None:
             write_plan(topped_up, file)
-            finished(render(new, renderers=renderers))
+            render(file)
 
         decided = read_review(Path(review)) if review else {}
 
@@ -94,8 +91,32 @@ def synthesise_images(
             return apply_review(validate(planned, pool, labels, scorer, acceptance), decided)
 
         write_plan(fill_quotas(read_plan(plan.open()), render_round, judge, lambda c: more(images=c), quota), file)
-    tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": budget.done})
     return FileRef.of(file), FileRef.of(pool.manifest_file)
+
+
+def prepare(
+    file: Path, pool: Pool, synthesis: SynthesisConfig, clip: ClipConfig, observer: Observer
+) -> Callable[[Path], None]:
+    """Announce what a plan's file is going to take. Returns what renders it, and plans that replace it later, by
+    ``synthesis.workers`` processes within one budget, and raises InputError where that ends."""
+    renderers, budget = Renderers(synthesis, Inputs.beside(file)), Budget(synthesis)
+    log = curves(announce(file, pool, synthesis, renderers))
+
+    def render(plan: Path) -> None:
+        report = synthesise_by_workers(
+            plan,
+            pool,
+            synthesis,
+            clip=clip.model_dump(),
+            renderers=renderers,
+            observer=observer,
+            budget=budget,
+            log=log,
+        )
+        tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": budget.done})
+        finished(report)
+
+    return render
 
 
 def announce(file: Path, pool: Pool, config: SynthesisConfig, renderers: Renderers) -> Estimate | None:

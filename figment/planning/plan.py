@@ -158,11 +158,6 @@ def _sorted_parts(rows: Iterator[Row] | Iterator[pa.Table], folder: Path) -> Ite
         (folder / f"{i:02x}").unlink()
 
 
-def difference(plan: pa.Table, other: pa.Table) -> pa.Table:
-    """The rows of ``plan`` whose images ``other`` does not ask for."""
-    return plan.filter(pc.invert(pc.is_in(plan["image_id"], other["image_id"].combine_chunks())))
-
-
 def union(*plans: pa.Table) -> pa.Table:
     """All images that any of ``plans`` asks for, as one plan."""
     return _sorted(pa.concat_tables(plans))

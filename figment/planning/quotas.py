@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from figment.errors import InputError
 from figment.planning.bag_of_tricks import Cell
-from figment.planning.plan import difference, make_plan, union
+from figment.planning.plan import make_plan, union
 from figment.planning.row import Row
 
 NAMED = 50  # sets of labels in one message
@@ -56,20 +56,19 @@ class Tally:
 
 def fill_quotas(
     plan: pa.Table,
-    render: Callable[[pa.Table, pa.Table], None],
+    render: Callable[[pa.Table], None],
     judge: Callable[[pa.Table], pa.Table],
     more_rows: Callable[[Mapping[Cell, range]], Iterable[Row]],
     quota: QuotaConfig,
 ) -> pa.Table:
     """``plan``, whose images are rendered, with the rows that the quotas ask for, rendered too.
 
-    ``render`` gets the whole plan of a round and, of it, what is new; ``judge`` gives verdicts on a plan's images.
+    ``render`` gets the whole plan of a round; ``judge`` gives verdicts on a plan's images.
     """
     rounds = 0
     while further := top_up(tally(plan, judge(plan)), quota, rounds):
-        new = difference(make_plan(more_rows(further)), plan)
-        plan = union(plan, new)
-        render(plan, new)
+        plan = union(plan, make_plan(more_rows(further)))
+        render(plan)
         rounds += 1
     return plan
 

@@ -41,6 +41,12 @@ class Renderers:
         """Hand these out, once, when the same batches are asked for again."""
         self._kept |= {_ids(rows): rendering for rows, rendering in made}
 
+    def unload(self) -> None:
+        """Give the memory back, for other processes on the same device; ``load`` loads again."""
+        self._generators, self._local, self._kept = {}, threading.local(), {}
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def render(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Sequence[Mapping[str, Any]], Rendering]]:
         """The rows' pictures, in as many parts as memory asks for."""
         key = (rows[0]["model"], rows[0]["revision"])

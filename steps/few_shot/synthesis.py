@@ -5,15 +5,11 @@ from typing import Annotated
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
-from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
-from figment.synthesis.executor import synthesise
-from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
-from figment.synthesis.renderers import Renderers
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
-from steps.synthesis import announce, curves, finished
+from steps.synthesis import prepare
 
 
 @step(experiment_tracker=True)
@@ -21,19 +17,8 @@ def make_pictures(plan: FileRef, synthesis: SynthesisConfig, clip: ClipConfig) -
     """The pool's manifest, once every planned picture is in it. Interrupted, the next run goes on where this one stopped."""
     tracking.log_parameters("synthesis", synthesis.model_dump())
     file = plan.open()
-    pool, renderers = Pool(file.parent / "images"), Renderers(synthesis, Inputs.beside(file))
-    expected = announce(file, pool, synthesis, renderers)
-    report = synthesise(
-        file,
-        pool,
-        synthesis,
-        renderers=renderers,
-        observer=FeatureStore(pool, ClipScorer(clip)),
-        budget=Budget(synthesis),
-        log=curves(expected),
-    )
-    tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": report.rendered})
-    finished(report)
+    pool = Pool(file.parent / "images")
+    prepare(file, pool, synthesis, clip, FeatureStore(pool, ClipScorer(clip)))(file)
     manifest = FileRef.of(pool.manifest_file)
     tracking.log_dataset(pool.manifest_file, manifest.sha256, "images")
     return manifest

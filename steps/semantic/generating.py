@@ -10,14 +10,12 @@ from figment.ops.steps import step
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import write_plan
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
-from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
-from figment.synthesis.renderers import Renderers
 from figment.synthesis.weights import model_revision
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from steps.planning import check_plan
-from steps.synthesis import announce, curves, finished
+from steps.synthesis import prepare
 
 
 @step(experiment_tracker=True)
@@ -41,11 +39,7 @@ def render_unseen(plan: FileRef, synthesis: SynthesisConfig, clip: ClipConfig) -
     tracking.log_parameters("synthesis", synthesis.model_dump())
     file = plan.open()
     pool = Pool(file.parent / "images")
-    store, renderers = FeatureStore(pool, ClipScorer(clip)), Renderers(synthesis)
-    log = curves(announce(file, pool, synthesis, renderers))
-    report = synthesise(file, pool, synthesis, renderers=renderers, observer=store, log=log)
-    tracking.log_metrics("synthesis", {"planned": report.planned, "rendered": report.rendered})
-    finished(report)
+    prepare(file, pool, synthesis, clip, FeatureStore(pool, ClipScorer(clip)))(file)
     manifest = FileRef.of(pool.manifest_file)
     tracking.log_dataset(pool.manifest_file, manifest.sha256, "images")
     return manifest

@@ -15,19 +15,15 @@ from figment.planning.plan import read_plan, write_plan
 from figment.planning.quotas import QuotaConfig, fill_quotas
 from figment.planning.tailored import plan_tailored
 from figment.prompts.tricks import read_prompts
-from figment.synthesis.budget import Budget
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
-from figment.synthesis.executor import synthesise
-from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
-from figment.synthesis.renderers import Renderers
 from figment.synthesis.weights import model_revision
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from figment.validation.multilabel import validate_multilabel
 from figment.validation.policies import AcceptancePolicy
 from steps.planning import check_plan
-from steps.synthesis import announce, curves, finished
+from steps.synthesis import prepare
 
 
 @step(experiment_tracker=True)
@@ -69,27 +65,17 @@ def synthesise_pairs(
     write_plan(rows_for(images_per_pair), path)
     check_plan(path, rivals)
 
-    pool, budget = Pool(path.parent / "images"), Budget(synthesis)
-    renderers = Renderers(synthesis, Inputs.beside(path))
-    render = partial(
-        synthesise,
-        pool=pool,
-        config=synthesis,
-        renderers=renderers,
-        observer=FeatureStore(pool, ClipScorer(clip)),
-        budget=budget,
-        log=curves(announce(path, pool, synthesis, renderers)),
-    )
-    finished(render(path))
+    pool = Pool(path.parent / "images")
+    render = prepare(path, pool, synthesis, clip, FeatureStore(pool, ClipScorer(clip)))
+    render(path)
     if quota:
 
-        def render_round(topped_up: pa.Table, new: pa.Table) -> None:
+        def render_round(topped_up: pa.Table) -> None:
             write_plan(topped_up, path)
-            finished(render(new))
+            render(path)
 
         judge = partial(validate_multilabel, pool=pool, space=rivals, clip=clip, policy=acceptance)
         write_plan(fill_quotas(read_plan(path), render_round, judge, rows_for, quota), path)
-    tracking.log_metrics("synthesis", {"rendered": budget.done})
     manifest = FileRef.of(pool.manifest_file)
     tracking.log_dataset(pool.manifest_file, manifest.sha256, "images")
     return FileRef.of(path), manifest

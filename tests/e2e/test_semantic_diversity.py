@@ -36,7 +36,12 @@ def write_config(folder: Path, **changes) -> Path:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Path:
-    return write_config(tmp_path_factory.mktemp("run"))
+    """The 32 pictures are rendered by two processes."""
+    path = write_config(tmp_path_factory.mktemp("run"))
+    config = yaml.safe_load(path.read_text())
+    config["parameters"]["synthesis"].update(workers=2, shard_size=16)
+    path.write_text(yaml.safe_dump(config))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,7 @@ def test_made_pictures_that_pass_join_the_training(output):
     splits = json.loads((output / "splits_with_made" / "splits.json").read_text())
     assert (splits["pictures"]["train"], splits["made"]) == (540 + passed, passed)
     assert json.loads((output / "images" / "MANIFEST.json").read_text())["rows"] == 32
+    assert all("16 images rendered" in (output / "workers" / f"{worker}.log").read_text() for worker in (0, 1))
     assert len(labels) == 32
 
 

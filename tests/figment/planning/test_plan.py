@@ -8,7 +8,6 @@ from figment.planning import plan as plans
 from figment.planning.plan import (
     check_sorted,
     count_rows,
-    difference,
     make_plan,
     ranges,
     read_plan,
@@ -86,11 +85,10 @@ def test_a_plan_is_read_range_by_range_in_flat_memory(tmp_path):
     assert max(used) < 5e6
 
 
-def test_plans_concatenate_filter_and_diff():
+def test_plans_concatenate():
     dogs, cats = make_plan(row(i) for i in range(5)), make_plan(row(i, "cat") for i in range(5))
     both = union(dogs, cats, dogs)
     assert both.equals(make_plan(row(i, label) for label in ("cat", "dog") for i in range(5)))
-    assert difference(both, cats).equals(dogs)
 
 
 def test_rows_out_of_order_or_twice_are_noticed_wherever_ranges_end(monkeypatch):

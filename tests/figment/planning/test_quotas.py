@@ -42,7 +42,7 @@ def judge(yields):
     return verdicts
 
 
-def nothing(plan: pa.Table, new: pa.Table) -> None:
+def nothing(plan: pa.Table) -> None:
     """Stands for rendering."""
 
 
@@ -77,21 +77,20 @@ def test_a_class_that_cannot_pass_is_named_with_its_yield_and_cause():
         fill_quotas(start(["dog", "frog"]), nothing, judge({"dog": 0.9, "frog": 0}), rows, quota)
 
 
-def test_each_round_renders_only_what_is_new_and_at_most_doubles_a_class():
+def test_each_round_renders_the_plan_that_has_grown_and_at_most_doubles_a_class():
     seen = []
     quota = QuotaConfig(accepted=30, max_attempts=500, max_rounds=30)
-    plan = fill_quotas(start(["dog"]), lambda p, new: seen.append((len(p), len(new))), judge({"dog": 0.3}), rows, quota)
-    sizes = [8, *(size for size, _ in seen)]
-    assert [new for _, new in seen] == [b - a for a, b in pairwise(sizes)]
-    assert sizes[-1] == len(plan)
-    assert all(b <= a + max(a, 30) for a, b in pairwise(sizes))
+    plan = fill_quotas(start(["dog"]), seen.append, judge({"dog": 0.3}), rows, quota)
+    sizes = [8, *map(len, seen)]
+    assert seen[-1].equals(plan)
+    assert all(a < b <= a + max(a, 30) for a, b in pairwise(sizes))
 
 
 def test_a_hopeless_class_does_not_stop_the_others():
     quota = QuotaConfig(accepted=40, max_attempts=200, max_rounds=30)
     plans = []
     with pytest.raises(QuotaError, match=r"1 of 2 sets .*frog"):
-        fill_quotas(start(["dog", "frog"]), lambda p, new: plans.append(p), judge({"dog": 0.3, "frog": 0}), rows, quota)
+        fill_quotas(start(["dog", "frog"]), plans.append, judge({"dog": 0.3, "frog": 0}), rows, quota)
     passed = Counter(v["label"] for v in judge({"dog": 0.3, "frog": 0})(plans[-1]).to_pylist() if v["accepted"])
     assert passed["dog"] >= 40
 

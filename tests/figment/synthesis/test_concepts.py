@@ -21,7 +21,7 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.replay import replay
 from figment.synthesis.weights import model_revision
-from figment.synthesis.workers import run_workers
+from figment.synthesis.workers import synthesise_by_workers
 from tests.figment.synthesis.test_executor import assert_same, pictures
 
 
@@ -241,6 +241,6 @@ def test_an_image_of_a_concept_comes_back_from_its_row_alone(rendered, concept_r
 def test_several_processes_make_the_same_images_of_concepts(rendered, adapters, synthesis, tmp_path):
     write_plan(plan := read_plan(rendered / "plan.parquet"), tmp_path / "plan.parquet")
     (tmp_path / "adapters").symlink_to(adapters[0])
-    parameters = {"synthesis": synthesis.model_dump(), "clip": {"model": "local-dir:models/pocket/clip"}}
-    run_workers(tmp_path / "plan.parquet", together := Pool(tmp_path / "images"), parameters, 2)
+    config, together = synthesis.model_copy(update={"workers": 2}), Pool(tmp_path / "images")
+    synthesise_by_workers(tmp_path / "plan.parquet", together, config, renderers=Renderers(config))
     assert_same(pictures(Pool(rendered / "images"), plan), pictures(together, plan))

@@ -1,4 +1,5 @@
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from PIL import Image
 
 from figment.planning.plan import make_plan, union
 from figment.planning.row import row_of
+from figment.synthesis import estimate as module
 from figment.synthesis.estimate import estimate, flops_per_image, peak_flops
 from figment.synthesis.executor import synthesise
 from figment.synthesis.generator import Generator, Inputs
@@ -27,6 +29,22 @@ def test_an_estimate_says_what_there_is_to_do_and_what_it_takes(plan, synthesis,
     assert 18 * 500 < said.gigabytes * 1e9 < 18 * 5000
     assert set(said.metrics()) >= {"estimate/hours", "estimate/mfu", "estimate/cost"}
     assert len(said.table().columns) == 3
+
+
+def test_on_gpus_the_worker_with_the_most_shards_says_how_long_it_takes(plan, synthesis, tmp_path, monkeypatch):
+    """Shards of 7, 7 and 4: two workers render 11 and 7 of 18 images. A CPU's workers share its cores."""
+    monkeypatch.setattr(module, "calibrate", lambda renderers, batches, config: (70.0, [100] * 7))
+    monkeypatch.setattr(module, "flops_per_image", lambda generator, row: 1.0)
+    monkeypatch.setattr(module, "peak_flops", lambda device, dtype: 1.0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    config = synthesis.model_copy(update={"workers": 2, "price_per_hour": 8.0})
+    for device, images in (("cuda", 11), ("cpu", 18)):
+        renderers = SimpleNamespace(
+            load=lambda *weights, at=device: SimpleNamespace(device=torch.device(at)), lanes=lambda: 1
+        )
+        said = estimate(plan, Pool(tmp_path), config, renderers)
+        assert said.hours * 3600 == pytest.approx(images * 10)
+        assert said.cost == pytest.approx(said.hours * 8)
 
 
 def test_nothing_to_do_is_not_estimated(plan, pool, synthesis):
