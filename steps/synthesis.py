@@ -37,7 +37,8 @@ from figment.validation.verdicts import AcceptanceConfig
 def render_part(
     plan: FileRef, synthesis: SynthesisConfig, clip: ClipConfig, part: int, parts: int
 ) -> Annotated[int, "rendered"]:
-    """Every ``parts``-th shard of the plan from the ``part``-th: one of several steps that run side by side."""
+    """Every ``parts``-th shard of the plan from the ``part``-th: one of several steps that run side by side, with an equal
+    share of the budget."""
     file = plan.open()
     pool = Pool(file.parent / "images")
     report = synthesise_by_workers(
@@ -48,6 +49,7 @@ def render_part(
         clip=clip.model_dump(),
         renderers=Renderers(synthesis, Inputs.beside(file)),
         observer=FeatureStore(pool, ClipScorer(clip)),
+        budget=Budget(synthesis, parts),
     )
     return finished(report).rendered
 

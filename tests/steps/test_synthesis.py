@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from figment.errors import InputError
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.planning.plan import write_plan
@@ -62,6 +63,16 @@ def test_a_part_renders_by_workers(planned, synthesis, tmp_path, shares):
     assert render_part.entrypoint(planned, config, CLIP, 1, 2) == 9
     assert shares == ["1/4", "3/4"]
     assert rendered_by_workers(tmp_path) == len(Pool(tmp_path / "images")) == 9
+
+
+def test_parts_share_the_budget(planned, synthesis, tmp_path):
+    """Nine images, shards of three: a part may begin one."""
+    config = synthesis.model_copy(update={"shard_size": 3, "max_images": 9})
+    for part in (0, 1):
+        said = "max_images 9, 4 for each of 2 parts, would be exceeded; 3 images were made. Run again to go on"
+        with pytest.raises(InputError, match=said):
+            render_part.entrypoint(planned, config, CLIP, part, 2)
+    assert len(Pool(tmp_path / "images")) == 6
 
 
 def test_the_bag_of_tricks_renders_its_top_ups_by_workers_too(
