@@ -27,7 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="figment", description="From the names of classes to a trained classifier.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("estimate", help="write the plan of a bag-of-tricks config and say what it will cost")
+    command = commands.add_parser(
+        "estimate", help="say what a plan will cost; without one, write that of a bag-of-tricks config first"
+    )
+    command.add_argument("plan", type=Path, nargs="?", metavar="PLAN", help="plan.parquet of a run of any recipe")
     command.add_argument("-c", "--config", type=Path, required=True, help="a pipeline's YAML file")
     command.set_defaults(run=estimate_config)
 
@@ -127,38 +130,52 @@ def resolve_paths(options: argparse.Namespace, folder: Path) -> None:
 def estimate_config(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from figment.labels import LabelSpace
-    from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of, training_sets
-    from figment.planning.plan import write_plan
-    from figment.prompts.tricks import Wording, build_tricks, write_prompts
-    from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+    from figment.synthesis.config import SynthesisConfig
     from figment.synthesis.estimate import estimate
+    from figment.synthesis.generator import Inputs
     from figment.synthesis.pool import Pool
     from figment.synthesis.renderers import Renderers
-    from figment.synthesis.weights import model_revision
 
     parameters = read_parameters(options.config)
-    generator = setting(options.config, parameters, "generator", GeneratorConfig)
     synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
-    classes, names = (setting(options.config, parameters, name, list[str]) for name in ("classes", "tricks"))
-    domains = setting(options.config, parameters, "domains", list[str] | None)
-    labels = LabelSpace.load(Path(setting(options.config, parameters, "labels", str))).choose(classes)
-    tricks = build_tricks(
-        names, domains, generator.guidance_scale, setting(options.config, parameters, "wording", Wording)
-    )
-    count = setting(options.config, parameters, "images_per_class", int)
-    seed = setting(options.config, {"seed": 0, **parameters}, "seed", int)
-    unions = setting(options.config, parameters, "unions", dict[str, dict[str, int]] | None)
-    book = write_prompts(labels, tricks)
-    images = replicates_of(training_sets(names, count, unions, fixed_size=False), book)
-    rows = plan_bag_of_tricks(book, tricks, generator, model_revision(generator), images, seed)
-    plan = Path(setting(options.config, parameters, "output", str)) / "plan.parquet"
-    write_plan(rows, plan)
-    expected = estimate(plan, Pool(plan.parent / "images"), synthesis, Renderers(synthesis))
+    plan = options.plan or plan_config(options.config, parameters)
+    if not plan.is_file():
+        raise InputError(f"{plan}: there is no such plan; a run writes it before it renders")
+    expected = estimate(plan, Pool(plan.parent / "images"), synthesis, Renderers(synthesis, Inputs.beside(plan)))
     if expected is None:
         print("every planned image is rendered already")
     else:
         Console().print(expected.table())
+
+
+def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
+    """Write the plan of a bag-of-tricks config: those of the other recipes need what a run makes first."""
+    from figment.labels import LabelSpace
+    from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of, training_sets
+    from figment.planning.plan import write_plan
+    from figment.prompts.tricks import Wording, build_tricks, write_prompts
+    from figment.synthesis.config import GeneratorConfig
+    from figment.synthesis.weights import model_revision
+
+    plan = Path(setting(path, parameters, "output", str)) / "plan.parquet"
+    if "tricks" not in parameters:
+        raise InputError(
+            f"{path}: no parameters.tricks, and only a bag-of-tricks config can be planned without a run; "
+            f"name the plan that a run writes before it renders: figment estimate {plan} -c {path}"
+        )
+    generator = setting(path, parameters, "generator", GeneratorConfig)
+    classes, names = (setting(path, parameters, name, list[str]) for name in ("classes", "tricks"))
+    domains = setting(path, parameters, "domains", list[str] | None)
+    labels = LabelSpace.load(Path(setting(path, parameters, "labels", str))).choose(classes)
+    tricks = build_tricks(names, domains, generator.guidance_scale, setting(path, parameters, "wording", Wording))
+    count = setting(path, parameters, "images_per_class", int)
+    seed = setting(path, {"seed": 0, **parameters}, "seed", int)
+    unions = setting(path, parameters, "unions", dict[str, dict[str, int]] | None)
+    book = write_prompts(labels, tricks)
+    images = replicates_of(training_sets(names, count, unions, fixed_size=False), book)
+    rows = plan_bag_of_tricks(book, tricks, generator, model_revision(generator), images, seed)
+    write_plan(rows, plan)
+    return plan
 
 
 def render_plan(options: argparse.Namespace) -> None:

@@ -1,0 +1,52 @@
+"""``figment estimate``: of a plan that is there, or of a config that can be planned at once."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from figment.cli import main
+from figment.planning.plan import count_rows, write_plan
+from figment.planning.row import row_of
+from figment.synthesis import estimate as module
+from figment.synthesis.sources import Sources
+
+
+def write_config(folder: Path, recipe: str, **changes) -> Path:
+    """A pocket config with its output in ``folder``."""
+    config = yaml.safe_load(Path(f"configs/pocket/{recipe}.yaml").read_text())
+    config["parameters"].update(output=str(folder / "out"), **changes)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_a_plan_of_any_recipe_is_estimated_with_the_pictures_it_starts_from(plan, synthesis, tmp_path, capsys):
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    source = Sources(tmp_path / "sources").add(tmp_path / "red.png")
+    change = {"initial_image": source, "strength": 0.25}
+    write_plan((row_of(row).model_copy(update=change) for row in plan.to_pylist()), tmp_path / "plan.parquet")
+    config = write_config(tmp_path, "few_shot", synthesis=synthesis.model_dump())
+    assert main(["estimate", str(tmp_path / "plan.parquet"), "-c", str(config)]) == 0
+    assert "18 of 18 images to render at" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("recipe", ["few_shot", "semantic_diversity", "tailored"])
+def test_a_config_that_only_a_run_can_plan_is_told_how(recipe, tmp_path, capsys):
+    config = write_config(tmp_path, recipe)
+    assert main(["estimate", "-c", str(config)]) == 2
+    said = capsys.readouterr().err
+    assert f"error: {config}: no parameters.tricks" in said
+    assert f"figment estimate {tmp_path}/out/plan.parquet -c {config}" in said
+    assert main(["estimate", str(tmp_path / "out/plan.parquet"), "-c", str(config)]) == 2
+    assert "out/plan.parquet: there is no such plan; a run writes it" in capsys.readouterr().err
+
+
+def test_a_bag_of_tricks_is_planned_and_estimated_without_a_run(tmp_path, monkeypatch):
+    estimated = []
+    monkeypatch.setattr(module, "estimate", lambda plan, pool, *how: estimated.append((plan, pool.folder)))
+    config = write_config(tmp_path, "bag_of_tricks", classes=["car", "frog"], tricks=["base_class"], images_per_class=3)
+    assert main(["estimate", "-c", str(config)]) == 0
+    assert estimated == [(tmp_path / "out/plan.parquet", tmp_path / "out/images")]
+    assert count_rows(tmp_path / "out/plan.parquet") == 6
