@@ -54,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=trace_image)
 
     command = commands.add_parser("why", help="say what a model was made of")
-    command.add_argument("model", help="a model's folder, or one of the registry: NAME, NAME@ALIAS or NAME/VERSION")
+    command.add_argument(
+        "model", type=folder_or_name, help="a model's folder, or one of the registry: NAME, NAME@ALIAS or NAME/VERSION"
+    )
     command.set_defaults(run=why_model)
 
     command = commands.add_parser(
@@ -77,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         "export", help="write a trained classifier as ONNX, check it against torch, time both"
     )
     command.add_argument("model", type=Path, metavar="FOLDER", help="a trained classifier")
-    command.add_argument("--pictures", type=Path, default=PICTURES, help=f"what both are shown; by default {PICTURES}")
+    command.add_argument("--pictures", type=Path, help=f"what both are shown; by default {PICTURES}")
     command.set_defaults(run=export_model)
 
     command = commands.add_parser(
@@ -118,13 +120,23 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def folder_or_name(text: str) -> Path | str:
+    """What was typed, as a path if a folder is there."""
+    return Path(text) if Path(text).is_dir() else text
+
+
 def resolve_paths(options: argparse.Namespace, folder: Path) -> None:
-    """Paths were given relative to ``folder``; the commands work in the clone's root."""
+    """Paths were given relative to ``folder``; the commands work in the clone's root, and call what lies in it as if they had
+    been started there."""
     for name, value in vars(options).items():
         if isinstance(value, Path):
-            setattr(options, name, folder / value)
+            setattr(options, name, from_root(folder / value))
         elif isinstance(value, list):
-            setattr(options, name, [folder / path for path in value])
+            setattr(options, name, [from_root(folder / path) for path in value])
+
+
+def from_root(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def estimate_config(options: argparse.Namespace) -> None:
@@ -231,7 +243,7 @@ def why_model(options: argparse.Namespace) -> None:
     from figment.ops.trace import why
 
     use_tracker()
-    print(why(options.model))
+    print(why(str(options.model)))
 
 
 def predict_pictures(options: argparse.Namespace) -> None:
@@ -257,7 +269,7 @@ def export_model(options: argparse.Namespace) -> None:
 
     trained = open_classifier(options.model)
     model, size, file = trained.network, trained.image_size, options.model / "classifier.onnx"
-    pictures = (picture for path in find_files([options.pictures]) for picture in read_pictures(path))
+    pictures = (picture for path in find_files([options.pictures or PICTURES]) for picture in read_pictures(path))
     pixels = torch.stack([to_tensor(p, size, trained.resize, trained.native_size) for p in islice(pictures, 256)])
     pixels = pixels.float() / 255
     export_onnx(model, size, file)

@@ -1,0 +1,51 @@
+"""Commands given in a folder of the clone, or elsewhere: what was typed is meant from there, a default from the root."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from torch import nn
+
+import figment.ops.stack
+import figment.ops.trace
+import figment.training.deployable
+import figment.training.onnx_export
+from figment.cli import main
+from figment.ops.environment import ROOT
+
+
+@pytest.mark.parametrize(
+    ("started_in", "typed", "asked"),
+    [
+        ("configs", "stacks", "configs/stacks"),
+        ("configs/stacks", ".", "configs/stacks"),
+        ("configs", "some-model@champion", "some-model@champion"),
+        ("configs", "some-model/3", "some-model/3"),
+        ("", "configs/stacks", "configs/stacks"),
+        ("{tmp}", "model", "{tmp}/model"),
+    ],
+)
+def test_a_model_is_a_folder_first_and_a_name_otherwise(monkeypatch, tmp_path, capsys, started_in, typed, asked):
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(ROOT / started_in.replace("{tmp}", str(tmp_path)))
+    monkeypatch.setattr(figment.ops.stack, "use_tracker", lambda: None)
+    monkeypatch.setattr(figment.ops.trace, "why", lambda model: f"{model!r} from {Path.cwd()}")
+    assert main(["why", typed]) == 0
+    assert capsys.readouterr().out == f"{asked.replace('{tmp}', str(tmp_path))!r} from {ROOT}\n"
+
+
+def test_pictures_that_nobody_named_are_those_of_the_clone(monkeypatch):
+    trained = SimpleNamespace(network=nn.Identity(), image_size=8, resize="squash")
+    opened, shown = [], []
+
+    def compare(model, file, pixels):
+        shown.append((file, pixels.shape))
+        return SimpleNamespace(difference=0.0, pictures=len(pixels), onnx_ms={}, torch_ms={})
+
+    monkeypatch.setattr(figment.training.deployable, "open_classifier", lambda path: opened.append(path) or trained)
+    monkeypatch.setattr(figment.training.onnx_export, "export_onnx", lambda *arguments: None)
+    monkeypatch.setattr(figment.training.onnx_export, "compare", compare)
+    monkeypatch.chdir(ROOT / "configs")
+    assert main(["export", "stacks"]) == 0
+    assert opened == [Path("configs/stacks")]
+    assert shown == [(Path("configs/stacks/classifier.onnx"), (256, 3, 8, 8))]
