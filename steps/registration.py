@@ -8,6 +8,7 @@ from figment.datasets.labelled import LabelledImages, read_labelled
 from figment.evaluation.model_card import classifier_card, measured
 from figment.evaluation.results import Results
 from figment.files import write_text
+from figment.images import Resize
 from figment.labels import LabelSpace
 from figment.licences import clip_licence, licence_of
 from figment.manifests import Classifiers
@@ -47,15 +48,15 @@ def register_classifier(
     version = registry.enter(
         register_as,
         chosen.weights,
-        lambda: (Deployable(model), card.training.image_size, labels.names),
+        lambda: (Deployable(model), card.training.image_size, labels.names, card.training.resize),
         folder / CARD,
         Path(output),
         {"measured": measured(results[chosen.name], results)},
     )
 
-    def test(size: int) -> LabelledImages:
-        resized = card.training.resize, card.training.native_size
-        return read_labelled(Path(real.path), "test", labels, size, real.test_per_class, *resized)
+    def test(size: int, resize: Resize) -> LabelledImages:
+        native_size = card.training.native_size
+        return read_labelled(Path(real.path), "test", labels, size, real.test_per_class, resize, native_size)
 
     tracking.tag(challenge(register_as, version, accuracy_gain(test)))
     return version

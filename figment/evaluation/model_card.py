@@ -3,14 +3,23 @@
 from collections.abc import Mapping, Sequence
 
 from figment.evaluation.results import Result, Results
+from figment.images import Resize
 from figment.provenance import Recipe
 from figment.training.saved import ClassifierCard
+
+PREPARED: Mapping[Resize, str] = {  # figment/images.py, to_tensor
+    "bicubic": "centre-cropped to a square, then resized bicubically",
+    "bilinear": "centre-cropped to a square, then resized bilinearly",
+    "bilinear_no_antialias": "centre-cropped to a square, then resized bilinearly without antialiasing",
+    "squash": "whole, squashed to the square",
+}
 
 
 def model_card(
     title: str,
     about: str,
     image_size: int,
+    resize: Resize,
     labels: Sequence[str],
     measured: Sequence[str],
     training: str,
@@ -18,8 +27,9 @@ def model_card(
     licences: Mapping[str, str],
     scores: str = "probabilities",
 ) -> str:
-    """Markdown. ``measured`` and ``training`` are what the recipe has to say of its numbers and its network, ``scores`` what
-    comes out, ``licences`` the terms of each model that the training pictures owe something to, by what it did."""
+    """Markdown. ``resize`` is how pictures of other sizes become square, ``measured`` and ``training`` are what the recipe has to
+    say of its numbers and its network, ``scores`` what comes out, ``licences`` the terms of each model that the training
+    pictures owe something to, by what it did."""
     lines = [
         f"# {title}",
         "",
@@ -27,8 +37,9 @@ def model_card(
         "",
         "## Use",
         "",
-        f"In: pictures (N, 3, {image_size}, {image_size}) float32 in [0, 1], RGB; any N. Out: {scores} (N, {len(labels)}), in "
-        "this order. It knows nothing else, and says one of these of whatever it is shown.",
+        f"In: pictures (N, 3, {image_size}, {image_size}) float32 in [0, 1], RGB; any N; of other sizes "
+        f"{PREPARED[resize]}. Out: {scores} (N, {len(labels)}), in this order. It knows nothing else, and says one of these of "
+        "whatever it is shown.",
         "",
         ", ".join(labels),
         "",
@@ -72,7 +83,7 @@ def classifier_card(
         *(f"| {label} | {100 * share:.0f} % |" for label, share in zip(results.labels, result.per_class, strict=False)),
     ]
     network = (
-        f"{training.model} of timm, stem {training.stem}; {card.images} pictures, centre-cropped to a square; "
+        f"{training.model} of timm, stem {training.stem}; {card.images} pictures; "
         + (f"{training.steps} steps" if training.steps else f"{training.epochs} epochs")
         + f" of {training.batch_size}, AdamW {training.learning_rate:g}, seed {training.seed}."
     )
@@ -80,7 +91,9 @@ def classifier_card(
         f"A classifier of {len(card.labels)} classes, trained from random weights on "
         f"{'synthetic pictures alone' if recipe else 'real pictures'}."
     )
-    return model_card(title, about, training.image_size, card.labels.names, numbers, network, recipe, licences)
+    return model_card(
+        title, about, training.image_size, training.resize, card.labels.names, numbers, network, recipe, licences
+    )
 
 
 def table_of(numbers: Mapping[str, float]) -> list[str]:

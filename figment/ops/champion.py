@@ -9,6 +9,7 @@ from torchvision.transforms.v2.functional import resize
 from figment.datasets.labelled import LabelledImages
 from figment.datasets.tagged import TaggedPictures
 from figment.evaluation.metrics import Score, macro_score, map_difference, paired_macro_difference
+from figment.images import Resize
 from figment.ops import registry, tracking
 
 # By how much a version beats another one, or without one chance, with a 95 % interval.
@@ -42,14 +43,15 @@ def challenge(name: str, version: str, gain_of: Gain) -> dict[str, str]:
     return {"champion": f"{over if holder else 'none'}: {found} is not enough"}
 
 
-def accuracy_gain(test: Callable[[int], LabelledImages]) -> Gain:
-    """Macro accuracy on ``test``, which gives the pictures at a size; chance is one over the number of classes."""
+def accuracy_gain(test: Callable[[int, Resize], LabelledImages]) -> Gain:
+    """Macro accuracy on ``test``, which gives the pictures as a model takes them; chance is one over the number of classes."""
 
     def gain(new: registry.Registered, rival: registry.Registered | None) -> Score:
-        pictures = test(new.image_size)
+        pictures = test(new.image_size, new.resize)
         scores = new.predict(pictures.pixels)
         if rival:
-            return paired_macro_difference(scores, rival.predict(test(rival.image_size).pixels), pictures.labels)
+            same = test(rival.image_size, rival.resize).pixels
+            return paired_macro_difference(scores, rival.predict(same), pictures.labels)
         score, chance = macro_score(scores, pictures.labels), 1 / len(new.labels)
         return Score(score.top1 - chance, score.low - chance, score.high - chance)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.files import sha256_file, write_text
-from figment.images import to_tensor
+from figment.images import Resize, to_tensor
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.pictures import find_files, read_pictures
@@ -27,13 +27,14 @@ TOGETHER = 256  # pictures predicted at a time
 def enter(
     name: str,
     weights: FileRef,
-    deploy: Callable[[], tuple[nn.Module, int, Sequence[str]]],
+    deploy: Callable[[], tuple[nn.Module, int, Sequence[str], Resize]],
     card: Path,
     output: Path,
     tags: Mapping[str, str] | None = None,
 ) -> str:
     """The version of ``name`` that holds these weights, as challenger: logged now with its card, unless it was before. ``deploy``
-    gives the module (pictures in, scores out), the pictures' size and the classes. ``output``/registered.txt says the version."""
+    gives the module (pictures in, scores out), the pictures' size, the classes, and how pictures of other sizes become square.
+    ``output``/registered.txt says the version."""
     same = [version.version for version in versions_with(weights.sha256) if version.name == name]
     version = str(same[0] if same else tracking.register_classifier(*deploy(), name, card))
     folder = Path(weights.path).parent
@@ -98,7 +99,9 @@ class Registered:
     def __init__(self, version: ModelVersion):
         self.uri = f"models:/{version.name}/{version.version}"
         info = mlflow.models.get_model_info(self.uri)
-        self.labels = tuple((info.metadata or {}).get("labels", ()))
+        said = info.metadata or {}
+        self.labels = tuple(said.get("labels", ()))
+        self.resize: Resize = said.get("resize", "bicubic")  # versions before this was said
         self.image_size = int(info.signature.inputs.inputs[0].shape[-1])
 
     def predict(self, pixels: Tensor) -> Tensor:
@@ -109,8 +112,8 @@ class Registered:
 
 
 def payload(model: str, paths: Sequence[Path]) -> str:
-    """The JSON by which MLflow's own commands and servers are asked about pictures, at the size a model takes."""
-    size = Registered(find_version(model)).image_size
+    """The JSON by which MLflow's own commands and servers are asked about pictures, prepared as a model was trained."""
+    asked = Registered(find_version(model))
     pictures = (picture for file in find_files(paths) for picture in read_pictures(file))
-    pixels = torch.stack([to_tensor(picture, size) for picture in pictures]).double() / 255
+    pixels = torch.stack([to_tensor(picture, asked.image_size, asked.resize) for picture in pictures]).double() / 255
     return json.dumps({"inputs": pixels.numpy().round(4).tolist()})

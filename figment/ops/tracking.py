@@ -14,6 +14,8 @@ from mlflow.types import Schema, TensorSpec
 from PIL import Image
 from torch import nn
 
+from figment.images import Resize
+
 ARTIFACTS = Path(".figment/mlartifacts")
 AT_ONCE = 1000  # metrics, MLflow's own limit
 
@@ -65,10 +67,12 @@ def register_classifier(
     model: nn.Module,
     image_size: int,
     labels: Sequence[str],
+    resize: Resize,
     name: str,
     card: Path | None = None,
 ) -> str:
-    """Log the classifier with signature, input example, labels and model card, register it.
+    """Log the classifier with signature, input example, labels, how pictures of other sizes become square, and model card;
+    register it.
 
     Exported by torch (no pickle), batch dimension free. Returns the registered version.
     """
@@ -85,7 +89,7 @@ def register_classifier(
         pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "torchvision", "timm"],
         registered_model_name=name,
         extra_files=[str(card)] if card else None,
-        metadata={"labels": list(labels)},
+        metadata={"labels": list(labels), "resize": resize},
     )
     version = str(info.registered_model_version)
     if card:

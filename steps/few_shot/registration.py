@@ -8,6 +8,7 @@ from figment.datasets.labelled import LabelledImages
 from figment.evaluation.few_shot_results import FewShotResults
 from figment.evaluation.model_card import model_card
 from figment.files import write_text
+from figment.images import Resize
 from figment.labels import LabelSpace
 from figment.manifests import Classifiers
 from figment.ops import registry, tracking
@@ -52,6 +53,7 @@ def register_head(
         register_as,
         about,
         size,
+        "squash",
         labels.names,
         ["| test set | photos | macro accuracy |", "|---|---|---|", *rows],
         training,
@@ -62,14 +64,14 @@ def register_head(
     version = registry.enter(
         register_as,
         chosen.weights,
-        lambda: (DeployableHead(backbone, head), size, labels.names),
+        lambda: (DeployableHead(backbone, head), size, labels.names, "squash"),
         folder / CARD,
         Path(output),
         {"measured": f"macro accuracy {numbers[first]} on {results.pictures[first]} photos of {first}"},
     )
     listing = read_splits(data, labels, shots, seed).tests[first]
 
-    def test(side: int) -> LabelledImages:
+    def test(side: int, _: Resize) -> LabelledImages:
         return open_photos(listing, side).load()
 
     tracking.tag(challenge(register_as, version, accuracy_gain(test)))

@@ -38,13 +38,22 @@ def register_matrix(
     )
     terms = licences_of(generator, clip) if recipe else {}
     text = model_card(
-        register_as, about, config.image_size, labels.names, table_of(measured), training, recipe, terms, "scores"
+        register_as,
+        about,
+        config.image_size,
+        "squash",
+        labels.names,
+        table_of(measured),
+        training,
+        recipe,
+        terms,
+        "scores",
     )
     write_text(folder / CARD, text)
     version = registry.enter(
         register_as,
         model,
-        lambda: (DeployableMatrix(matrix, labels, config.pooling), config.image_size, labels.names),
+        lambda: (DeployableMatrix(matrix, labels, config.pooling), config.image_size, labels.names, "squash"),
         folder / CARD,
         Path(output),
         {"measured": f"GZSL mAP {100 * numbers['gzsl/mAP']:.1f} %, ZSL mAP {100 * numbers['zsl/mAP']:.1f} %"},

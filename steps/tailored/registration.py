@@ -45,13 +45,13 @@ def register_prompts(
     terms = licences_of(generator, clip, backbone)
     numbers = table_of(history["test"] | {f"CLIP as it is: {name}": value for name, value in history["clip"].items()})
     text = model_card(
-        register_as, about, card.image_size, card.labels.names, numbers, training, recipe_of(folder), terms
+        register_as, about, card.image_size, "squash", card.labels.names, numbers, training, recipe_of(folder), terms
     )
     write_text(folder / CARD, text)
     version = registry.enter(
         register_as,
         classifier,
-        lambda: (DeployableDualPrompts(model), card.image_size, card.labels.names),
+        lambda: (DeployableDualPrompts(model), card.image_size, card.labels.names, "squash"),
         folder / CARD,
         Path(output),
         {

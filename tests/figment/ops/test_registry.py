@@ -16,6 +16,7 @@ from torch.nn import functional
 from figment.datasets.labelled import LabelledImages
 from figment.datasets.tagged import TaggedPictures
 from figment.errors import InputError
+from figment.images import squash
 from figment.ops import registry, tracking
 from figment.ops.champion import accuracy_gain, challenge, ranking_gain
 
@@ -60,14 +61,14 @@ def pictures(size: int) -> LabelledImages:
     return LabelledImages(pixels.byte(), labels)
 
 
-BY_COLOUR = accuracy_gain(pictures)
+BY_COLOUR = accuracy_gain(lambda size, resize: pictures(size))
 
 
 def register(tmp_path, blunt: float, labels=LABELS) -> str:
     card = tmp_path / "model_card.md"
     card.write_text(f"# blunt {blunt}")
     tags = {registry.WEIGHTS: f"sha-{blunt}", "measured": "well"}
-    version = tracking.register_classifier(Colours(blunt), 8, labels, NAME, card)
+    version = tracking.register_classifier(Colours(blunt), 8, labels, "squash", NAME, card)
     registry.tag(NAME, version, tags)
     return version
 
@@ -116,14 +117,20 @@ def test_life_of_versions(tmp_path, run, experiment):
     assert gains[1].top1 == gains[1].low == gains[1].high == 0  # over itself
 
     served = registry.Registered(found)
-    assert (served.labels, served.image_size) == (LABELS, 8)
+    assert (served.labels, served.image_size, served.resize) == (LABELS, 8, "squash")
     for batch in (1, 3):
         probabilities = served.predict(pictures(8).pixels[:batch])
         assert probabilities.shape == (batch, 3)
         assert probabilities.argmax(1).tolist() == [0, 1, 2][:batch]
 
-    Image.new("RGB", (20, 12), (0, 0, 250)).save(tmp_path / "blue.png")
+    blue = Image.new("RGB", (24, 12), (0, 0, 250))
+    blue.paste((0, 0, 120), (0, 0, 6, 12))  # a centre crop would lose it
+    blue.save(tmp_path / "blue.png")
     (tmp_path / "in.json").write_text(registry.payload(f"{NAME}@champion", [tmp_path / "blue.png"]))
+    asked = np.array(json.loads((tmp_path / "in.json").read_text())["inputs"])
+    assert asked.shape == (1, 3, 8, 8)
+    np.testing.assert_allclose(asked[0], squash(blue, 8).numpy() / 255, atol=1e-4)
+    assert asked[0, 2, :, 0].max() < 0.5 < asked[0, 2, :, -1].min()
     command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", f"models:/{NAME}@champion"]
     command += ["-i", "in.json", "-o", "out.json", "--env-manager", "local"]
     subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"MLFLOW_TRACKING_URI": experiment[1]})
