@@ -2,8 +2,10 @@
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,10 +63,29 @@ def names_in(file: Path) -> list[str]:
     return [f"{file}:{row}" for row in range(_open(file).metadata.num_rows)]
 
 
+class UnreadPictures(InputError):
+    """Some pictures could not be read; what was asked of all the others is done."""
+
+    def __init__(self, errors: Sequence[InputError], count: int):
+        more = (
+            f" (and {len(errors) - 1} more of {count} pictures, each with its error in its line)" if errors[1:] else ""
+        )
+        super().__init__(f"{errors[0]}{more}")
+
+
 def read_pictures(file: Path) -> Iterator[Image.Image]:
     """The pictures of a file, RGB, in the order of ``names_in``. Raises InputError for what is no picture."""
+    for found in try_pictures(file):
+        if isinstance(found, InputError):
+            raise found
+        yield found
+
+
+def try_pictures(file: Path) -> Iterator[Image.Image | InputError]:
+    """The pictures of a file, RGB, in the order of ``names_in``, or why one is none. Raises InputError if the whole file is
+    not what it should be."""
     if file.suffix.lower() != ".parquet":
-        yield read_picture(file)
+        yield _tried(lambda: read_picture(file))
         return
     table = _open(file)
     columns = table.schema_arrow.names
@@ -74,11 +95,22 @@ def read_pictures(file: Path) -> Iterator[Image.Image]:
     row = 0
     for batch in table.iter_batches(ROWS, columns=[column]):
         for value in batch.column(0).to_pylist():
-            data = value.get("bytes") if isinstance(value, dict) else value
-            if not isinstance(data, bytes):
-                raise InputError(f"{file}:{row}: {column} holds no bytes; expected the encoded picture, not a path")
-            yield decode(data, f"{file}:{row}")
+            yield _tried(partial(_decode_cell, value, f"{file}:{row}", column))
             row += 1
+
+
+def _tried(read: Callable[[], Image.Image]) -> Image.Image | InputError:
+    try:
+        return read()
+    except InputError as error:
+        return error
+
+
+def _decode_cell(value: Any, where: str, column: str) -> Image.Image:
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes):
+        raise InputError(f"{where}: {column} holds no bytes; expected the encoded picture, not a path")
+    return decode(data, where)
 
 
 def read_picture(file: Path) -> Image.Image:

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
 from figment.images import to_tensor
 from figment.label_vectors import read_names
-from figment.pictures import names_in, read_pictures
+from figment.pictures import UnreadPictures, names_in, try_pictures
 from figment.tagging import batches, load_tagger, render_lines, rendered_files, tag_files
 from figment.training.deployable import is_classifier, open_classifier
 
@@ -50,7 +51,7 @@ def classify_files(
     """Lines of JSON ``{"image", "label", "probability"}``, each picture's ``top_k`` classes (by default one, or
     ten if a picture may show several), the most probable first.
 
-    Raises InputError for a file that is no picture, before anything of its batch is given out.
+    A picture that cannot be read has a line ``{"image", "error"}``, and UnreadPictures is raised at the end.
     """
     trained, where = open_classifier(model), choose_device(device)
     top_k = (CLASSES if trained.exclusive else TAGS) if top_k is None else top_k
@@ -59,15 +60,23 @@ def classify_files(
     classifier = trained.network.to(where)
     names = [name for file in files for name in names_in(file)]
     targets = rendered_files(names, rendered) if rendered else []
-    pictures = (picture for file in files for picture in read_pictures(file))
+    unread: list[InputError] = []
+    pictures = (picture for file in files for picture in try_pictures(file))
     for batch in batches(enumerate(pictures), batch_size):
         sizes = trained.image_size, trained.resize, trained.native_size
-        pixels = torch.stack([to_tensor(picture, *sizes) for _, picture in batch])
-        probabilities, order = classifier(pixels.to(where) / 255).sort(dim=1, descending=True, stable=True)
-        for (i, picture), scores, ids in zip(batch, probabilities.tolist(), order.tolist(), strict=True):
-            found = [(trained.labels[c], p) for c, p in list(zip(ids, scores, strict=True))[:top_k]]
+        pixels = [to_tensor(picture, *sizes) for _, picture in batch if isinstance(picture, Image.Image)]
+        seen = classifier(torch.stack(pixels).to(where) / 255).cpu() if pixels else torch.empty(0, len(trained.labels))
+        ranked = iter(zip(*(each.tolist() for each in seen.sort(dim=1, descending=True, stable=True)), strict=True))
+        for i, picture in batch:
+            if isinstance(picture, InputError):
+                unread.append(picture)
+                yield json.dumps({"image": names[i], "error": str(picture)}, ensure_ascii=False)
+                continue
+            found = [(trained.labels[c], p) for p, c in zip(*next(ranked), strict=True)][:top_k]
             if rendered:
                 with atomic(targets[i]) as partial:
                     render_lines(picture, [f"{label}   {p:.3f}" for label, p in found]).save(partial, "PNG")
             for label, p in found:
                 yield json.dumps({"image": names[i], "label": label, "probability": round(p, 6)}, ensure_ascii=False)
+    if unread:
+        raise UnreadPictures(unread, len(names))

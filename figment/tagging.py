@@ -17,7 +17,7 @@ from figment.files import atomic
 from figment.images import as_rgb, squash
 from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
 from figment.labels import LabelSpace, key
-from figment.pictures import names_in, read_pictures
+from figment.pictures import UnreadPictures, names_in, try_pictures
 from figment.training.saved_semantic import load_semantic
 from figment.training.semantic import predict_scores
 from models.semantic_matrix import Pooling, SemanticMatrix
@@ -125,21 +125,32 @@ def tag_files(
     """Lines of JSON ``{"image", "tag", "score", "unseen", "row"}``, a line a tag, for the pictures of files (Parquet has
     many) in their order.
 
-    With a folder ``rendered``, each picture with its tags beside is written there as PNG. Raises InputError for a file that
-    is no picture, before anything of its batch is given out, and for a ``top_k`` or a ``batch_size`` below 1.
+    With a folder ``rendered``, each picture with its tags beside is written there as PNG. A picture that cannot be read has
+    a line ``{"image", "error"}``, and UnreadPictures is raised at the end. Raises InputError at once for a ``top_k`` or a
+    ``batch_size`` below 1.
     """
     _check_sizes(top_k, batch_size)
     names = [name for file in files for name in names_in(file)]
     targets = rendered_files(names, rendered) if rendered else []
-    pictures = (picture for file in files for picture in read_pictures(file))
+    unread: list[InputError] = []
+    pictures = (picture for file in files for picture in try_pictures(file))
     for batch in batches(enumerate(pictures), batch_size):
-        tagged = predict_tags(tagger, [picture for _, picture in batch], top_k, batch_size)
-        for (i, picture), tags in zip(batch, tagged, strict=True):
+        tagged = predict_tags(
+            tagger, [found for _, found in batch if isinstance(found, Image.Image)], top_k, batch_size
+        )
+        for i, found in batch:
+            if isinstance(found, InputError):
+                unread.append(found)
+                yield json.dumps({"image": names[i], "error": str(found)}, ensure_ascii=False)
+                continue
+            tags = next(tagged)
             if rendered:
                 with atomic(targets[i]) as partial:
-                    render_tags(picture, tags).save(partial, "PNG")
+                    render_tags(found, tags).save(partial, "PNG")
             for tag in tags:
                 yield json.dumps({"image": names[i]} | asdict(tag), ensure_ascii=False)
+    if unread:
+        raise UnreadPictures(unread, len(names))
 
 
 def rendered_files(names: Sequence[str], folder: Path) -> list[Path]:

@@ -1,4 +1,8 @@
 import json
+import os
+import shutil
+import signal
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -95,6 +99,38 @@ def test_more_classes_a_picture_and_rendered(model, folder, tmp_path, capsys):
     assert [line["probability"] for line in given] == sorted((line["probability"] for line in given), reverse=True)
     assert sum(line["probability"] for line in given) == pytest.approx(1, abs=1e-4)
     assert Image.open(tmp_path / "grey.png").height >= 160
+
+
+@pytest.mark.parametrize("batch", ["1", "32"])
+def test_pictures_that_cannot_be_read_cost_the_others_nothing(model, folder, tmp_path, capsys, batch):
+    shutil.copy(folder / "grey.png", tmp_path / "a.png")
+    (tmp_path / "b.jpg").write_text("not a picture")
+    row = {"bytes": (folder / "round.jpg").read_bytes(), "path": "round.jpg"}
+    pq.write_table(pa.table({"image": [row, {"bytes": b"GIF89a", "path": ""}, row]}), tmp_path / "c.parquet")
+    assert main(["predict", str(tmp_path), "--model", str(model), "--batch-size", batch]) == 2
+    printed = capsys.readouterr()
+    found = [json.loads(line) for line in printed.out.splitlines()]
+    assert [line["image"].removeprefix(f"{tmp_path}/") for line in found] == [
+        "a.png", "b.jpg", "c.parquet:0", "c.parquet:1", "c.parquet:2"
+    ]  # fmt: skip
+    assert [("label" in line, "error" in line) for line in found] == [
+        (True, False), (False, True), (True, False), (False, True), (True, False)
+    ]  # fmt: skip
+    assert found[2]["label"] == found[4]["label"]
+    assert found[2]["probability"] == found[4]["probability"]
+    (said,) = printed.err.splitlines()
+    assert said.startswith(f"error: {tmp_path}/b.jpg: not a readable picture")
+    assert "and 1 more of 5 pictures" in said
+
+
+def test_whoever_reads_no_further_gets_no_stack_of_frames(model, folder, monkeypatch, capsys):
+    """``figment predict ... | head -1``"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as out, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", out)
+        assert main(["predict", str(folder), "--model", str(model)]) == 128 + signal.SIGPIPE
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,12 @@ def test_vectors_of_another_dimension_are_refused(tagger):
 def test_what_is_no_picture_is_named(tagger, tmp_path):
     (tmp_path / "text.jpg").write_text("not a picture")
     noise().save(tmp_path / "fine.png")
+    given = tag_files(tagger, [tmp_path / "fine.png", tmp_path / "text.jpg", tmp_path / "fine.png"], top_k=1)
+    lines = [json.loads(next(given)) for _ in range(3)]
+    assert lines[0] == lines[2]
+    assert "not a readable picture" in lines[1]["error"]
     with pytest.raises(InputError, match=r"text\.jpg: not a readable picture"):
-        list(tag_files(tagger, [tmp_path / "fine.png", tmp_path / "text.jpg"]))
+        next(given)
     with pytest.raises(InputError, match=r"absent\.jpg: cannot be read \(No such file or directory\)"):
         list(tag_files(tagger, [tmp_path / "absent.jpg"]))
     with pytest.raises(InputError, match="top_k is 0"):
