@@ -17,13 +17,12 @@ class Budget:
         self.start = perf_counter()
         self.admitted = self.done = 0
         self.other_hours = 0.0  # of processes beside this one
-        self.share = f", {{:g}} for each of {parts} parts," if parts > 1 else ""
-        self.config = config
+        self.config, self.parts = config, parts
 
     def refuses(self, more: int) -> str:
         """Why ``more`` images must not be begun, or nothing; then they count as admitted."""
         if self.max_images is not None and self.admitted + more > self.max_images:
-            said = f"{self.config.max_images}{self.share.format(self.max_images)}"
+            said = self.shared(f"{self.config.max_images}", f"{self.max_images}")
             if not self.admitted:
                 raise InputError(
                     f"synthesis.max_images: {said} is less than one shard of {more} images; raise it, or lower shard_size"
@@ -32,9 +31,13 @@ class Budget:
         hours = self.hours()
         pace = (hours + self.other_hours) / self.done if self.done else 0.0  # of one process, in hours an image
         if self.max_hours is not None and hours + (self.admitted - self.done + more) * pace > self.max_hours:
-            return f"max_hours {self.config.max_hours:g}{self.share.format(self.max_hours)} would be exceeded"
+            return f"max_hours {self.shared(f'{self.config.max_hours:g}', f'{self.max_hours:g}')} would be exceeded"
         self.admitted += more
         return ""
+
+    def shared(self, whole: str, share: str) -> str:
+        """What the config says, and what of it this part has."""
+        return f"{whole}, {share} for each of {self.parts} parts," if self.parts > 1 else whole
 
     def hours(self) -> float:
         """Hours since the start."""

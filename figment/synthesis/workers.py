@@ -82,9 +82,7 @@ def synthesise_by_workers(
         shared = {"synthesis": budget.left(config, count).model_dump()} | ({"clip": dict(clip)} if clip else {})
         made = run_workers(plan, pool, work, shared, count, log)
         budget.add(made, (time.perf_counter() - start) / 3600, count)
-    report = synthesise(
-        plan, pool, config, part=part, renderers=renderers, observer=observer, budget=budget, log=log
-    )  # fmt: skip
+    report = synthesise(plan, pool, config, part=part, renderers=renderers, observer=observer, budget=budget, log=log)
     return replace(report, rendered=report.rendered + made, seconds=time.perf_counter() - start) if made else report
 
 
@@ -114,9 +112,7 @@ def run_workers(plan: Path, pool: Pool, work: Work, parameters: Mapping[str, Any
     logs = [folder / f"{share}.log" for share in shares]
     before, todo, done, running = set(pool.shards), sum(work.lacking), 0, True
     start_time = time.perf_counter()
-    with tqdm(
-        total=work.planned, initial=work.planned - todo, unit="img", desc=f"synthesis x{count}"
-    ) as bar:  # fmt: skip
+    with tqdm(total=work.planned, initial=work.planned - todo, unit="img", desc=f"synthesis x{count}") as bar:
         started = [
             start(plan, config, f"{share}/{n * count}", environment(number, count, *visible_gpus()), logs[number])
             for number, share in enumerate(shares)
