@@ -1,6 +1,8 @@
+import gc
 import json
 import os
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from figment.errors import InputError
 from figment.planning.plan import write_plan
 from figment.synthesis import workers
 from figment.synthesis.budget import Budget
+from figment.synthesis.estimate import estimate
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
@@ -99,6 +102,17 @@ def test_no_more_processes_start_than_there_is_work_and_budget_for(plan, synthes
     assert shares == ["0/2", "1/2"]
     assert synthesise_by_workers(file, pool, config, renderers=Idle(config)).rendered == 0
     assert len(shares) == 2
+
+
+def test_a_generator_leaves_the_memory_before_processes_start(plan, synthesis, tmp_path, shares, monkeypatch):
+    write_plan(plan, file := tmp_path / "plan.parquet")
+    config, started, seen = synthesis.model_copy(update={"workers": 2}), workers.start, []
+    renderers = Renderers(config)
+    estimate(file, Pool(tmp_path / "images"), config, renderers)
+    (loaded,) = map(weakref.ref, renderers._generators.values())
+    monkeypatch.setattr(workers, "start", lambda *job: (gc.collect(), seen.append(loaded()), started(*job))[-1])
+    assert synthesise_by_workers(file, Pool(tmp_path / "images"), config, renderers=renderers).rendered == 18
+    assert seen == [None, None]
 
 
 def test_a_pool_of_another_format_is_refused_before_a_process_starts(plan, pool, synthesis, tmp_path, shares):
