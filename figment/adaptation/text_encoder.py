@@ -29,8 +29,8 @@ from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.generator import Generator, resolve_dtype
 from figment.training.checkpoint import Checkpoint, State
 from figment.validation.clip import ClipConfig, ClipScorer
-from figment.validation.grouping import grouping_softmax
-from figment.validation.policies import AcceptancePolicy, make_multilabel_verdicts
+from figment.validation.grouping import grouping_softmax, presence_probabilities
+from figment.validation.policies import AcceptancePolicy, is_settled, make_multilabel_verdicts, settle
 from models.losses import AsymmetricLoss
 
 CHECKPOINT = "tuning.pt"  # of no use once the result is written
@@ -110,6 +110,7 @@ def tune_text_encoder(
     """
     tuner = Tuner(space, generator, negative_prompt, clip, policy, config, revision)
     split = split_prompts(prompts, config.held_out, config.seed)
+    tuner.settle(split.choose)
     checkpoint = Checkpoint(folder / CHECKPOINT, key)
     state = checkpoint.load() or State(best=tuner.weights())
     if state.epoch:
@@ -268,10 +269,46 @@ class Tuner:
         texts = sorted({prompt.text for prompt in prompts})[: self.config.evaluation_batch]
         return PromptEncoder(self.pipeline).encode(texts)["prompt_embeds"]
 
-    @torch.no_grad()
+    def settle(self, prompts: Sequence[Prompt]) -> None:
+        """A policy with a target precision gets its thresholds from the base encoder's pictures: one bar for all checkpoints."""
+        if not is_settled(self.policy):
+            asked, logits, *_ = self.judged(prompts, "choose", self.base)
+            requested = self.requested(asked)
+            presence = presence_probabilities(logits, requested).cpu().numpy()
+            self.policy = settle(self.policy, presence, requested.cpu().numpy(), self.space)
+
     def quality(self, prompts: Sequence[Prompt], purpose: str, weights: dict[str, Tensor] | None = None) -> Quality:
-        """Of ``evaluated_images`` pictures, the prompts in turn, or evenly chosen ones where there are more; with ``weights``,
-        of a generator that has those. The noise is the same for whatever weights, and another for another ``purpose``."""
+        """Of the pictures that are ``judged``."""
+        asked, logits, contrasts, cosines = self.judged(prompts, purpose, weights)
+        requested = self.requested(asked)
+        probabilities = grouping_softmax(logits, requested)
+        verdicts = make_multilabel_verdicts(
+            [f"{i:06}" for i in range(len(asked))],
+            [prompt.labels for prompt in asked],
+            probabilities.cpu().numpy(),
+            contrasts.cpu().numpy(),
+            self.space,
+            self.policy,
+        )
+        passed = torch.tensor(verdicts["accepted"].to_pylist(), device=self.device).float()
+        return Quality(
+            acceptance=passed.mean().item(),
+            by_label={
+                name: passed[asks].mean().item()
+                for name, asks in zip(self.space.names, requested.T, strict=True)
+                if asks.any()
+            },
+            probability=probabilities[requested].mean().item(),
+            clip_score=cosines.mean().item(),
+        )
+
+    @torch.no_grad()
+    def judged(
+        self, prompts: Sequence[Prompt], purpose: str, weights: dict[str, Tensor] | None = None
+    ) -> tuple[list[Prompt], Tensor, Tensor, Tensor]:
+        """(prompts asked for, logits (N, C), contrasts (N,), cosines (N,) of picture and prompt) of ``evaluated_images``
+        pictures, the prompts in turn, or evenly chosen ones where there are more; with ``weights``, of a generator that has
+        those. The noise is the same for whatever weights, and another for another ``purpose``."""
         if weights is not None:
             current = self.weights()
             self.load(weights)
@@ -289,24 +326,4 @@ class Tuner:
             cosines.append(F.cosine_similarity(features, self.scorer.prompt_features([p.text for p in some])))
         if weights is not None:
             self.load(current)
-        requested = self.requested(asked)
-        probabilities = grouping_softmax(torch.cat(logits), requested)
-        verdicts = make_multilabel_verdicts(
-            [f"{i:06}" for i in range(count)],
-            [prompt.labels for prompt in asked],
-            probabilities.cpu().numpy(),
-            torch.cat(contrasts).cpu().numpy(),
-            self.space,
-            self.policy,
-        )
-        passed = torch.tensor(verdicts["accepted"].to_pylist(), device=self.device).float()
-        return Quality(
-            acceptance=passed.mean().item(),
-            by_label={
-                name: passed[asks].mean().item()
-                for name, asks in zip(self.space.names, requested.T, strict=True)
-                if asks.any()
-            },
-            probability=probabilities[requested].mean().item(),
-            clip_score=torch.cat(cosines).mean().item(),
-        )
+        return asked, torch.cat(logits), torch.cat(contrasts), torch.cat(cosines)

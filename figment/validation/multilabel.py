@@ -1,8 +1,9 @@
 """CLIP's verdicts on pictures that were asked to show one class or several (Zhang et al. 2024, CLIP validation)."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,24 @@ from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.planning.plan import CHUNK, ranges
 from figment.synthesis.pool import Pool
+from figment.validation.calibration import Threshold
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
-from figment.validation.grouping import grouping_softmax
-from figment.validation.policies import SCHEMA, AcceptancePolicy, make_multilabel_verdicts
+from figment.validation.grouping import grouping_softmax, presence_probabilities
+from figment.validation.policies import SCHEMA, AcceptancePolicy, is_settled, make_multilabel_verdicts, settle
 
 COLUMNS = ("image_id", "labels", "contrast", "unsafe")
+
+
+class Seen(NamedTuple):
+    """What is known of some pictures: CLIP's ``logits`` (N, C) and ``requested`` (N, C) bool over all classes, and (N,) else."""
+
+    image_ids: Sequence[str]
+    labels: Sequence[Sequence[str]]
+    contrasts: np.ndarray
+    unsafe: np.ndarray
+    logits: Tensor
+    requested: Tensor
 
 
 def validate_multilabel(
@@ -30,20 +43,57 @@ def validate_multilabel(
     from beside the pool and worked out, and kept there, where missing. One shard's pictures are in memory at a time.
     Raises InputError if a picture was asked to show what is no class of ``space``.
     """
+    policy = settle_on_pool(plan, pool, space, clip, policy)
+    verdicts = [SCHEMA.empty_table()]
+    for seen in look(plan, pool, space, clip):
+        probabilities = grouping_softmax(seen.logits, seen.requested).numpy()
+        verdicts.append(
+            make_multilabel_verdicts(
+                seen.image_ids, seen.labels, probabilities, seen.contrasts, space, policy, seen.unsafe.tolist()
+            )
+        )
+    return pa.concat_tables(verdicts).sort_by("image_id")
+
+
+def settle_on_pool(
+    plan: Path | pa.Table, pool: Pool, space: LabelSpace, clip: ClipConfig, policy: AcceptancePolicy
+) -> AcceptancePolicy:
+    """``policy``, with thresholds from those of the plan's images that ``pool`` holds if it has a target precision.
+
+    What is unsafe or blank, and so never passes, says nothing here.
+    """
+    if is_settled(policy):
+        return policy
+    presence, requested = [np.zeros((0, len(space)))], [np.zeros((0, len(space)), bool)]
+    for seen in look(plan, pool, space, clip):
+        counts = ~seen.unsafe & (seen.contrasts >= policy.min_contrast)
+        presence.append(presence_probabilities(seen.logits, seen.requested).numpy()[counts])
+        requested.append(seen.requested.numpy()[counts])
+    return settle(policy, np.concatenate(presence), np.concatenate(requested), space)
+
+
+def missed_targets(thresholds: Mapping[str, Threshold], verdicts: pa.Table) -> list[str]:
+    """A clause for each class that pictures were asked for and that no threshold holds to the target precision."""
+    asked = {name for names in verdicts["labels"].to_pylist() for name in names}
+    return [
+        f"{name} (at {t.value:.3f} between {t.low:.0%} and {t.high:.0%})"
+        for name, t in thresholds.items()
+        if name in asked and not t.reached
+    ]
+
+
+def look(plan: Path | pa.Table, pool: Pool, space: LabelSpace, clip: ClipConfig) -> Iterator[Seen]:
+    """What CLIP says of those of the plan's images that ``pool`` holds, a shard at a time."""
     scorer = ClipScorer(clip)
     store, text = FeatureStore(pool, scorer), scorer.text_features(space)
     store.complete()
     ids = [image_id for part in ranges(plan, CHUNK, ["image_id"]) for image_id in part["image_id"].to_pylist()]
-    verdicts = [SCHEMA.empty_table()]
     for found, features in store.read(ids):
         rows = {row["image_id"]: row for batch in pool.read(found, COLUMNS) for row in batch.to_pylist()}
         labels, contrasts, unsafe = ([rows[i][name] for i in found] for name in COLUMNS[1:])
         logits = scorer.compare(features, text).cpu()
-        probabilities = grouping_softmax(logits, requested_classes(found, labels, space)).numpy()
-        verdicts.append(
-            make_multilabel_verdicts(found, labels, probabilities, np.array(contrasts), space, policy, unsafe)
-        )
-    return pa.concat_tables(verdicts).sort_by("image_id")
+        requested = requested_classes(found, labels, space)
+        yield Seen(found, labels, np.array(contrasts), np.array(unsafe, bool), logits, requested)
 
 
 def requested_classes(image_ids: Sequence[str], labels: Sequence[Sequence[str]], space: LabelSpace) -> Tensor:

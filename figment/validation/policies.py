@@ -5,11 +5,11 @@ the picture may be trained on as.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from figment.errors import InputError
 from figment.labels import LabelSpace
@@ -77,10 +77,26 @@ class NusPolicy(_Policy):
 
 
 class CalibratedPolicy(_Policy):
-    """Every requested class must reach its own threshold (``figment.validation.calibration``), by class name."""
+    """Every requested class must reach its own threshold (``figment.validation.calibration``), by class name.
+
+    With a ``target_precision`` the thresholds come from the pictures that are checked (``settle``): so large a share of the
+    pictures that pass for a class is to show it, with 95 % confidence. Either that or ``thresholds`` is given.
+    """
 
     policy: Literal["calibrated"] = "calibrated"
-    thresholds: dict[str, Threshold]
+    target_precision: float | None = Field(None, gt=0, lt=1)
+    thresholds: dict[str, Threshold] = {}
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.thresholds) == bool(self.target_precision):
+            found = (
+                "both target_precision and thresholds" if self.thresholds else "neither target_precision nor thresholds"
+            )
+            raise ValueError(
+                f"{found} are given; give target_precision, such as 0.9, and the thresholds are worked out"
+            )
+        return self
 
     def decide(self, probabilities: np.ndarray, requested: frozenset[int], space: LabelSpace) -> Decision:
         for c in requested:
@@ -149,33 +165,50 @@ def make_multilabel_verdicts(
     return pa.Table.from_pylist(sorted(rows, key=lambda row: row["image_id"]), schema=SCHEMA)
 
 
+def is_settled(policy: CocoPolicy | NusPolicy | CalibratedPolicy) -> bool:
+    """Whether it can decide as it is, without pictures to find thresholds from."""
+    return not isinstance(policy, CalibratedPolicy) or bool(policy.thresholds)
+
+
+def settle(
+    policy: CocoPolicy | NusPolicy | CalibratedPolicy, presence: np.ndarray, requested: np.ndarray, space: LabelSpace
+) -> CocoPolicy | NusPolicy | CalibratedPolicy:
+    """``policy`` with the thresholds for its target precision, if it has one, from ``presence`` and ``requested`` (N, C) as
+    ``calibrate`` takes them; any other as it is."""
+    if isinstance(policy, CalibratedPolicy) and policy.target_precision:
+        thresholds = calibrate(presence, requested, space, policy.target_precision)
+        return CalibratedPolicy(thresholds=thresholds, min_contrast=policy.min_contrast)
+    return policy
+
+
 def calibrate(
     presence: np.ndarray,
     requested: np.ndarray,
     space: LabelSpace,
     target_precision: float,
     confidence: float = 0.95,
-) -> CalibratedPolicy:
+) -> dict[str, Threshold]:
     """A threshold for each class from the generated pictures alone: other classes' pictures are its negatives.
 
     ``presence`` (N, C) are ``presence_probabilities``, ``requested`` (N, C) bool. A class's negatives are the pictures that
     asked neither for it, nor for a class it is confusable with, nor for its parents, children or their like.
     """
-    kin = [[_are_kin(space, c, d) for d in range(len(space))] for c in range(len(space))]
+    kin = _kin(space)
     thresholds = {}
     for c, name in enumerate(space.names):
         own, related = requested[:, c], requested[:, kin[c]].any(1)
         thresholds[name] = threshold_from_negatives(
             presence[own, c], presence[~related, c], target_precision, confidence
         )
-    return CalibratedPolicy(thresholds=thresholds)
+    return thresholds
 
 
-def _are_kin(space: LabelSpace, first: int, second: int) -> bool:
-    """Whether a picture of one may well show the other: the same, confusable, or one above the other."""
-    return (
-        first == second
-        or space.are_confusable(first, second)
-        or first in space.ancestors(second)
-        or second in space.ancestors(first)
-    )
+def _kin(space: LabelSpace) -> np.ndarray:
+    """(C, C) bool: whether a picture of one may well show the other: the same, confusable, or one above the other."""
+    kin = np.eye(len(space), dtype=bool)
+    for c in range(len(space)):
+        kin[c, list(space.ancestors(c))] = True
+    for pair in space.confusable:
+        first, second = (space.id_of(name) for name in pair)
+        kin[first, second] = True
+    return kin | kin.T

@@ -16,7 +16,7 @@ from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
 from figment.validation.clip import ClipConfig
-from figment.validation.policies import CocoPolicy
+from figment.validation.policies import CalibratedPolicy, CocoPolicy
 from tests.figment.synthesis.test_families import flux, saved, stable_diffusion_3, stable_diffusion_xl
 
 CLIP = ClipConfig(model="local-dir:models/pocket/clip")
@@ -106,6 +106,20 @@ def test_the_loss_falls_where_it_is_followed(tuner, prompts):
     """The same pictures again and again: what the gradient says is what lowers the loss."""
     losses = [tuner.step(prompts, 7) for _ in range(5)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_target_precision_is_one_bar_for_all_checkpoints_that_of_the_base(tuner, prompts, monkeypatch):
+    monkeypatch.setattr(tuner, "policy", CalibratedPolicy(target_precision=0.5))
+    tuner.settle(prompts)
+    base = tuner.policy
+    assert set(base.thresholds) == set(SPACE.names)
+    assert 0 <= tuner.quality(prompts, "choose").acceptance <= 1
+    tuner.step(prompts, 7)
+    tuner.settle(prompts)
+    assert tuner.policy is base
+    monkeypatch.setattr(tuner, "policy", CalibratedPolicy(target_precision=0.5))
+    tuner.settle(prompts)
+    assert tuner.policy == base
 
 
 def test_a_step_depends_on_its_number_alone(tuner, prompts):

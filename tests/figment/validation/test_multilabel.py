@@ -15,8 +15,15 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.validation import grouping_softmax
 from figment.validation.clip import ClipConfig, ClipScorer
-from figment.validation.multilabel import label_yields, shown_labels, validate_multilabel
-from figment.validation.policies import REASONS, SCHEMA, CocoPolicy, NusPolicy
+from figment.validation.grouping import presence_probabilities
+from figment.validation.multilabel import (
+    label_yields,
+    missed_targets,
+    settle_on_pool,
+    shown_labels,
+    validate_multilabel,
+)
+from figment.validation.policies import REASONS, SCHEMA, CalibratedPolicy, CocoPolicy, NusPolicy, calibrate
 from figment.validation.validate import validate
 from figment.validation.verdicts import AcceptanceConfig
 
@@ -54,6 +61,53 @@ def test_verdicts_of_pairs_are_the_policys_on_the_grouping_softmax_of_the_pictur
         assert v["accepted"] == (v["reason"] == "accepted") == (set(v["predicted"]) == set(v["labels"]) == sure)
     assert {v["reason"] for v in verdicts} <= set(REASONS)
     assert 0 < sum(v["accepted"] for v in verdicts) < 36
+
+
+def test_a_target_precision_takes_its_thresholds_from_the_pools_own_pictures(pairs, labels):
+    """Blank ones, which pass anyway not, are no evidence."""
+    looked = validate_multilabel(*pairs, labels, POCKET, CocoPolicy()).to_pylist()
+    bar = sorted(v["contrast"] for v in looked)[4]
+    target = CalibratedPolicy(target_precision=0.6, min_contrast=bar)
+    asked = np.array([[name in v["labels"] for name in labels.names] for v in looked])
+    presence = presence_of([v["image_id"] for v in looked], pairs[1], labels, asked)
+    clear = np.array([v["contrast"] >= bar for v in looked])
+    expected = calibrate(presence[clear], asked[clear], labels, 0.6)
+    settled = settle_on_pool(*pairs, labels, POCKET, target)
+    assert settled.min_contrast == bar
+    for name, level in settled.thresholds.items():
+        assert level.model_dump() == pytest.approx(expected[name].model_dump(), abs=1e-4)
+    assert len({level.value for level in settled.thresholds.values()}) == 3
+    verdicts = validate_multilabel(*pairs, labels, POCKET, target)
+    assert verdicts.equals(validate_multilabel(*pairs, labels, POCKET, settled))
+    assert verdicts["reason"].to_pylist().count("blank") == 4
+    for v in verdicts.to_pylist():
+        of = dict(zip(labels.names, v["probabilities"], strict=True))
+        passes = v["contrast"] >= bar and all(of[n] >= settled.thresholds[n].value for n in v["labels"])
+        assert v["accepted"] == passes
+    assert 0 < sum(verdicts["accepted"].to_pylist()) < len(verdicts)
+    assert settle_on_pool(*pairs, labels, POCKET, settled) is settled
+
+
+def presence_of(ids: list[str], pool: Pool, labels: LabelSpace, asked: np.ndarray) -> np.ndarray:
+    rows = {row["image_id"]: row["image"] for b in pool.read(ids, ["image_id", "image"]) for row in b.to_pylist()}
+    pixels = torch.from_numpy(np.stack([np.asarray(decode(rows[i]["bytes"], "")) for i in ids])).permute(0, 3, 1, 2)
+    scorer = ClipScorer(POCKET)
+    logits = scorer.logits(pixels, scorer.text_features(labels)).cpu()
+    return presence_probabilities(logits, torch.from_numpy(asked)).numpy()
+
+
+def test_classes_that_no_threshold_holds_to_the_target_are_named(pairs, labels):
+    unreachable = settle_on_pool(*pairs, labels, POCKET, CalibratedPolicy(target_precision=0.999))
+    verdicts = validate_multilabel(*pairs, labels, POCKET, unreachable)
+    said = missed_targets(unreachable.thresholds, verdicts)
+    assert [clause.split()[0] for clause in said] == list(labels.names)
+    assert all(" (at " in clause and " between " in clause for clause in said)
+    only = verdicts.filter([v["labels"] == [labels.names[0]] for v in verdicts.to_pylist()])
+    assert [clause.split()[0] for clause in missed_targets(unreachable.thresholds, only)] == [labels.names[0]]
+    assert (
+        missed_targets({n: t.model_copy(update={"reached": True}) for n, t in unreachable.thresholds.items()}, verdicts)
+        == []
+    )
 
 
 def test_what_passed_is_trained_on_as_what_was_seen():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from scipy.stats import beta, binomtest
 
 from figment.errors import InputError
@@ -16,6 +16,7 @@ from figment.validation.policies import (
     NusPolicy,
     calibrate,
     make_multilabel_verdicts,
+    settle,
 )
 
 SPACE = LabelSpace.model_validate(
@@ -103,6 +104,27 @@ def test_a_config_names_its_policy():
         read(read({"policy": "calibrated", "thresholds": {"dog": threshold(0.3)}}).model_dump()).thresholds["dog"].value
         == 0.3
     )
+
+
+def test_a_calibrated_policy_is_given_its_target_or_its_thresholds():
+    for given_, found in (({}, "neither"), ({"target_precision": 0.9, "thresholds": {"dog": threshold(0.3)}}, "both")):
+        with pytest.raises(
+            ValidationError, match=f"{found} target_precision .* are given; give target_precision, such as"
+        ):
+            CalibratedPolicy.model_validate(given_)
+    for target in (0, 1, 90):
+        with pytest.raises(ValidationError, match="target_precision"):
+            CalibratedPolicy(target_precision=target)
+
+
+def test_a_target_becomes_the_thresholds_of_the_pictures_and_no_other_policy_changes():
+    requested = np.eye(6, dtype=bool).repeat(50, 0)
+    presence = np.where(requested, 0.9, 0.1)
+    settled = settle(CalibratedPolicy(target_precision=0.5, min_contrast=0.004), presence, requested, SPACE)
+    assert settled == CalibratedPolicy(thresholds=calibrate(presence, requested, SPACE, 0.5), min_contrast=0.004)
+    assert settled.thresholds != calibrate(presence, requested, SPACE, 0.999)
+    for policy in (CocoPolicy(), NusPolicy(), settled):
+        assert settle(policy, presence[:0], requested[:0], SPACE) is policy
 
 
 def test_verdicts_keep_reason_probabilities_and_predicted_labels():
@@ -202,7 +224,7 @@ def test_kin_are_not_each_others_negatives():
     """A class's negatives are pictures that can hardly show it: a dog's picture says nothing against animal."""
     requested = np.eye(6, dtype=bool).repeat(50, 0)
     presence = np.where(requested, 0.9, 0.1)
-    policy = calibrate(presence, requested, SPACE, 0.5)
-    negatives = {name: t.negatives for name, t in policy.thresholds.items()}
+    thresholds = calibrate(presence, requested, SPACE, 0.5)
+    negatives = {name: t.negatives for name, t in thresholds.items()}
     assert negatives == {"animal": 150, "dog": 200, "cat": 200, "bus": 250, "cup": 200, "sink": 200}
-    assert all(t.reached and 0.1 < t.value <= 0.9 for t in policy.thresholds.values())
+    assert all(t.reached and 0.1 < t.value <= 0.9 for t in thresholds.values())

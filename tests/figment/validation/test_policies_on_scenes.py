@@ -12,7 +12,7 @@ from figment.pocket.world import World
 from figment.validation import grouping_softmax
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.grouping import presence_probabilities
-from figment.validation.policies import CocoPolicy, NusPolicy, calibrate, make_multilabel_verdicts
+from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, make_multilabel_verdicts, settle
 
 SPACE = LabelSpace.of(list(OBJECTS))
 COUNT = 1600
@@ -37,7 +37,8 @@ def scenes(seed: int) -> tuple[torch.Tensor, np.ndarray, torch.Tensor]:
 def quality():
     """Precision of the labels that pass, and the share of right pictures that do, for each policy."""
     logits, _, asked = scenes(0)
-    calibrated = calibrate(presence_probabilities(logits, asked).numpy(), asked.numpy(), SPACE, 0.9)
+    target = CalibratedPolicy(target_precision=0.9)
+    calibrated = settle(target, presence_probabilities(logits, asked).numpy(), asked.numpy(), SPACE)
     logits, shown, asked = scenes(1)
     v, requested = grouping_softmax(logits, asked).numpy(), asked.numpy()
     labels = [[SPACE.names[c] for c in np.flatnonzero(row)] for row in requested]
