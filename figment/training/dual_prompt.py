@@ -6,7 +6,7 @@ of the loss. So the real pictures teach the seen classes and the generated ones 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from figment.datasets.tagged import TaggedPictures
-from figment.devices import choose_device
+from figment.devices import choose_device, cores
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.training.checkpoint import Checkpoint, State
@@ -28,6 +29,7 @@ from models.dual_prompt import DualPromptClassifier, OpenClip, aggregate_regions
 from models.losses import AsymmetricLoss
 
 BATCH = 256  # pictures, where nothing is learnt
+FEW = 2048  # pictures an epoch that are augmented before workers have started
 
 
 class DualPromptConfig(BaseModel):
@@ -112,6 +114,39 @@ def draw_batches(
     order = torch.randperm(len(owner), generator=generator)
     mixed = [[(part, row[some[owner[some] == i]]) for i, part in enumerate(parts)] for some in order.split(size)]
     return [[(part, rows) for part, rows in batch if len(rows)] for batch in mixed]
+
+
+class _Views(Dataset):
+    """The augmented pictures of an epoch's batches, (B, 3, S, S) uint8 for each part in a batch."""
+
+    def __init__(self, batches: Sequence[Batch], config: DualPromptConfig, epoch: int):
+        self.batches, self.config, self.epoch = batches, config, epoch
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> list[Tensor]:
+        return [torch.stack([self._view(part, row) for row in rows.tolist()]) for part, rows in self.batches[number]]
+
+    def _view(self, part: TaggedPictures, row: int) -> Tensor:
+        c = self.config
+        return augment_picture(part.pixels[row], c.cutout, c.randaugment, (c.seed, self.epoch, row))
+
+
+def augmented(
+    batches: Sequence[Batch], config: DualPromptConfig, epoch: int, pinned: bool = False
+) -> Iterator[list[Tensor]]:
+    """The views of each batch in turn, made ahead on worker processes, one a core, where an epoch has more than ``FEW``
+    pictures to change. A view depends on the seed, the epoch and its row alone, wherever it is made."""
+    changed = sum(len(rows) for batch in batches for _, rows in batch) if config.cutout or config.randaugment else 0
+    loader = DataLoader(
+        _Views(batches, config, epoch),
+        batch_size=None,
+        num_workers=min(cores(), len(batches)) if changed > FEW else 0,
+        pin_memory=pinned,
+        generator=torch.Generator(),  # or it would draw its seed from the global one
+    )
+    return iter(loader)
 
 
 def known_classes(targets: Tensor, most: int | None, generator: torch.Generator) -> list[int]:
@@ -201,25 +236,30 @@ class _Trainer:
     def load(self, weights: Mapping[str, Tensor]) -> None:
         self.model.load_state_dict(dict(weights), strict=False)
 
-    def regions(self, part: TaggedPictures, rows: Tensor, epoch: int) -> Tensor:
-        """(B, R, D) of these rows' views in this epoch."""
+    def regions(self, batches: Sequence[Batch], epoch: int) -> Iterator[Tensor]:
+        """(B, R, D) of each batch's views in this epoch."""
         if self.sees_always_the_same:
-            if id(part) not in self._regions:
-                with torch.inference_mode():
-                    found = [self.model.regions(self.prepare(pixels)) for pixels in part.pixels.split(BATCH)]
-                self._regions[id(part)] = torch.cat(found).clone()
-            return self._regions[id(part)][rows]
-        c = self.config
-        views = [augment_picture(part.pixels[i], c.cutout, c.randaugment, (c.seed, epoch, i)) for i in rows.tolist()]
-        return self.model.regions(self.prepare(torch.stack(views)))
+            for batch in batches:
+                yield torch.cat([self._always_the_same(part)[rows] for part, rows in batch])
+        else:
+            for views in augmented(batches, self.config, epoch, pinned=self.device.type == "cuda"):
+                yield torch.cat([self.model.regions(self.prepare(pixels)) for pixels in views])
+
+    def _always_the_same(self, part: TaggedPictures) -> Tensor:
+        """(N, R, D) of all its pictures."""
+        if id(part) not in self._regions:
+            with torch.inference_mode():
+                found = [self.model.regions(self.prepare(pixels)) for pixels in part.pixels.split(BATCH)]
+            self._regions[id(part)] = torch.cat(found).clone()
+        return self._regions[id(part)]
 
     def train_epoch(self, parts: Sequence[TaggedPictures], epoch: int) -> float:
         """One pass over all pictures; the mean loss of a picture."""
         generator = torch.Generator().manual_seed((self.config.seed << 16) + epoch)
         total, count = torch.zeros((), device=self.device), 0
         drawn = draw_batches(parts, self.config.batches, self.config.batch_size, generator)
-        for chosen in tqdm(drawn, desc=f"epoch {epoch}/{self.config.epochs}", unit="batch", leave=False):
-            regions = torch.cat([self.regions(part, rows, epoch) for part, rows in chosen])
+        bar = tqdm(drawn, desc=f"epoch {epoch}/{self.config.epochs}", unit="batch", leave=False)
+        for chosen, regions in zip(bar, self.regions(drawn, epoch), strict=True):
             targets = torch.cat([part.targets[rows] for part, rows in chosen])
             classes = known_classes(targets, self.config.classes_per_batch, generator)
             logits = aggregate_regions(regions, self.model.texts(classes))

@@ -1,6 +1,8 @@
 """Dual prompts on pocket scenes: four seen classes and two unseen ones."""
 
+import os
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,16 +14,19 @@ from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, draw_scenes
 from figment.errors import InputError
 from figment.evaluation.multilabel import mean_average_precision
 from figment.labels import Label, LabelSpace
+from figment.training import dual_prompt
 from figment.training.checkpoint import Checkpoint
 from figment.training.dual_prompt import (
     DualPromptConfig,
     Scorer,
+    augmented,
     draw_batches,
     known_classes,
     learning_rate,
     learnt_weights,
     train_dual_prompts,
 )
+from figment.training.randaugment import augment_picture
 from figment.validation.clip import ClipConfig
 
 CLIP = ClipConfig(model="local-dir:models/pocket/clip")
@@ -229,6 +234,64 @@ def test_an_interrupted_training_ends_with_the_same_weights(real, made, tmp_path
         learnt(few, evaluate=stop, checkpoint=checkpoint, **changes)
     assert checkpoint.load().epoch == 1
     assert equal(learnt(few, checkpoint=checkpoint, **changes), whole)
+
+
+# Views
+
+AUGMENTED = {"cutout": 0.5, "randaugment": True}
+
+
+@pytest.fixture
+def few(real, made) -> list[TaggedPictures]:
+    return [TaggedPictures(part.pixels[:6], part.targets[:6]) for part in (real, made)]
+
+
+def in_turn(self, batches, epoch):
+    """Regions as one process makes them, picture by picture."""
+    c = self.config
+    for batch in batches:
+        found = []
+        for part, rows in batch:
+            seeds = [(c.seed, epoch, i) for i in rows.tolist()]
+            views = [augment_picture(part.pixels[seed[-1]], c.cutout, c.randaugment, seed) for seed in seeds]
+            found.append(self.model.regions(self.prepare(torch.stack(views))))
+        yield torch.cat(found)
+
+
+def test_worker_processes_change_no_bit_of_the_weights(few, monkeypatch):
+    changes = {**AUGMENTED, "epochs": 1, "batch_size": 4}
+    monkeypatch.setattr(dual_prompt, "FEW", 0)
+    found = learnt(few, **changes)
+    monkeypatch.setattr(dual_prompt._Trainer, "regions", in_turn)
+    assert equal(found, learnt(few, **changes))
+
+
+def test_views_of_many_pictures_are_made_in_worker_processes_and_only_where_pictures_change(few, tmp_path, monkeypatch):
+    def note(picture, *rest):
+        (tmp_path / str(os.getpid())).touch()
+        return augment_picture(picture, *rest)
+
+    def made_by(config) -> tuple[list[list[torch.Tensor]], set[str]]:
+        before = torch.get_rng_state()
+        views = list(augmented(batches, config, 1))
+        assert torch.equal(torch.get_rng_state(), before)
+        names = {path.name for path in tmp_path.iterdir()}
+        for name in names:
+            Path(tmp_path, name).unlink()
+        return views, names
+
+    monkeypatch.setattr(dual_prompt, "augment_picture", note)
+    batches = draw_batches(few, "mixed", 4, torch.Generator().manual_seed(0))
+    changing, own = CONFIG.model_copy(update=AUGMENTED), {str(os.getpid())}
+    here, processes = made_by(changing)
+    assert processes == own
+    monkeypatch.setattr(dual_prompt, "FEW", 11)
+    there, processes = made_by(changing)
+    assert processes
+    assert not processes & own
+    for first, second in zip(here, there, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+    assert made_by(CONFIG)[1] == own
 
 
 # What cannot be
