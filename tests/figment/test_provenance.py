@@ -8,7 +8,8 @@ import pytest
 
 from figment.errors import InputError
 from figment.files import sha256_file, write_json
-from figment.ops.trace import trace
+from figment.ops import registry
+from figment.ops.trace import trace, why
 from figment.planning.plan import write_plan
 from figment.prompts.tricks import Prompt
 from figment.provenance import Answer, answer_behind, find_plans, find_weights, learners, planned_row, recipe_of
@@ -110,6 +111,13 @@ def test_the_trace_says_it_all_and_nothing_a_terminal_would_obey(root, plan):
     assert "no lineage.json here: the run did not finish, or this clone did not get that file" in said
     assert said.splitlines()[-1].startswith("again       figment replay ")
     assert json.loads((root / "run" / "answers" / KEY[:2] / f"{KEY}.json").read_text())["answer"].endswith("\x1b[2J")
+
+
+def test_a_model_without_its_lineage_says_what_is_missing(root, monkeypatch):
+    monkeypatch.setattr(registry, "versions_with", lambda sha256: [])
+    said = why(str(root / "run" / "classifiers" / "base"))
+    assert "learnt from 4 images" in said
+    assert said.splitlines()[-1].startswith("again       not known without lineage.json: fetch that file, or run")
 
 
 def test_an_image_of_several_plans_has_one_trace(root, plan, tmp_path):
