@@ -25,7 +25,7 @@ LINEAGE, CONFIG = "lineage.json", "config.yaml"
 SHA, DIRTY, NO_GIT = "FIGMENT_GIT_SHA", "FIGMENT_GIT_DIRTY", "no git"
 PRODUCTS = ("artifacts", "dvc.lock")  # tracked by git in part
 SEEDS = re.compile(r"seed_\d+(\.yaml)?|seeds\.json")  # figment/ops/seeds.py
-DERIVED = {"features", "hashes", LINEAGE, CONFIG}  # computed anew from the pool, or written here
+DERIVED = {"features", "hashes", "workers", LINEAGE, CONFIG}  # computed anew from the pool, logs, or written here
 
 
 class Lineage(BaseModel):

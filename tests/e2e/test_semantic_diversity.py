@@ -116,6 +116,7 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
     assert "generated pictures from" in card
     lineage = json.loads((output / "lineage.json").read_text())
     assert {"plan.parquet", "images", "report.html"} <= set(lineage["outputs"])
+    assert "workers" not in lineage["outputs"]
     assert {page.stem for page in (output / "gates").glob("*.html")} >= GATES
 
 
