@@ -5,6 +5,7 @@ export
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := .venv/bin/python
+IN_TURN := tests/e2e tests/figment/ops
 DEMO := pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 
 .DEFAULT_GOAL := help
@@ -26,7 +27,7 @@ demo: setup  ## class names -> pictures -> classifier -> table, on the embedded 
 	@$(RUN) -m figment.ops.run $(DEMO)
 
 test: setup lint  ## lint, types, import contracts and all tests
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 tests $(IN_TURN:%=--ignore=%); others=$$?; $(RUN) -m pytest $(IN_TURN) && exit $$others
 
 lint: setup
 	.venv/bin/ruff check .

@@ -12,7 +12,8 @@ import pytest
 from figment.ops.environment import ROOT, load_environment
 
 # The tests' own runs, models and stack: what the user has in .figment/ stays as it is.
-STATE = Path(".figment/tests")
+STATE = Path(".figment/tests", os.environ.get("PYTEST_XDIST_WORKER", ""))
+USERS, ASIDE = Path(".zen"), STATE / "users.zen"
 os.environ["ZENML_CONFIG_PATH"] = f"{STATE}/zenml"
 os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{STATE}/mlflow.db"
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that needs the hub is a bug
@@ -46,16 +47,17 @@ def _own_tracking_uri():
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{STATE}/mlflow.db"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_zenml_repository():
+def pytest_sessionstart(session: pytest.Session) -> None:
     """ZenML notes the active stack in .zen/, which belongs to the user's database: put it aside, and back at the end."""
-    user, aside = Path(".zen"), STATE / "users.zen"
-    if user.exists() and not aside.exists():
-        user.rename(aside)
-    yield
-    shutil.rmtree(user, ignore_errors=True)
-    if aside.exists():
-        aside.rename(user)
+    if not hasattr(session.config, "workerinput") and USERS.exists() and not ASIDE.exists():
+        USERS.rename(ASIDE)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):  # else whoever started this process does it, once
+        shutil.rmtree(USERS, ignore_errors=True)
+        if ASIDE.exists():
+            ASIDE.rename(USERS)
 
 
 @pytest.fixture(scope="session")

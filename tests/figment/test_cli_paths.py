@@ -35,7 +35,7 @@ def test_a_model_is_a_folder_first_and_a_name_otherwise(monkeypatch, tmp_path, c
 
 
 def test_pictures_that_nobody_named_are_those_of_the_clone(monkeypatch):
-    trained = SimpleNamespace(network=nn.Identity(), image_size=8, resize="squash")
+    trained = SimpleNamespace(network=nn.Identity(), image_size=8, resize="squash", native_size=None)
     opened, shown = [], []
 
     def compare(model, file, pixels):
