@@ -170,7 +170,7 @@ def test_answers_survive_another_questions_failure(server, tmp_path):
 
 
 def test_questions_are_in_flight_together(server, tmp_path):
-    barrier = threading.Barrier(4, timeout=5)  # passes only if four are there at once
+    barrier = threading.Barrier(4, timeout=60)  # passes only if four are there at once
 
     class Together(dict):
         def get(self, key, default=None):
