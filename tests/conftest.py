@@ -143,10 +143,7 @@ def cifar10_folder() -> Path:
 @pytest.fixture(scope="session")
 def custom_coco_folder() -> Path:
     """The phone photographs of Custom COCO for development, beside the clone; never part of the project."""
-    folder = ROOT.parent / "shared" / "data" / "custom_coco"
-    if not folder.is_dir():
-        pytest.skip(f"no Custom COCO photographs in {folder.relative_to(ROOT.parent)} beside the clone")
-    return folder
+    return development_data("custom_coco")
 
 
 @pytest.fixture(scope="session")
