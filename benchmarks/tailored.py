@@ -30,7 +30,6 @@ from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, draw_scenes,
 from figment.files import write_json
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.tailored import plan_tailored
-from figment.pocket.judge import judge_pool
 from figment.prompts.chat import ChatConfig
 from figment.prompts.pair_book import PairPromptConfig, write_pair_prompts
 from figment.prompts.tricks import Prompt
@@ -47,6 +46,7 @@ from figment.validation.features import FeatureStore
 from figment.validation.filter_quality import filter_quality
 from figment.validation.multilabel import validate_multilabel
 from figment.validation.policies import CocoPolicy
+from pocket.judge import judge_pool
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)

@@ -7,7 +7,7 @@ model, the chat model; measure; ship. Killed at any point, the same command goes
 """
 
 from figment.ops.pipelines import figment_pipeline
-from figment.pocket.config import MeasureConfig, StageConfig, WorldConfig
+from pocket.config import MeasureConfig, StageConfig, WorldConfig
 from steps.pocket.autoencoder import train_autoencoder
 from steps.pocket.chat import train_chat
 from steps.pocket.clip import train_clip

@@ -20,9 +20,9 @@ from figment.datasets.labelled import LabelledImages
 from figment.files import atomic, digest
 from figment.latent.conditioning import LinearCaptioner, render_conditioned
 from figment.latent.samplers import SAMPLERS, mean_cosine, moments
-from figment.pocket.world import World as Scenery
 from figment.synthesis.generator import Generator, make_scheduler
 from figment.synthesis.weights import model_revision
+from pocket.world import World as Scenery
 
 TEACHERS = [Path(f"data/artwork/{name}.parquet") for name in ("noto", "fluent")]  # the generator's own art
 SCENES = 4000

@@ -22,7 +22,7 @@ from figment.errors import InputError
 from figment.images import encode
 from figment.labels import LabelSpace, key
 from figment.pictures import passed_over
-from figment.pocket.world import World
+from pocket.world import World
 
 FOCUS_TRAINING = 108  # photos of a class that the published split keeps for training and validation; the others test
 FOCUS_SEED = 0  # one test set for all seeds; the published split has no seed

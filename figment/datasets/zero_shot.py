@@ -24,7 +24,7 @@ from figment.errors import InputError
 from figment.images import decode, squash
 from figment.label_vectors import read_names
 from figment.labels import Label, LabelSpace
-from figment.pocket.world import World
+from pocket.world import World
 
 SPLITS: tuple[Split, ...] = ("train", "zsl", "gzsl")
 BATCH = 256  # pictures decoded at a time

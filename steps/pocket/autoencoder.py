@@ -7,12 +7,12 @@ from figment.errors import InputError
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
-from figment.pocket.autoencoder import train_autoencoder as train
-from figment.pocket.banks import split, worlds
-from figment.pocket.config import StageConfig, WorldConfig
-from figment.pocket.judge import load_judge
-from figment.pocket.measure import measure_autoencoder
-from figment.pocket.world import Scenes
+from pocket.autoencoder import train_autoencoder as train
+from pocket.banks import split, worlds
+from pocket.config import StageConfig, WorldConfig
+from pocket.judge import load_judge
+from pocket.measure import measure_autoencoder
+from pocket.world import Scenes
 
 TOLERANCE = 0.05  # of top-1 between renders and their reconstructions
 

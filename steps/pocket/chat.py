@@ -5,8 +5,8 @@ from typing import Annotated
 
 from figment.ops import tracking
 from figment.ops.steps import step
-from figment.pocket.chat import train_chat as train
-from figment.pocket.config import StageConfig, WorldConfig
+from pocket.chat import train_chat as train
+from pocket.config import StageConfig, WorldConfig
 
 
 @step(experiment_tracker=True)

@@ -5,12 +5,12 @@ from typing import Annotated
 
 from figment.ops import tracking
 from figment.ops.steps import step
-from figment.pocket.banks import split
-from figment.pocket.clip import save_clip
-from figment.pocket.clip import train_clip as train
-from figment.pocket.config import StageConfig, WorldConfig
-from figment.pocket.tokenizer import build_world_tokenizer
-from figment.pocket.world import Scenes
+from pocket.banks import split
+from pocket.clip import save_clip
+from pocket.clip import train_clip as train
+from pocket.config import StageConfig, WorldConfig
+from pocket.tokenizer import build_world_tokenizer
+from pocket.world import Scenes
 
 
 @step(experiment_tracker=True)

@@ -7,11 +7,11 @@ from diffusers import AutoencoderTiny
 
 from figment.ops import tracking
 from figment.ops.steps import step
-from figment.pocket.config import StageConfig, WorldConfig
-from figment.pocket.generator import encode_latents, save_generator
-from figment.pocket.generator import train_generator as train
-from figment.pocket.tokenizer import build_world_tokenizer
-from figment.pocket.world import Scenes
+from pocket.config import StageConfig, WorldConfig
+from pocket.generator import encode_latents, save_generator
+from pocket.generator import train_generator as train
+from pocket.tokenizer import build_world_tokenizer
+from pocket.world import Scenes
 
 
 @step(experiment_tracker=True)

@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
-from figment.pocket.config import StageConfig
-from figment.pocket.judge import train_judge as train
-from figment.pocket.world import Scenes
+from pocket.config import StageConfig
+from pocket.judge import train_judge as train
+from pocket.world import Scenes
 
 
 @step(experiment_tracker=True)

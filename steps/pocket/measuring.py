@@ -7,10 +7,11 @@ from figment.files import write_json
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
-from figment.pocket.banks import worlds
-from figment.pocket.config import MeasureConfig, WorldConfig
-from figment.pocket.judge import load_judge
-from figment.pocket.measure import (
+from figment.validation.clip import ClipConfig, ClipScorer
+from pocket.banks import worlds
+from pocket.config import MeasureConfig, WorldConfig
+from pocket.judge import load_judge
+from pocket.measure import (
     Painter,
     draw_curves,
     draw_sheets,
@@ -18,7 +19,6 @@ from figment.pocket.measure import (
     measure_clip,
     measure_generator,
 )
-from figment.validation.clip import ClipConfig, ClipScorer
 
 
 @step(experiment_tracker=True)

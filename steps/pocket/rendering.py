@@ -5,8 +5,8 @@ from typing import Annotated
 
 from figment.files import digest, sha256_file, write_text
 from figment.ops.steps import step
-from figment.pocket.banks import render_banks
-from figment.pocket.config import WorldConfig
+from pocket.banks import render_banks
+from pocket.config import WorldConfig
 
 
 @step

@@ -16,9 +16,9 @@ from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.planning.plan import read_plan
-from figment.pocket.judge import judge_pool
 from figment.synthesis.pool import Pool
 from figment.validation.filter_quality import filter_quality
+from pocket.judge import judge_pool
 
 
 @step(experiment_tracker=True)

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def _fewer_renders(monkeypatch):
-    monkeypatch.setattr("figment.pocket.measure.RENDERS", 48)
-    monkeypatch.setattr("figment.pocket.loop.REFRESHING_BATCHES", 2)
+    monkeypatch.setattr("pocket.measure.RENDERS", 48)
+    monkeypatch.setattr("pocket.loop.REFRESHING_BATCHES", 2)
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from figment.labels import LabelSpace
-from figment.pocket.artwork import OBJECTS
-from figment.pocket.config import MeasureConfig
-from figment.pocket.measure import Painter, photos, within_class_distance
-from figment.pocket.world import World
 from figment.prompts.instructions import pair_instruction
 from figment.validation.clip import ClipConfig, ClipScorer
+from pocket.artwork import OBJECTS
+from pocket.config import MeasureConfig
+from pocket.measure import Painter, photos, within_class_distance
+from pocket.world import World
 
 NAMES = list(OBJECTS)
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from figment.labels import LabelSpace
-from figment.pocket.artwork import OBJECTS
-from figment.pocket.world import World
 from figment.validation import grouping_softmax
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.grouping import presence_probabilities
 from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, make_multilabel_verdicts, settle
+from pocket.artwork import OBJECTS
+from pocket.world import World
 
 SPACE = LabelSpace.of(list(OBJECTS))
 COUNT = 1600

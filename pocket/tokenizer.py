@@ -9,7 +9,7 @@ from pathlib import Path
 import open_clip
 from transformers import CLIPTokenizer
 
-from figment.pocket.world import BACKGROUNDS, DOMAINS
+from pocket.world import BACKGROUNDS, DOMAINS
 
 CONTEXT_LENGTH = 24
 WORD_END = "</w>"

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.images import decode, squash
-from figment.pocket.artwork import OBJECTS
-from figment.pocket.loop import Progress, TrainingLoop, refresh_batch_norm
-from figment.pocket.world import Scenes
 from figment.synthesis.pool import Pool
+from pocket.artwork import OBJECTS
+from pocket.loop import Progress, TrainingLoop, refresh_batch_norm
+from pocket.world import Scenes
 
 JUDGED_SIZE = 32  # px, as it was trained
 

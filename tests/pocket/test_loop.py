@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from figment.errors import InputError
-from figment.pocket.loop import TrainingLoop
+from pocket.loop import TrainingLoop
 
 
 def train(folder, steps: int, stop_after: int | None = None, learning_rate: float = 0.05, **options) -> nn.Module:

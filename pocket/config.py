@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from figment.pocket.artwork import OBJECTS
+from pocket.artwork import OBJECTS
 
 
 class WorldConfig(BaseModel):

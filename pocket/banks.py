@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from figment.pocket.config import WorldConfig
-from figment.pocket.world import Scenes, World
+from pocket.config import WorldConfig
+from pocket.world import Scenes, World
 
 HELD_OUT = 2_000  # the first scenes of the wide bank: never trained on
 

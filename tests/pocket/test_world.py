@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from figment.pocket.artwork import OBJECTS
-from figment.pocket.tokenizer import CONTEXT_LENGTH, build_world_tokenizer
-from figment.pocket.world import BACKGROUNDS, DOMAINS, Scenes, World
+from pocket.artwork import OBJECTS
+from pocket.tokenizer import CONTEXT_LENGTH, build_world_tokenizer
+from pocket.world import BACKGROUNDS, DOMAINS, Scenes, World
 
 OBJECT_NAMES = list(OBJECTS)
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from figment.pocket.artwork import load_sprites
+from pocket.artwork import load_sprites
 
 RENDER_SIZE = 64  # scenes are drawn at 64 px and averaged down to the world's size
 
@@ -92,7 +92,7 @@ class Scenes:
 
 @dataclass
 class World:
-    """Draws scenes of ``objects`` out of one or more art sets (Parquet tables made by ``figment.pocket.artwork``).
+    """Draws scenes of ``objects`` out of one or more art sets (Parquet tables made by ``pocket.artwork``).
 
     A ``calm`` world shows its objects unmirrored and in steadier poses: half the modes, so a generator learns them in
     half the time (classifiers flip their training pictures anyway). CLIP, judge and real pictures see every pose.

@@ -6,9 +6,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from figment.errors import InputError
-from figment.pocket.artwork import OBJECTS
-from figment.pocket.judge import check_judge, judge_pool, load_judge, shows_what_it_should
-from figment.pocket.world import World
+from pocket.artwork import OBJECTS
+from pocket.judge import check_judge, judge_pool, load_judge, shows_what_it_should
+from pocket.world import World
 
 WEIGHTS = Path("models/pocket/judge/judge.safetensors")
 NAMES = list(OBJECTS)

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from figment.pocket.loop import Progress, TrainingLoop, refresh_batch_norm
-from figment.pocket.tokenizer import CONTEXT_LENGTH
-from figment.pocket.world import BACKGROUNDS, DOMAINS, Scenes
+from pocket.loop import Progress, TrainingLoop, refresh_batch_norm
+from pocket.tokenizer import CONTEXT_LENGTH
+from pocket.world import BACKGROUNDS, DOMAINS, Scenes
 
 IMAGE_SIZE = 64
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from figment.files import write_json
-from figment.pocket.loop import Progress, TrainingLoop
-from figment.pocket.tokenizer import CONTEXT_LENGTH
-from figment.pocket.world import Scenes, fingerprint
+from pocket.loop import Progress, TrainingLoop
+from pocket.tokenizer import CONTEXT_LENGTH
+from pocket.world import Scenes, fingerprint
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:

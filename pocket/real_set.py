@@ -2,7 +2,7 @@
 
 data/real was written by
 
-    python -m figment.pocket.real_set data/artwork/twemoji.parquet data/real
+    python -m pocket.real_set data/artwork/twemoji.parquet data/real
 """
 
 import sys
@@ -14,8 +14,8 @@ import torch
 
 from figment.files import atomic
 from figment.images import encode
-from figment.pocket.artwork import OBJECTS
-from figment.pocket.world import World
+from pocket.artwork import OBJECTS
+from pocket.world import World
 
 
 def write_real_set(world: World, folder: Path, per_class: dict[str, int], seed: int) -> None:

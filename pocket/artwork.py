@@ -5,7 +5,7 @@ The tables are inputs of the project (``data/artwork``, tracked by ``data.dvc``)
 vocabulary changes:
 
     apt-get download fonts-noto-color-emoji && npm pack fluentui-emoji@1.3.0 @twemoji/svg@15.0.0   # then unpack them
-    python -m figment.pocket.artwork --noto NotoColorEmoji.ttf --fluent icons/modern --twemoji package --out data/artwork
+    python -m pocket.artwork --noto NotoColorEmoji.ttf --fluent icons/modern --twemoji package --out data/artwork
 """
 
 import argparse

@@ -12,9 +12,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from figment.pocket.loop import Progress, TrainingLoop
-from figment.pocket.world import BACKGROUNDS, DOMAINS, article
 from figment.prompts.instructions import context_instruction, pair_instruction
+from pocket.loop import Progress, TrainingLoop
+from pocket.world import BACKGROUNDS, DOMAINS, article
 
 LENGTH = 256
 TEMPLATE = (

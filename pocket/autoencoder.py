@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from torch import Tensor
 
-from figment.pocket.loop import Progress, TrainingLoop
-from figment.pocket.world import Scenes
+from pocket.loop import Progress, TrainingLoop
+from pocket.world import Scenes
 
 
 def build_autoencoder() -> AutoencoderTiny:
