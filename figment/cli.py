@@ -18,6 +18,7 @@ from figment.errors import InputError
 from figment.files import atomic
 from figment.ops.environment import load_environment
 from figment.ops.run import quieten
+from figment.text import shown
 
 MODEL = "artifacts/semantic_diversity/model"
 PICTURES = Path("data/real/test.parquet")
@@ -343,4 +344,4 @@ def setting(path: Path, parameters: dict[str, Any], name: str, kind: Any) -> Any
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, (name, *first["loc"])))
-        raise InputError(f"{path}: parameters.{field}: {first['msg']}; found {str(first['input'])[:80]!r}") from error
+        raise InputError(f"{path}: parameters.{field}: {first['msg']}; found {shown(first['input'])}") from error

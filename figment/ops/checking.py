@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from figment.errors import InputError
+from figment.text import one_line, shown
 
 
 def refuse_unknown(found: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -16,15 +17,15 @@ def refuse_unknown(found: Iterable[str], known: Iterable[str], where: str) -> No
         if name not in known:
             hint = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
             right = f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}"
-            raise InputError(f"{where}: {name!r} is not known here; {right}")
+            raise InputError(f"{where}: {shown(name)} is not known here; {right}")
 
 
 def complaint(error: ValidationError, model: Any) -> str:
     """The first thing that is wrong: the field, and what was found or what is near."""
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a typo explains what is missing, too
-    field = ".".join(map(str, first["loc"]))
+    field = one_line(".".join(map(str, first["loc"])))
     if first["type"] != "extra_forbidden":
-        return f"{field}: {first['msg']}; found {str(first['input'])[:80]!r}"
+        return f"{field}: {first['msg']}; found {shown(first['input'])}"
     models = [model]
     for name in first["loc"][:-1]:
         deeper = [m for parent in models if name in parent.model_fields for m in models_of(parent.model_fields[name])]

@@ -30,6 +30,7 @@ from zenml.utils import secret_utils
 from figment.errors import InputError
 from figment.ops.checking import complaint, models_of, refuse_unknown
 from figment.ops.stacks_steps import ROLES
+from figment.text import reason_of, shown
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 OF_KUBERNETES = {  # fields of pod settings that hold Kubernetes' own objects
@@ -140,12 +141,12 @@ def check_fields(model: Any, values: Any, where: str) -> None:
             "installs it"
         ) from error
     except Exception as error:  # ZenML's configuration classes raise errors of their own
-        raise InputError(f"{where}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{where}: {reason_of(error)}") from error
 
 
 def _check_keys(model: Any, values: Any, where: str) -> None:
     if not isinstance(values, dict):
-        raise InputError(f"{where}: expected fields with values; found {str(values)[:80]!r}")
+        raise InputError(f"{where}: expected fields with values; found {shown(values)}")
     if model is DockerBuildOptions:  # any option of `docker build`
         return
     refuse_unknown(values, model.model_fields, where)
@@ -172,7 +173,7 @@ def check_kubernetes(name: str, value: Any, where: str) -> None:
             check_kubernetes(name, item, f"{where}[{number}]")
         return
     if not isinstance(value, dict):
-        raise InputError(f"{where}: expected the fields of a Kubernetes {name[2:]}; found {str(value)[:80]!r}")
+        raise InputError(f"{where}: expected the fields of a Kubernetes {name[2:]}; found {shown(value)}")
     kind = getattr(models, name)
     fields = {sent: field for field, sent in kind.attribute_map.items()}
     refuse_unknown(value, fields, where)
