@@ -17,12 +17,13 @@ import torch
 
 from figment.datasets.labelled import read_labelled
 from figment.evaluation import metrics
-from figment.files import digest, write_json
+from figment.files import write_json
+from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
 from figment.training.checkpoint import Checkpoint
 from figment.training.classifier import predict
 from figment.training.config import TrainingConfig
-from figment.training.train import train_classifier
+from figment.training.train import CHECKPOINT_VERSION, train_classifier
 
 ROOT = Path(__file__).parents[1]
 RECIPE = TrainingConfig(
@@ -63,7 +64,9 @@ def main() -> None:
         curve.append(entry)
         print("  ".join(f"{k} {v:.5g}" for k, v in entry.items()), flush=True)
 
-    checkpoint = Checkpoint(chosen.work / "checkpoint.pt", digest([config.model_dump(), len(train)]))
+    checkpoint = Checkpoint(
+        chosen.work / "checkpoint.pt", checkpoint_key(CHECKPOINT_VERSION, config=config, images=len(train))
+    )
     model = train_classifier(train, len(space), config, log, "CIFAR-10", checkpoint)
     trained = time.perf_counter() - began
     test = read_labelled(chosen.data, "test", space, config.image_size)

@@ -35,7 +35,9 @@ def explain_errors(
     """errors.json: the worst errors of the classifier that is looked at closer, each with its nearest training pictures."""
     chosen, path = classifiers[results.confusion_of], Path(output) / "errors.json"
     folder, data = chosen.weights.open().parent, caching.data_digest(Path(real.path), "test")
-    key = caching.key_of(weights=chosen.weights.sha256, real=[real.model_dump(), data], clip=clip_digest(clip))
+    key = caching.result_key(
+        __name__, weights=chosen.weights.sha256, real=[real.model_dump(), data], clip=clip_digest(clip)
+    )
     if not caching.is_current(path, key):
         (model, card), scorer = load_classifier(folder), ClipScorer(clip)
         tests = [

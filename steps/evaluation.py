@@ -44,7 +44,8 @@ def evaluate_classifiers(
     """Top-1 with intervals, per class, calibration, gains over base class and the gap closed; the diversity ledger and the map
     of real and synthetic features; metrics.json for DVC, metrics for MLflow."""
     file, picture = Path(output) / "results.json", Path(output) / "feature_map.png"
-    key = caching.key_of(
+    key = caching.result_key(
+        __name__,
         classifiers=classifiers.model_dump(),
         images=images.sha256,
         clip=[clip.model_dump(), caching.model_digest(clip.model)],

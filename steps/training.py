@@ -9,14 +9,17 @@ from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, open_labelled
 from figment.evaluation.results import REAL
 from figment.files import digest
+from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
+from figment.training.checkpoint import Checkpoint
 from figment.training.config import TrainingConfig
 from figment.training.lists import open_training_list, training_list, write_list
-from figment.training.sets import train_on
+from figment.training.sets import CHECKPOINT, train_on
+from figment.training.train import CHECKPOINT_VERSION
 
 Curve = list[tuple[int, dict[str, float]]]
 
@@ -39,19 +42,17 @@ def train_classifiers(
         chosen = training_list(judged, shares)
         folder = Path(output) / "classifiers" / name.replace(" ", "_")
         write_list(chosen, folder)
-        key = caching.key_of(
-            labels=labels.model_dump(), images=digest(chosen.to_pylist()), training=training.model_dump()
-        )
+        inputs = {"labels": labels, "images": digest(chosen.to_pylist()), "training": training}
         curve: Curve = []
         card = train_on(
             name,
-            key,
+            caching.result_key(__name__, **inputs),
             lambda chosen=chosen, name=name: open_training_list(
                 chosen, pool, labels, training.image_size, name, training.resize, training.native_size
             ),
             labels,
             training,
-            folder,
+            Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs)),
             lambda step, m, curve=curve: curve.append((step, m)),
         )
         tracking.log_curve(f"training/{name}", curve)
@@ -61,15 +62,12 @@ def train_classifiers(
 
     if has_split(Path(real.path), "train"):
         folder = Path(output) / "classifiers" / REAL
-        key = caching.key_of(
-            labels=labels.model_dump(),
-            real=[real.model_dump(), caching.data_digest(Path(real.path), "train")],
-            training=training.model_dump(),
-        )
+        data = caching.data_digest(Path(real.path), "train")
+        inputs = {"labels": labels, "real": [real, data], "training": training}
         curve = []
         card = train_on(
             REAL,
-            key,
+            caching.result_key(__name__, **inputs),
             lambda: open_labelled(
                 Path(real.path),
                 "train",
@@ -81,7 +79,7 @@ def train_classifiers(
             ),
             labels,
             training,
-            folder,
+            Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs)),
             lambda step, m: curve.append((step, m)),
         )
         tracking.log_curve(f"training/{REAL}", curve)

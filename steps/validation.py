@@ -35,7 +35,8 @@ def validate_images(
     path = Path(output) / "verdicts.parquet"
     decided = read_review(Path(review)) if review else {}
     planned = read_plan(plan.open())
-    key = caching.key_of(
+    key = caching.result_key(
+        __name__,
         labels=labels.model_dump(),
         plan=plan.sha256,
         images=images.sha256,

@@ -24,6 +24,7 @@ STATE.mkdir(parents=True, exist_ok=True)
 from figment.cli import main  # noqa: E402
 from figment.label_vectors import LabelVectors, read_npz_vectors  # noqa: E402
 from figment.labels import LabelSpace  # noqa: E402
+from figment.ops import source  # noqa: E402
 from figment.ops.stack import fetch_data  # noqa: E402
 from figment.planning.bag_of_tricks import plan_bag_of_tricks  # noqa: E402
 from figment.planning.plan import make_plan  # noqa: E402
@@ -123,6 +124,41 @@ def shares(monkeypatch):
     started = []
     monkeypatch.setattr(workers, "start", lambda *job: (started.append(job[2]), Here(*job))[1])
     return started
+
+
+class Code:
+    """A copy of all code in ``root``, by which results are known instead of that which runs."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        for package in source.PACKAGES:
+            shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("pocket", "__pycache__"))
+
+    def edit(self, file: str, before: str, after: str) -> None:
+        """Replace a text that the file holds once. What is asked next sees it, as a new process would."""
+        text = (self.root / file).read_text()
+        assert text.count(before) == 1
+        (self.root / file).write_text(text.replace(before, after))
+        self.read_again()
+
+    def append(self, file: str, line: str) -> None:
+        with open(self.root / file, "a") as opened:
+            opened.write(f"{line}\n")
+        self.read_again()
+
+    def read_again(self) -> None:
+        for function in (source.texts, source._stage_code):
+            function.cache_clear()
+
+
+@pytest.fixture
+def code(tmp_path_factory, monkeypatch):
+    copy = Code(tmp_path_factory.mktemp("code"))
+    monkeypatch.setattr(source, "ROOT", copy.root)
+    copy.read_again()
+    yield copy
+    monkeypatch.undo()
+    copy.read_again()
 
 
 def development_data(name: str) -> Path:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.files import atomic, canonical_json, digest
+from figment.keys import checkpoint_key
 from figment.planning.row import seed_of
 from figment.synthesis.concepts import concepts_in_place, placeholder, tensor_name, text_encoders
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
@@ -26,6 +27,7 @@ from figment.synthesis.generator import Generator
 from figment.synthesis.renderers import is_out_of_memory
 from figment.synthesis.weights import model_revision
 
+CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 Photos = Mapping[str, Sequence[np.ndarray]]
 NEUTRAL = "the"  # the word that DIAGen's concepts start from
 WEIGHT_DECAY = 0.01
@@ -106,16 +108,14 @@ class Learning:
         self.optimizer = torch.optim.AdamW(
             [p for own in self.vectors.values() for p in own.values()], config.learning_rate, weight_decay=WEIGHT_DECAY
         )
-        self.made_from = {
-            "model": generator.model,
-            "revision": revision,
-            "size": self.size,
-            **config.model_dump(mode="json", exclude={"max_batch", "device"}),
-        }
+        model = {"model": generator.model, "revision": revision, "size": self.size}
+        unimportant = {"max_batch", "device"}
+        self.made_from = {**model, **config.model_dump(mode="json", exclude=unimportant)}
         pictures = {
             name: [[p.shape, hashlib.sha256(p.tobytes()).hexdigest()] for p in photos[name]] for name in self.names
         }
-        self.key = digest([self.made_from, self.words, pictures])
+        chosen = config.model_dump(mode="json", exclude=unimportant, exclude_defaults=True)
+        self.key = checkpoint_key(CHECKPOINT_VERSION, **model, config=chosen, words=self.words, photos=pictures)
 
     @torch.no_grad()
     def encode_photos(self, photos: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,7 @@ from figment.validation.policies import AcceptancePolicy, is_settled, make_multi
 from models.losses import AsymmetricLoss
 
 CHECKPOINT = "tuning.pt"  # of no use once the result is written
+CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 
 
 class TuningConfig(BaseModel):

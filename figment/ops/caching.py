@@ -1,30 +1,24 @@
-"""Work that need not be done again, and the truth about it: a result counts as current only if all that decided it is.
+"""When work need not be done again: a result is current if all that decided it is the same.
 
 ZenML's own step cache does not see helper modules, and DVC empties a stage's outputs behind its back; so steps that
 write files run always, and ask here whether the file they would write is already the right one.
 """
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from figment.files import digest, sha256_file, sha256_folder, write_text
-
-PACKAGES = ("figment", "models", "steps")
-
-
-@cache
-def source_digest() -> str:
-    """One hash of all code and of the locked packages: a changed helper or library invalidates what was made with it."""
-    root = Path(__file__).resolve().parents[2]
-    files = sorted(file for package in PACKAGES for file in (root / package).rglob("*.py"))
-    files += [file for file in [root / "uv.lock"] if file.is_file()]
-    return digest({file.relative_to(root).as_posix(): sha256_file(file) for file in files})
+from figment.files import digest, sha256_folder, write_text
+from figment.keys import jsonable
+from figment.ops.source import stage_code
 
 
-def key_of(**inputs: Any) -> str:
-    """A key of everything that decides a result: the given inputs (JSON values) and the code."""
-    return digest({**inputs, "code": source_digest()})
+def result_key(stage: str, **inputs: Any) -> str:
+    """SHA-256 (hex) of what decides a result: ``inputs`` (JSON values and pydantic models), the code that the module ``stage``
+    (the step's ``__name__``) imports, and the versions of the libraries that this code imports.
+
+    An unfinished training has a key of its own, which knows no code: ``figment.keys.checkpoint_key``.
+    """
+    return digest({"inputs": jsonable(inputs), "code": stage_code(stage)})
 
 
 def is_current(output: Path, key: str) -> bool:

@@ -29,7 +29,7 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file, and the key of everything that decides what is trained: another key's state is not gone on from."""
+    """A file, and what ``figment.keys.checkpoint_key`` gives for its training: a state with another key is not resumed."""
 
     path: Path
     key: str

@@ -28,6 +28,7 @@ from figment.validation.clip import ClipConfig, load_clip
 from models.dual_prompt import DualPromptClassifier, OpenClip, aggregate_regions, presence
 from models.losses import AsymmetricLoss
 
+CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 BATCH = 256  # pictures, where nothing is learnt
 FEW = 2048  # pictures an epoch that are augmented before workers have started
 

@@ -33,6 +33,7 @@ from figment.training.randaugment import augment_picture
 from models.losses import SemanticDiversityLoss
 from models.semantic_matrix import LabelScores, Pooling, SemanticMatrix, label_scores
 
+CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 UNREADABLE = (
     OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError, struct.error
 )  # fmt: skip
@@ -296,8 +297,8 @@ def train_semantic_matrix(
 
     After every epoch ``evaluate`` gives measures of the model; the epoch with the highest ``config.select_by``, which should
     come from pictures held out of training and never from a test set, is kept. With a ``state`` file the training goes
-    on where it was stopped, and ends with the very weights it would have had, if ``key``, which names everything that
-    decides them, is the same. Raises InputError if the inputs do not fit each other or the loss leaves the finite.
+    on where it was stopped, and ends with the very weights it would have had, if ``key`` (``figment.keys.checkpoint_key``)
+    is the same. Raises InputError if the inputs do not fit each other or the loss leaves the finite.
     """
     _check(pixels, targets, labels, config)
     trainer = _Trainer(config, labels.dim, len(pixels))

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 from figment.datasets.labelled import StreamedImages
 from figment.files import write_json
@@ -12,6 +11,8 @@ from figment.training.config import TrainingConfig
 from figment.training.saved import ClassifierCard, read_card, save_classifier
 from figment.training.train import train_classifier
 
+CHECKPOINT = "checkpoint.pt"  # of no use once the classifier is saved
+
 
 def train_on(
     name: str,
@@ -19,16 +20,16 @@ def train_on(
     images: Callable[[], StreamedImages],
     labels: LabelSpace,
     config: TrainingConfig,
-    folder: Path,
+    unfinished: Checkpoint,
     log: Callable[[int, dict[str, float]], None],
 ) -> ClassifierCard:
-    """The card of the classifier in ``folder``, trained now if its ``key`` is not the one given; a training that was
-    interrupted goes on. ``log`` sees the loss curve either way: it is kept beside the weights."""
+    """The card of the classifier in the folder of ``unfinished``, trained now if its ``key`` is not the one given; an
+    interrupted training resumes from ``unfinished``. ``log`` sees the loss curve either way: it is kept beside the weights."""
+    folder = unfinished.path.parent
     card = read_card(folder)
     if card is None or card.key != key:
         history: list[tuple[int, dict[str, float]]] = []
         learnt_from = images().load_if_it_fits()
-        unfinished = Checkpoint(folder / "checkpoint.pt", key)
         model = train_classifier(
             learnt_from, len(labels), config, lambda step, m: history.append((step, m)), name, unfinished
         )

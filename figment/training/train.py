@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Log = Callable[[int, dict[str, float]], None]
+CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 
 
 def train_classifier(

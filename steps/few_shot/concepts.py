@@ -39,7 +39,8 @@ def learn_words(
     """words.json: the adapter's SHA-256 (the file lies in adapters/), the length of each usable word, and what the probe
     says of all. Prompts of a class whose word is not usable will say its name, which is said aloud here."""
     path = Path(output) / "words.json"
-    key = caching.key_of(
+    key = caching.result_key(
+        __name__,
         labels=labels.model_dump(mode="json"),
         photos=photos.sha256,
         generator=[generator.model_dump(mode="json"), caching.model_digest(generator.model)],

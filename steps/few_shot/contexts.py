@@ -15,7 +15,8 @@ from figment.prompts.contexts import write_contexts as write
 def write_contexts(labels: LabelSpace, contexts: ContextConfig, output: str) -> Annotated[FileRef, "contexts"]:
     """contexts.csv, which may be edited and given back as ``contexts.file``. The raw answers stay in answers/."""
     path = Path(output) / "contexts.csv"
-    key = caching.key_of(
+    key = caching.result_key(
+        __name__,
         labels=labels.model_dump(mode="json"),
         contexts=contexts.model_dump(mode="json"),
         model=caching.model_digest(contexts.chat.model if contexts.chat else ""),

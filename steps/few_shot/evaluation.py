@@ -97,7 +97,7 @@ def finetuned_features(
 ) -> dict[str, FeatureSet]:
     """The test photos' features by a backbone that has learnt, by test set; kept beside it."""
     path = folder / "tests.safetensors"
-    key = caching.key_of(backbone=card.finetuned, photos=photo_features.sha256)
+    key = caching.result_key(__name__, backbone=card.finetuned, photos=photo_features.sha256)
     if not caching.is_current(path, key):
         backbone = load_own_backbone(card, folder, card.backbone.device)
         size, batch = card.backbone.image_size, card.backbone.batch_size
@@ -117,7 +117,8 @@ def clip_photos(
 ) -> dict[str, FeatureSet]:
     """CLIP's features of the test photos, by test set."""
     path = Path(output) / "features" / "clip.safetensors"
-    key = caching.key_of(
+    key = caching.result_key(
+        __name__,
         labels=labels.model_dump(mode="json"),
         data=[data.model_dump(mode="json"), caching.data_digest(Path(data.root), "all")],
         clip=[scorer.config.model_dump(mode="json"), caching.model_digest(scorer.config.model)],

@@ -32,7 +32,8 @@ def look_at_photos(
 ) -> Annotated[FileRef, "photo_features"]:
     """``shots``, ``held_out`` if it is used, and ``test/NAME``. All photos are read here, before anything is rendered."""
     path = Path(output) / "features" / "photos.safetensors"
-    key = caching.key_of(
+    key = caching.result_key(
+        __name__,
         labels=labels.model_dump(mode="json"),
         photos=photos.sha256,
         data=[data.model_dump(mode="json"), caching.data_digest(Path(data.root), "all")],
@@ -67,8 +68,12 @@ def look_at_pictures(
 ) -> Annotated[FileRef, "picture_features"]:
     """``made``: all pictures of the plan, in its order."""
     path = Path(output) / "features" / "made.safetensors"
-    key = caching.key_of(
-        labels=labels.model_dump(mode="json"), plan=plan.sha256, images=images.sha256, **of_backbone(training, seed)
+    key = caching.result_key(
+        __name__,
+        labels=labels.model_dump(mode="json"),
+        plan=plan.sha256,
+        images=images.sha256,
+        **of_backbone(training, seed),
     )
     if not caching.is_current(path, key):
         planned = read_plan(plan.open())

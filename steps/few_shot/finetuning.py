@@ -47,7 +47,8 @@ def finetune_heads(
     todo = {}
     for item in heads.items:
         folder = Path(output) / "finetuned" / item.name
-        key = caching.key_of(
+        key = caching.result_key(
+            __name__,
             head=item.weights.sha256,  # which depends on all photos and pictures already
             made=[file.sha256 for file in (plan, pictures, weights) if file],
             method=methods[item.name].model_dump(mode="json"),

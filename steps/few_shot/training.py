@@ -55,7 +55,8 @@ def train_heads(
     for name, method in methods.items():
         folder = Path(output) / "heads" / name
         file = folder / "head.safetensors"
-        key = caching.key_of(
+        key = caching.result_key(
+            __name__,
             labels=labels.model_dump(mode="json"),
             method=method.model_dump(mode="json"),
             inputs=inputs,

@@ -31,7 +31,8 @@ def weigh_pictures(
 ) -> Annotated[FileRef, "weights"]:
     """weights.parquet, in the plan's order: image_id, label, predicted, probability of the label, weight."""
     path = Path(output) / "weights.parquet"
-    key = caching.key_of(
+    key = caching.result_key(
+        __name__,
         labels=labels.model_dump(mode="json"),
         plan=plan.sha256,
         features=[photo_features.sha256, picture_features.sha256],

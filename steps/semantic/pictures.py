@@ -5,8 +5,9 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
+from figment.datasets.tagged import NAMES
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits
-from figment.files import write_json
+from figment.files import sha256_file, write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
@@ -25,10 +26,11 @@ def prepare_pictures(
     images: FileRef | None = None,
     verdicts: FileRef | None = None,
 ) -> Annotated[FileRef, "splits"]:
-    """train, validation, zsl and gzsl below ``output``/splits, and splits.json that says how many pictures each has. With
-    ``images``, those that passed are trained on too, as what CLIP saw in them: below ``output``/splits_with_made."""
+    """train, validation, zsl and gzsl below ``output``/splits, and splits.json with the number of pictures and the hashes of
+    each. With ``images``, those that passed are trained on too, as what CLIP saw in them: below ``output``/splits_with_made."""
     path = Path(output) / ("splits_with_made" if images else "splits") / "splits.json"
-    key = caching.key_of(
+    key = caching.result_key(
+        __name__,
         labels=labels.model_dump(mode="json"),
         data=[data.model_dump(mode="json"), caching.data_digest(Path(data.root), "all")],
         image_size=image_size,
@@ -40,7 +42,9 @@ def prepare_pictures(
             shown = shown_labels(pq.read_table(verdicts.open()))
             made = made_pictures(shown, Pool(images.open().parent), labels, image_size)
         counts = write_splits(data, labels, image_size, path.parent, made)
-        write_json(path, {"pictures": counts, "made": len(made) if made else 0, "key": key})
+        files = [f"{name}/{file}" for name in counts for file in NAMES]
+        content = {file: sha256_file(path.parent / file) for file in files}
+        write_json(path, {"pictures": counts, "made": len(made) if made else 0, "sha256": content})
         caching.mark_current(path, key)
     tracking.log_parameters("data", data.model_dump(mode="json"))
     return FileRef.of(path)

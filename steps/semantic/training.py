@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 from zenml import get_step_context
 
 from figment.files import write_json
+from figment.keys import checkpoint_key
 from figment.label_vectors import LabelVectorConfig, make_label_vectors
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -15,7 +16,7 @@ from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.training.lists import multilabel_list, write_list
 from figment.training.saved_semantic import SemanticCard, save_semantic
-from figment.training.semantic import SemanticConfig
+from figment.training.semantic import CHECKPOINT_VERSION, SemanticConfig
 from figment.training.zero_shot import train_zero_shot
 
 
@@ -34,13 +35,14 @@ def train_matrix(
     tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
     tracking.log_parameters("training", training.model_dump())
     folder = Path(output) / "model"
-    key = caching.key_of(
-        labels=labels.model_dump(mode="json"),
-        splits=splits.sha256,
-        vectors=[vectors.model_dump(mode="json"), caching.model_digest(vectors.file or vectors.clip.model)],
-        training=training.model_dump(mode="json"),
-        twin_cosine=twin_cosine,
-    )
+    inputs = {
+        "labels": labels,
+        "splits": splits.sha256,
+        "vectors": [vectors, caching.model_digest(vectors.file or vectors.clip.model)],
+        "training": training,
+        "twin_cosine": twin_cosine,
+    }
+    key, unfinished = caching.result_key(__name__, **inputs), checkpoint_key(CHECKPOINT_VERSION, **inputs)
     weights, state = folder / "semantic.safetensors", folder / "training.pt"
     if verdicts:
         write_list(multilabel_list(pq.read_table(verdicts.open())), folder)
@@ -51,7 +53,7 @@ def train_matrix(
             named = {name.replace("@", "_at_"): value for name, value in row.items()}  # MLflow allows no @
             tracking.log_metrics("training", named, epoch)
 
-        trained = train_zero_shot(splits.open().parent, labels, found, training, twin_cosine, state, key, log)
+        trained = train_zero_shot(splits.open().parent, labels, found, training, twin_cosine, state, unfinished, log)
         write_json(folder / "history.json", {"kept": trained.best_epoch, "epochs": trained.history})
         unseen = tuple(labels.names[i] for i in labels.unseen_ids)
         card = SemanticCard(

@@ -27,7 +27,8 @@ def validate_unseen(
     also thresholds.json, what it accepts each class at."""
     file = plan.open()
     path, levels = file.with_name("verdicts.parquet"), file.with_name("thresholds.json")
-    key = caching.key_of(
+    key = caching.result_key(
+        __name__,
         labels=labels.model_dump(mode="json"),
         plan=plan.sha256,
         images=images.sha256,

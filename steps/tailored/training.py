@@ -8,6 +8,7 @@ from zenml import get_step_context
 
 from figment.datasets.tagged import read_tagged
 from figment.files import write_json
+from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
@@ -15,7 +16,7 @@ from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.checkpoint import Checkpoint
-from figment.training.dual_prompt import DualPromptConfig
+from figment.training.dual_prompt import CHECKPOINT_VERSION, DualPromptConfig
 from figment.training.lists import multilabel_list, write_list
 from figment.training.saved_dual_prompt import WEIGHTS, DualPromptCard, save_dual_prompts
 from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
@@ -39,13 +40,15 @@ def train_classifier(
     tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
     tracking.log_parameters("training", {"backbone": backbone.model_dump(), **classifier.model_dump()})
     folder = Path(output) / "classifier"
-    key = caching.key_of(
-        labels=labels.model_dump(mode="json"),
-        data=[splits.sha256, images.sha256, verdicts.sha256, image_size],
-        backbone=[backbone.model_dump(mode="json"), caching.model_digest(backbone.model)],
-        classifier=classifier.model_dump(mode="json"),
-    )
-    path, checkpoint = folder / WEIGHTS, Checkpoint(folder / "training.pt", key)
+    inputs = {
+        "labels": labels,
+        "data": [splits.sha256, images.sha256, verdicts.sha256, image_size],
+        "backbone": [backbone, caching.model_digest(backbone.model)],
+        "classifier": classifier,
+    }
+    key = caching.result_key(__name__, **inputs)
+    path = folder / WEIGHTS
+    checkpoint = Checkpoint(folder / "training.pt", checkpoint_key(CHECKPOINT_VERSION, **inputs))
     judged = pq.read_table(verdicts.open())
     write_list(multilabel_list(judged), folder)
     if not caching.is_current(path, key):

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from figment.adaptation.text_encoder import CHECKPOINT, TuningConfig, tune_text_encoder
+from figment.adaptation.text_encoder import CHECKPOINT, CHECKPOINT_VERSION, TuningConfig, tune_text_encoder
 from figment.files import write_json
+from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
@@ -30,14 +31,15 @@ def tune_generator(
     """tuning.json: the adapter's hash, acceptance before and after, the history. The adapter itself lies in ``adapters``."""
     path = Path(output) / "tuning.json"
     revision = model_revision(generator)
-    key = caching.key_of(
-        labels=rivals.model_dump(mode="json"),
-        prompts=prompts.sha256,
-        generator=[generator.model_dump(mode="json"), revision, negative_prompt],
-        clip=[clip.model_dump(mode="json"), caching.model_digest(clip.model)],
-        acceptance=acceptance.model_dump(mode="json"),
-        tuning=tuning.model_dump(mode="json"),
-    )
+    inputs = {
+        "labels": rivals,
+        "prompts": prompts.sha256,
+        "generator": [generator, revision, negative_prompt],
+        "clip": [clip, caching.model_digest(clip.model)],
+        "acceptance": acceptance,
+        "tuning": tuning,
+    }
+    key = caching.result_key(__name__, **inputs)
     tracking.log_parameters("tuning", tuning.model_dump())
     if not caching.is_current(path, key):
         tuned = tune_text_encoder(
@@ -50,7 +52,7 @@ def tune_generator(
             tuning,
             Path(output),
             revision,
-            key,
+            checkpoint_key(CHECKPOINT_VERSION, **inputs),
             lambda step, metrics: tracking.log_metrics("tuning", metrics, step),
         )
         write_json(path, tuned.model_dump(mode="json"))

@@ -45,42 +45,34 @@ def test_a_model_is_told_by_its_content_and_no_model_by_nothing(tmp_path, monkey
     assert caching.model_digest("") == "", "and not that of all that lies in the working folder"
 
 
-def test_touching_a_helper_changes_every_key(tmp_path, monkeypatch):
-    package = tmp_path / "figment" / "ops"
-    package.mkdir(parents=True)
-    monkeypatch.setattr(caching, "__file__", str(package / "caching.py"))
-    helper = tmp_path / "figment" / "helper.py"
-    keys = []
-    for text in ("x = 1", "x = 2"):
-        helper.write_text(text)
-        caching.source_digest.cache_clear()
-        keys.append(caching.key_of(a=1))
-    caching.source_digest.cache_clear()
-    assert keys[0] != keys[1]
+def test_a_result_is_known_by_its_inputs(code):
+    assert caching.result_key("steps.training", a=1) == caching.result_key("steps.training", a=1)
+    assert caching.result_key("steps.training", a=1) != caching.result_key("steps.training", a=2)
+    clip, other = ClipConfig(model="a"), ClipConfig(model="b")
+    assert caching.result_key("steps.training", a=[clip]) == caching.result_key("steps.training", a=[clip.model_dump()])
+    assert caching.result_key("steps.training", a=[clip]) != caching.result_key("steps.training", a=[other])
 
 
-def test_a_touched_helper_runs_a_step_again_and_an_untouched_one_does_not(plan, pool, labels, tmp_path, monkeypatch):
-    """The step that judges pictures, on a copy of all code of which one helper gets a comment."""
-    for package in caching.PACKAGES:
-        copied = {"ignore": shutil.ignore_patterns("*.safetensors", "__pycache__")}
-        shutil.copytree(ROOT / package, tmp_path / "code" / package, **copied)
-    monkeypatch.setattr(caching, "__file__", str(tmp_path / "code" / "figment" / "ops" / "caching.py"))
+def test_a_stage_is_done_again_after_an_edit_of_its_code_alone(code, plan, pool, labels, tmp_path):
+    """The step that judges images, on a copy of all code."""
     write_plan(plan, tmp_path / "plan.parquet")
     files = FileRef.of(tmp_path / "plan.parquet"), FileRef.of(pool.manifest_file)
     clip = ClipConfig(model="local-dir:models/pocket/clip")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = mlflow.create_experiment("caching", artifact_location=(tmp_path / "artifacts").as_uri())
-    written = []
-    helper = tmp_path / "code" / "figment" / "images.py"
-    for text in (helper.read_text(), helper.read_text(), helper.read_text() + "# touched"):
-        helper.write_text(text)
-        caching.source_digest.cache_clear()
+
+    def written() -> int:
         with mlflow.start_run(experiment_id=experiment):
-            step = validate_images.entrypoint
-            made = step(labels, *files, clip, AcceptanceConfig(), None, None, str(tmp_path))
-        written.append(Path(made.path).stat().st_mtime_ns)
-    caching.source_digest.cache_clear()
-    assert written[0] == written[1] < written[2]
+            made = validate_images.entrypoint(labels, *files, clip, AcceptanceConfig(), None, None, str(tmp_path))
+        return Path(made.path).stat().st_mtime_ns
+
+    first = written()
+    assert written() == first
+    code.append("figment/images.py", "# a comment")
+    code.append("figment/evaluation/report.py", "changed = 1")
+    assert written() == first
+    code.append("figment/images.py", "changed = 1")
+    assert written() > first
 
 
 def test_local_models_are_known_by_content_and_remote_ones_by_id(tmp_path):

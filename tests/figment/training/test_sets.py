@@ -7,9 +7,10 @@ from PIL import Image
 
 from figment.datasets.labelled import StreamedImages, open_synthetic_folders
 from figment.labels import LabelSpace
+from figment.training.checkpoint import Checkpoint
 from figment.training.config import TrainingConfig
 from figment.training.saved import load_classifier
-from figment.training.sets import train_on
+from figment.training.sets import CHECKPOINT, train_on
 
 SPACE = LabelSpace.of(["cat", "dog"])
 CONFIG = TrainingConfig(model="test_resnet", image_size=16, epochs=2, batch_size=4, learning_rate=1e-3)
@@ -37,7 +38,7 @@ def run(images: StreamedImages, folder: Path, key: str) -> tuple[list, int]:
     def log(step: int, metrics: dict[str, float]) -> None:
         entries.append((step, metrics))
 
-    train_on("set", key, get, SPACE, CONFIG, folder, log)
+    train_on("set", key, get, SPACE, CONFIG, Checkpoint(folder / CHECKPOINT, key), log)
     return entries, len(asked)
 
 
