@@ -9,18 +9,18 @@ HELD_OUT = 2_000  # the first scenes of the wide bank: never trained on
 
 
 def worlds(config: WorldConfig) -> dict[str, World]:
-    """``wide`` and ``calm`` of the teachers' artwork, ``unseen`` of the artist held back, ``all`` for the judge."""
-    teachers, unseen, objects = [Path(p) for p in config.teachers], Path(config.unseen), list(config.objects)
+    """``wide`` and ``calm`` of the teachers' artwork, ``unseen`` of the artists held back, ``all`` for the judge."""
+    teachers, reality, objects = list(map(Path, config.teachers)), list(map(Path, config.reality)), list(config.objects)
     return {
         "wide": World(teachers, objects, config.size),
         "calm": World(teachers, objects, config.size, calm=True),
-        "unseen": World([unseen], objects, config.size),
-        "all": World([*teachers, unseen], objects, config.size),
+        "unseen": World(reality, objects, config.size),
+        "all": World([*teachers, *reality], objects, config.size),
     }
 
 
-def render_banks(config: WorldConfig, folder: Path) -> dict[str, Path]:
-    """Draw the banks that ``folder`` lacks: wide, calm and judge."""
+def render_banks(config: WorldConfig, folder: Path, processes: int | None = None) -> dict[str, Path]:
+    """Draw the banks that ``folder`` lacks: wide, calm and judge. By ``processes``, or one a core: the scenes are the same."""
     by_name = worlds(config)
     wanted = {
         "wide": (by_name["wide"], config.scenes, config.seed),
@@ -30,7 +30,7 @@ def render_banks(config: WorldConfig, folder: Path) -> dict[str, Path]:
     paths = {name: folder / f"{name}.safetensors" for name in wanted}
     for name, (world, count, seed) in wanted.items():
         if not paths[name].exists():
-            world.render(count, seed).save(paths[name])
+            world.render(count, seed, processes).save(paths[name])
     return paths
 
 

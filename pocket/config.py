@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pocket.artwork import OBJECTS
+from pocket.artwork import OBJECTS, REALITY, TEACHERS
 
 
 class WorldConfig(BaseModel):
@@ -10,12 +10,12 @@ class WorldConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    teachers: tuple[str, ...] = ("data/artwork/noto.parquet", "data/artwork/fluent.parquet")
-    unseen: str = "data/artwork/twemoji.parquet"
+    teachers: tuple[str, ...] = tuple(f"data/artwork/{artist}.parquet" for artist in TEACHERS)
+    reality: tuple[str, ...] = tuple(f"data/artwork/{artist}.parquet" for artist in REALITY)
     objects: tuple[str, ...] = tuple(OBJECTS)
     size: int = Field(32, multiple_of=8)
-    scenes: int = 100_000  # of the whole variety: for the autoencoder and CLIP
-    calm_scenes: int = 64_000  # unmirrored, in steady poses: for the generator
+    scenes: int = 150_000  # of the whole variety: for the autoencoder and CLIP
+    calm_scenes: int = 100_000  # unmirrored, in steady poses: for the generator
     judge_scenes: int = 20_000  # of every artwork: for the judge alone
     seed: int = 1
 

@@ -6,9 +6,12 @@ on it understands them.
 """
 
 import hashlib
+import multiprocessing
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -16,6 +19,7 @@ from torch import Tensor
 
 from pocket.artwork import load_sprites
 
+Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]
 RENDER_SIZE = 64  # scenes are drawn at 64 px and averaged down to the world's size
 
 DOMAINS = ("photo", "painting", "sketch", "silhouette", "poster")
@@ -185,16 +189,31 @@ class World:
         ]
         return Scenes(pictures, objects, torch.full((count,), DOMAINS.index("photo")), captions)
 
-    def render(self, count: int, seed: int, chunk: int = 1000) -> Scenes:
-        """``sample`` in chunks of bounded memory, with pixels as uint8 ready to be saved."""
-        generator = torch.Generator().manual_seed(seed)
-        parts = [self.sample(min(chunk, count - start), generator) for start in range(0, count, chunk)]
+    def render(self, count: int, seed: int, processes: int | None = None, chunk: int = 500) -> Scenes:
+        """``sample`` by many processes (None: one a core), with pixels as uint8 ready to be saved. Each chunk has a seed of
+        its own, so the scenes depend on ``seed`` and ``chunk`` alone, not on how many processes draw them."""
+        jobs = [(seed * 1_000_003 + i, min(chunk, count - start)) for i, start in enumerate(range(0, count, chunk))]
+        processes = min(processes or os.cpu_count() or 1, len(jobs))
+        if processes == 1:
+            parts = [self._draw_chunk(job) for job in jobs]
+        else:
+            own = (self.artwork, self.objects, self.size, self.calm)
+            with multiprocessing.get_context("spawn").Pool(processes, _start_drawing, own) as pool:
+                parts = list(pool.imap(_draw_chunk, jobs))
+        pixels, objects, domains, captions = zip(*parts, strict=True)
         return Scenes(
-            torch.cat([part.pixels for part in parts]),
-            torch.cat([part.objects for part in parts]),
-            torch.cat([part.domains for part in parts]),
-            [caption for part in parts for caption in part.captions],
+            torch.from_numpy(np.concatenate(pixels)),
+            torch.from_numpy(np.concatenate(objects)),
+            torch.from_numpy(np.concatenate(domains)),
+            [caption for part in captions for caption in part],
         )
+
+    def _draw_chunk(self, job: tuple[int, int]) -> Chunk:
+        """(seed, count) -> uint8 pixels, multi-hot objects and domains as arrays, captions."""
+        seed, count = job
+        scenes = self.sample(count, torch.Generator().manual_seed(seed))
+        pixels = (scenes.pixels * 255).round().to(torch.uint8)
+        return pixels.numpy(), scenes.objects.numpy(), scenes.domains.numpy(), scenes.captions
 
     # ---------------------------------------------------------------- captions
 
@@ -231,8 +250,8 @@ class World:
         sway = 0.05 if self.calm else 0.08
         offset = torch.where(pair, uniform(-0.52, -0.46), uniform(-sway, sway))  # the first named stands on the left
         layer = self._place(first, scale, offset, uniform(-sway, sway), g)
-        other = self._place(second, uniform(0.46, 0.54), uniform(0.46, 0.52), uniform(-sway, sway), g)
-        layer = torch.where(pair[:, None, None, None], other + layer * (1 - other[:, 3:]), layer)
+        other = self._place(second, uniform(0.46, 0.54), uniform(0.46, 0.52), uniform(-sway, sway), g, shown=pair)
+        layer[pair] = other + layer[pair] * (1 - other[:, 3:])
 
         scenery = self._backgrounds(background.to(device), uniform(-0.06, 0.06, 3, 1, 1), uniform(-0.05, 0.05))
         pictures = torch.empty(count, 3, RENDER_SIZE, RENDER_SIZE, device=device)
@@ -244,8 +263,11 @@ class World:
                 pictures[rows_device] = style(layer[rows_device], scenery[rows_device], g)
         return F.interpolate(pictures, size=(self.size, self.size), mode="area").clamp(0, 1)
 
-    def _place(self, ids: Tensor, scale: Tensor, x: Tensor, y: Tensor, g: torch.Generator) -> Tensor:
-        """Premultiplied RGBA layer (B, 4, R, R): a random sprite of each id, flipped, turned, scaled, recoloured."""
+    def _place(
+        self, ids: Tensor, scale: Tensor, x: Tensor, y: Tensor, g: torch.Generator, shown: Tensor | None = None
+    ) -> Tensor:
+        """Premultiplied RGBA layer (B, 4, R, R): a random sprite of each id, flipped, turned, scaled, recoloured. The dice
+        are thrown for all; only the rows ``shown`` (B,) are drawn."""
         count, device = len(ids), self.sprites.device
         pick = torch.rand(count, generator=g)
         chosen = torch.stack(
@@ -265,10 +287,15 @@ class World:
             ],
             1,
         )
-        grid = F.affine_grid(theta, [count, 4, RENDER_SIZE, RENDER_SIZE], align_corners=False)
-        layer = F.grid_sample(self.sprites[chosen.to(device)], grid, mode="bilinear", align_corners=False)
         # Gentle recolouring: brightness and a per-channel gain, so that no shade of a sprite becomes a password.
         gain = (1 + 0.08 * torch.randn(count, 3, 1, 1, generator=g)).to(device)
+        chosen = chosen.to(device)
+        if shown is not None:
+            theta, chosen, gain = theta[shown], chosen[shown], gain[shown]
+            if not len(chosen):
+                return torch.zeros(0, 4, RENDER_SIZE, RENDER_SIZE, device=device)
+        grid = F.affine_grid(theta, [len(chosen), 4, RENDER_SIZE, RENDER_SIZE], align_corners=False)
+        layer = F.grid_sample(self.sprites[chosen], grid, mode="bilinear", align_corners=False)
         return torch.cat([(layer[:, :3] * gain).clamp(max=1).minimum(layer[:, 3:]), layer[:, 3:]], 1)
 
     def _backgrounds(self, background: Tensor, tint: Tensor, shift: Tensor) -> Tensor:
@@ -335,3 +362,15 @@ class World:
         tone = torch.sigmoid((grey - 0.5) * 8)
         body = (ink * 0.35) * (1 - tone) + (0.45 * ink + 0.55) * tone
         return body * layer[:, 3:] + (1 - layer[:, 3:]) * (0.25 + 0.7 * paper)
+
+
+_drawing: list[World] = []  # a drawing process's own world
+
+
+def _start_drawing(artwork: list[Path], objects: list[str], size: int, calm: bool) -> None:
+    torch.set_num_threads(1)
+    _drawing[:] = [World(artwork, objects, size, calm)]
+
+
+def _draw_chunk(job: tuple[int, int]) -> Chunk:
+    return _drawing[0]._draw_chunk(job)

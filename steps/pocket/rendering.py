@@ -12,7 +12,7 @@ from pocket.config import WorldConfig
 @step
 def render_world(world: WorldConfig, work: str) -> Annotated[str, "bank_folder"]:
     """The folder of the banks, named after the world's settings and artwork: another world is another folder."""
-    art = [sha256_file(Path(path)) for path in (*world.teachers, world.unseen)]
+    art = [sha256_file(Path(path)) for path in (*world.teachers, *world.reality)]
     identity = digest({**world.model_dump(mode="json"), "art": art})[:12]
     folder = Path(work) / f"world-{identity}"
     render_banks(world, folder)

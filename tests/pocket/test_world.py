@@ -98,3 +98,10 @@ def test_a_crowd_is_at_most_four_and_at_most_all(world):
     for most in (0, 5):
         with pytest.raises(ValueError, match="a scene shows 1 to 4"):
             world.crowd(1, torch.Generator(), most)
+
+
+def test_a_bank_is_the_same_by_one_process_and_by_two(world):
+    one, two = (world.render(70, seed=4, processes=n, chunk=30) for n in (1, 2))
+    assert one.digest == two.digest
+    assert len(one.captions) == len(set(map(bytes, one.pixels.numpy()))) == 70  # no chunk repeats another
+    assert one.pixels.dtype == torch.uint8
