@@ -23,6 +23,7 @@ from torch import Tensor
 from figment import safe_pickle
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key, nearest
+from figment.text import shown
 from figment.validation.clip import ClipConfig, ClipScorer
 
 
@@ -187,7 +188,7 @@ def read_pickled_split(path: Path, names: Sequence[str]) -> dict[str, tuple[str,
         wrong = [i for i in ids if not isinstance(i, int) or not 0 <= i < len(names)]
         if wrong:
             raise InputError(
-                f"{path}: {part!r} lists class id {wrong[0]!r}; the {len(names)} classes are 0 to {len(names) - 1}"
+                f"{path}: {shown(part)} lists class id {shown(wrong[0])}; the {len(names)} classes are 0 to {len(names) - 1}"
             )
     return {str(part): tuple(names[i] for i in sorted(ids)) for part, ids in content.items()}
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from figment import safe_pickle
 from figment.errors import InputError
+from figment.text import reason_of
 
 
 def load(path: Path) -> dict[bytes, Any]:
@@ -53,7 +54,7 @@ def chunks(path: Path, split: str) -> list[Batch]:
             if len(_pixels(batch, file)) != len(labels):
                 raise InputError(f"{file}: {len(labels)} labels, but another number of pictures")
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{file}: not a CIFAR python batch ({error!r})") from error
+            raise InputError(f"{file}: not a CIFAR python batch ({reason_of(error)})") from error
         found.append(Batch(file, [names[label] for label in labels]))
     return found
 
@@ -63,4 +64,4 @@ def _pixels(batch: dict[bytes, Any], file: Path) -> np.ndarray:
     try:
         return np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file}: not a CIFAR python batch ({error!r})") from error
+        raise InputError(f"{file}: not a CIFAR python batch ({reason_of(error)})") from error
