@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from figment.errors import InputError
 from figment.files import atomic
+from figment.ops.checking import CONFIG, read_config
 from figment.ops.environment import load_environment
 from figment.ops.run import quieten
 from figment.text import shown
@@ -329,12 +329,10 @@ def read_share(share: str) -> tuple[int, int]:
 
 def read_parameters(path: Path) -> dict[str, Any]:
     """The parameters of a pipeline's config file."""
-    try:
-        return dict((yaml.safe_load(path.read_text(encoding="utf-8")) or {})["parameters"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a pipeline's config with 'parameters:' ({' '.join(str(error).split())})"
-        ) from error
+    parameters = read_config(path).get("parameters")
+    if parameters is None:
+        raise InputError(f"{path}: has no 'parameters:'; expected {CONFIG}")
+    return parameters
 
 
 def setting(path: Path, parameters: dict[str, Any], name: str, kind: Any) -> Any:

@@ -23,6 +23,7 @@ from torch import Tensor
 from figment import safe_pickle
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key, nearest
+from figment.reading import read_text, why_unreadable
 from figment.text import shown
 from figment.validation.clip import ClipConfig, ClipScorer
 
@@ -195,12 +196,7 @@ def read_pickled_split(path: Path, names: Sequence[str]) -> dict[str, tuple[str,
 
 def read_names(path: Path) -> tuple[str, ...]:
     """A text file of names, one a line; empty lines and lines that start with # are passed over."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not a readable list of names ({error}); expected UTF-8 text, one name a line"
-        ) from error
+    lines = map(str.strip, read_text(path, "text, one name a line", kind="a readable list of names").split("\n"))
     names = tuple(line for line in lines if line and not line.startswith("#"))
     if not names:
         raise InputError(f"{path}: holds no name; expected one a line")
@@ -250,6 +246,8 @@ def _bare(word: str) -> str:
 def _lines(path: Path, wanted: set[str]) -> Iterator[tuple[str, np.ndarray]]:
     """(word, vector (D,)) of the lines whose word is ``wanted``. Words may hold spaces, as a few of GloVe's do."""
     try:
+        if why := why_unreadable(path):
+            raise InputError(f"{path}: cannot be read ({why}); expected word vectors as text")
         with open(path, encoding="utf-8-sig", errors="replace", newline="\n") as file:
             fields = next(file, "").split()
             header = len(fields) == 2 and all(field.isdigit() for field in fields)

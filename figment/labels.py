@@ -3,14 +3,15 @@
 import difflib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from figment.errors import InputError
+from figment.reading import kind_of, mapping, name_of, read_yaml
 
 MAX_NAME_LENGTH = 64
 
@@ -44,6 +45,24 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Known names that look or read most like ``name``, best first."""
     by_key = {key(k): k for k in known}
     return [by_key[k] for k in difflib.get_close_matches(key(name), by_key, n=count, cutoff=0.3)]
+
+
+def _wrong_entry(error: ValidationError, content: Mapping[str, Any]) -> str:
+    """The first entry that is wrong, the class it belongs to, and what was found there."""
+    first = error.errors()[0]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    label = content.get("labels")
+    if isinstance(label, list) and first["loc"][:1] == ("labels",) and len(first["loc"]) > 2:
+        label = label[first["loc"][1]]
+    name = f" ({label['name']!r})" if isinstance(label, dict) and isinstance(label.get("name"), str) else ""
+    found = first["input"]
+    if first["type"] == "extra_forbidden":
+        return f"{where}{name} is no field of a label space"
+    if first["type"] == "missing":
+        return f"{where}{name} is missing"
+    value = f" {found!r}" if isinstance(found, str | bool | int | float) else ""
+    quotes = ", which in quotes would be text" if isinstance(found, bool | int | float) else ""
+    return f"{where}{name} is {kind_of(found)}{value}{quotes} ({first['msg'].lower()})"
 
 
 class Label(BaseModel):
@@ -117,14 +136,14 @@ class LabelSpace(BaseModel):
     def load(cls, path: Path) -> "LabelSpace":
         """Read a YAML file ``labels: [{name, prompt_name?, clip_name?, synonyms?, unseen?, hint?, parents?}, ...]``
         and ``confusable: [[a, b]]``."""
+        expected = "a YAML file of labels, 'labels: [{name: ...}, ...]'"
+        content = mapping(read_yaml(path, expected), name_of(path), expected)
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).checked()
-        except OSError as error:
-            raise InputError(f"label space {path}: {error.strerror}; give the path of a YAML file of labels") from error
-        except (yaml.YAMLError, ValidationError) as error:
-            raise InputError(
-                f"label space {path}: {str(error).splitlines()[0]}; expected 'labels: [{{name: ...}}]'"
-            ) from error
+            return cls.model_validate(content).checked()
+        except ValidationError as error:
+            raise InputError(f"{name_of(path)}: {_wrong_entry(error, content)}; expected {expected}") from error
+        except InputError as error:
+            raise InputError(f"{name_of(path)}: {error}") from error
 
     @cached_property
     def names(self) -> tuple[str, ...]:

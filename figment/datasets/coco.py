@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from pycocotools.coco import COCO
 from figment.datasets.multilabel import MultiLabelSet, Split, check_file_name, first_there, labelled_only, split_ids
 from figment.errors import InputError
 from figment.labels import LabelSpace, key, nearest
+from figment.reading import LARGE, read_json
 
 SPLITS = {  # as "Diverse and Tailored Image Generation" names them, as "Semantic Diversity Learning" does, pictures
     "train": ("annotations/instances_train2014_seen_48_17.json", "zs_split/train_17_48.json", "train2014"),
@@ -79,12 +79,7 @@ def read_coco_split(root: Path, split: Split, space: LabelSpace) -> MultiLabelSe
 
 def load_coco(path: Path) -> COCO:
     """A checked json as pycocotools holds it, without its chatter."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give a COCO annotation json") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not json ({error}); give a COCO annotation json") from error
+    data = read_json(path, "a COCO annotation json", LARGE)
     _check(path, data)
     coco = COCO()
     coco.dataset = data

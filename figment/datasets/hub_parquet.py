@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment.errors import InputError
+from figment.reading import read_text
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def sidecar_names(file: Path) -> list[str]:
     """Names from ``classes.txt`` beside the file, one a line; CIFAR-10's order where the folder is named after it."""
     listed = file.parent / "classes.txt"
     if listed.is_file():
-        return listed.read_text(encoding="utf-8").splitlines()
+        return read_text(listed, "the classes' names, one a line").rstrip("\n").split("\n")
     folders = " ".join(file.parts[-3:-1]).casefold().replace("-", "")
     return list(CIFAR10) if re.search(r"cifar10(?!0)", folders) else []
 

@@ -16,6 +16,7 @@ import pandas as pd
 from figment.datasets.multilabel import MultiLabelSet, Split, check_file_name, first_there, labelled_only, split_ids
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key
+from figment.reading import LARGE, read_text
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.WARNING)  # whatever the tools around set for everybody
@@ -126,12 +127,8 @@ def _table(path: Path) -> np.ndarray:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give the folder of NUS-WIDE with all its lists") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file; give the folder of NUS-WIDE with all its lists") from error
+    text = read_text(path, "a list of NUS-WIDE, which has them all in one folder", LARGE)
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def _array(path: Path) -> np.ndarray:

@@ -2,12 +2,24 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from figment.errors import InputError
+from figment.reading import mapping, name_of, read_yaml
 from figment.text import one_line, shown
+
+CONFIG = "the YAML file of a pipeline, with 'parameters:'"
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The whole of a pipeline's config file, not validated but for its shape: ``parameters`` and ``steps`` are mappings."""
+    config = mapping(read_yaml(path, CONFIG), name_of(path), CONFIG)
+    for field in ("parameters", "steps"):
+        mapping(config.get(field), f"{name_of(path)}: {field}", "names and their values")
+    return config
 
 
 def refuse_unknown(found: Iterable[str], known: Iterable[str], where: str) -> None:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import yaml
@@ -16,7 +17,7 @@ from zenml.pipelines.pipeline_definition import Pipeline
 from figment import store
 from figment.errors import InputError
 from figment.ops import lineage
-from figment.ops.checking import complaint, refuse_unknown
+from figment.ops.checking import complaint, read_config, refuse_unknown
 from figment.ops.stacks_steps import merge, with_stack
 from figment.ops.steps import named
 from figment.ops.tracking import ensure_experiment
@@ -27,11 +28,20 @@ class CheckedPipeline(Pipeline):
     compiled with what the active stack's file asks for it; with a store (``figment.store``) it knows of that wherever it
     runs."""
 
+    def _parse_config_file(self, config_path: str | None, matcher: list[str]) -> dict[str, Any]:
+        """ZenML reads the file by itself, twice: what it gets is plain YAML in ASCII, whatever the user's editor wrote."""
+        if not config_path:
+            return super()._parse_config_file(config_path, matcher)
+        with NamedTemporaryFile("w", encoding="ascii", suffix=".yaml") as file:
+            yaml.safe_dump(read_config(Path(config_path)), file, sort_keys=False)
+            file.flush()
+            return super()._parse_config_file(file.name, matcher)
+
     def _compile(self, config_path: str | None = None, **overrides: Any) -> Any:
         config: dict[str, Any] = {}
         if config_path:
             parameters = check_config(Path(config_path), self.entrypoint, self.invocations)
-            config = yaml.safe_load(Path(config_path).read_text(encoding="utf-8")) or {}
+            config = read_config(Path(config_path))
             if store.url():
                 offer(parameters, Path(config_path))
         if store.url():
@@ -67,10 +77,7 @@ def figment_pipeline(function: Callable[..., None]) -> CheckedPipeline:
 
 def check_config(path: Path, entrypoint: Callable[..., None], steps: Iterable[str] | None = None) -> dict[str, Any]:
     """The parameters of a pipeline config, validated; raises InputError naming the file, the field and what is near."""
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not readable YAML ({' '.join(str(error).split())})") from error
+    config = read_config(path)
     refuse_unknown(config, PipelineRunConfiguration.model_fields, f"{path}")
     if steps is not None:
         refuse_unknown(config.get("steps") or {}, steps, f"{path}: steps")

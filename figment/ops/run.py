@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from figment import store
 from figment.errors import InputError
+from figment.ops.checking import read_config
 from figment.ops.environment import load_environment
 
 
@@ -79,7 +78,7 @@ def run_once(instance: Any, config: Path) -> None:
         raise KeyboardInterrupt if isinstance(cause, RunInterruptedException) else cause from None
     finally:
         logger.removeFilter(failed)
-    output = Path(yaml.safe_load(config.read_text(encoding="utf-8"))["parameters"]["output"])
+    output = Path(read_config(config)["parameters"]["output"])
     store.bring([output])
     print_results(output)
 

@@ -18,6 +18,7 @@ from zenml.client import Client
 from figment.errors import InputError
 from figment.evaluation.seeds import Mean, mean
 from figment.files import write_json, write_text
+from figment.ops.checking import read_config
 from figment.ops.lineage import LINEAGE, Lineage
 
 MEASURED = "data"
@@ -31,7 +32,7 @@ def run_seeds(
     run of which theirs are children. A seed that was finished before repeats nothing."""
     if len(set(seeds)) < 2 or min(seeds) < 0:
         raise InputError(f"--seeds: found {', '.join(map(str, seeds))}; give two or more different numbers from 0")
-    body = yaml.safe_load(config.read_text(encoding="utf-8"))
+    body = read_config(config)
     output = Path(body["parameters"]["output"])
     found, children = [], []
     for seed in seeds:

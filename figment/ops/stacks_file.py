@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from zenml.config.base_settings import BaseSettings
 from zenml.config.docker_settings import DockerBuildOptions, DockerSettings
@@ -30,8 +29,10 @@ from zenml.utils import secret_utils
 from figment.errors import InputError
 from figment.ops.checking import complaint, models_of, refuse_unknown
 from figment.ops.stacks_steps import ROLES
+from figment.reading import mapping, name_of, read_yaml
 from figment.text import reason_of, shown
 
+STACK = "a stack file with 'name:' and 'components:'"
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 OF_KUBERNETES = {  # fields of pod settings that hold Kubernetes' own objects
     "affinity": "V1Affinity",
@@ -62,10 +63,7 @@ class StackFile(BaseModel):
 
 def read_stack(path: Path, variables: Mapping[str, str] = os.environ) -> StackFile:
     """The file, every key and value checked against ZenML's own classes. Raises InputError naming the file and the field."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not readable YAML ({' '.join(str(error).split())})") from error
+    content = mapping(read_yaml(path, STACK), name_of(path), STACK)
     try:
         stack = StackFile.model_validate(_resolve(content, variables, f"{path}"))
     except ValidationError as error:

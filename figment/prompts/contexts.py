@@ -6,6 +6,7 @@ which the planner replaces by the class's name or by the word learnt for it.
 
 import ast
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from figment.prompts.chat import Chat, ChatConfig
 from figment.prompts.instructions import context_instruction
 from figment.prompts.naming import naming_pattern
 from figment.prompts.parsing import MAX_PROMPT_LENGTH, Drop, Parsed, parse_response
+from figment.reading import read_text
 
 NAME = "{name}"
 PLAIN = "a photo of a {name}"
@@ -192,14 +194,12 @@ def _is_context(text: str) -> bool:
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """The rows below the header, each with the number of its last line."""
+    text = read_text(path, f"lines of {';'.join(HEADER)}", kind="a readable CSV")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=";", strict=True)
-            rows = [(reader.line_num, row) for row in reader if row]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a CSV of prompts") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a CSV in UTF-8 ({error}); expected {';'.join(HEADER)}") from error
+        reader = csv.reader(io.StringIO(text), delimiter=";", strict=True)
+        rows = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV ({error}); expected {';'.join(HEADER)}") from error
     if not rows or rows[0][1] != HEADER:
         found = ";".join(rows[0][1]) if rows else "nothing"
         raise InputError(f"{path}: its first line is {found!r}; expected {';'.join(HEADER)}")

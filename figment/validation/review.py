@@ -1,6 +1,7 @@
 """The human pass: what a person said of pictures in the report's contact sheets, by image id, overrules CLIP."""
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from figment.errors import InputError
+from figment.reading import read_text
 from figment.validation.verdicts import HUMAN_DROP
 
 COLUMNS = ["image_id", "decision"]
@@ -17,15 +19,15 @@ ID = re.compile("[0-9a-f]{64}")
 
 def read_review(path: Path) -> dict[str, bool]:
     """Whether each picture is kept, by id. Raises InputError, with the row, for what the report did not export."""
+    text = read_text(path, "the review that the report exports", kind="a readable CSV file")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != COLUMNS:
-                raise InputError(
-                    f"review {path}: columns are {', '.join(reader.fieldnames or []) or 'missing'}; expected {', '.join(COLUMNS)}"
-                )
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(text), strict=True)
+        if reader.fieldnames != COLUMNS:
+            raise InputError(
+                f"review {path}: columns are {', '.join(reader.fieldnames or []) or 'missing'}; expected {', '.join(COLUMNS)}"
+            )
+        rows = list(reader)
+    except csv.Error as error:
         raise InputError(f"review {path}: not a readable CSV file ({error}); export it from the report") from error
     review: dict[str, bool] = {}
     for number, row in enumerate(rows, 2):

@@ -65,7 +65,7 @@ def test_bad_classes_get_one_clear_sentence(classes, sentence):
 
 
 def test_a_missing_label_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.yaml: No such file"):
+    with pytest.raises(InputError, match=r"none\.yaml: not readable YAML \(No such file"):
         LabelSpace.load(tmp_path / "none.yaml")
 
 

@@ -129,7 +129,9 @@ def test_missing_pictures_are_counted_and_the_first_is_named(tmp_path):
         read_coco(annotations, images, SPACE)
 
 
-@pytest.mark.parametrize(("content", "sentence"), [(None, "No such file"), ("{", "not json")])
+@pytest.mark.parametrize(
+    ("content", "sentence"), [(None, "not readable JSON .No such file"), ("{", "not readable JSON")]
+)
 def test_a_file_that_is_no_json_is_named(tmp_path, content, sentence):
     path = tmp_path / "x.json"
     if content is not None:

@@ -160,7 +160,7 @@ def test_classes_of_a_file_go_by_their_names_and_others_are_passed_over(tmp_path
         (ROWS + "cell_phone;1;{name} by {name}\n", "it should hold {name} once"),
         (ROWS + "cell_phone;1;{name}{0.__class__}\n", "no other braces"),
         (ROWS + f"cell_phone;1;{{name}}{'x' * 400}\n", "line 4: the prompt has 406 characters, at most 400"),
-        (ROWS + 'cell_phone;1;"a {name}" and\n', "not a CSV in UTF-8"),
+        (ROWS + 'cell_phone;1;"a {name}" and\n', "not a CSV ("),
         ("class_name;class_idx;prompt\ncell phone;1;a {name}\n", "no prompt for computer_mouse; add a line for each"),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_bad_file_is_one_sentence(tmp_path, text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.csv: cannot be read"):
+    with pytest.raises(InputError, match=r"none\.csv: not a readable CSV"):
         read_contexts(tmp_path / "none.csv", SPACE)
 
 
