@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from figment.errors import InputError
 from figment.files import atomic
 from figment.ops.checking import CONFIG, read_config
+from figment.ops.endings import ended
 from figment.ops.environment import load_environment
 from figment.ops.run import quieten
 from figment.text import shown
@@ -107,23 +108,20 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=apply_stack_file)
 
     options = parser.parse_args(arguments)
-    started_in = Path.cwd()
-    load_environment()
-    if Path.cwd() != started_in:
-        resolve_paths(options, started_in)
-    quieten()
-    try:
+
+    def work() -> None:
+        started_in = Path.cwd()
+        load_environment()
+        if Path.cwd() != started_in:
+            resolve_paths(options, started_in)
+        quieten()
         options.run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to go on where it stopped", file=sys.stderr)
-        return 130
+
+    try:
+        return ended(work)
     except BrokenPipeError:  # whoever read the lines has seen enough: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    return 0
 
 
 def folder_or_name(text: str) -> Path | str:
@@ -308,13 +306,15 @@ def print_payload(options: argparse.Namespace) -> None:
 
 
 def apply_stack_file(options: argparse.Namespace) -> None:
+    from figment.ops import state
     from figment.ops.stack import initialise
     from figment.ops.stacks_apply import apply_stack, missing_packages
     from figment.ops.stacks_file import read_stack
 
     stack = read_stack(options.file)
-    initialise()
-    print("\n".join(apply_stack(stack) or [f"{stack.name}: nothing to change"]))
+    with state.locked():
+        initialise()
+        print("\n".join(apply_stack(stack) or [f"{stack.name}: nothing to change"]))
     if missing := missing_packages(stack):
         print(f"not installed here, and a run will ask for it: {', '.join(missing)}; see the extras in pyproject.toml")
 

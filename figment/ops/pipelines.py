@@ -1,32 +1,77 @@
 """A ZenML pipeline that refuses a config which ZenML would partly ignore, in one sentence a typo deserves."""
 
 import inspect
+import logging
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+import click
 import yaml
 from pydantic import ConfigDict, ValidationError, create_model
 from zenml.client import Client
 from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
 from zenml.enums import ExecutionMode
+from zenml.exceptions import RunInterruptedException
 from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracker
+from zenml.pipelines.compilation_context import PipelineCompilationContext
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from figment import store
 from figment.errors import InputError
 from figment.ops import lineage
 from figment.ops.checking import complaint, read_config, refuse_unknown
+from figment.ops.endings import ended
+from figment.ops.stack import prepare
 from figment.ops.stacks_steps import merge, with_stack
 from figment.ops.steps import named
-from figment.ops.tracking import ensure_experiment
+from figment.ops.tracking import close_dead_runs, end_runs, ensure_experiment
 
 
 class CheckedPipeline(Pipeline):
     """Checks its config file before compiling: top-level keys, parameters down to nested fields, and step names. Each step is
     compiled with what the active stack's file asks for it; with a store (``figment.store``) it knows of that wherever it
-    runs."""
+    runs.
+
+    However it is called, the stack is prepared first; what fails is raised as the InputError at its bottom, if there is one, and
+    MLflow's run says how it ended. Called by ``zenml pipeline run`` it ends as Figment's own commands do."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if PipelineCompilationContext.is_active():  # within another pipeline
+            return super().__call__(*args, **kwargs)
+        if click.get_current_context(silent=True) is None:
+            return self._prepared_run(*args, **kwargs)
+        if code := ended(lambda: check_environment() or self._prepared_run(*args, **kwargs)):
+            sys.exit(code)
+        return None
+
+    def _prepared_run(self, *args: Any, **kwargs: Any) -> Any:
+        prepare()
+        failed = FailedStep()
+        logger = logging.getLogger("zenml.orchestrators.local.local_orchestrator")
+        logger.addFilter(failed)
+        status = "FAILED"
+        try:
+            result = super().__call__(*args, **kwargs)
+            status = "FINISHED"
+            return result
+        except Exception as error:
+            cause = root_cause(failed.error or error)
+            if isinstance(
+                cause, RunInterruptedException | KeyboardInterrupt
+            ):  # ZenML's signal handler raises the first
+                status = "KILLED"
+                raise KeyboardInterrupt from None
+            raise cause from None
+        except BaseException:
+            status = "KILLED"
+            raise
+        finally:
+            logger.removeFilter(failed)
+            end_runs(status)
 
     def _parse_config_file(self, config_path: str | None, matcher: list[str]) -> dict[str, Any]:
         """ZenML reads the file by itself, twice: what it gets is plain YAML in ASCII, whatever the user's editor wrote."""
@@ -49,12 +94,44 @@ class CheckedPipeline(Pipeline):
         config = merge(config, {key: overrides[key] for key in ("settings", "steps") if overrides.get(key)})
         tracker = Client().active_stack.experiment_tracker
         if isinstance(tracker, MLFlowExperimentTracker):
+            tracker.configure_mlflow()
             ensure_experiment(self.name, tracker.get_tracking_uri())
+            close_dead_runs(self.name)
         if ExecutionMode.STOP_ON_FAILURE in Client().active_stack.orchestrator.supported_execution_modes:
             self.configure(execution_mode=ExecutionMode.STOP_ON_FAILURE)  # nobody waits for what no longer helps
         names = {invocation: called.step.name for invocation, called in self.invocations.items()}
         overrides |= with_stack(Client().active_stack_model, names, config)
         return super()._compile(config_path=config_path, **overrides)
+
+
+def check_environment() -> None:
+    """Raises InputError if this process was started without the variables of .env: ZenML has opened another database then."""
+    if "ZENML_CONFIG_PATH" not in os.environ:
+        raise InputError("the variables of .env are not set; run `source activate.sh`, then the same command again")
+
+
+class FailedStep(logging.Filter):
+    """Keeps the exception that ZenML logs, and then forgets, when a step fails; it is told once, by who called the pipeline."""
+
+    error: BaseException | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            self.error = record.exc_info[1]
+        return self.error is None
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The InputError that a chain of exceptions goes back to, or the interrupt, or else the exception itself: a library may
+    wrap in an error of its own what struck while it worked."""
+    links = [error]
+    while link := links[-1].__cause__ or links[-1].__context__:
+        links.append(link)
+    for kind in (InputError, RunInterruptedException, KeyboardInterrupt):
+        found = [link for link in links if isinstance(link, kind)]
+        if found:
+            return found[0]
+    return error
 
 
 def offer(parameters: Mapping[str, Any], config: Path) -> None:

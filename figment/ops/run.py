@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from figment import store
-from figment.errors import InputError
 from figment.ops.checking import read_config
+from figment.ops.endings import ended
 from figment.ops.environment import load_environment
 
 
@@ -29,18 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, help="run once a seed; means and intervals at the end")
     options = parser.parse_args(arguments)
     start = time.monotonic()
-    load_environment()
-    quieten()
-    try:
+
+    def work() -> None:
+        load_environment()
+        quieten()
         run(options.pipeline, options.config, options.seeds)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to go on where it stopped", file=sys.stderr)
-        return 130
-    print(f"{time.monotonic() - start:.0f} s")
-    return 0
+        print(f"{time.monotonic() - start:.0f} s")
+
+    return ended(work)
 
 
 def run(pipeline: str, config: Path, seeds: Sequence[int] | None = None) -> None:
@@ -66,47 +62,10 @@ def run(pipeline: str, config: Path, seeds: Sequence[int] | None = None) -> None
 
 
 def run_once(instance: Any, config: Path) -> None:
-    from zenml.exceptions import RunInterruptedException  # ZenML's own signal handler turns Ctrl-C into it, if it can
-
-    failed = FailedStep()
-    logger = logging.getLogger("zenml.orchestrators.local.local_orchestrator")
-    logger.addFilter(failed)
-    try:
-        instance.with_options(config_path=str(config))()
-    except Exception as error:
-        cause = root_cause(failed.error or error)
-        raise KeyboardInterrupt if isinstance(cause, RunInterruptedException) else cause from None
-    finally:
-        logger.removeFilter(failed)
+    instance.with_options(config_path=str(config))()
     output = Path(read_config(config)["parameters"]["output"])
     store.bring([output])
     print_results(output)
-
-
-class FailedStep(logging.Filter):
-    """Keeps the exception that ZenML logs, and then forgets, when a step fails; it is told once, by ``main``."""
-
-    error: BaseException | None = None
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[1]:
-            self.error = record.exc_info[1]
-        return self.error is None
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """The InputError that a chain of exceptions goes back to, or the interrupt, or else the exception itself: a library may
-    wrap in an error of its own what struck while it worked."""
-    from zenml.exceptions import RunInterruptedException
-
-    links = [error]
-    while link := links[-1].__cause__ or links[-1].__context__:
-        links.append(link)
-    for kind in (InputError, RunInterruptedException, KeyboardInterrupt):
-        found = [link for link in links if isinstance(link, kind)]
-        if found:
-            return found[0]
-    return error
 
 
 def print_results(output: Path) -> None:

@@ -1,44 +1,52 @@
 """The local ZenML stack, prepared in one process and again at no harm: store, orchestrator, MLflow tracker, registry."""
 
 import os
+import sys
 from pathlib import Path
 
 import yaml
 
 from figment.errors import InputError
+from figment.ops import state
+from figment.ops.endings import ended
 from figment.ops.environment import ROOT, load_environment
 
 LOCAL = ROOT / "configs" / "stacks" / "local.yaml"
 
 
 def prepare(root: Path = ROOT) -> None:
-    """Make the clone ready to run: its data, a ZenML repository and, unless `figment stack apply` has made another one active,
-    the local stack. Costs little when all is there."""
+    """Make the clone ready to run: its data, the databases, a ZenML repository and, unless `figment stack apply` has made another
+    one active, the local stack. Costs little when all is there. Raises InputError."""
     load_environment(root)
-    (root / ".figment").mkdir(exist_ok=True)
-    fetch_data(root)
-    initialise(root)
+    with state.locked(root):
+        initialise(root)
+        fetch_data(root)
 
-    from zenml.client import Client
+        from zenml.client import Client
 
-    if Client().active_stack_model.name == "default":  # ZenML's own, with no tracker
-        from figment.ops.stacks_apply import apply_stack
-        from figment.ops.stacks_file import read_stack
+        if Client().active_stack_model.name == "default":  # ZenML's own, with no tracker
+            from figment.ops.stacks_apply import apply_stack
+            from figment.ops.stacks_file import read_stack
 
-        apply_stack(read_stack(LOCAL))
+            apply_stack(read_stack(LOCAL))
 
 
 def initialise(root: Path = ROOT) -> None:
-    """A ZenML repository in ``root``, which remembers its active stack."""
+    """With the clone locked: whole databases, and a ZenML repository in ``root``, which remembers its active stack."""
+    state.ensure(root)
     from zenml.client import Client
 
     if not (root / ".zen").is_dir():
         Client.initialize(root)
+    if Client().root is None:  # of `zenml pipeline run`, which looked before there was one
+        Client().activate_root(root)
 
 
 def use_tracker(root: Path = ROOT) -> None:
     """Point MLflow, and so the registry, at the tracker of the active stack, with its credentials. In a clone in which no stack
     was made active yet, the one of ``.env`` stays."""
+    with state.locked(root):
+        state.ensure(root)
     if not (root / ".zen").is_dir():
         return
     from zenml.client import Client
@@ -76,4 +84,4 @@ def fetch_data(root: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    prepare()
+    sys.exit(ended(prepare))

@@ -1,5 +1,8 @@
 """MLflow: one run a pipeline run, shared by its tracked steps; a metric is called ``<stage>/<what>``."""
 
+import logging
+import os
+import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,8 +10,10 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import psutil
 import torch
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from PIL import Image
@@ -18,6 +23,9 @@ from figment.images import Resize
 
 ARTIFACTS = Path(".figment/mlartifacts")
 AT_ONCE = 1000  # metrics, MLflow's own limit
+PROCESS = "figment.process"  # a run's tag
+logger = logging.getLogger(__name__)
+_open: dict[str, str] = {}  # the pipeline's MLflow run in this process, and where it is tracked
 
 
 def ensure_experiment(name: str, tracking_uri: str) -> None:
@@ -25,7 +33,51 @@ def ensure_experiment(name: str, tracking_uri: str) -> None:
     would follow the working directory."""
     client = mlflow.MlflowClient(tracking_uri)
     if tracking_uri.startswith("sqlite") and client.get_experiment_by_name(name) is None:
-        client.create_experiment(name, artifact_location=ARTIFACTS.resolve().as_uri())
+        try:
+            client.create_experiment(name, artifact_location=ARTIFACTS.resolve().as_uri())
+        except MlflowException:
+            if client.get_experiment_by_name(name) is None:  # else another run has just created it
+                raise
+
+
+def note_run() -> None:
+    """At the beginning of a step: the pipeline's MLflow run is under way until the pipeline ends, though ZenML calls it finished
+    after each tracked step. It notes the process that works on it."""
+    if run := mlflow.active_run():
+        if run.info.run_id not in _open:
+            mlflow.set_tag(PROCESS, _process())
+        _open[run.info.run_id] = mlflow.get_tracking_uri()
+    else:
+        for run_id, uri in _open.items():
+            mlflow.MlflowClient(uri).update_run(run_id, status="RUNNING")
+
+
+def end_runs(status: str) -> None:
+    """Say how the pipeline ended: FINISHED, FAILED or KILLED, in the MLflow runs that its steps noted in this process."""
+    for run_id, uri in _open.items():
+        try:
+            mlflow.MlflowClient(uri).set_terminated(run_id, status)
+        except Exception as error:  # the pipeline has ended, and may have because of the same fault
+            logger.warning("MLflow run %s could not be marked %s: %s", run_id, status, " ".join(str(error).split()))
+    _open.clear()
+
+
+def close_dead_runs(experiment: str) -> None:
+    """Mark as KILLED the runs whose process on this machine is gone."""
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    for run in client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'") if found else ():
+        host, _, process = run.data.tags.get(PROCESS, "").partition(" ")
+        if host == platform.node() and _process(int(process.partition(" ")[0])) != run.data.tags[PROCESS]:
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _process(number: int | None = None) -> str:
+    """A process of this machine, by default this one: its number, and the time of its start, since numbers come again."""
+    try:
+        return f"{platform.node()} {number or os.getpid()} {psutil.Process(number).create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def log_parameters(stage: str, values: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from figment.devices import ending
 from figment.errors import InputError
 from figment.files import write_json
 from figment.planning.plan import ranges
@@ -25,6 +26,7 @@ from figment.synthesis.renderers import Renderers
 from figment.synthesis.settings import check_settings
 
 Log = Callable[[dict[str, float], int], None]
+GRACE = 60  # seconds in which a worker ends that was asked to
 
 
 @dataclass(frozen=True)
@@ -120,21 +122,38 @@ def run_workers(plan: Path, pool: Pool, work: Work, parameters: Mapping[str, Any
         try:
             while running:
                 running = any(process.poll() is None for process in started)  # before the last look at the pool
+                if any(process.poll() for process in started):
+                    break
                 time.sleep(0.5 * running)
                 pool.refresh()
                 if (now := work.made(pool, before)) > done:
                     bar.update(now - done)
                     done, rate = now, now / (time.perf_counter() - start_time)
                     log({"images_per_second": rate, "hours_left": (todo - done) / rate / 3600}, done)
+            failed = [number for number, process in enumerate(started) if process.poll()]
         finally:
-            for process in started:
-                process.terminate()
-                process.wait()
-    for process, file in zip(started, logs, strict=True):
-        if process.returncode:
-            last = (file.read_text(encoding="utf-8").strip().splitlines() or ["no output"])[-1]
-            raise InputError(f"synthesis worker (its log: {file}): {last.removeprefix('error: ')}")
+            end(started)
+    for number in failed:
+        code, file = started[number].returncode, logs[number]
+        who = f"synthesis worker {number + 1} of {count} (its log: {file})"
+        if code < 0:
+            raise InputError(f"{who} was ended by {ending(-code, 'synthesis.workers or synthesis.batch_size')}")
+        last = (file.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"])[-1]
+        raise InputError(f"{who}: {last.removeprefix('error: ')}")
     return done
+
+
+def end(started: Sequence[subprocess.Popen]) -> None:
+    """Ask the processes to end, which they do after the shards that they are writing; those that do not are killed."""
+    for process in started:
+        process.terminate()
+    deadline = time.monotonic() + GRACE
+    for process in started:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def start(plan: Path, config: Path, share: str, variables: Mapping[str, str], log: Path) -> subprocess.Popen:

@@ -5,6 +5,7 @@ the same way, in the same batches as one process has.
 """
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -15,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.spawn import ProcessExitedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from figment.devices import choose_device
+from figment.devices import choose_device, ending
 from figment.errors import InputError
 
 
@@ -70,10 +71,22 @@ def run_together(
             while not started.join(timeout=0.1):
                 listen()
             listen()
-        except ProcessExitedException:
+        except (ProcessExitedException, ProcessRaisedException) as error:
             listen()
             if refused:
                 raise InputError(refused[0]) from None
+            codes = [process.exitcode or 0 for process in started.processes]
+            for number in (
+                signal.SIGKILL,
+                signal.SIGBUS,
+                signal.SIGSEGV,
+                signal.SIGABRT,
+            ):  # others fail because of the first
+                if -number in codes:
+                    who = f"training process {codes.index(-number) + 1} of {count}"
+                    raise InputError(
+                        f"{who} was ended by {ending(number, 'training.batch_size or training.processes')}"
+                    ) from error
             raise
         finally:
             for process in started.processes:

@@ -2,8 +2,8 @@
 
 import pytest
 from zenml.exceptions import RunInterruptedException
+from zenml.pipelines.pipeline_definition import Pipeline
 
-import pipelines.bag_of_tricks as module
 from figment.ops.run import main
 
 
@@ -11,15 +11,9 @@ from figment.ops.run import main
 def test_an_interrupt_by_any_name_says_how_to_go_on(monkeypatch, capsys, raised):
     """ZenML's signal handler turns Ctrl-C into an exception of its own, if a step is running."""
 
-    class Interrupted:
-        entrypoint = staticmethod(module.bag_of_tricks.entrypoint)
+    def interrupted(self, *args, **kwargs):
+        raise raised
 
-        def with_options(self, config_path):
-            def run():
-                raise raised
-
-            return run
-
-    monkeypatch.setattr(module, "interrupted", Interrupted(), raising=False)
-    assert main(["pipelines.bag_of_tricks.interrupted", "-c", "configs/pocket/bag_of_tricks.yaml"]) == 130
+    monkeypatch.setattr(Pipeline, "__call__", interrupted)
+    assert main(["pipelines.bag_of_tricks.bag_of_tricks", "-c", "configs/pocket/bag_of_tricks.yaml"]) == 130
     assert "run the same command again" in capsys.readouterr().err

@@ -164,7 +164,7 @@ def test_a_worker_that_fails_is_quoted(plan, synthesis, tmp_path, shares):
     write_plan(plan, tmp_path / "plan.parquet")
     config = synthesis.model_copy(update={"workers": 2, "batch_size": 0})
     with pytest.raises(
-        InputError, match=r"synthesis worker \(its log: .*0\.log\): .*parameters\.synthesis\.batch_size"
+        InputError, match=r"synthesis worker 1 of 2 \(its log: .*0\.log\): .*parameters\.synthesis\.batch_size"
     ):
         synthesise_by_workers(tmp_path / "plan.parquet", Pool(tmp_path / "images"), config, renderers=Idle(config))
 

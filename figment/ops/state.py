@@ -1,0 +1,402 @@
+"""The databases in ``.figment/`` are whole or absent, not in use by a broken copy, and refer to the clone that they lie in.
+
+ZenML and MLflow fill a new database in hundreds of small steps, so a process that is killed in its first seconds would leave one
+that nothing can open, and two first processes would collide. Here a new database is built under another name and renamed, by one
+process at a time. An existing one is opened first: damage, a lock or a full disk is told in one sentence. ZenML and MLflow note
+absolute paths; after a clone was moved or copied they are set to its new place before anything is opened.
+
+``python -m figment.ops.state`` does this for databases that exist, and for the rest ``ensure`` does.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from figment.errors import InputError
+from figment.ops.environment import ROOT, load_environment
+
+FOLDER = Path(".figment")  # all paths here are relative to the clone, which is the working directory
+STORE = Path("local_stores/default_zen_store/zenml.db")  # in ZenML's own folder; the name is ZenML's
+ARTIFACTS = FOLDER / "mlartifacts"
+PATIENCE = 10  # seconds in which another program has to release a database
+BUILDING = 600  # seconds for another process to finish what only one may do: it fetches data/ and builds both databases
+ROOM = 1 << 20  # bytes that have to fit on the disk
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
+
+# Columns that hold absolute paths of local files.
+ZENML_PATHS = {"artifact_version": ["uri"], "artifact_visualization": ["uri"], "logs": ["uri"]}
+MLFLOW_PATHS = {
+    "experiments": ["artifact_location"],
+    "runs": ["artifact_uri"],
+    "logged_models": ["artifact_location"],
+    "model_versions": ["source", "storage_location"],
+}
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database file. ``whole``: queries that each return a row once it is complete; ``history``: queries of which one returns
+    a row if a user would miss something in it; ``paths``: columns of local paths, by table; ``markers``: how, in such a path,
+    what belongs to the clone begins; ``migrate``: a command for one of an older version; ``build`` fills a new file."""
+
+    tool: str
+    file: Path
+    whole: tuple[str, ...]
+    history: tuple[str, ...]
+    paths: dict[str, list[str]]
+    markers: tuple[str, ...]
+    migrate: str
+    build: Callable[[Path], None]
+
+    def complete(self, connection: sqlite3.Connection) -> bool:
+        connection.create_function("is_head", 1, lambda version: version in _mlflow_heads(), deterministic=True)
+        return all(_any(connection, query) for query in self.whole)
+
+    def here(self, value: str, root: Path) -> str:
+        """A path or file URI below the clone, wherever that was, as it is now that the clone is ``root``; others as they are."""
+        for marker in self.markers:
+            start = value.rfind(marker) if isinstance(value, str) and value.startswith(("/", "file:///")) else -1
+            if start >= 0:
+                return (root.as_uri() if value.startswith("file:") else str(root)) + value[start:]
+        return value
+
+
+def ensure(root: Path = ROOT) -> None:
+    """``check``, and build the databases that are absent. Seconds the first time, milliseconds later; call it with the clone
+    ``locked``. Raises InputError."""
+    check(root)
+    for database in databases():
+        if not database.file.exists():
+            _build(database)
+    relate_zenml()
+
+
+def check(root: Path = ROOT) -> None:
+    """Look at the databases that exist: set aside a half-made one without history, set paths to ``root`` if the clone has
+    moved. Raises InputError if the disk is full or a database is damaged or locked."""
+    writable(FOLDER)
+    _relate_file()
+    for database in databases():
+        if database.file.exists() or database.file.is_symlink():
+            with _explained(database):
+                _check(database, root.resolve())
+
+
+@contextlib.contextmanager
+def locked(root: Path = ROOT) -> Iterator[None]:
+    """One process at a time; the lock ends with the process that holds it, however that ends."""
+    writable(root / FOLDER)
+    with open(root / FOLDER / "lock", "w") as file:
+        deadline = time.monotonic() + BUILDING
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise InputError(f"{file.name}: cannot be locked ({error.strerror})") from error
+                if time.monotonic() > deadline:
+                    raise InputError(
+                        f"{file.name}: another process has been preparing this clone for {BUILDING // 60} minutes; "
+                        "end that process and run again"
+                    ) from error
+            time.sleep(0.1)
+        yield
+
+
+def writable(folder: Path) -> None:
+    """Create the folder and see that a megabyte can be written there. Raises InputError."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(probe, "wb") as file:
+                file.write(bytes(ROOM))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+    except FileExistsError as error:
+        raise InputError(
+            f"{folder}: is a file; a folder for the state of ZenML and MLflow is needed, rename it"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); free some space there, or make it writable, and run again"
+        ) from error
+
+
+def databases() -> list[Database]:
+    """Those of this clone: not one on a server, nor one that the environment puts outside of it."""
+    found = [Database("ZenML", zenml_folder() / STORE, *_ZENML)] if not _server() else []
+    scheme, _, file = os.environ.get("MLFLOW_TRACKING_URI", "").partition(":///")
+    if scheme == "sqlite" and _inside(Path(file)):
+        found.append(Database("MLflow", Path(file), *_MLFLOW))
+    return found
+
+
+def zenml_folder() -> Path:
+    return Path(os.environ["ZENML_CONFIG_PATH"])
+
+
+def explain(error: BaseException) -> InputError | None:
+    """The sentence for an error, or one that it goes back to, of the disk or of a database; else nothing."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError) and link.errno in DISK:
+            where = link.filename or "the disk"
+            return InputError(f"{where}: {link.strerror}; free some space and run the same command again to resume")
+        if isinstance(link, sqlite3.DatabaseError) and (reason := _reason(link)):
+            files = " or ".join(f"{database.file}" for database in databases())
+            return InputError(f"{files}: {reason}")
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _inside(file: Path) -> bool:
+    return file.resolve().is_relative_to(FOLDER.resolve())
+
+
+def _server() -> bool:
+    """Whether ZenML's database is elsewhere: its URL is set by the environment or by ``zenml login``."""
+    url = str((_read_config().get("store") or {}).get("url") or "")
+    return "ZENML_STORE_URL" in os.environ or (url != "" and not _is_default(url)) or not _inside(zenml_folder())
+
+
+def _is_default(url: str) -> bool:
+    """Whether the URL is that of ZenML's own file in its own folder, of this clone or of the place that it was moved from."""
+    return url.startswith("sqlite:///") and url.endswith(f"/{zenml_folder().name}/{STORE}")
+
+
+def _read_config() -> dict:
+    file = zenml_folder() / "config.yaml"
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError, yaml.YAMLError):
+        content = {}
+    return content if isinstance(content, dict) else {}
+
+
+def _relate_file() -> None:
+    """ZenML's config names its database by an absolute path: make it relative."""
+    content = _read_config()
+    store = content.get("store")
+    if not isinstance(store, dict) or not _is_default(str(store.get("url"))) or store["url"] == _url():
+        return
+    store |= {"url": _url(), "database": f"{zenml_folder() / STORE}"}
+    store["backup_directory"] = f"{zenml_folder() / 'database_backup'}"
+    file = zenml_folder() / "config.yaml"
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    partial.write_text(yaml.safe_dump(content), encoding="utf-8")
+    partial.replace(file)
+
+
+def relate_zenml() -> None:
+    """Have ZenML in this process use its database by a relative path, unless it is configured to use another one."""
+    from zenml.config.global_config import GlobalConfiguration
+    from zenml.zen_stores.sql_zen_store import SqlZenStoreConfiguration
+
+    if _server():
+        return
+    config = GlobalConfiguration()
+    if not config.is_initialized and (config.store is None or config.store.url != _url()):
+        backup = f"{zenml_folder() / 'database_backup'}"
+        config.store = SqlZenStoreConfiguration(url=_url(), backup_directory=backup)
+
+
+def _url() -> str:
+    return f"sqlite:///{zenml_folder() / STORE}"
+
+
+def _check(database: Database, root: Path) -> None:
+    connection = sqlite3.connect(database.file, timeout=PATIENCE, isolation_level=None)
+    with contextlib.closing(connection):
+        connection.execute("BEGIN IMMEDIATE")  # what was interrupted is rolled back; or it is locked, or no database
+        damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise sqlite3.DatabaseError(f"malformed: {' '.join(damage.split())[:100]}")
+        complete = database.complete(connection)
+        if complete:
+            _relocate(connection, database, root)
+        known = any(_any(connection, query) for query in database.history)
+        connection.execute("COMMIT")
+    if not complete:
+        if known:
+            raise InputError(
+                f"{database.file}: not complete for this version of {database.tool}, and it holds runs or models; copy it and "
+                f"migrate it (`{database.migrate}`), or rename it and run again: a new one is made and artifacts/ stays"
+            )
+        _set_aside(database)
+
+
+def _set_aside(database: Database) -> None:
+    """Rename a half-made database, with its journals."""
+    number = next(n for n in range(1, 10**6) if not database.file.with_name(f"{database.file.name}.{n}").exists())
+    for journal in ("-journal", "-wal", "-shm", ""):
+        old = database.file.with_name(database.file.name + journal)
+        if old.exists():
+            old.rename(database.file.with_name(f"{database.file.name}.{number}{journal}"))
+    print(
+        f"{database.file}: its creation was interrupted and it holds no runs; kept as {database.file.name}.{number}",
+        file=sys.stderr,
+    )
+
+
+@cache
+def _mlflow_heads() -> set[str]:
+    """The schema versions of the installed MLflow that no other follows: one. Without importing it, which takes seconds."""
+    spec = find_spec("mlflow")
+    folder = Path(str(spec and spec.origin)).parent / "store" / "db_migrations" / "versions"
+    texts = [file.read_text(encoding="utf-8") for file in folder.glob("*.py")]
+    names = [
+        set(re.findall(rf"^{name} = [\"'](\w+)[\"']", "\n".join(texts), re.M)) for name in ("revision", "down_revision")
+    ]
+    return names[0] - names[1]
+
+
+def _any(connection: sqlite3.Connection, query: str) -> bool:
+    try:
+        return connection.execute(query).fetchone() is not None
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error) or "no such column" in str(error):
+            return False
+        raise
+
+
+def _relocate(connection: sqlite3.Connection, database: Database, root: Path) -> None:
+    """Set the paths of another place to ``root``, all or, if this is interrupted, none."""
+    connection.create_function("here", 1, lambda value: database.here(value, root), deterministic=True)
+    moved = False
+    for table, columns in database.paths.items():
+        present = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        for column in present.intersection(columns):
+            connection.execute(f"UPDATE {table} SET {column} = here({column}) WHERE {column} != here({column})")
+            moved |= connection.execute("SELECT changes()").fetchone()[0] > 0
+    if moved and database.tool == "MLflow":
+        for file in ARTIFACTS.glob("models/*/artifacts/MLmodel"):
+            first, line, rest = file.read_text(encoding="utf-8").partition("\n")
+            name, _, place = first.partition(": ")
+            if name == "artifact_path":
+                partial = file.with_name(f".{file.name}.partial")
+                partial.write_text(f"{name}: {database.here(place, root)}{line}{rest}", encoding="utf-8")
+                partial.replace(file)
+
+
+def _build(database: Database) -> None:
+    """Make a new database under another name; the file appears under its own when it is complete."""
+    partial = database.file.with_name(f"{database.file.name}.partial")
+    with _explained(database):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        for rest in partial.parent.glob(f"{partial.name}*"):
+            rest.unlink()
+        database.build(partial)
+        with contextlib.closing(sqlite3.connect(partial)) as connection:
+            if not database.complete(connection):
+                raise RuntimeError(f"{partial}: {database.tool} left its new database incomplete")
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(database.file)
+
+
+def _build_zenml(file: Path) -> None:
+    from zenml.zen_stores.sql_zen_store import SqlZenStore, SqlZenStoreConfiguration
+
+    store = SqlZenStore(config=SqlZenStoreConfiguration(url=f"sqlite:///{file}"))
+    store.engine.dispose()
+
+
+def _build_mlflow(file: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(f"sqlite:///{file}", ARTIFACTS.resolve().as_uri()).engine.dispose()
+
+
+_ZENML = (
+    (
+        "SELECT 1 FROM alembic_version",
+        "SELECT 1 FROM user",
+        "SELECT 1 FROM project",
+        "SELECT 1 FROM stack WHERE name = 'default'",
+        "SELECT 1 FROM server_settings WHERE active",
+        "SELECT 1 FROM flavor WHERE name = 'mlflow' AND type = 'model_registry'",
+    ),
+    (
+        "SELECT 1 FROM pipeline_run",
+        "SELECT 1 FROM secret",
+        "SELECT 1 FROM stack WHERE name NOT IN ('default', 'figment')",
+    ),
+    ZENML_PATHS,
+    ("/.figment/",),
+    "zenml stack list",  # any command migrates it
+    _build_zenml,
+)
+_MLFLOW = (
+    ("SELECT 1 FROM alembic_version WHERE is_head(version_num)", "SELECT 1 FROM experiments"),
+    ("SELECT 1 FROM runs", "SELECT 1 FROM registered_models"),
+    MLFLOW_PATHS,
+    ("/.figment/mlartifacts", "/mlruns/"),
+    "mlflow db upgrade $MLFLOW_TRACKING_URI",
+    _build_mlflow,
+)
+
+
+@contextlib.contextmanager
+def _explained(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError):
+            raise
+        link: BaseException | None = error
+        while link is not None:
+            if isinstance(link, sqlite3.DatabaseError) and (reason := _reason(link)):
+                raise InputError(f"{database.file}: {reason}") from error
+            link = link.__cause__ or link.__context__
+        if known := explain(error):
+            raise known from error
+        raise
+
+
+def _reason(error: sqlite3.DatabaseError) -> str:
+    """What is wrong with a database and what to do, for what SQLite says; empty for an error of a program."""
+    said = str(error)
+    if "locked" in said:
+        return f"locked by another program for more than {PATIENCE} seconds; end that program (`fuser` names it), run again"
+    if "full" in said or "disk I/O" in said:
+        return f"cannot be written ({said}); free some space on that disk and run the same command again to resume"
+    if "readonly" in said or "unable to open" in said:
+        return f"cannot be opened for writing ({said}); make the file and its folder writable, run again"
+    if "malformed" in said or "not a database" in said:
+        return (
+            f"damaged ({said}); restore a copy of it, or rename it and run again: a new one is made, without the runs "
+            "noted in this one; artifacts/ stays as it is"
+        )
+    return ""
+
+
+def main() -> int:
+    load_environment()
+    try:
+        if FOLDER.exists():
+            with locked():
+                check()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
