@@ -10,12 +10,11 @@ from pathlib import Path
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.images import decode, squash
+from figment.model_folders import load_state, one_sentence, read_tensors
 from figment.synthesis.pool import Pool
 from pocket.artwork import OBJECTS
 from pocket.loop import Progress, TrainingLoop, refresh_batch_norm
@@ -98,11 +97,8 @@ def both_found(logits: Tensor, objects: Tensor) -> float:
 def load_judge(weights: Path, num_objects: int) -> nn.Module:
     """A trained judge in eval mode."""
     model = build_judge(num_objects)
-    try:
-        model.load_state_dict(load_file(weights))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"judge: {weights} holds no judge's weights ({reason}); the pocket models have one") from error
+    with one_sentence(f"judge: {weights} holds no judge's weights", "the pocket models have one"):
+        load_state(model, read_tensors(weights, "judge"), f"judge: {weights}")
     return model.eval()
 
 

@@ -34,8 +34,8 @@ def choose_labels(
             read_labelled(Path(real.path), split, space, size=32, per_class=1)
     if review:
         read_review(Path(review))
-    check_generator(generator)
-    load_clip(clip)
+    check_generator(generator, [label.prompt_name for label in space.labels])
+    load_clip(clip, [label.clip_name for label in space.labels])
     check_classifier(training, len(space))
     model = generator.model
     for name, near in unknown_names(model, [label.prompt_name for label in space.labels]).items():

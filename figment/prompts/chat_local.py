@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation import TemperatureLogitsWarper, TopPLogitsWarper
 
 from figment.devices import choose_device
-from figment.errors import InputError
+from figment.model_folders import check_texts, one_sentence
+from figment.model_loaders import open_chat
 from figment.prompts.chat import Answer, ChatConfig, Question
 
 
@@ -33,23 +34,8 @@ class LocalChat:
     def __init__(self, config: ChatConfig):
         self.config = config
         self.device = choose_device(config.device)
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision, padding_side="left")
-            self.model = AutoModelForCausalLM.from_pretrained(
-                config.model,
-                revision=config.revision,
-                use_safetensors=True,
-                dtype="auto" if self.device.type == "cuda" else torch.float32,
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"prompts.model: {config.model!r} is not a chat model that transformers can load "
-                f"({str(error).splitlines()[0]}); give a folder or a hub id with safetensors weights"
-            ) from error
-        if self.tokenizer.chat_template is None:
-            raise InputError(
-                f"prompts.model: {config.model!r} has no chat template; give an instruction-tuned (chat) model"
-            )
+        dtype = "auto" if self.device.type == "cuda" else torch.float32
+        self.tokenizer, self.model = open_chat(config.model, config.revision, dtype)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.model = self.model.to(self.device).eval()
@@ -58,7 +44,12 @@ class LocalChat:
         """Batch by batch; questions of like length share one, so little is spent on padding."""
         ordered = sorted(questions, key=lambda q: (len(q.text), q.key))
         for start in range(0, len(ordered), self.config.batch_size):
-            yield from self._batch(ordered[start : start + self.config.batch_size])
+            batch = ordered[start : start + self.config.batch_size]
+            what = f"prompts.model: {self.config.model!r}"
+            check_texts(self.tokenizer, [question.text for question in batch], what)
+            with one_sentence(f"{what} gives no answer", "restore the model, or give another one"):
+                answers = self._batch(batch)
+            yield from answers
 
     @torch.inference_mode()
     def _batch(self, questions: Sequence[Question]) -> list[Answer]:

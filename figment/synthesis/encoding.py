@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import load_file
 from torch import Tensor
 
 from figment import store
 from figment.errors import InputError
 from figment.files import sha256_file
+from figment.model_folders import check_texts, read_tensors
 from figment.synthesis.concepts import Vectors, add_noise, concept_of, concepts_in_place, noise_seed, text_encoders
 
 MAX_BYTES = 512 * 2**20  # of embeddings kept; a plan may have more prompts than memory has room
@@ -138,12 +138,19 @@ class PromptEncoder:
 
     def encode(self, texts: list[str]) -> Meaning:
         """The positive arguments of texts in one call, each tensor (B, ...), in the text encoder's present type."""
+        self._check(texts)
         outputs = self._call(prompt=texts, do_classifier_free_guidance=False)
         # Without guidance SDXL's four outputs still stand in their places; PixArt's and Flux's come first.
         stride = 2 if "pooled_prompt_embeds" in self.positive and self.negative else 1
         return dict(zip(self.positive, outputs[::stride], strict=False))
 
+    def _check(self, texts: Sequence[str]) -> None:
+        for name, part in self.pipeline.components.items():
+            if name.startswith("tokenizer") and part is not None:
+                check_texts(part, texts, f"generator.model: {name}: the prompt")
+
     def _encode_negative(self, text: str) -> Meaning:
+        self._check([text])
         outputs = self._call(prompt=[""], negative_prompt=[text] if text else None, do_classifier_free_guidance=True)
         if "prompt_attention_mask" in self.positive:  # embeds, mask, negative embeds, negative mask
             return dict(zip(self.negative, outputs[2:], strict=True))
@@ -234,7 +241,7 @@ def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline)
     known = {f"{name}.{n}": parameter for name, m in encoders.items() for n, parameter in m.named_parameters()}
     tuned: dict[str, Tensor] = {}
     concepts: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in load_file(file).items():
+    for name, tensor in read_tensors(file, "adapter").items():
         parameter, learnt = known.get(name), concept_of(name)
         if parameter is not None and parameter.shape == tensor.shape:
             tuned[name] = tensor.to(parameter.device, torch.float32)

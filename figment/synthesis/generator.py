@@ -15,6 +15,8 @@ from torch import Tensor
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.labels import nearest
+from figment.model_folders import one_sentence
+from figment.model_loaders import open_pipeline
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.sources import Sources
@@ -69,16 +71,7 @@ class Generator:
         check_revision(model, revision)
         self.config = config
         self.device = choose_device(config.device)
-        pinned = {} if is_local(model) else {"revision": revision}
-        try:
-            pipeline = AutoPipelineForText2Image.from_pretrained(
-                model, dtype=resolve_dtype(config), use_safetensors=True, **pinned
-            )
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"generator.model: {model!r} cannot be loaded ({reason}); give a diffusers folder or a hub id"
-            ) from error
+        pipeline = open_pipeline(model, resolve_dtype(config), None if is_local(model) else revision)
         self.pipeline: DiffusionPipeline = pipeline.to(self.device)
         self.pipeline.set_progress_bar_config(disable=True)
         inputs = inputs or Inputs()
@@ -190,4 +183,5 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
     if not isinstance(scheduler, type) or not hasattr(scheduler, "from_config"):
         hint = nearest(name, [n for n in dir(diffusers) if n.endswith("Scheduler")])
         raise InputError(f"generator.scheduler: {name!r} is not a scheduler of diffusers; did you mean {hint[0]!r}?")
-    return scheduler.from_config(config)
+    with one_sentence(f"generator.scheduler: {name} does not take the model's settings", "choose another scheduler"):
+        return scheduler.from_config(config)

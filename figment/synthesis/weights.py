@@ -8,11 +8,12 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError, safe_open
 
 from figment.errors import InputError
 from figment.files import sha256_folder
 from figment.labels import key, nearest
+from figment.model_folders import check_files
+from figment.model_loaders import CONFIGS, check_pipeline, component_classes, fetch
 from figment.synthesis.config import GeneratorConfig
 
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -50,30 +51,16 @@ def model_revision(config: GeneratorConfig) -> str:
     return Path(index).name
 
 
-def check_generator(config: GeneratorConfig) -> None:
-    """Raise InputError now if the generator would not be there later: a local folder must hold every part that its index
-    names, each network with weights that can be opened; a hub id must be one that its revision can be resolved of."""
-    model_revision(config)
-    if not is_local(config.model):
-        return
-    folder = Path(config.model)
-    try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        parts = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
-    except (OSError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(f"generator.model: {folder / 'model_index.json'} is no index ({error}); restore it") from error
-    for part in sorted(parts):
-        files = sorted((folder / part).glob("*.safetensors"))
-        if not (folder / part).is_dir() or ((folder / part / "config.json").is_file() and not files):
-            raise InputError(
-                f"generator.model: {str(folder / part)!r} is not there or has no *.safetensors; restore that part of the model"
-            )
-        for file in files:
-            try:
-                with safe_open(file, "pt"):
-                    pass
-            except (OSError, SafetensorError) as error:
-                raise InputError(f"generator.model: {file} cannot be read ({error}); restore it") from error
+def check_generator(config: GeneratorConfig, texts: Sequence[str] = ()) -> None:
+    """Raise InputError now if the generator would not load later: configs, tokenizers and weights of a folder are checked, of a
+    hub model all but its weights. ``texts`` are names or prompts that its tokenizers must know something of."""
+    field, folder, revision = "generator.model", Path(config.model), model_revision(config)
+    if is_local(config.model):
+        for part in component_classes(folder, field):
+            check_files(folder / part, field)
+    else:
+        folder = fetch(config.model, revision, field, CONFIGS)
+    check_pipeline(folder, field, texts, weights=is_local(config.model))
 
 
 def check_revision(model: str, revision: str) -> None:

@@ -14,6 +14,7 @@ from figment.datasets.labelled import Images
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.labels import nearest
+from figment.model_folders import check_module, check_weights, one_sentence
 from figment.training.augment import augment
 from figment.training.config import AugmentConfig
 from figment.validation.clip import ClipConfig, ClipScorer
@@ -88,17 +89,20 @@ def _timm(name: str, config: BackboneConfig) -> nn.Module:
     source = {"pretrained_cfg_overlay": {"file": config.weights}} if config.weights else {}
     if config.weights and not Path(config.weights).is_file():
         raise InputError(f"backbone.weights: {config.weights}: no such file; give a safetensors file of {name}")
-    try:
-        try:
-            return timm.create_model(name, pretrained=True, num_classes=0, img_size=config.image_size, **source)
-        except TypeError:  # most architectures take any size and no such argument
-            return timm.create_model(name, pretrained=True, num_classes=0, **source)
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if config.weights and Path(config.weights).suffix != ".safetensors":
         raise InputError(
-            f"backbone.model: the weights of {config.model!r} cannot be loaded ({reason}); connect once, or name a file of "
-            "them in backbone.weights"
-        ) from error
+            f"backbone.weights: {config.weights} is no .safetensors file; give the weights of {name} as one"
+        )
+    if config.weights:
+        check_weights(Path(config.weights), "backbone.weights")
+    advice = "connect once, or name a file of them in backbone.weights"
+    with one_sentence(f"backbone.model: the weights of {config.model!r} cannot be loaded", advice):
+        try:
+            network = timm.create_model(name, pretrained=True, num_classes=0, img_size=config.image_size, **source)
+        except TypeError:  # most architectures take any size and no such argument
+            network = timm.create_model(name, pretrained=True, num_classes=0, **source)
+    check_module(network, f"backbone.model: {config.model!r}")
+    return network
 
 
 @torch.inference_mode()

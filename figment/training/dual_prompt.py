@@ -22,6 +22,8 @@ from figment.datasets.tagged import TaggedPictures
 from figment.devices import choose_device, cores
 from figment.errors import InputError
 from figment.labels import LabelSpace
+from figment.model_folders import check_texts
+from figment.model_loaders import open_clip_tokenizer
 from figment.training.checkpoint import Checkpoint, State
 from figment.training.randaugment import augment_picture
 from figment.validation.clip import ClipConfig, load_clip
@@ -91,8 +93,11 @@ def build_dual_prompts(config: DualPromptConfig, clip: ClipConfig, space: LabelS
     model = load_clip(clip).to(choose_device(config.device)).float()
     names = [label.clip_name for label in space.labels]
     try:
-        tokenizer = open_clip.get_tokenizer(clip.model)
+        tokenizer = open_clip_tokenizer(clip.model)
+        check_texts(tokenizer, names, f"backbone.model: {clip.model!r}")
         return DualPromptClassifier(model, tokenizer, names, config.context, config.fusion_scale)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"classifier: {error}") from error
 

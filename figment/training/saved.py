@@ -1,16 +1,14 @@
 """Classifiers on disk: safetensors, and a JSON that says how to rebuild and read them."""
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from figment.errors import InputError
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
+from figment.model_folders import load_state, one_sentence, read_json, read_tensors
 from figment.training.augment import normalise
 from figment.training.classifier import build_classifier
 from figment.training.config import TrainingConfig
@@ -39,22 +37,19 @@ def save_classifier(model: nn.Module, card: ClassifierCard, folder: Path) -> Pat
 def read_card(folder: Path) -> ClassifierCard | None:
     """The card of a finished classifier, None if there is none."""
     try:
-        return ClassifierCard.model_validate(json.loads((folder / "classifier.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return ClassifierCard.model_validate(read_json(folder / "classifier.json", "classifier"))
+    except ValueError:
         return None
 
 
 def load_classifier(folder: Path) -> tuple[nn.Module, ClassifierCard]:
     """The model in eval mode on the CPU, and its card. Raises InputError if ``folder`` holds no such model."""
-    try:
-        card = ClassifierCard.model_validate(json.loads((folder / "classifier.json").read_text(encoding="utf-8")))
+    advice = "give the folder of a trained classifier, or train again"
+    with one_sentence(f"{folder}: no trained classifier in classifier.json and classifier.safetensors", advice):
+        card = ClassifierCard.model_validate(read_json(folder / "classifier.json", "classifier"))
         model = build_classifier(card.training, len(card.labels))
-        model.load_state_dict(load_file(folder / "classifier.safetensors"))
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{folder}: no trained classifier in classifier.json and classifier.safetensors ({reason})"
-        ) from error
+        weights = folder / "classifier.safetensors"
+        load_state(model, read_tensors(weights, "classifier"), f"classifier: {weights}")
     return model.eval(), card
 
 

@@ -1,16 +1,15 @@
 """Dual-prompt classifiers on disk: what was learnt in safetensors, and a JSON that names the CLIP it belongs to."""
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
+from figment.model_folders import one_sentence, read_json, read_tensors
 from figment.training.dual_prompt import DualPromptConfig, Prepare, build_dual_prompts, learnt_weights
 from figment.validation.clip import ClipConfig, clip_digest
 from models.dual_prompt import DualPromptClassifier, aggregate_regions, presence, region_features
@@ -41,12 +40,10 @@ def save_dual_prompts(model: DualPromptClassifier, card: DualPromptCard, folder:
 
 def load_dual_prompts(folder: Path, device: str = "cpu") -> tuple[DualPromptClassifier, DualPromptCard]:
     """The classifier in eval mode. Raises InputError if ``folder`` holds none whole, or if its CLIP is another one."""
-    try:
-        card = DualPromptCard.model_validate(json.loads((folder / CARD).read_text(encoding="utf-8")))
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder}: no trained dual prompts in {CARD} and {WEIGHTS} ({reason})") from error
+    advice = "give the folder of a trained classifier, or train again"
+    with one_sentence(f"{folder}: no trained dual prompts in {CARD} and {WEIGHTS}", advice):
+        card = DualPromptCard.model_validate(read_json(folder / CARD, "classifier"))
+        weights = read_tensors(folder / WEIGHTS, "classifier")
     if clip_digest(card.clip) != card.clip_digest:
         raise InputError(
             f"{folder}: the prompts were learnt on another {card.clip.model}; bring that one back or train anew"

@@ -1,16 +1,15 @@
 """Few-shot classifiers on disk: the head's weights, a JSON that says which backbone they belong to, and that one's own
 weights if it has learnt too."""
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.files import atomic, sha256_file, write_json
+from figment.model_folders import load_state, one_sentence, read_json, read_tensors
 from figment.planning.few_shot import Method
 from figment.training.backbone import Backbone, BackboneConfig, load_backbone
 
@@ -44,14 +43,12 @@ def save_head(head: nn.Linear, card: HeadCard, folder: Path) -> Path:
 
 def load_head(folder: Path) -> tuple[nn.Linear, HeadCard]:
     """Raises InputError if ``folder`` holds no such head."""
-    try:
-        card = HeadCard.model_validate(json.loads((folder / "head.json").read_text(encoding="utf-8")))
-        tensors = load_file(folder / "head.safetensors")
+    advice = "give the folder of a trained classifier, or train again"
+    with one_sentence(f"{folder}: no few-shot head in head.json and head.safetensors", advice):
+        card = HeadCard.model_validate(read_json(folder / "head.json", "classifier"))
+        tensors = read_tensors(folder / "head.safetensors", "classifier")
         head = nn.Linear(tensors["weight"].shape[1], len(card.labels))
-        head.load_state_dict(tensors)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder}: no few-shot head in head.json and head.safetensors ({reason})") from error
+        load_state(head, tensors, f"classifier: {folder / 'head.safetensors'}")
     return head.requires_grad_(False), card
 
 
@@ -70,7 +67,7 @@ def load_own_backbone(card: HeadCard, folder: Path, device: str) -> Backbone:
         path = folder / BACKBONE
         if not path.is_file() or sha256_file(path) != card.finetuned:
             raise InputError(f"{path}: not the backbone that {folder / 'head.json'} names; train again, or restore it")
-        backbone.network.load_state_dict(load_file(path))
+        load_state(backbone.network, read_tensors(path, "classifier"), f"classifier: {path}")
     return backbone
 
 

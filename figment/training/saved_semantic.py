@@ -1,16 +1,14 @@
 """Semantic matrices on disk: safetensors, and a JSON that says how to rebuild them and what their labels are."""
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from figment.errors import InputError
 from figment.files import atomic, write_json
 from figment.label_vectors import LabelVectorConfig, LabelVectors
+from figment.model_folders import load_state, one_sentence, read_json, read_tensors
 from figment.training.semantic import SemanticConfig, build_semantic_matrix
 from models.semantic_matrix import Pooling, SemanticMatrix, label_scores
 
@@ -43,19 +41,15 @@ def save_semantic(model: SemanticMatrix, labels: LabelVectors, card: SemanticCar
 
 def load_semantic(folder: Path) -> tuple[SemanticMatrix, LabelVectors, SemanticCard]:
     """The model in eval mode on the CPU, its labels and its card. Raises InputError if ``folder`` holds no such model."""
-    try:
-        card = SemanticCard.model_validate(json.loads((folder / "semantic.json").read_text(encoding="utf-8")))
-        tensors = load_file(folder / "semantic.safetensors")
+    advice = "give the folder of a trained model, or train again"
+    with one_sentence(f"{folder}: no trained semantic matrix in semantic.json and semantic.safetensors", advice):
+        card = SemanticCard.model_validate(read_json(folder / "semantic.json", "model"))
+        tensors = read_tensors(folder / "semantic.safetensors", "model")
         labels = LabelVectors(card.labels, tensors.pop(VECTORS))
+        if labels.vectors.shape != (len(card.labels), card.dim):
+            raise ValueError(f"label vectors of shape {tuple(labels.vectors.shape)}")
         model = build_semantic_matrix(card.training.model_copy(update={"pretrained": False}), card.dim)
-        model.load_state_dict(tensors)
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{folder}: no trained semantic matrix in semantic.json and semantic.safetensors ({reason})"
-        ) from error
+        load_state(model, tensors, f"model: {folder / 'semantic.safetensors'}")
     return model.eval(), labels, card
 
 

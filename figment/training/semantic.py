@@ -27,6 +27,7 @@ from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
 from figment.label_vectors import LabelVectors
+from figment.model_folders import check_module, one_sentence
 from figment.training.classifier import build_classifier
 from figment.training.config import TrainingConfig
 from figment.training.randaugment import augment_picture
@@ -104,13 +105,11 @@ def build_semantic_matrix(config: SemanticConfig, dim: int) -> SemanticMatrix:
 
 
 def _load_pretrained(backbone: nn.Module, config: SemanticConfig) -> None:
-    try:
+    what = f"no weights of {config.model!r} that fit stem {config.stem!r} and {config.image_size} px"
+    advice = "connect to the hub once, choose another model, or train from random weights"
+    with one_sentence(f"training.pretrained: {what}", advice):
         backbone.load_state_dict(timm.create_model(config.model, pretrained=True, num_classes=0).state_dict())
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"training.pretrained: no weights of {config.model!r} that fit stem {config.stem!r} and {config.image_size} px "
-            f"({str(error).splitlines()[0]}); connect to the hub once, choose another model, or train from random weights"
-        ) from error
+    check_module(backbone, f"training.pretrained: {config.model!r}")
 
 
 def hold_out_rows(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -9,13 +9,14 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from safetensors import SafetensorError
 from torch import Tensor
 
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import digest, sha256_folder
 from figment.labels import LabelSpace, nearest
+from figment.model_folders import check_texts
+from figment.model_loaders import open_clip_model, open_clip_tokenizer
 from models.fast_resnet import make_fast
 
 ZERO_SHOT_TEMPLATES = ("a photo of a {name}", "an image of a {name}", "{name}")
@@ -47,33 +48,19 @@ class ClipConfig(BaseModel):
 
 
 def check_clip(config: ClipConfig) -> None:
-    """Raise InputError if ``config`` names a folder that holds no open_clip model, or a name open_clip does not know."""
-    folder = config.model.removeprefix("local-dir:")
-    if folder != config.model and not (Path(folder) / "open_clip_config.json").is_file():
-        raise InputError(
-            f"clip.model: {folder!r} holds no open_clip_config.json; give an open_clip folder or model name"
-        )
+    """Raise InputError if ``config`` gives a name that open_clip does not know."""
     if ":" not in config.model and config.model not in open_clip.list_models():
         hint = ", ".join(nearest(config.model, open_clip.list_models()))
         raise InputError(f"clip.model: open_clip has no {config.model!r}; the nearest names are {hint}")
 
 
-def load_clip(config: ClipConfig) -> Any:
-    """An open_clip model, on the CPU. Raises InputError if it is not known or its weights cannot be had."""
+def load_clip(config: ClipConfig, names: Sequence[str] = ()) -> Any:
+    """An open_clip model, on the CPU. Raises InputError if it is not known, its weights cannot be loaded, its folder asks for
+    code, or its tokenizer knows nothing of one of the class ``names``."""
     check_clip(config)
-    try:
-        model = open_clip.create_model(
-            config.model,
-            config.pretrained,
-            force_quick_gelu=learnt_with_quick_gelu(config),
-            require_pretrained=True,  # or a folder without weights would be a CLIP of random ones, and a warning
-        )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"clip: {config.model!r} with pretrained {config.pretrained!r} cannot be loaded ({reason}); connect once to fetch "
-            "the weights, or give an open_clip folder"
-        ) from error
+    model = open_clip_model(config.model, config.pretrained, learnt_with_quick_gelu(config))
+    if names:
+        check_texts(open_clip_tokenizer(config.model), names, f"clip.model: {config.model!r}")
     return model
 
 
@@ -99,7 +86,7 @@ class ClipScorer:
         model = load_clip(config)
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.model.visual = make_fast(self.model.visual)
-        self.tokenizer = open_clip.get_tokenizer(config.model)
+        self.tokenizer = open_clip_tokenizer(config.model)
         size = model.visual.image_size
         self.size = size if isinstance(size, int) else size[0]
         settings = open_clip.get_model_preprocess_cfg(model)
@@ -124,6 +111,7 @@ class ClipScorer:
     @torch.inference_mode()
     def prompt_features(self, texts: Sequence[str]) -> Tensor:
         """(N, D) unit vectors of whole prompts."""
+        check_texts(self.tokenizer, texts, f"clip.model: {self.config.model!r}")
         tokens = self.tokenizer(list(texts)).to(self.device)
         return torch.cat([self.model.encode_text(p, normalize=True) for p in tokens.split(self.config.batch_size)])
 

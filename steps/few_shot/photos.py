@@ -37,7 +37,7 @@ def choose_photos(
     tracking.log_parameters("data", {**data.model_dump(), "shots": shots, "seed": seed})
     space = LabelSpace.load(Path(labels)).choose(classes)
     check_names(methods)
-    load_clip(clip)
+    load_clip(clip, [label.clip_name for label in space.labels])
     if any(method.images for method in methods.values()):
         check_generator(generator)
     listing = read_splits(data, space, shots, seed).shots

@@ -30,8 +30,8 @@ def choose_tags(
     with torch.random.fork_rng():
         build_semantic_matrix(training, found.dim)
     if generator and clip:
-        check_generator(generator)
-        load_clip(clip)
+        check_generator(generator, [label.prompt_name for label in space.labels])
+        load_clip(clip, [label.clip_name for label in space.labels])
     if not training.select_by.startswith("validation/"):
         raise InputError(
             f"training.select_by: {training.select_by!r} would choose by test pictures; take one of 'validation/'"

@@ -26,8 +26,8 @@ def choose_classes(
     """All classes of the data, and the unseen ones by themselves, which pictures are made for. Fails here, before anything is
     asked or rendered, if a later step's model is not there or does not fit."""
     space = zero_shot_space(data)
-    check_generator(generator)
-    load_clip(clip)
+    check_generator(generator, [label.prompt_name for label in space.labels])
+    load_clip(clip, [label.clip_name for label in space.labels])
     build_dual_prompts(classifier, backbone, space)
     unseen = space.choose([space.names[i] for i in space.unseen_ids])
     if judge:

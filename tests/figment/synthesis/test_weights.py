@@ -38,9 +38,9 @@ def test_a_branch_that_nobody_knows_offline_is_a_sentence():
     ("harm", "sentence"),
     [
         ("nothing", ""),
-        ("index", "model_index.json is no index"),
-        ("part", "unet' is not there or has no"),
-        ("weights", "unet' is not there or has no"),
+        ("index", r"model_index\.json is no JSON"),
+        ("part", "unet' is not there or no folder"),
+        ("weights", r"unet' is not there or has no \*\.safetensors"),
         ("cut short", r"unet/diffusion_pytorch_model\.safetensors cannot be read"),
     ],
 )
