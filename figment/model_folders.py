@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from figment.errors import InputError
+from figment.text import one_line, reason_of, shown
 
 MAX_BYTES = 64 * 2**20  # of a JSON file; the largest tokenizers take 40 MB
 MAX_DEPTH = 32
@@ -52,11 +53,8 @@ def reason(error: BaseException) -> str:
     """What an error says, in one short line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"[:200]
-    if isinstance(error, KeyError):
-        return f"no {str(error)[:150]} in it"
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[0].split())[:200] if lines else type(error).__name__
+        return one_line(f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}", limit=200)
+    return reason_of(error, limit=200)
 
 
 def read_json(file: Path, field: str) -> dict[str, Any]:
@@ -151,7 +149,7 @@ def _check_entry(file: Path, field: str, key: str, value: Any) -> None:
     if key in CODE_KEYS and value not in (None, False):
         raise InputError(f"{where} asks for code of the model's own; Figment runs none, give a model that needs none")
     if key in ATTENTION_KEYS and value not in ATTENTION:
-        raise InputError(f"{where} is {brief(value)}; Figment fetches no kernels, remove the entry")
+        raise InputError(f"{where} is {shown(value)}; Figment fetches no kernels, remove the entry")
     if key in REDIRECTIONS and value:
         raise InputError(
             f"{where}: weights that are quantised or elsewhere are not read; give the model's full weights"
@@ -159,18 +157,7 @@ def _check_entry(file: Path, field: str, key: str, value: Any) -> None:
     if isinstance(value, int) and not isinstance(value, bool) and not key.endswith("max_length"):
         layers = "layers" in key and "index" not in key
         if abs(value) > (MAX_LAYERS if layers else MAX_INTEGER) and file.name == "config.json":
-            raise InputError(f"{where} is {brief(value)}; no model is that large, restore the file")
-
-
-def brief(value: Any) -> str:
-    """A value of an untrusted file, in at most 80 characters."""
-    if isinstance(value, dict | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return repr(value[:80] if isinstance(value, str) else value)[:80] if not _is_long(value) else "a very large number"
-
-
-def _is_long(value: Any) -> bool:
-    return isinstance(value, int) and value.bit_length() > 200
+            raise InputError(f"{where} is {shown(value)}; no model is that large, restore the file")
 
 
 def check_weights(file: Path, field: str) -> None:
@@ -213,7 +200,7 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> N
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or unknown:
         wrong = f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which its model has not"
-        raise InputError(f"{what} {wrong}; restore the file, or train again")
+        raise InputError(f"{what}: it {wrong}; restore the file, or train again")
     for name, tensor in tensors.items():
         if own[name].shape != tensor.shape:
             raise InputError(

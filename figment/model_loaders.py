@@ -21,7 +21,6 @@ from torch import nn
 from figment.errors import InputError
 from figment.model_folders import (
     PROBE,
-    brief,
     check_config,
     check_files,
     check_finite,
@@ -33,6 +32,7 @@ from figment.model_folders import (
     read_json,
     reason,
 )
+from figment.text import shown
 
 CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]  # all of a model but its weights
 LOCAL, HUB = "local-dir:", "hf-hub:"
@@ -75,11 +75,11 @@ def component_classes(folder: Path, field: str) -> dict[str, type]:
     index = read_json(file, field)
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str):
-        raise InputError(f"{field}: {file}: _class_name is {brief(pipeline)}; a pipeline of diffusers belongs there")
+        raise InputError(f"{field}: {file}: _class_name is {shown(pipeline)}; a pipeline of diffusers belongs there")
     found = getattr(diffusers, pipeline, None) if pipeline.endswith("Pipeline") else None
     if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
         raise InputError(
-            f"{field}: {file}: diffusers has no pipeline {pipeline[:80]!r}; give a model of one that it has"
+            f"{field}: {file}: diffusers has no pipeline {shown(pipeline)}; give a model of one that it has"
         )
     kinds = (
         diffusers.ModelMixin, diffusers.SchedulerMixin, transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase,
@@ -90,16 +90,16 @@ def component_classes(folder: Path, field: str) -> dict[str, type]:
         if name.startswith("_") or not isinstance(value, list) or value == [None, None]:
             continue
         if not (len(value) == 2 and all(isinstance(v, str) for v in value)):
-            raise InputError(f"{field}: {file}: {name[:80]!r} is {brief(value)}; [library, class] belongs there")
+            raise InputError(f"{field}: {file}: {shown(name)} is {shown(value)}; [library, class] belongs there")
         library, kind = value
         known = library in ("diffusers", "transformers") or _is_part_of_diffusers(library)
         with one_sentence(
-            f"{field}: {file}: {name[:80]!r} is no {kind[:80]!r} of {library[:80]!r}", "restore the file"
+            f"{field}: {file}: {shown(name)} is no {shown(kind)} of {shown(library)}", "restore the file"
         ):
             part = simple_get_class_obj(library, kind) if known else None
         if not (isinstance(part, type) and issubclass(part, kinds)):
             raise InputError(
-                f"{field}: {file}: {name[:80]!r} is {kind[:80]!r} of {library[:80]!r}, which is no part that diffusers or "
+                f"{field}: {file}: {shown(name)} is {shown(kind)} of {shown(library)}, which is no part that diffusers or "
                 "transformers has; Figment runs no code of a model, give one that needs none"
             )
         classes[name] = part
@@ -367,42 +367,42 @@ def check_clip_config(file: Path, field: str) -> None:
     _only(settings, TOKENIZER_SETTINGS, f"{where}: model_cfg.text_cfg.tokenizer_kwargs")
     for name, value in settings.items():
         if not isinstance(value, TOKENIZER_SETTINGS[name]):
-            raise InputError(f"{where}: model_cfg.text_cfg.tokenizer_kwargs.{name} is {brief(value)}; restore the file")
+            raise InputError(f"{where}: model_cfg.text_cfg.tokenizer_kwargs.{name} is {shown(value)}; restore the file")
     for name in ("hf_model_name", "hf_tokenizer_name"):
         value = text.get(name)
         if value and not (HUB_ID.fullmatch(value) and (name != "hf_model_name" or not Path(value).exists())):
-            raise InputError(f"{where}: model_cfg.text_cfg.{name} is {brief(value)}; only a hub id belongs there")
+            raise InputError(f"{where}: model_cfg.text_cfg.{name} is {shown(value)}; only a hub id belongs there")
     _check_timm(vision.get("timm_model_name"), where)
     preprocess = content.get("preprocess_cfg") or {}
     if not isinstance(preprocess, dict):
-        raise InputError(f"{where}: preprocess_cfg is {brief(preprocess)}; a JSON object belongs there")
+        raise InputError(f"{where}: preprocess_cfg is {shown(preprocess)}; a JSON object belongs there")
     _typed(preprocess, PreprocessCfg, f"{where}: preprocess_cfg")
     for name in ("mean", "std"):
         values = preprocess.get(name, (1, 1, 1))
         if len(values) != 3 or not all(abs(v) < 1000 and (name == "mean" or v > 0) for v in values):
-            raise InputError(f"{where}: preprocess_cfg.{name} is {brief(values)}; three numbers belong there")
+            raise InputError(f"{where}: preprocess_cfg.{name} is {shown(values)}; three numbers belong there")
 
 
 def _check_timm(name: str | None, where: str) -> None:
     import timm
 
     if name is not None and name.partition(".")[0] not in timm.list_models():
-        raise InputError(f"{where}: model_cfg.vision_cfg.timm_model_name: timm has no {name[:80]!r}; restore the file")
+        raise InputError(f"{where}: model_cfg.vision_cfg.timm_model_name: timm has no {shown(name)}; restore the file")
 
 
 def _object(content: dict[str, Any], name: str, where: str) -> dict[str, Any]:
     value = content.get(name)
     if not isinstance(value, dict):
-        found = brief(value) if name in content else "missing"
+        found = shown(value) if name in content else "missing"
         raise InputError(f"{where}: {name} is {found}; a JSON object belongs there, restore the file")
     return value
 
 
 def _only(content: Any, known: Any, where: str) -> None:
     if not isinstance(content, dict):
-        raise InputError(f"{where} is {brief(content)}; a JSON object belongs there, restore the file")
+        raise InputError(f"{where} is {shown(content)}; a JSON object belongs there, restore the file")
     if unknown := sorted(content.keys() - set(known)):
-        raise InputError(f"{where}: {unknown[0][:80]!r} is no setting that a downloaded model may have; remove it")
+        raise InputError(f"{where}: {shown(unknown[0])} is no setting that a downloaded model may have; remove it")
 
 
 def _typed(content: dict[str, Any], kind: Any, where: str) -> None:
@@ -415,7 +415,7 @@ def _typed(content: dict[str, Any], kind: Any, where: str) -> None:
         try:
             TypeAdapter(fields[name]).validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
-            raise InputError(f"{where}.{name} is {brief(value)} ({reason(error)}); restore the file") from error
+            raise InputError(f"{where}.{name} is {shown(value)} ({reason(error)}); restore the file") from error
     _whole_numbers({name: value for name, value in content.items() if SIZES.search(name)}, where)
 
 
@@ -425,5 +425,5 @@ def _whole_numbers(content: dict[str, Any], where: str) -> None:
             limit = 1000 if name == "layers" else MAX_SIZE if name == "vocab_size" else 65_536
             if isinstance(number, int | float) and not 0 <= number <= limit:
                 raise InputError(
-                    f"{where}.{name} is {brief(number)}; from 0 to {limit:,} belongs there, restore the file"
+                    f"{where}.{name} is {shown(number)}; from 0 to {limit:,} belongs there, restore the file"
                 )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.images import decode, squash
-from figment.model_folders import load_state, one_sentence, read_tensors
+from figment.model_folders import load_state, read_tensors
 from figment.synthesis.pool import Pool
 from pocket.artwork import OBJECTS
 from pocket.loop import Progress, TrainingLoop, refresh_batch_norm
@@ -97,8 +97,8 @@ def both_found(logits: Tensor, objects: Tensor) -> float:
 def load_judge(weights: Path, num_objects: int) -> nn.Module:
     """A trained judge in eval mode."""
     model = build_judge(num_objects)
-    with one_sentence(f"judge: {weights} holds no judge's weights", "the pocket models have one"):
-        load_state(model, read_tensors(weights, "judge"), f"judge: {weights}")
+    what = f"judge: {weights} holds no judge's weights"
+    load_state(model, read_tensors(weights, what), what)
     return model.eval()
 
 

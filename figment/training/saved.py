@@ -44,12 +44,13 @@ def read_card(folder: Path) -> ClassifierCard | None:
 
 def load_classifier(folder: Path) -> tuple[nn.Module, ClassifierCard]:
     """The model in eval mode on the CPU, and its card. Raises InputError if ``folder`` holds no such model."""
+    what = f"{folder}: no trained classifier in classifier.json and classifier.safetensors"
     advice = "give the folder of a trained classifier, or train again"
-    with one_sentence(f"{folder}: no trained classifier in classifier.json and classifier.safetensors", advice):
-        card = ClassifierCard.model_validate(read_json(folder / "classifier.json", "classifier"))
+    with one_sentence(what, advice):
+        card = ClassifierCard.model_validate(read_json(folder / "classifier.json", what))
         model = build_classifier(card.training, len(card.labels))
         weights = folder / "classifier.safetensors"
-        load_state(model, read_tensors(weights, "classifier"), f"classifier: {weights}")
+        load_state(model, read_tensors(weights, what), what)
     return model.eval(), card
 
 

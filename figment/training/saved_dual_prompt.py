@@ -40,10 +40,11 @@ def save_dual_prompts(model: DualPromptClassifier, card: DualPromptCard, folder:
 
 def load_dual_prompts(folder: Path, device: str = "cpu") -> tuple[DualPromptClassifier, DualPromptCard]:
     """The classifier in eval mode. Raises InputError if ``folder`` holds none whole, or if its CLIP is another one."""
+    what = f"{folder}: no trained dual prompts in {CARD} and {WEIGHTS}"
     advice = "give the folder of a trained classifier, or train again"
-    with one_sentence(f"{folder}: no trained dual prompts in {CARD} and {WEIGHTS}", advice):
-        card = DualPromptCard.model_validate(read_json(folder / CARD, "classifier"))
-        weights = read_tensors(folder / WEIGHTS, "classifier")
+    with one_sentence(what, advice):
+        card = DualPromptCard.model_validate(read_json(folder / CARD, what))
+        weights = read_tensors(folder / WEIGHTS, what)
     if clip_digest(card.clip) != card.clip_digest:
         raise InputError(
             f"{folder}: the prompts were learnt on another {card.clip.model}; bring that one back or train anew"

@@ -43,12 +43,13 @@ def save_head(head: nn.Linear, card: HeadCard, folder: Path) -> Path:
 
 def load_head(folder: Path) -> tuple[nn.Linear, HeadCard]:
     """Raises InputError if ``folder`` holds no such head."""
+    what = f"{folder}: no few-shot head in head.json and head.safetensors"
     advice = "give the folder of a trained classifier, or train again"
-    with one_sentence(f"{folder}: no few-shot head in head.json and head.safetensors", advice):
-        card = HeadCard.model_validate(read_json(folder / "head.json", "classifier"))
-        tensors = read_tensors(folder / "head.safetensors", "classifier")
+    with one_sentence(what, advice):
+        card = HeadCard.model_validate(read_json(folder / "head.json", what))
+        tensors = read_tensors(folder / "head.safetensors", what)
         head = nn.Linear(tensors["weight"].shape[1], len(card.labels))
-        load_state(head, tensors, f"classifier: {folder / 'head.safetensors'}")
+        load_state(head, tensors, what)
     return head.requires_grad_(False), card
 
 

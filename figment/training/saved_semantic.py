@@ -41,15 +41,16 @@ def save_semantic(model: SemanticMatrix, labels: LabelVectors, card: SemanticCar
 
 def load_semantic(folder: Path) -> tuple[SemanticMatrix, LabelVectors, SemanticCard]:
     """The model in eval mode on the CPU, its labels and its card. Raises InputError if ``folder`` holds no such model."""
+    what = f"{folder}: no trained semantic matrix in semantic.json and semantic.safetensors"
     advice = "give the folder of a trained model, or train again"
-    with one_sentence(f"{folder}: no trained semantic matrix in semantic.json and semantic.safetensors", advice):
-        card = SemanticCard.model_validate(read_json(folder / "semantic.json", "model"))
-        tensors = read_tensors(folder / "semantic.safetensors", "model")
+    with one_sentence(what, advice):
+        card = SemanticCard.model_validate(read_json(folder / "semantic.json", what))
+        tensors = read_tensors(folder / "semantic.safetensors", what)
         labels = LabelVectors(card.labels, tensors.pop(VECTORS))
         if labels.vectors.shape != (len(card.labels), card.dim):
             raise ValueError(f"label vectors of shape {tuple(labels.vectors.shape)}")
         model = build_semantic_matrix(card.training.model_copy(update={"pretrained": False}), card.dim)
-        load_state(model, tensors, f"model: {folder / 'semantic.safetensors'}")
+        load_state(model, tensors, what)
     return model.eval(), labels, card
 
 

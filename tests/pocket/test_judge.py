@@ -65,6 +65,6 @@ def test_what_is_no_judge_or_does_not_fit_is_one_sentence(tmp_path):
     junk.write_bytes(b"junk")
     save_file({name: value for name, value in load_file(WEIGHTS).items() if "fc" not in name}, partial)
     for file in (tmp_path / "none", junk, partial):
-        with pytest.raises(InputError, match=r"judge: .* holds no judge's weights \(") as caught:
+        with pytest.raises(InputError, match=r"judge: .* holds no judge's weights: ") as caught:
             check_judge(file, ["dog"])
         assert "\n" not in str(caught.value)
