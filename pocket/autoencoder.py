@@ -7,17 +7,18 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from torch import Tensor
 
+from pocket.config import AutoencoderConfig
 from pocket.loop import Progress, TrainingLoop
 from pocket.world import Scenes
 
 
-def build_autoencoder() -> AutoencoderTiny:
-    """TAESD's architecture at pocket size: 32 px -> 16 channels at 8x8; f4; 0.2 M parameters."""
+def build_autoencoder(stage: AutoencoderConfig) -> AutoencoderTiny:
+    """TAESD's architecture at pocket size: 32 px -> 16 channels at 8x8; f4."""
     return AutoencoderTiny(
-        encoder_block_out_channels=(32, 32, 32),
-        decoder_block_out_channels=(32, 32, 32),
-        num_encoder_blocks=(1, 1, 1),
-        num_decoder_blocks=(1, 1, 1),
+        encoder_block_out_channels=(stage.width,) * 3,
+        decoder_block_out_channels=(stage.width,) * 3,
+        num_encoder_blocks=(1, stage.blocks, stage.blocks),
+        num_decoder_blocks=(stage.blocks, stage.blocks, 1),
         latent_channels=16,
         upsampling_scaling_factor=2,
         scaling_factor=1.0,
@@ -43,40 +44,32 @@ def train_autoencoder(
     scenes: Scenes,
     held_out: Scenes,
     folder: Path,
+    stage: AutoencoderConfig,
     *,
-    steps: int,
-    batch_size: int = 64,
-    learning_rate: float = 3e-3,
-    latent_noise: float = 0.05,
-    seed: int = 0,
+    device: str = "cpu",
     report: Progress = print,
 ) -> AutoencoderTiny:
-    """Train on ``scenes`` and write a diffusers folder. Resumes from ``folder``'s checkpoint; ``held_out`` is reported.
+    """Train on ``scenes`` and return the averaged model. Resumes from ``folder``'s checkpoint; ``held_out`` is reported.
 
-    A little noise on the latents teaches the decoder to forgive what a sampler leaves behind.
+    A little noise on the latents makes the decoder tolerate what a sampler leaves.
     """
-    torch.manual_seed(seed)
-    model = build_autoencoder()
-    loop = TrainingLoop(
-        model,
-        folder / "checkpoint.safetensors",
-        identity={"batch_size": batch_size, "scenes": scenes.digest},
-        steps=steps,
-        learning_rate=learning_rate,
-        seed=seed,
-    )
-    validation = held_out.batch(torch.arange(min(512, len(held_out.captions))))
+    torch.manual_seed(stage.seed)
+    model = build_autoencoder(stage).to(device)
+    loop = TrainingLoop.of(model, folder, stage, scenes.digest, ema=0.998)
+    validation = held_out.batch(torch.arange(min(512, len(held_out.captions)))).to(device)
 
-    for step, rows in loop.batches(len(scenes.captions), batch_size):
+    for step, rows in loop.batches(len(scenes.captions), stage.batch_size):
         target = scenes.batch(rows)
-        latents = model.encode(target).latents
-        noise = torch.randn(latents.shape, generator=loop.generator) * latent_noise
-        loss = reconstruction_loss(model.decode(latents + noise).sample, target)
+        with loop.autocast():
+            latents = model.encode(target).latents
+            noise = torch.randn(latents.shape, generator=loop.generator, device=loop.device) * stage.latent_noise
+            output = model.decode(latents + noise).sample
+        loss = reconstruction_loss(output.float(), target)
         # Each channel near N(0, 1): what the sampler starts from, and inside the decoder's soft clamp at +-3.
-        centre, scale = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+        centre, scale = latents.float().mean((0, 2, 3)), latents.float().std((0, 2, 3))
         loss = loss + 1e-2 * (centre.square() + (scale - 1).square()).mean()
         loop.update(loss)
-        if step % 200 == 0 or step == steps:
+        if loop.due(200):
             with torch.no_grad(), loop.averaged():
                 quality = psnr(model.decode(model.encode(validation).latents).sample, validation)
             report("autoencoder", step, {"loss": loop.mean_loss, "psnr": quality})
@@ -85,4 +78,4 @@ def train_autoencoder(
     with torch.no_grad():
         spread = float(model.encode(validation).latents.std())
     model.register_to_config(scaling_factor=1 / spread)
-    return model
+    return model.eval()

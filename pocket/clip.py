@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from pocket.augmentation import recolour, shift
+from pocket.config import ClipTrainingConfig
 from pocket.loop import Progress, TrainingLoop, refresh_batch_norm
 from pocket.tokenizer import CONTEXT_LENGTH
 from pocket.world import BACKGROUNDS, DOMAINS, Scenes
@@ -56,23 +58,6 @@ def said(captions: list[str], vocabulary: list[str], pattern: str) -> Tensor:
     return torch.tensor([hits[0] if hits else -1 for hits in found])
 
 
-def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur, noise, gain, and for a third of the pictures a mixing of the colour channels: the validator has to
-    recognise softer pictures and other artists' colours. Pixels (B, 3, S, S) in [-1, 1]."""
-    count, device = len(pixels), pixels.device
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(count, *shape, generator=generator).to(device)
-
-    mix = torch.softmax(torch.randn(count, 3, 3, generator=generator) * 1.5, -1).to(device)
-    mixed = torch.einsum("bij,bjhw->bihw", mix, pixels)
-    pixels = torch.where(uniform(1, 1, 1) < 0.3, mixed, pixels)
-    blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    pixels = torch.lerp(pixels, blurred, uniform(1, 1, 1) * (uniform(1, 1, 1) < 0.6))
-    noise = torch.randn(pixels.shape, generator=generator).to(device) * 0.06 * uniform(1, 1, 1)
-    return (pixels * (0.85 + 0.3 * uniform(1, 1, 1)) + noise).clamp(-1, 1)
-
-
 def contrastive_loss(similarity: Tensor, unknown: Tensor) -> Tensor:
     """Symmetric InfoNCE over (B, B) scaled similarities; pairs that are perhaps true are left out, not pushed apart."""
     similarity = similarity.masked_fill(unknown, float("-inf"))
@@ -84,36 +69,30 @@ def train_clip(
     tokenizer: CLIPTokenizer,
     scenes: Scenes,
     folder: Path,
+    stage: ClipTrainingConfig,
     *,
-    steps: int,
-    batch_size: int = 192,
-    learning_rate: float = 1.5e-3,
-    seed: int = 0,
     device: str = "cpu",
     report: Progress = print,
 ) -> CLIP:
-    torch.manual_seed(seed)
+    """Contrastive training of both towers; returns the averaged weights in eval mode."""
+    torch.manual_seed(stage.seed)
     config = clip_config(tokenizer)["model_cfg"]
     model = CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"]).to(device).train()
-    loop = TrainingLoop(
-        model,
-        folder / "checkpoint.safetensors",
-        identity={"batch_size": batch_size, "scenes": scenes.digest},
-        steps=steps,
-        learning_rate=learning_rate,
-        seed=seed,
-        ema=0.995,
-    )
-    tokens = tokenizer(scenes.captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-    said_domain = said(scenes.captions, list(DOMAINS), "a {} of")
-    said_background = said(scenes.captions, list(BACKGROUNDS), " {}")
+    loop = TrainingLoop.of(model, folder, stage, scenes.digest, ema=0.995)
+    tokens = tokenizer(scenes.captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
+    said_domain = said(scenes.captions, list(DOMAINS), " {} of").to(device)
+    said_background = said(scenes.captions, list(BACKGROUNDS), " {}").to(device)
 
-    for step, rows in loop.batches(len(scenes.captions), batch_size):
-        rows = rows.cpu()
-        pixels = augment(scenes.batch(rows).to(device), loop.generator)
-        pixels = F.interpolate(pixels, size=IMAGE_SIZE, mode="bicubic", align_corners=False)
-        image, text, scale = model(pixels, tokens[rows].to(device))[:3]
+    def images(rows: Tensor) -> Tensor:
+        pixels = scenes.batch(rows)
+        if stage.shift:
+            pixels = shift(pixels, loop.generator)
+        pixels = recolour(pixels, loop.generator)
+        return F.interpolate(pixels, size=IMAGE_SIZE, mode="bicubic", align_corners=False)
 
+    for step, rows in loop.batches(len(scenes.captions), stage.batch_size):
+        with loop.autocast():
+            image, text, scale = model(images(rows), tokens[rows])[:3]
         # Text j may be true of image i: same objects, and nothing it says of domain or background contradicts i.
         objects, domains = scenes.objects[rows], scenes.domains[rows]
         domain, background = said_domain[rows], said_background[rows]
@@ -123,21 +102,16 @@ def train_clip(
             (background[None] >= 0) & (background[:, None] >= 0) & (background[None] != background[:, None])
         )
         unknown = (same & ~other_domain & ~other_background).fill_diagonal_(False)
-
-        loop.update(contrastive_loss(scale * image @ text.t(), unknown.to(device)))
+        loop.update(contrastive_loss(scale.float() * image.float() @ text.float().t(), unknown))
         with torch.no_grad():
             model.logit_scale.clamp_(max=4.6)
-        if step % 50 == 0 or step == steps:
+        if loop.due(50):
             report("clip", step, {"loss": loop.mean_loss})
 
     loop.load_average()
-
-    def forward() -> Tensor:
-        rows = torch.randint(len(scenes.captions), (128,), generator=loop.generator)
-        pixels = augment(scenes.batch(rows).to(device), loop.generator)
-        return model.encode_image(F.interpolate(pixels, size=IMAGE_SIZE, mode="bicubic", align_corners=False))
-
-    refresh_batch_norm(model, forward)
+    refresh_batch_norm(
+        model, lambda: model.encode_image(images(torch.randint(len(scenes.captions), (256,), device=loop.device)))
+    )
     return model.eval()
 
 

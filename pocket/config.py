@@ -21,14 +21,40 @@ class WorldConfig(BaseModel):
 
 
 class StageConfig(BaseModel):
-    """One model's training."""
+    """One model's training: it ends after ``steps``, or after ``seconds`` of wall-clock time if that is earlier."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=1)
     learning_rate: float = Field(gt=0)
+    seconds: float | None = Field(None, gt=0)
     seed: int = 0
+
+
+class JudgeConfig(StageConfig):
+    channels: tuple[int, int, int, int] = (32, 64, 96, 192)
+    shift: bool = False  # random crops, mirroring and cutout: for photographs
+    ema: float = 0.99
+
+
+class AutoencoderConfig(StageConfig):
+    width: int = 32
+    blocks: int = 1
+    latent_noise: float = 0.05
+
+
+class ClipTrainingConfig(StageConfig):
+    shift: bool = False
+
+
+class GeneratorTrainingConfig(StageConfig):
+    channels: tuple[int, int] = (64, 160)
+    layers_per_block: int = 1
+    caption_dropout: float = 0.1
+    min_snr: float | None = None  # gamma of min-SNR weighting; none: every step counts the same
+    ema: float = 0.9995
+    compile: bool = True  # torch.compile, on a GPU
 
 
 class MeasureConfig(BaseModel):

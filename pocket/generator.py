@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from figment.files import write_json
+from pocket.augmentation import uniform
+from pocket.config import GeneratorTrainingConfig
 from pocket.loop import Progress, TrainingLoop
 from pocket.tokenizer import CONTEXT_LENGTH
 from pocket.world import Scenes, fingerprint
@@ -34,18 +35,18 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
-def build_unet(latent_size: int, latent_channels: int) -> UNet2DConditionModel:
-    """6.4 M parameters; cross-attention at both resolutions; ``attention_head_dim`` counts heads here, as in SD 1."""
+def build_unet(latent_size: int, latent_channels: int, stage: GeneratorTrainingConfig) -> UNet2DConditionModel:
+    """Cross-attention at both resolutions; ``attention_head_dim`` counts heads here, as in SD 1."""
     return UNet2DConditionModel(
         sample_size=latent_size,
         in_channels=latent_channels,
         out_channels=latent_channels,
-        block_out_channels=(64, 160),
-        layers_per_block=1,
+        block_out_channels=stage.channels,
+        layers_per_block=stage.layers_per_block,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=128,
-        attention_head_dim=[2, 5],
+        attention_head_dim=[width // 32 for width in stage.channels],
         norm_num_groups=16,
         resnet_time_scale_shift="scale_shift",
     )
@@ -97,55 +98,55 @@ def train_generator(
     latents: Tensor,
     captions: list[str],
     folder: Path,
+    stage: GeneratorTrainingConfig,
     *,
-    steps: int,
-    batch_size: int = 64,
-    learning_rate: float = 1.2e-3,
-    caption_dropout: float = 0.1,
-    seed: int = 0,
     device: str = "cpu",
     report: Progress = print,
 ) -> StableDiffusionPipeline:
-    """v-prediction on pre-encoded latents, the text encoder trained along (its states cost little at this size)."""
-    torch.manual_seed(seed)
-    unet = build_unet(latents.shape[-1], latents.shape[1])
+    """v-prediction on pre-encoded latents, the text encoder trained along (its states cost little at this size).
+
+    With ``stage.min_snr``, steps are weighted as in "Efficient Diffusion Training via Min-SNR Weighting Strategy" (Hang et
+    al. 2023): min(SNR, gamma) / (SNR + 1) for v-prediction.
+    """
+    torch.manual_seed(stage.seed)
+    unet = build_unet(latents.shape[-1], latents.shape[1], stage)
     text_encoder = build_text_encoder(tokenizer)
     modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(device)
-    loop = TrainingLoop(
-        modules,
-        folder / "checkpoint.safetensors",
-        identity={"batch_size": batch_size, "latents": fingerprint(latents)},
-        steps=steps,
-        learning_rate=learning_rate,
-        seed=seed,
-        ema=0.9995,
-    )
+    loop = TrainingLoop.of(modules, folder, stage, fingerprint(latents), ema=stage.ema)
     scheduler = build_scheduler()
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
     empty = tokenizer([""], padding="max_length", return_tensors="pt").input_ids.to(device)
-    latents = latents.to(device)
-    horizon = scheduler.config.num_train_timesteps
+    latents, horizon = latents.to(device), scheduler.config.num_train_timesteps
+    signal = scheduler.alphas_cumprod.to(device)
+    weights = (
+        (signal / (1 - signal)).clamp(max=stage.min_snr) * (1 - signal) if stage.min_snr else torch.ones_like(signal)
+    )
+    predict = torch.compile(unet) if stage.compile and torch.device(device).type == "cuda" else unet
 
-    for step, rows in loop.batches(len(latents), batch_size):
-        clean = latents[rows].float()
-        noise = torch.randn(clean.shape, generator=loop.generator).to(device)
+    for step, rows in loop.batches(len(latents), stage.batch_size):
+        clean, count = latents[rows].float(), len(rows)
+        noise = torch.randn(clean.shape, generator=loop.generator, device=loop.device)
         # One draw per stratum of the time axis: the same expectation, a calmer loss.
-        times = (torch.arange(len(rows)) + torch.rand(len(rows), generator=loop.generator)) / len(rows) * horizon
-        times = times.long().to(device)
-        dropped = (torch.rand(len(rows), 1, generator=loop.generator) < caption_dropout).to(device)
-        context = text_encoder(torch.where(dropped, empty, tokens[rows])).last_hidden_state
-        noisy = scheduler.add_noise(clean, noise, times)
-        predicted = unet(noisy, times, encoder_hidden_states=context).sample
-        loop.update(F.mse_loss(predicted, scheduler.get_velocity(clean, noise, times)))
-        if step % 100 == 0 or step == steps:
-            report("generator", step, {"loss": loop.mean_loss, "samples": step * batch_size})
+        strata = torch.arange(count, device=loop.device) + uniform(loop.generator, count)
+        times = (strata / count * horizon).long()
+        dropped = uniform(loop.generator, count, 1) < stage.caption_dropout
+        alpha = signal[times][:, None, None, None]
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
+        with loop.autocast():
+            context = text_encoder(torch.where(dropped, empty, tokens[rows])).last_hidden_state
+            predicted = predict(noisy, times, encoder_hidden_states=context).sample
+        errors = (predicted.float() - velocity).square().mean((1, 2, 3))
+        loop.update((errors * weights[times]).mean())
+        if loop.due(100):
+            report("generator", step, {"loss": loop.mean_loss, "samples": step * stage.batch_size})
 
     loop.load_average()
     return assemble(vae, unet.eval(), text_encoder.eval(), tokenizer)
 
 
 def save_generator(pipeline: StableDiffusionPipeline, objects: Sequence[str], folder: Path) -> None:
-    """fp16 weights in a diffusers folder, and ``vocabulary.json``: the names that the model has learnt."""
+    """fp16 weights in a diffusers folder, and ``vocabulary.json``: the names that the model knows."""
     pipeline.to(dtype=torch.float16).save_pretrained(folder)
     config_file = folder / "vae" / "config.json"
     config = json.loads(config_file.read_text(encoding="utf-8"))

@@ -17,63 +17,44 @@ from figment.images import decode, squash
 from figment.model_folders import load_state, read_tensors
 from figment.synthesis.pool import Pool
 from pocket.artwork import OBJECTS
+from pocket.augmentation import cutout, degrade, shift
+from pocket.config import JudgeConfig
 from pocket.loop import Progress, TrainingLoop, refresh_batch_norm
 from pocket.world import Scenes
 
 JUDGED_SIZE = 32  # px, as it was trained
 
 
-def build_judge(num_objects: int) -> nn.Module:
+def build_judge(num_objects: int, channels: Sequence[int] = (32, 64, 96, 192)) -> nn.Module:
     """timm's test ResNet, wider, with a stride-1 stem: 32 px keep a 4x4 final map."""
-    model = timm.create_model("test_resnet", num_classes=num_objects, channels=(32, 64, 96, 192))
+    model = timm.create_model("test_resnet", num_classes=num_objects, channels=tuple(channels))
     model.conv1[0].stride = (1, 1)
     model.maxpool = nn.Identity()
     return model
 
 
-def degrade(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Random blur and noise, so that softness alone does not change the judge's mind. Pixels in [-1, 1]."""
-    amount = torch.rand(len(pixels), 1, 1, 1, generator=generator).to(pixels.device)
-    blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    noise = torch.randn(pixels.shape, generator=generator).to(pixels.device)
-    mixed = torch.lerp(pixels, blurred, amount)
-    return mixed + noise * 0.08 * torch.rand(len(pixels), 1, 1, 1, generator=generator).to(pixels.device)
-
-
 def train_judge(
-    scenes: Scenes,
-    folder: Path,
-    *,
-    steps: int,
-    batch_size: int = 64,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
-    report: Progress = print,
+    scenes: Scenes, folder: Path, stage: JudgeConfig, *, device: str = "cpu", report: Progress = print
 ) -> nn.Module:
-    """Binary cross-entropy per object on degraded renders; returns the averaged weights in eval mode."""
-    torch.manual_seed(seed)
-    model = build_judge(scenes.objects.shape[1]).train()
-    loop = TrainingLoop(
-        model,
-        folder / "checkpoint.safetensors",
-        identity={"batch_size": batch_size, "scenes": scenes.digest},
-        steps=steps,
-        learning_rate=learning_rate,
-        seed=seed,
-        ema=0.99,
-    )
-    for step, rows in loop.batches(len(scenes.captions), batch_size):
-        logits = model(degrade(scenes.batch(rows), loop.generator))
-        loop.update(F.binary_cross_entropy_with_logits(logits, scenes.objects[rows].float()) * 10)
-        if step % 100 == 0 or step == steps:
+    """Binary cross-entropy per object on degraded images; returns the averaged weights in eval mode."""
+    torch.manual_seed(stage.seed)
+    model = build_judge(scenes.objects.shape[1], stage.channels).to(device, memory_format=torch.channels_last).train()
+    loop = TrainingLoop.of(model, folder, stage, scenes.digest, ema=stage.ema)
+
+    def forward(rows: Tensor) -> Tensor:
+        pixels = scenes.batch(rows)
+        if stage.shift:
+            pixels = cutout(shift(pixels, loop.generator), loop.generator)
+        with loop.autocast():
+            return model(degrade(pixels, loop.generator).contiguous(memory_format=torch.channels_last))
+
+    for step, rows in loop.batches(len(scenes.captions), stage.batch_size):
+        targets = scenes.objects[rows].float()
+        loop.update(F.binary_cross_entropy_with_logits(forward(rows).float(), targets) * 10)
+        if loop.due(100):
             report("judge", step, {"loss": loop.mean_loss})
     loop.load_average()
-
-    def forward() -> Tensor:
-        rows = torch.randint(len(scenes.captions), (128,), generator=loop.generator)
-        return model(degrade(scenes.batch(rows), loop.generator))
-
-    refresh_batch_norm(model, forward)
+    refresh_batch_norm(model, lambda: forward(torch.randint(len(scenes.captions), (256,), device=loop.device)))
     return model.eval()
 
 

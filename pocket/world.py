@@ -72,7 +72,7 @@ class Scenes:
     def save(self, path: Path) -> None:
         """One safetensors file: pixels as uint8, captions as a NUL-separated byte tensor."""
         tensors = {
-            "pixels": (self.pixels * 255).round().to(torch.uint8),
+            "pixels": self.pixels if self.pixels.dtype == torch.uint8 else (self.pixels * 255).round().to(torch.uint8),
             "objects": self.objects.to(torch.uint8),
             "domains": self.domains.to(torch.uint8),
             "captions": torch.frombuffer(bytearray("\0".join(self.captions).encode()), dtype=torch.uint8),
@@ -92,6 +92,11 @@ class Scenes:
     def batch(self, rows: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in [-1, 1] of the given rows of a loaded (uint8) set."""
         return self.pixels[rows].float() / 127.5 - 1
+
+    def to(self, device: str) -> "Scenes":
+        """The same scenes with their tensors on another device."""
+        tensors = (self.pixels.to(device), self.objects.to(device), self.domains.to(device))
+        return Scenes(*tensors, self.captions)
 
 
 @dataclass

@@ -1,0 +1,205 @@
+"""Train one world's models, stage after stage, and ship them.
+
+    python -m pocket.make pocket/photos.yaml [--stage judge] [--device cuda] [world.source=FOLDER] [KEY=VALUE ...]
+
+A stage whose model is finished is skipped; one that was interrupted resumes from its checkpoint. ``--stage`` runs a single one,
+so that several run beside each other; what a stage needs of others must be finished.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from diffusers import AutoencoderTiny
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from figment.errors import InputError
+from figment.files import digest
+from pocket.autoencoder import psnr, train_autoencoder
+from pocket.banks import render_banks, split
+from pocket.clip import save_clip, train_clip
+from pocket.config import AutoencoderConfig, ClipTrainingConfig, GeneratorTrainingConfig, JudgeConfig, WorldConfig
+from pocket.generator import encode_latents, save_generator, train_generator
+from pocket.judge import build_judge, name_objects, top1, train_judge
+from pocket.photos import CLASSES, WORDS, PhotosConfig, photo_bank, read_photos
+from pocket.tokenizer import build_tokenizer, build_world_tokenizer
+from pocket.world import DOMAINS, Scenes
+
+STAGES = ("judge", "autoencoder", "clip", "generator")
+GATE = 0.05  # top-1 that the judge may lose on reconstructions
+
+
+class Recipe(BaseModel):
+    """One world and its trainings: a YAML file of this folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    world: WorldConfig | PhotosConfig
+    judge: JudgeConfig
+    autoencoder: AutoencoderConfig
+    clip: ClipTrainingConfig
+    generator: GeneratorTrainingConfig
+    work: str
+    ship_to: str
+
+
+class Workshop:
+    """The stages of one recipe, in a folder named after its world."""
+
+    def __init__(self, recipe: Recipe, device: str):
+        self.recipe, self.device = recipe, device
+        self.folder = Path(recipe.work) / f"world-{digest(recipe.world.model_dump(mode='json'))[:12]}"
+        self.objects = list(recipe.world.objects)
+
+    # ---------------------------------------------------------------- images
+
+    @cached_property
+    def banks(self) -> dict[str, Scenes]:
+        """``train`` for the autoencoder and CLIP, ``held_out``, ``generator``, ``judge``; all on the device."""
+        world = self.recipe.world
+        if isinstance(world, PhotosConfig):
+            file = self.folder / "photos.safetensors"
+            if not file.exists():
+                photo_bank(*read_photos(Path(world.source), "train"), world).save(file)
+            everything = Scenes.load(file)
+            test, labels = read_photos(Path(world.source), "test")
+            held_out = Scenes(test, nn.functional.one_hot(labels, len(self.objects)), torch.zeros(len(labels)).long(),
+                              [f"a photo of a {self.objects[y]}" for y in labels.tolist()])  # fmt: skip
+            banks = {"train": everything, "generator": everything, "held_out": held_out, "judge": everything}
+        else:
+            files = render_banks(world, self.folder)
+            train, held_out = split(Scenes.load(files["wide"]))
+            banks = {"train": train, "held_out": held_out, "generator": Scenes.load(files["calm"]),
+                     "judge": Scenes.load(files["judge"])}  # fmt: skip
+        return {name: bank.to(self.device) for name, bank in banks.items()}
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        folder = self.folder / "tokenizer"
+        if isinstance(self.recipe.world, PhotosConfig):
+            synonyms = [word for words in CLASSES.values() for word in words]
+            return build_tokenizer([*self.objects, *synonyms, *DOMAINS, *WORDS], folder)
+        return build_world_tokenizer(self.objects, folder)
+
+    # ---------------------------------------------------------------- stages
+
+    def judge(self, to: Path) -> None:
+        model = train_judge(self.banks["judge"], self.folder / "judge", self.recipe.judge, device=self.device,
+                            report=self.report)  # fmt: skip
+        test = self.banks["held_out"]
+        single = test.objects.sum(1) == 1
+        rows = single.nonzero().flatten()
+        score = top1(name_objects(model, test.batch(rows)), test.objects[rows].argmax(1))
+        self.report("judge", 0, {"held_out_top1": score})
+        weights = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
+        save_file(weights, to / "judge.safetensors")
+
+    def autoencoder(self, to: Path) -> None:
+        model = train_autoencoder(self.banks["train"], self.banks["held_out"], self.folder / "autoencoder",
+                                  self.recipe.autoencoder, device=self.device, report=self.report)  # fmt: skip
+        model.save_pretrained(to)
+
+    def gate(self) -> None:
+        """Nothing is trained on latents that have lost the objects. Raises InputError if the judge loses too much."""
+        judge, vae, test = self.load_judge(), self.load_autoencoder(), self.banks["held_out"]
+        rows = (test.objects.sum(1) == 1).nonzero().flatten()[:5000]
+        labels, images = test.objects[rows].argmax(1), test.batch(rows)
+        with torch.no_grad():
+            decoded = torch.cat([vae.decode(vae.encode(b).latents).sample.clamp(-1, 1) for b in images.split(500)])
+        before, after = (top1(name_objects(judge, x), labels) for x in (images, decoded))
+        self.report("gate", 0, {"images": before, "reconstructions": after, "psnr": psnr(decoded, images)})
+        if before - after > GATE:
+            raise InputError(
+                f"autoencoder: the judge names {after:.1%} of reconstructions, {before:.1%} of the images; within "
+                f"{GATE:.0%} would be right: train it longer (autoencoder.steps)"
+            )
+
+    def clip(self, to: Path) -> None:
+        model = train_clip(self.tokenizer, self.banks["train"], self.folder / "clip", self.recipe.clip,
+                           device=self.device, report=self.report)  # fmt: skip
+        save_clip(model, self.tokenizer, to)
+
+    def generator(self, to: Path) -> None:
+        self.gate()
+        vae, bank = self.load_autoencoder(), self.banks["generator"]
+        pipeline = train_generator(vae, self.tokenizer, encode_latents(vae, bank), bank.captions,
+                                   self.folder / "generator", self.recipe.generator, device=self.device,
+                                   report=self.report)  # fmt: skip
+        save_generator(pipeline, self.objects, to)
+
+    # ---------------------------------------------------------------- what is finished
+
+    def finished(self, stage: str) -> Path:
+        """The finished model of a stage."""
+        return self.folder / stage / "model"
+
+    def load_judge(self) -> nn.Module:
+        model = build_judge(len(self.objects), self.recipe.judge.channels)
+        weights = load_file(self.finished("judge") / "judge.safetensors")
+        model.load_state_dict({name: value.float() for name, value in weights.items()})
+        return model.to(self.device).eval()
+
+    def load_autoencoder(self) -> AutoencoderTiny:
+        return AutoencoderTiny.from_pretrained(self.finished("autoencoder")).to(self.device).eval()
+
+    def run(self, stage: str) -> None:
+        """Train one stage, unless its model is finished. The model is whole or absent."""
+        model = self.finished(stage)
+        if model.exists():
+            return
+        partial = model.with_name(".model.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        action: Callable[[Path], None] = getattr(self, stage)
+        action(partial)
+        partial.rename(model)
+
+    def report(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        """One JSON line on the terminal and in the world's log."""
+        line = json.dumps(
+            {"at": round(time.time()), "stage": stage, "step": step, **{k: round(v, 5) for k, v in metrics.items()}}
+        )
+        print(line, flush=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+
+def load_recipe(file: Path, changes: list[str]) -> Recipe:
+    """The recipe with ``KEY.KEY=VALUE`` (YAML values) changes."""
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for change in changes:
+        path, _, value = change.partition("=")
+        *parents, last = path.split(".")
+        target = values
+        for parent in parents:
+            target = target[parent]
+        target[last] = yaml.safe_load(value)
+    return Recipe(**values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--stage", choices=STAGES, action="append", help="by default all")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE")
+    arguments = parser.parse_intermixed_args()
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    workshop = Workshop(load_recipe(arguments.recipe, arguments.changes), arguments.device)
+    for stage in arguments.stage or STAGES:
+        workshop.run(stage)
+
+
+if __name__ == "__main__":
+    main()
