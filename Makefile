@@ -9,7 +9,7 @@ IN_TURN := tests/e2e tests/figment/ops
 DEMO := pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint ui tables pocket
+.PHONY: help setup demo test lint ui tables worlds
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,5 +41,6 @@ ui: setup  ## the MLflow UI on http://127.0.0.1:5000
 tables: setup  ## the papers' tables in miniature, with intervals: docs/results.md (an hour; goes on where interrupted)
 	$(RUN) -m benchmarks.tables
 
-pocket: setup  ## train the embedded models anew (hours)
-	@$(RUN) -m figment.ops.run pipelines.pocket.pocket -c configs/pocket/pocket.yaml
+worlds: setup  ## train the embedded models again (hours; resumes where interrupted). CIFAR-10 as Parquet: DATA=FOLDER
+	$(RUN) -m pocket.make pocket/drawings.yaml
+	$(if $(DATA),$(RUN) -m pocket.make pocket/photos.yaml world.source=$(DATA))

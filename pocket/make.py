@@ -26,15 +26,23 @@ from figment.errors import InputError
 from figment.files import digest
 from pocket.autoencoder import psnr, train_autoencoder
 from pocket.banks import render_banks, split
+from pocket.chat import train_chat
 from pocket.clip import save_clip, train_clip
-from pocket.config import AutoencoderConfig, ClipTrainingConfig, GeneratorTrainingConfig, JudgeConfig, WorldConfig
+from pocket.config import (
+    AutoencoderConfig,
+    ClipTrainingConfig,
+    GeneratorTrainingConfig,
+    JudgeConfig,
+    StageConfig,
+    WorldConfig,
+)
 from pocket.generator import encode_latents, save_generator, train_generator
 from pocket.judge import build_judge, name_objects, top1, train_judge
 from pocket.photos import CLASSES, WORDS, PhotosConfig, photo_bank, read_photos
 from pocket.tokenizer import build_tokenizer, build_world_tokenizer
 from pocket.world import DOMAINS, Scenes
 
-STAGES = ("judge", "autoencoder", "clip", "generator")
+STAGES = ("judge", "autoencoder", "clip", "generator", "chat")
 GATE = 0.05  # top-1 that the judge may lose on reconstructions
 
 
@@ -48,6 +56,7 @@ class Recipe(BaseModel):
     autoencoder: AutoencoderConfig
     clip: ClipTrainingConfig
     generator: GeneratorTrainingConfig
+    chat: StageConfig | None = None
     work: str
     ship_to: str
 
@@ -136,6 +145,15 @@ class Workshop:
                                    report=self.report)  # fmt: skip
         save_generator(pipeline, self.objects, to)
 
+    def chat(self, to: Path) -> None:
+        stage = self.recipe.chat
+        if stage is None:
+            raise InputError("this world's recipe has no chat stage")
+        options = stage.model_dump(include={"steps", "batch_size", "learning_rate", "seed"})
+        model, tokenizer = train_chat(self.objects, self.folder / "chat", **options, report=self.report)
+        model.half().save_pretrained(to)
+        tokenizer.save_pretrained(to)
+
     # ---------------------------------------------------------------- what is finished
 
     def finished(self, stage: str) -> Path:
@@ -196,8 +214,9 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
+    torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
     workshop = Workshop(load_recipe(arguments.recipe, arguments.changes), arguments.device)
-    for stage in arguments.stage or STAGES:
+    for stage in arguments.stage or [s for s in STAGES if getattr(workshop.recipe, s)]:
         workshop.run(stage)
 
 

@@ -1,6 +1,6 @@
 """What every cell of the tables shares: the pocket world's classes, models and pictures, each made once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -49,10 +49,13 @@ class Pictures:
 
 
 class World:
-    """The pocket config's world."""
+    """One config's world."""
 
-    def __init__(self, config: Path = CONFIG, folder: Path = FOLDER):
+    def __init__(self, config: Path = CONFIG, folder: Path = FOLDER, changes: Mapping[str, dict] | None = None):
+        """``changes`` replaces single keys of the config's sections."""
         self.parameters = yaml.safe_load(config.read_text())["parameters"]
+        for section, values in (changes or {}).items():
+            self.parameters[section] = self.parameters[section] | values
         self.folder = folder
         self.generator = GeneratorConfig(**self.parameters["generator"])
         self.synthesis = SynthesisConfig(**self.parameters["synthesis"])

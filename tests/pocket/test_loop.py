@@ -45,8 +45,17 @@ def test_another_setting_does_not_resume_silently(tmp_path):
 
 def test_a_loss_that_is_no_number_stops_before_it_is_saved(tmp_path):
     loop = TrainingLoop(nn.Linear(1, 1), tmp_path / "c.safetensors", steps=3, learning_rate=0.1, seed=0)
-    next(loop.batches(4, 2))
-    loss = loop.module(torch.full((1, 1), float("nan"))).sum()
-    with pytest.raises(FloatingPointError, match="became nan at step 1"):
-        loop.update(loss)
+    nan = torch.full((1, 1), float("nan"))
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 3"):
+        [loop.update(loop.module(nan).sum()) for _ in loop.batches(4, 2)]
     assert not (tmp_path / "c.safetensors").exists()
+
+
+def test_a_budget_of_seconds_ends_the_training_and_its_schedule(tmp_path):
+    loop = TrainingLoop(
+        nn.Linear(1, 1), tmp_path / "c.safetensors", steps=10**9, learning_rate=0.1, seed=0, seconds=0.2
+    )
+    for _ in loop.batches(4, 2):
+        loop.update(loop.module(torch.ones(1, 1)).sum())
+    assert loop.progress == 1
+    assert 0 < loop.step < 10**9
