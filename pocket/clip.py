@@ -20,7 +20,7 @@ from pocket.world import BACKGROUNDS, DOMAINS, Scenes
 IMAGE_SIZE = 64
 
 
-def clip_config(tokenizer: CLIPTokenizer) -> dict:
+def clip_config(tokenizer: CLIPTokenizer, width: int = 24) -> dict:
     """The ``open_clip_config.json`` of a ModifiedResNet tower (3.1 M) and a text tower (1 M)."""
     return {
         "model_cfg": {
@@ -28,7 +28,7 @@ def clip_config(tokenizer: CLIPTokenizer) -> dict:
             "vision_cfg": {
                 "image_size": IMAGE_SIZE,
                 "layers": [1, 1, 1, 1],
-                "width": 24,
+                "width": width,
                 "head_width": 48,
                 "patch_size": None,
             },
@@ -76,7 +76,7 @@ def train_clip(
 ) -> CLIP:
     """Contrastive training of both towers; returns the averaged weights in eval mode."""
     torch.manual_seed(stage.seed)
-    config = clip_config(tokenizer)["model_cfg"]
+    config = clip_config(tokenizer, stage.width)["model_cfg"]
     model = CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"]).to(device).train()
     loop = TrainingLoop.of(model, folder, stage, scenes.digest, ema=0.995)
     tokens = tokenizer(scenes.captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
@@ -115,10 +115,10 @@ def train_clip(
     return model.eval()
 
 
-def save_clip(model: CLIP, tokenizer: CLIPTokenizer, folder: Path) -> None:
+def save_clip(model: CLIP, tokenizer: CLIPTokenizer, folder: Path, width: int = 24) -> None:
     """Write what ``open_clip.create_model('local-dir:...')`` reads: config, fp16 weights, tokenizer in one folder."""
     tokenizer.save_pretrained(folder)
-    (folder / "open_clip_config.json").write_text(json.dumps(clip_config(tokenizer), indent=2) + "\n")
+    (folder / "open_clip_config.json").write_text(json.dumps(clip_config(tokenizer, width), indent=2) + "\n")
     weights = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
     open_clip.create_model(f"local-dir:{folder}")  # fails here rather than at the user's

@@ -45,6 +45,7 @@ class AutoencoderConfig(StageConfig):
 
 
 class ClipTrainingConfig(StageConfig):
+    width: int = 24  # of the image tower; its 32-fold is a multiple of 48
     shift: bool = False
 
 

@@ -135,7 +135,7 @@ class Workshop:
     def clip(self, to: Path) -> None:
         model = train_clip(self.tokenizer, self.banks["train"], self.folder / "clip", self.recipe.clip,
                            device=self.device, report=self.report)  # fmt: skip
-        save_clip(model, self.tokenizer, to)
+        save_clip(model, self.tokenizer, to, self.recipe.clip.width)
 
     def generator(self, to: Path) -> None:
         self.gate()
