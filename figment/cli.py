@@ -20,6 +20,7 @@ from figment.ops.endings import ended
 from figment.ops.environment import load_environment
 from figment.ops.run import quieten
 from figment.text import shown
+from figment.types import Count, PathText, Seed, expanded_path
 
 MODEL = "artifacts/semantic_diversity/model"
 PICTURES = Path("data/real/test.parquet")
@@ -112,8 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         started_in = Path.cwd()
         load_environment()
-        if Path.cwd() != started_in:
-            resolve_paths(options, started_in)
+        resolve_paths(options, started_in)
         quieten()
         options.run(options)
 
@@ -126,17 +126,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 def folder_or_name(text: str) -> Path | str:
     """What was typed, as a path if a folder is there."""
-    return Path(text) if Path(text).is_dir() else text
+    return Path(text) if os.path.isdir(os.path.expanduser(text)) else text
 
 
 def resolve_paths(options: argparse.Namespace, folder: Path) -> None:
     """Paths were given relative to ``folder``; the commands work in the clone's root, and call what lies in it as if they had
     been started there."""
+    inside = folder == Path.cwd()
+
+    def resolved(path: Path) -> Path:
+        path = expanded_path(path)
+        return path if inside else from_root(folder / path)
+
     for name, value in vars(options).items():
         if isinstance(value, Path):
-            setattr(options, name, from_root(folder / value))
+            setattr(options, name, resolved(value))
         elif isinstance(value, list):
-            setattr(options, name, [from_root(folder / path) for path in value])
+            setattr(options, name, [resolved(path) for path in value])
 
 
 def from_root(path: Path) -> Path:
@@ -173,7 +179,7 @@ def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
     from figment.synthesis.config import GeneratorConfig
     from figment.synthesis.weights import model_revision
 
-    plan = Path(setting(path, parameters, "output", str)) / "plan.parquet"
+    plan = Path(setting(path, parameters, "output", PathText)) / "plan.parquet"
     if "tricks" not in parameters:
         raise InputError(
             f"{path}: no parameters.tricks, and only a bag-of-tricks config can be planned without a run; "
@@ -182,11 +188,11 @@ def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
     generator = setting(path, parameters, "generator", GeneratorConfig)
     classes, names = (setting(path, parameters, name, list[str]) for name in ("classes", "tricks"))
     domains = setting(path, parameters, "domains", list[str] | None)
-    labels = LabelSpace.load(Path(setting(path, parameters, "labels", str))).choose(classes)
+    labels = LabelSpace.load(Path(setting(path, parameters, "labels", PathText))).choose(classes)
     tricks = build_tricks(names, domains, generator.guidance_scale, setting(path, parameters, "wording", Wording))
-    count = setting(path, parameters, "images_per_class", int)
-    seed = setting(path, {"seed": 0, **parameters}, "seed", int)
-    unions = setting(path, parameters, "unions", dict[str, dict[str, int]] | None)
+    count = setting(path, parameters, "images_per_class", Count)
+    seed = setting(path, {"seed": 0, **parameters}, "seed", Seed)
+    unions = setting(path, parameters, "unions", dict[str, dict[str, Count]] | None)
     book = write_prompts(labels, tricks)
     images = replicates_of(training_sets(names, count, unions, fixed_size=False), book)
     rows = plan_bag_of_tricks(book, tricks, generator, model_revision(generator), images, seed)
@@ -293,7 +299,7 @@ def export_pictures(options: argparse.Namespace) -> None:
             f"{options.config}: has no parameters.data; give the config of a tailored or semantic_diversity run"
         )
     space = zero_shot_space(setting(options.config, parameters, "data", ZeroShotConfig))
-    output = Path(setting(options.config, parameters, "output", str))
+    output = Path(setting(options.config, parameters, "output", PathText))
     print(export_run(output, space, options.folder))
 
 
@@ -342,4 +348,5 @@ def setting(path: Path, parameters: dict[str, Any], name: str, kind: Any) -> Any
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, (name, *first["loc"])))
-        raise InputError(f"{path}: parameters.{field}: {first['msg']}; found {shown(first['input'])}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{path}: parameters.{field}: {said}; found {shown(first['input'])}") from error

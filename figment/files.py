@@ -54,6 +54,15 @@ def atomic(path: Path) -> Iterator[Path]:
     store.push(path)
 
 
+def check_writable(folder: Path, where: str) -> None:
+    """Raise InputError if nothing could be written into ``folder``, which need not be there yet. Nothing is made."""
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise InputError(f"{where}: {there} is not a folder; give a folder, or a new name, to write into")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{where}: {there} cannot be written into; change its permissions or give another folder")
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from figment import safe_pickle
@@ -25,17 +25,16 @@ from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key, nearest
 from figment.reading import read_text, why_unreadable
 from figment.text import shown
+from figment.types import PathText, Settings
 from figment.validation.clip import ClipConfig, ClipScorer
 
 
-class LabelVectorConfig(BaseModel):
+class LabelVectorConfig(Settings):
     """A word-vector file if ``file`` is given, else the text tower of ``clip``. ``columns`` is a text file with the name of
     each vector, one a line, for a pickle that does not say and has no classes.pickle beside it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: str | None = None
-    columns: str | None = None
+    file: PathText | None = None
+    columns: PathText | None = None
     clip: ClipConfig = Field(default_factory=lambda: ClipConfig(model="local-dir:models/pocket/clip"))
 
 

@@ -15,9 +15,10 @@ from figment.datasets.config import RealConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.bag_of_tricks import training_sets
 from figment.planning.quotas import QuotaConfig
-from figment.prompts.tricks import Wording
+from figment.prompts.tricks import Wording, build_tricks
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.config import TrainingConfig
+from figment.types import Count, PathText, RegisteredName, Seed
 from figment.validation.clip import ClipConfig
 from figment.validation.gates import GateConfig
 from figment.validation.verdicts import AcceptanceConfig
@@ -38,31 +39,32 @@ from steps.validation import validate_images
 @figment_pipeline
 def bag_of_tricks(
     classes: list[str],
-    labels: str,
+    labels: PathText,
     tricks: Annotated[list[str], Field(min_length=1)],
-    images_per_class: Annotated[int, Field(gt=0)],
+    images_per_class: Count,
     generator: GeneratorConfig,
     synthesis: SynthesisConfig,
     clip: ClipConfig,
     acceptance: AcceptanceConfig,
     training: TrainingConfig,
     real: RealConfig,
-    output: str,
+    output: PathText,
     domains: Annotated[list[str], Field(min_length=1)] | None = None,
     wording: Wording = Wording(),  # noqa: B008
-    unions: dict[str, dict[str, Annotated[int, Field(gt=0)]]] | None = None,
+    unions: dict[str, dict[str, Count]] | None = None,
     fixed_size: bool = False,
     quota: QuotaConfig | None = None,
-    review: str | None = None,
+    review: PathText | None = None,
     gates: GateConfig = GateConfig(),  # noqa: B008
-    register_as: str = "figment-bag-of-tricks",
-    parts: Annotated[int, Field(gt=0)] = 1,
-    seed: int = 0,
+    register_as: RegisteredName = "figment-bag-of-tricks",
+    parts: Count = 1,
+    seed: Seed = 0,
 ) -> None:
-    space = choose_labels(classes, labels, generator, clip, training, real, review)
-    real_checked = check_real_sets(space, real, gates, output)
+    build_tricks(tricks, domains, generator.guidance_scale, wording)  # an unknown trick is told now
     planned_sets = training_sets(tricks, images_per_class, unions, fixed_size)
     sets = training_sets(tricks, quota.accepted, unions, fixed_size, largest=1) if quota else planned_sets
+    space = choose_labels(classes, labels, generator, clip, training, real, review)
+    real_checked = check_real_sets(space, real, gates, output)
     prompts = write_prompts(space, tricks, domains, wording, generator.guidance_scale, output, after=[real_checked])
     plan = plan_images(space, prompts, tricks, domains, wording, planned_sets, generator, seed, output)
     rendered = [render_part(plan, synthesis, clip, part, parts) for part in range(parts)] if parts > 1 else []

@@ -15,10 +15,11 @@ from pydantic import Field
 from figment.adaptation.textual_inversion import InversionConfig, ProbeConfig
 from figment.datasets.few_shot import FewShotDataConfig
 from figment.ops.pipelines import figment_pipeline
-from figment.planning.few_shot import Method
+from figment.planning.few_shot import Method, check_names
 from figment.prompts.contexts import ContextConfig
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.few_shot import FewShotTrainingConfig
+from figment.types import Count, PathText, RegisteredName, Seed
 from figment.validation.clip import ClipConfig
 from figment.validation.gates import GateConfig
 from steps.few_shot.concepts import learn_words
@@ -40,9 +41,9 @@ from steps.lineage import record_lineage
 @figment_pipeline
 def few_shot(
     classes: list[str],
-    labels: str,
+    labels: PathText,
     data: FewShotDataConfig,
-    shots: Annotated[int, Field(gt=0)],
+    shots: Count,
     methods: Annotated[dict[str, Method], Field(min_length=1)],
     contexts: ContextConfig,
     inversion: InversionConfig,
@@ -51,11 +52,12 @@ def few_shot(
     synthesis: SynthesisConfig,
     clip: ClipConfig,
     training: FewShotTrainingConfig,
-    output: str,
+    output: PathText,
     gates: GateConfig = GateConfig(),  # noqa: B008
-    register_as: str = "figment-few-shot",
-    seed: int = 0,
+    register_as: RegisteredName = "figment-few-shot",
+    seed: Seed = 0,
 ) -> None:
+    check_names(methods)
     space, photos = choose_photos(classes, labels, data, shots, methods, generator, clip, seed, output)
     checked = check_photos(space, data, shots, seed, gates, output, after=[photos])
     seen = look_at_photos(space, photos, data, shots, training, seed, output, after=[checked])

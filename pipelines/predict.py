@@ -3,22 +3,19 @@
 zenml pipeline run pipelines.predict.predict -c configs/pocket/predict.yaml
 """
 
-from typing import Annotated
-
-from pydantic import Field
-
 from figment.ops.pipelines import figment_pipeline
+from figment.types import Count, PathText
 from steps.prediction import predict_pictures
 
 
 @figment_pipeline
 def predict(
-    model: str,
-    pictures: list[str],
-    output: str,
-    tags: str | None = None,
-    top_k: Annotated[int, Field(gt=0)] | None = None,
-    batch_size: Annotated[int, Field(gt=0)] = 32,
+    model: PathText,
+    pictures: list[PathText],
+    output: PathText,
+    tags: PathText | None = None,
+    top_k: Count | None = None,
+    batch_size: Count = 32,
     rendered: bool = True,
     device: str = "auto",
 ) -> None:

@@ -17,6 +17,7 @@ from figment.label_vectors import LabelVectorConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.semantic import SemanticConfig
+from figment.types import Count, Number, PathText, RegisteredName, Seed
 from figment.validation.clip import ClipConfig
 from figment.validation.gates import GateConfig
 from figment.validation.policies import AcceptancePolicy
@@ -40,13 +41,13 @@ def semantic_diversity(
     synthesis: SynthesisConfig,
     clip: ClipConfig,
     acceptance: AcceptancePolicy,
-    images_per_label: Annotated[int, Field(gt=0)],
-    output: str,
+    images_per_label: Count,
+    output: PathText,
     generated: bool = False,
-    twin_cosine: Annotated[float, Field(gt=0, le=1)] = 0.8,
+    twin_cosine: Annotated[Number, Field(gt=0, le=1)] = 0.8,
     gates: GateConfig = GateConfig(),  # noqa: B008
-    register_as: str = "figment-semantic-diversity",
-    seed: int = 0,
+    register_as: RegisteredName = "figment-semantic-diversity",
+    seed: Seed = 0,
 ) -> None:
     making = {"generator": generator, "clip": clip} if generated else {}
     space = choose_tags(data, vectors, training, **making)

@@ -7,9 +7,7 @@ classifier out that learnt from those and from real pictures of seen classes.
     zenml pipeline run pipelines.tailored.tailored -c configs/pocket/tailored.yaml
 """
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from figment.adaptation.text_encoder import TuningConfig
 from figment.datasets.zero_shot import ZeroShotConfig
@@ -18,6 +16,7 @@ from figment.planning.quotas import QuotaConfig
 from figment.prompts.pair_book import PairPromptConfig
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.dual_prompt import DualPromptConfig
+from figment.types import Count, PathText, RegisteredName, Seed, Side
 from figment.validation.clip import ClipConfig
 from figment.validation.gates import GateConfig
 from figment.validation.policies import AcceptancePolicy
@@ -42,19 +41,19 @@ def tailored(
     synthesis: SynthesisConfig,
     clip: ClipConfig,
     acceptance: AcceptancePolicy,
-    images_per_pair: Annotated[int, Field(gt=0)],
-    image_size: Annotated[int, Field(gt=0)],
+    images_per_pair: Count,
+    image_size: Side,
     backbone: ClipConfig,
     classifier: DualPromptConfig,
-    output: str,
+    output: PathText,
     negative_prompt: str = "",
     tuning: TuningConfig | None = None,
     quota: QuotaConfig | None = None,
     against: Literal["unseen", "all"] = "unseen",
-    judge: str | None = None,
+    judge: PathText | None = None,
     gates: GateConfig = GateConfig(),  # noqa: B008
-    register_as: str = "figment-tailored",
-    seed: int = 0,
+    register_as: RegisteredName = "figment-tailored",
+    seed: Seed = 0,
 ) -> None:
     labels, unseen = choose_classes(data, generator, clip, backbone, classifier, judge)
     splits = prepare_pictures(labels, data, image_size, output)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.generator import Generator
 from figment.synthesis.renderers import is_out_of_memory
 from figment.synthesis.weights import model_revision
+from figment.types import Count, Number, Positive, Seed, Settings, Share
 
 CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 Photos = Mapping[str, Sequence[np.ndarray]]
@@ -37,23 +38,22 @@ TEMPLATES = (
 )  # fmt: skip
 
 
-class InversionConfig(BaseModel):
+class InversionConfig(Settings):
     """How concepts are learnt. DIAGen's own: 1000 steps of 4 pictures, rate 2e-3, one vector, from a neutral word."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: int = Field(1000, gt=0)
-    batch_size: int = Field(4, gt=0)  # pictures of each concept in a step
+    steps: Count = 1000
+    batch_size: Count = 4  # pictures of each concept in a step
     max_batch: int = Field(
         32, gt=0
     )  # pictures in one pass of the network, of all concepts together; decides memory alone
-    learning_rate: float = Field(2e-3, gt=0)
-    vectors: int = Field(1, gt=0)  # per concept
-    average: float = Field(0.5, ge=0, lt=1)  # share of the steps, the last, whose vectors are averaged; 0: as published
+    learning_rate: Positive = 2e-3
+    vectors: Count = 1  # per concept
+    # share of the steps, the last, whose vectors are averaged; 0: as published
+    average: Number = Field(0.5, ge=0, lt=1)
     initialise: Literal["name", "neutral"] = "name"  # from the words of the class's prompt name, or from "the"
     templates: tuple[str, ...] = Field(TEMPLATES, min_length=1)
-    flip: float = Field(0.5, ge=0, le=1)  # probability that a photo is mirrored
-    seed: int = 0
+    flip: Share = 0.5  # probability that a photo is mirrored
+    seed: Seed = 0
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen model; the vectors are float32
     device: str = "auto"
 

@@ -28,6 +28,7 @@ from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.generator import Generator, resolve_dtype
 from figment.training.checkpoint import Checkpoint, State
+from figment.types import Count, InferenceSteps, LatentSide, NonNegative, Positive, Seed, Settings
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.grouping import grouping_softmax, presence_probabilities
 from figment.validation.policies import AcceptancePolicy, is_settled, make_multilabel_verdicts, settle
@@ -37,30 +38,28 @@ CHECKPOINT = "tuning.pt"  # of no use once the result is written
 CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 
 
-class TuningConfig(BaseModel):
+class TuningConfig(Settings):
     """The defaults are the paper's for MS-COCO; for NUS-WIDE it takes 26,000 steps."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: int = Field(4000, gt=0)
-    batch_size: int = Field(1, gt=0)  # pictures a step
-    learning_rate: float = Field(7e-8, gt=0)
-    weight_decay: float = Field(1e-3, ge=0)
-    max_gradient_norm: float = Field(1.0, gt=0)
-    width: int = Field(560, gt=0, multiple_of=8)
-    height: int = Field(560, gt=0, multiple_of=8)
-    num_inference_steps: int = Field(30, gt=0)
-    differentiated_steps: int | None = Field(None, gt=0)  # the sampler's last k; all by default
+    steps: Count = 4000
+    batch_size: Count = 1  # pictures a step
+    learning_rate: Positive = 7e-8
+    weight_decay: NonNegative = 1e-3
+    max_gradient_norm: Positive = 1.0
+    width: LatentSide = 560
+    height: LatentSide = 560
+    num_inference_steps: InferenceSteps = 30
+    differentiated_steps: Count | None = None  # the sampler's last k; all by default
     checkpointing: bool = True  # the memory of one sampler step instead of all, for one forward pass more
     held_out: float = Field(
         0.1, gt=0, lt=0.5
     )  # share of the prompts that chooses the checkpoint, and of those that measure it
-    evaluate_every: int = Field(200, gt=0)  # steps
-    evaluated_images: int = Field(256, gt=0)  # pictures of the held-out prompts at each evaluation
-    evaluation_batch: int = Field(16, gt=0)
+    evaluate_every: Count = 200  # steps
+    evaluated_images: Count = 256  # pictures of the held-out prompts at each evaluation
+    evaluation_batch: Count = 16
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of all but the text encoder: float32
     device: str = "auto"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Quality(BaseModel):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from tqdm import tqdm
 
@@ -27,6 +27,7 @@ from figment.synthesis.concepts import placeholder
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
+from figment.types import Count, Seed, Settings, Share
 from figment.validation.clip import ClipScorer
 
 SAVE_SECONDS = 60.0
@@ -96,15 +97,13 @@ def _check(photos: Photos, names: Mapping[str, str]) -> None:
                 )
 
 
-class ProbeConfig(BaseModel):
+class ProbeConfig(Settings):
     """How concepts are tried out before a plan is built on them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    images: int = Field(8, gt=0)  # of each concept
+    images: Count = 8  # of each concept
     template: str = "a photo of a {name}"
-    retrieval: float = Field(0.5, ge=0, le=1)  # share of a concept's pictures that must be nearest to its own photos
-    seed: int = 0
+    retrieval: Share = 0.5  # share of a concept's pictures that must be nearest to its own photos
+    seed: Seed = 0
 
 
 class ConceptProbe(BaseModel):

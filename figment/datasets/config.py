@@ -1,14 +1,12 @@
 """Where the real pictures are that measure a classifier."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from figment.types import Count, PathText, Settings
 
 
-class RealConfig(BaseModel):
+class RealConfig(Settings):
     """Real pictures: Parquet as on the HF Hub, CIFAR python batches, or class folders. Only ``test`` measures; ``train``,
     if there is one, gives the upper bound: the same classifier trained on real pictures."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str
-    test_per_class: int | None = Field(None, gt=0)
-    train_per_class: int | None = Field(None, gt=0)
+    path: PathText
+    test_per_class: Count | None = None
+    train_per_class: Count | None = None

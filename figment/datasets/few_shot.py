@@ -12,7 +12,7 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from figment.datasets import coco_largest, focus, folders, hub_parquet
@@ -21,7 +21,9 @@ from figment.datasets.listing import Chunk, Listing, select
 from figment.errors import InputError
 from figment.images import encode
 from figment.labels import LabelSpace, key
+from figment.names import check_set_names
 from figment.pictures import passed_over
+from figment.types import Count, Natural, PathText, Settings
 from pocket.world import World
 
 FOCUS_TRAINING = 108  # photos of a class that the published split keeps for training and validation; the others test
@@ -30,7 +32,7 @@ DRAWN_PER_CLASS = 80  # photos of a test set that is drawn
 DRAWN_SEED = 2027
 
 
-class FewShotDataConfig(BaseModel):
+class FewShotDataConfig(Settings):
     """Where the photos are. ``train`` and the values of ``tests`` (name of a test set -> where it is) mean
 
     * ``folders``: a folder below ``root`` with one folder a class (Custom COCO, ImageFolder);
@@ -40,18 +42,17 @@ class FewShotDataConfig(BaseModel):
       photos are drawn.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     source: Literal["folders", "coco", "focus", "pocket"]
-    root: str
+    root: PathText
     train: str = "train"
     tests: dict[str, str] = Field({"test": "test"}, min_length=1)
     # The first so many photos in a class's drawn order may be shots, whatever ``shots`` is; those after them may validate.
-    largest_shots: int = Field(8, gt=0)
-    held_out: int | None = Field(None, ge=0)  # at most so many photos of a class validate
+    largest_shots: Count = 8
+    held_out: Natural | None = None  # at most so many photos of a class validate
 
     @model_validator(mode="after")
     def _nothing_measures_itself(self) -> Self:
+        check_set_names(self.tests, "tests")
         if self.source in ("folders", "coco"):
             for name, where in self.tests.items():
                 if normpath(where) == normpath(self.train):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from figment.datasets.coco import read_coco_split
@@ -24,6 +24,7 @@ from figment.errors import InputError
 from figment.images import decode, squash
 from figment.label_vectors import read_names
 from figment.labels import Label, LabelSpace
+from figment.types import Count, Integer, Number, PathText, Seed, Settings
 from pocket.world import World
 
 SPLITS: tuple[Split, ...] = ("train", "zsl", "gzsl")
@@ -31,30 +32,26 @@ BATCH = 256  # pictures decoded at a time
 SCENES = 500  # drawn at a time
 
 
-class SceneConfig(BaseModel):
+class SceneConfig(Settings):
     """Pocket scenes. Those to train on are of other artists' drawings than those that measure."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     train_artwork: tuple[str, ...] = ("noto", "fluent")
     test_artwork: tuple[str, ...] = ("twemoji",)
-    train: int = Field(4000, gt=1)
-    test: int = Field(1000, gt=0)
-    objects: int = Field(4, ge=1, le=4)  # at most in a scene
+    train: Count = Field(4000, gt=1)
+    test: Count = 1000
+    objects: Integer = Field(4, ge=1, le=4)  # at most in a scene
 
 
-class ZeroShotConfig(BaseModel):
+class ZeroShotConfig(Settings):
     """``labels`` says which classes are unseen: a YAML file (for ``nus_wide`` of the unseen alone), or a folder with the lists
     seen.txt and unseen.txt, a name a line. ``root`` is the folder of the data set, for ``pocket`` of its artwork."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     source: Literal["pocket", "coco", "nus_wide", "open_images"]
-    root: str
-    labels: str
-    validation: float = Field(0.1, gt=0, lt=1)  # share of the training pictures that chooses the epoch
+    root: PathText
+    labels: PathText
+    validation: Number = Field(0.1, gt=0, lt=1)  # share of the training pictures that chooses the epoch
     scenes: SceneConfig = SceneConfig()
-    seed: int = 0  # of the scenes and of what validates
+    seed: Seed = 0  # of the scenes and of what validates
 
 
 def zero_shot_space(config: ZeroShotConfig) -> LabelSpace:

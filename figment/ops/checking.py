@@ -15,9 +15,9 @@ CONFIG = "the YAML file of a pipeline, with 'parameters:'"
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The whole of a pipeline's config file, not validated but for its shape: ``parameters`` and ``steps`` are mappings."""
+    """The whole of a pipeline's config file, not validated but for its shape: what has keys of its own is a mapping."""
     config = mapping(read_yaml(path, CONFIG), name_of(path), CONFIG)
-    for field in ("parameters", "steps"):
+    for field in ("parameters", "settings", "steps"):
         mapping(config.get(field), f"{name_of(path)}: {field}", "names and their values")
     return config
 
@@ -37,7 +37,7 @@ def complaint(error: ValidationError, model: Any) -> str:
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a typo explains what is missing, too
     field = one_line(".".join(map(str, first["loc"])))
     if first["type"] != "extra_forbidden":
-        return f"{field}: {first['msg']}; found {shown(first['input'])}"
+        return f"{field}: {first['msg'].removeprefix('Value error, ')}; found {shown(first['input'])}"
     models = [model]
     for name in first["loc"][:-1]:
         deeper = [m for parent in models if name in parent.model_fields for m in models_of(parent.model_fields[name])]

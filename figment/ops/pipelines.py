@@ -14,6 +14,7 @@ import yaml
 from pydantic import ConfigDict, ValidationError, create_model
 from zenml.client import Client
 from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
+from zenml.config.step_configurations import StepConfigurationUpdate
 from zenml.enums import ExecutionMode
 from zenml.exceptions import RunInterruptedException
 from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracker
@@ -22,13 +23,16 @@ from zenml.pipelines.pipeline_definition import Pipeline
 
 from figment import store
 from figment.errors import InputError
+from figment.files import check_writable
 from figment.ops import lineage
 from figment.ops.checking import complaint, read_config, refuse_unknown
 from figment.ops.endings import ended
 from figment.ops.stack import prepare
+from figment.ops.stacks_file import check_fields, check_run_settings
 from figment.ops.stacks_steps import merge, with_stack
 from figment.ops.steps import named
 from figment.ops.tracking import close_dead_runs, end_runs, ensure_experiment
+from figment.text import shown
 
 
 class CheckedPipeline(Pipeline):
@@ -156,8 +160,6 @@ def check_config(path: Path, entrypoint: Callable[..., None], steps: Iterable[st
     """The parameters of a pipeline config, validated; raises InputError naming the file, the field and what is near."""
     config = read_config(path)
     refuse_unknown(config, PipelineRunConfiguration.model_fields, f"{path}")
-    if steps is not None:
-        refuse_unknown(config.get("steps") or {}, steps, f"{path}: steps")
     parameters = config.get("parameters") or {}
     signature = inspect.signature(entrypoint)
     refuse_unknown(parameters, signature.parameters, f"{path}: parameters")
@@ -167,7 +169,27 @@ def check_config(path: Path, entrypoint: Callable[..., None], steps: Iterable[st
     }
     model = create_model("parameters", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
     try:
-        model.model_validate(parameters)
+        checked = model.model_validate(parameters)
     except ValidationError as error:
         raise InputError(f"{path}: parameters.{complaint(error, model)}") from error
-    return parameters
+    check_run(config, steps, path)
+    values = {name: getattr(checked, name) for name in fields}
+    if "output" in values:
+        check_writable(Path(values["output"]), f"{path}: parameters.output")
+    return values
+
+
+def check_run(config: dict[str, Any], steps: Iterable[str] | None, path: Path) -> None:
+    """Refuse what ZenML would ignore, or find out late, of a config beside its parameters."""
+    settings, configured = config.get("settings") or {}, config.get("steps") or {}
+    if steps is not None:
+        refuse_unknown(configured, steps, f"{path}: steps")
+    rest = {key: value for key, value in config.items() if key not in ("parameters", "settings", "steps")}
+    check_fields(PipelineRunConfiguration, rest, f"{path}")
+    check_run_settings(settings, f"{path}: settings")
+    for name, asked in configured.items():
+        where = f"{path}: steps.{name}"
+        if not isinstance(asked, dict):
+            raise InputError(f"{where}: found {shown(asked)}; expected keys with values, such as 'enable_cache: false'")
+        check_fields(StepConfigurationUpdate, {**asked, "settings": {}}, where)
+        check_run_settings(asked.get("settings") or {}, f"{where}.settings")

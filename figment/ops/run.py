@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from figment import store
-from figment.ops.checking import read_config
 from figment.ops.endings import ended
 from figment.ops.environment import load_environment
+from figment.types import expanded_path
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         load_environment()
         quieten()
-        run(options.pipeline, options.config, options.seeds)
+        run(options.pipeline, expanded_path(options.config), options.seeds)
         print(f"{time.monotonic() - start:.0f} s")
 
     return ended(work)
@@ -49,21 +49,21 @@ def run(pipeline: str, config: Path, seeds: Sequence[int] | None = None) -> None
 
     module, _, name = pipeline.rpartition(".")
     instance = getattr(importlib.import_module(module), name)
-    check_config(config, instance.entrypoint)
+    output = Path(check_config(config, instance.entrypoint)["output"])
     if seeds is None:
-        run_once(instance, config)
+        run_once(instance, config, output)
         return
     from rich.console import Console
 
     from figment.ops.seeds import run_seeds, table
 
-    summary = run_seeds(instance.entrypoint, config, seeds, lambda file: run_once(instance, file))
+    summary = run_seeds(instance.entrypoint, config, seeds, lambda file, folder: run_once(instance, file, folder))
     Console(width=100).print(table(summary, seeds))
 
 
-def run_once(instance: Any, config: Path) -> None:
+def run_once(instance: Any, config: Path, output: Path) -> None:
+    """Run the pipeline with the config, whose output folder this is, and print its table."""
     instance.with_options(config_path=str(config))()
-    output = Path(read_config(config)["parameters"]["output"])
     store.bring([output])
     print_results(output)
 

@@ -20,27 +20,29 @@ from figment.evaluation.seeds import Mean, mean
 from figment.files import write_json, write_text
 from figment.ops.checking import read_config
 from figment.ops.lineage import LINEAGE, Lineage
+from figment.types import expanded
 
 MEASURED = "data"
 SUMMARY = "seeds.json"
 
 
 def run_seeds(
-    entrypoint: Callable[..., None], config: Path, seeds: Sequence[int], run: Callable[[Path], None]
+    entrypoint: Callable[..., None], config: Path, seeds: Sequence[int], run: Callable[[Path, Path], None]
 ) -> dict[str, Mean]:
     """``run`` the config once a seed, into OUTPUT/seed_N, and gather metrics.json of all in OUTPUT/seeds.json and in an MLflow
     run of which theirs are children. A seed that was finished before repeats nothing."""
-    if len(set(seeds)) < 2 or min(seeds) < 0:
-        raise InputError(f"--seeds: found {', '.join(map(str, seeds))}; give two or more different numbers from 0")
+    if len(set(seeds)) < 2 or min(seeds) < 0 or max(seeds) >= 2**63:
+        found = ", ".join(map(str, seeds))
+        raise InputError(f"--seeds: found {found}; give two or more different numbers from 0 to 2**63 - 1")
     body = read_config(config)
-    output = Path(body["parameters"]["output"])
+    output = Path(expanded(body["parameters"]["output"]))
     found, children = [], []
     for seed in seeds:
         folder = output / f"seed_{seed}"
         parameters = with_seed(body["parameters"], entrypoint, seed) | {"output": folder.as_posix()}
         file = output / f"seed_{seed}.yaml"
         write_text(file, yaml.safe_dump({**body, "parameters": parameters}, sort_keys=False, allow_unicode=True))
-        run(file)
+        run(file, folder)
         found.append(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
         children.append(Lineage.model_validate_json((folder / LINEAGE).read_text(encoding="utf-8")).mlflow_run)
     summary = summarise(found)

@@ -119,6 +119,36 @@ def check_settings(stack: StackFile, settings: Mapping[str, Any], where: str) ->
         check_fields(classes[name], values, f"{where}.{name}")
 
 
+def check_run_settings(settings: Any, where: str) -> None:
+    """Those of a pipeline or a step, on whatever stack it may run: ``docker``, ``resources``, ``TYPE.FLAVOR`` by their own
+    class; of a ``TYPE`` alone the keys and values that one of its flavors takes."""
+    if not isinstance(settings, dict):
+        raise InputError(f"{where}: found {shown(settings)}; expected keys with values, such as 'docker: {{...}}'")
+    classes: dict[str, list[Any]] = {"docker": [DockerSettings], "resources": [ResourceSettings]}
+    if settings.keys() - classes.keys():
+        for kind, flavor in flavors():
+            if found := settings_class(kind, flavor):
+                classes.setdefault(kind, []).append(found)
+                classes[f"{kind}.{flavor}"] = [found]
+    refuse_unknown(settings, classes, where)
+    for name, values in settings.items():
+        if not isinstance(values, dict):
+            raise InputError(f"{where}.{name}: expected fields with values; found {shown(values)}")
+        refuse_unknown(
+            values, {field: None for model in classes[name] for field in model.model_fields}, f"{where}.{name}"
+        )
+        fitting = [model for model in classes[name] if set(values) <= set(model.model_fields)] or classes[name][:1]
+        errors = []
+        for model in fitting:
+            try:
+                check_fields(model, values, f"{where}.{name}")
+                break
+            except InputError as error:
+                errors.append(error)
+        else:
+            raise errors[0]
+
+
 def settings_class(kind: str, flavor: str) -> type[BaseSettings] | None:
     """What a step may ask of a component of this flavor: the settings that its configuration class inherits."""
     ancestors = flavors()[kind, flavor]().config_class.__mro__

@@ -8,7 +8,7 @@ import numpy as np
 
 from figment.errors import InputError
 from figment.files import digest
-from figment.labels import check_name
+from figment.names import RESERVED, check_set_names
 from figment.planning.row import Row
 from figment.prompts.tricks import Prompt, Trick
 from figment.synthesis.config import GeneratorConfig
@@ -87,10 +87,8 @@ def training_sets(
         unions = {COMBINED: dict.fromkeys(tricks, 1)} if len(tricks) > 1 else {}
     sets: dict[str, Shares] = {trick: {trick: images} for trick in tricks}
     for name, multiples in unions.items():
-        if check_name(name, "unions") in (*tricks, REAL) or not multiples:
-            raise InputError(
-                f"unions: {name!r} is a trick's or the real pictures' name, or empty; call it otherwise, fill it"
-            )
+        if not multiples:
+            raise InputError(f"unions: {name!r} is empty; name tricks and how many times the images of each it takes")
         for trick, multiple in multiples.items():
             if trick not in tricks or multiple < 1:
                 raise InputError(
@@ -104,6 +102,9 @@ def training_sets(
         sets[name] = {trick: images * multiple for trick, multiple in multiples.items()}
         if fixed_size and len(multiples) > 1:
             sets[FIXED.format(name)] = split_evenly(images, list(multiples))
+    check_set_names(tricks, "tricks")
+    fixed = {FIXED.format(name) for name in unions} if fixed_size else set()
+    check_set_names(unions, "unions", (*RESERVED, *tricks, *fixed))
     return sets
 
 

@@ -2,52 +2,48 @@
 (Trabucco et al. 2024) and DIAGen (2024) are values of the same few fields.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from figment.errors import InputError
 from figment.files import digest
 from figment.labels import Label
+from figment.names import check_set_names
 from figment.planning.row import Row
 from figment.prompts.contexts import NAME, PLAIN, Contexts
 from figment.synthesis.config import GeneratorConfig
+from figment.types import Guidance, Natural, Number, Settings, Share
 from figment.validation.weights import Weighting
 
 RECIPE = "few_shot"
 T = TypeVar("T")
 
 
-class Method(BaseModel):
+class Method(Settings):
     """What is made of every photo, and how it is used beside it. The defaults are the photos alone, augmented.
 
     For each picture a prompt, a noise and a strength are drawn independently, so every combination may occur; the published
     code walks through prompts and noises side by side and meets half of the pairs (P8).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    images: int = Field(0, ge=0)  # made of each photo (M)
+    images: Natural = 0  # made of each photo (M)
     concepts: bool = False  # prompts say the word learnt for the class, not its name
-    noise: tuple[
-        float, ...
-    ] = ()  # standard deviations added to the word's coordinates; as often none is added as one of them
+    # standard deviations added to the word's coordinates; as often none is added as one of them
+    noise: tuple[Number, ...] = ()
     relative_noise: bool = False  # they are multiples of the word's length
     noise_once: bool = (
         False  # one draw for all pictures of a class and deviation, as published; or a fresh one for each
     )
     contexts: bool = False  # prompts are the language model's, not "a photo of a ..."
-    strengths: tuple[float, ...] = Field(
-        (0.7,), min_length=1
-    )  # share of the noise schedule; DA-Fusion draws one of four
-    guidance_scale: float | None = Field(None, ge=0)  # by default the generator's
-    alpha: float = Field(0.7, ge=0, le=1)  # how often a training item is a made picture
+    # share of the noise schedule; DA-Fusion draws one of four
+    strengths: tuple[Number, ...] = Field((0.7,), min_length=1)
+    guidance_scale: Guidance | None = None  # by default the generator's
+    alpha: Share = 0.7  # how often a training item is a made picture
     weights: Weighting = "equal"  # how often which: figment.validation.weights
-    reject_below: float = Field(0.5, gt=0, le=1)  # the weight under which weights: reject takes a picture out
+    reject_below: Number = Field(0.5, gt=0, le=1)  # the weight under which weights: reject takes a picture out
     augment: bool = True  # random crop, flip, rotation of whatever is trained on
 
     @model_validator(mode="after")
@@ -68,10 +64,8 @@ class Method(BaseModel):
 
 
 def check_names(methods: Mapping[str, Method]) -> None:
-    """Raise InputError for a method's name that cannot name a folder and a metric."""
-    for name in methods:
-        if not re.fullmatch(r"[A-Za-z0-9][\w+-]{0,39}", name):
-            raise InputError(f"methods: {name!r}; call a method by letters, digits, _, + and -, at most 40")
+    """Raise InputError for a method's name that cannot name a folder, a metric and a row of the table."""
+    check_set_names(methods, "methods")
 
 
 @dataclass(frozen=True)

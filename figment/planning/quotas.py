@@ -8,24 +8,23 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from figment.errors import InputError
 from figment.planning.bag_of_tricks import Cell
 from figment.planning.plan import make_plan, union
 from figment.planning.row import Row
+from figment.types import Count, Settings
 
 NAMED = 50  # sets of labels in one message
 
 
-class QuotaConfig(BaseModel):
+class QuotaConfig(Settings):
     """``accepted`` images are wanted of every class, or pair of classes, in every trick."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    accepted: int = Field(gt=0)
-    max_attempts: int = Field(gt=0)  # images rendered of one class in one trick before it is given up
-    max_rounds: int = Field(8, gt=0)
+    accepted: Count
+    max_attempts: Count  # images rendered of one class in one trick before it is given up
+    max_rounds: Count = 8
     if_short: Literal["stop", "go_on"] = "stop"  # what becomes of a run in which sets were given up
 
     @model_validator(mode="after")

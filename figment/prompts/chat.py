@@ -10,35 +10,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from tqdm import tqdm
 
 from figment import store
 from figment.errors import InputError
 from figment.files import digest, sha256_folder, write_json
+from figment.types import Count, ModelName, NonNegative, Number, Positive, Seed, Settings
 
 
-class ChatConfig(BaseModel):
+class ChatConfig(Settings):
     """A chat model of transformers by hub id or folder; with ``base_url`` the model of that name on a server.
 
     The sampling settings are the paper's (temperature 0.6, top-p 0.9).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
+    model: ModelName
     revision: str = "main"  # of a hub id; a local folder's revision is the hash of its content
     base_url: str | None = None  # of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1
     api_key_variable: str | None = None  # the environment variable that holds the server's key, if it wants one
-    temperature: float = Field(0.6, ge=0)
-    top_p: float = Field(0.9, gt=0, le=1)
-    max_new_tokens: int = Field(800, gt=0)
-    seed: int = 0
-    batch_size: int = Field(8, gt=0)  # questions in one forward pass, or in flight at the server
+    temperature: NonNegative = 0.6
+    top_p: Number = Field(0.9, gt=0, le=1)
+    max_new_tokens: Count = 800
+    seed: Seed = 0
+    batch_size: Count = 8  # questions in one forward pass, or in flight at the server
     device: str = "auto"
-    timeout_seconds: float = Field(120, gt=0)  # for one answer of a server
-    attempts: int = Field(4, gt=0)  # times that a server is asked before giving up
-    backoff_seconds: float = Field(1, ge=0)  # before the second attempt; doubles with each
+    timeout_seconds: Positive = 120  # for one answer of a server
+    attempts: Count = 4  # times that a server is asked before giving up
+    backoff_seconds: NonNegative = 1  # before the second attempt; doubles with each
 
 
 @dataclass(frozen=True)

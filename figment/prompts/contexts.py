@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from figment.errors import InputError
 from figment.files import atomic
@@ -23,6 +23,7 @@ from figment.prompts.instructions import context_instruction
 from figment.prompts.naming import naming_pattern
 from figment.prompts.parsing import MAX_PROMPT_LENGTH, Drop, Parsed, parse_response
 from figment.reading import read_text
+from figment.types import Count, PathText, Settings
 
 NAME = "{name}"
 PLAIN = "a photo of a {name}"
@@ -30,7 +31,7 @@ HEADER = ["class_name", "class_idx", "prompt"]
 Contexts = Mapping[str, Sequence[str]]  # class name -> its contexts
 
 
-class ContextConfig(BaseModel):
+class ContextConfig(Settings):
     """``chat`` writes the contexts, in one of four ways; or they are read from ``file``; or all classes have the same
     ``templates``, which suits a generator or chat model that knows few words.
 
@@ -38,13 +39,11 @@ class ContextConfig(BaseModel):
     paper's two instructions, in Figment's words); ``words`` asks for adjectives and places and puts them together.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    per_class: int = Field(10, gt=0)
+    per_class: Count = 10
     style: Literal["context", "context_grammar", "context_uncommon", "words"] = "context_grammar"
     chat: ChatConfig | None = None
-    rounds: int = Field(3, gt=0)  # times that a class with too few is asked for again
-    file: str | None = None  # CSV: class_name;class_idx;prompt
+    rounds: Count = 3  # times that a class with too few is asked for again
+    file: PathText | None = None  # CSV: class_name;class_idx;prompt
     templates: tuple[str, ...] = ()  # "a photo of a {name} on the grass"
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from figment.labels import Label, LabelSpace
 from figment.prompts.book import Book, ask_for_prompts
@@ -15,20 +15,19 @@ from figment.prompts.chat import Chat, ChatConfig
 from figment.prompts.instructions import pair_instruction, scene_instruction
 from figment.prompts.pairs import label_pairs
 from figment.prompts.tricks import Prompt
+from figment.types import Count, Settings
 
 TEMPLATE = "template"
 log = logging.getLogger(__name__)
 log.setLevel(logging.WARNING)  # whatever the tools around set for everybody
 
 
-class PairPromptConfig(BaseModel):
+class PairPromptConfig(Settings):
     """With a ``chat`` model ``per_pair`` prompts of its; without one a template."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     chat: ChatConfig | None = None
-    per_pair: int = Field(10, gt=0)
-    rounds: int = Field(3, gt=0)  # times that a pair is asked for before it has to do with fewer
+    per_pair: Count = 10
+    rounds: Count = 3  # times that a pair is asked for before it has to do with fewer
     instruction: Literal["pair", "scene"] = "scene"  # captions of ten words or more, as in the paper; pair: short ones
 
     @model_validator(mode="after")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
 
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, nearest
+from figment.types import Settings
 
 RANDOM_GUIDANCE = (1.0, 5.0)  # sec. 3.3; per image, uniform
 # What takes "an": vowels, but for those said as "you" or "won"; a silent h; letters that are spelt out.
@@ -51,10 +51,8 @@ GRAMMARS = {
 }  # fmt: skip
 
 
-class Wording(BaseModel):
+class Wording(Settings):
     """What the tricks say and draw, beyond their names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     grammar: Literal["cifar", "eurosat"] = "cifar"
     # random_guidance as the published code has it: "an image of dog", and one whole number for all of a run's images

@@ -2,20 +2,18 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from figment.types import Count, Guidance, InferenceSteps, LatentSide, ModelName, NonNegative, Positive, Settings
 
 
-class GeneratorConfig(BaseModel):
+class GeneratorConfig(Settings):
     """Any diffusers text-to-image model: a hub id with a pinned revision, or a local folder. All of it enters the plan."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str  # hub id or folder
+    model: ModelName  # hub id or folder
     revision: str = "main"  # of a hub id; a local folder's revision is the hash of its content
-    width: int = Field(512, gt=0, multiple_of=8)
-    height: int = Field(512, gt=0, multiple_of=8)
-    guidance_scale: float = Field(7.5, ge=0)
-    num_inference_steps: int = Field(40, gt=0)
+    width: LatentSide = 512
+    height: LatentSide = 512
+    guidance_scale: Guidance = 7.5
+    num_inference_steps: InferenceSteps = 40
     scheduler: str = "DDIMScheduler"  # a scheduler class of diffusers
 
     def columns(self, revision: str) -> dict[str, Any]:
@@ -24,21 +22,19 @@ class GeneratorConfig(BaseModel):
         return self.model_dump() | {"revision": revision}
 
 
-class SynthesisConfig(BaseModel):
+class SynthesisConfig(Settings):
     """How a plan is rendered. dtype and image_format touch the pixels but not an image's id, so a pool has one of each."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    batch_size: int = Field(16, gt=0)  # halved, and remembered, when memory runs out
-    shard_size: int = Field(512, gt=0)  # planned images in one Parquet file; what a crash can lose
+    batch_size: Count = 16  # halved, and remembered, when memory runs out
+    shard_size: Count = 512  # planned images in one Parquet file; what a crash can lose
     image_format: Literal["jpeg", "png", "webp"] = "jpeg"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
     device: str = "auto"  # auto: cuda, mps or cpu, whichever is there
-    lanes: int | None = Field(None, gt=0)  # batches under way at once; by default 1 on a GPU, one a core on a CPU
+    lanes: Count | None = None  # batches under way at once; by default 1 on a GPU, one a core on a CPU
     channels_last: bool | None = None  # by default on a GPU only
     compile: bool = False  # torch.compile of the denoiser's repeated blocks; worth it for hours of work
     vae_slicing: bool = False  # decode one picture at a time: less memory, a little slower
-    workers: int = Field(1, gt=0)  # processes on this machine, one a GPU
-    max_hours: float | None = Field(None, gt=0)  # stop at a shard's end before this is exceeded; run again to go on
-    max_images: int | None = Field(None, gt=0)  # likewise
-    price_per_hour: float | None = Field(None, ge=0)  # of this machine; the estimate then says what the work costs
+    workers: Count = 1  # processes on this machine, one a GPU
+    max_hours: Positive | None = None  # stop at a shard's end before this is exceeded; run again to go on
+    max_images: Count | None = None  # likewise
+    price_per_hour: NonNegative | None = None  # of this machine; the estimate then says what the work costs

@@ -6,7 +6,6 @@ from pathlib import Path
 import timm
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
@@ -17,19 +16,19 @@ from figment.labels import nearest
 from figment.model_folders import check_module, check_weights, one_sentence
 from figment.training.augment import augment
 from figment.training.config import AugmentConfig
+from figment.types import Count, ModelName, PathText, Settings, Side
 from figment.validation.clip import ClipConfig, ClipScorer
 
 
-class BackboneConfig(BaseModel):
+class BackboneConfig(Settings):
     """``timm:NAME`` with its pretrained weights, or those in the file ``weights``; ``open_clip:MODEL`` as ``ClipConfig.model``
     says it. Pictures are squashed to ``image_size`` px before they are changed at random."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = "timm:resnet50"
-    weights: str | None = None  # of timm: a safetensors file instead of the hub's; of open_clip: the ``pretrained`` tag
-    image_size: int = Field(256, gt=0)
-    batch_size: int = Field(64, gt=0)
+    model: ModelName = "timm:resnet50"
+    # of timm: a safetensors file instead of the hub's; of open_clip: the ``pretrained`` tag
+    weights: PathText | None = None
+    image_size: Side = 256
+    batch_size: Count = 64
     device: str = "auto"
 
 

@@ -2,20 +2,19 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from figment.images import Resize
+from figment.types import Count, ModelName, Natural, NonNegative, Number, Positive, Seed, Settings, Share, Side
 
 
-class AugmentConfig(BaseModel):
+class AugmentConfig(Settings):
     """How pictures are changed at random while they are learnt from (figment.training.augment)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    crop_scale: float = Field(0.08, gt=0, le=1)  # smallest area of a random resized crop; 1: no such crop
-    shift: int = Field(0, ge=0)  # random crop of the picture padded by so many px
-    rotation: float = Field(0.0, ge=0, le=180)  # degrees either way
-    color_jitter: float = Field(0.0, ge=0, le=1)
+    crop_scale: Number = Field(0.08, gt=0, le=1)  # smallest area of a random resized crop; 1: no such crop
+    shift: Natural = 0  # random crop of the picture padded by so many px
+    rotation: Number = Field(0.0, ge=0, le=180)  # degrees either way
+    color_jitter: Share = 0.0
     flip: bool = True
 
 
@@ -23,38 +22,38 @@ class TrainingConfig(AugmentConfig):
     """Any timm model, from random weights. The defaults are the paper's recipe (sec. 4.1): AdamW 2e-4, cosine to zero,
     200 epochs, batch 128, weight decay 0.9 on CIFAR, 0.3 on EuroSAT, 0.1 for MobileNetV3 anywhere."""
 
-    model: str = "resnet50"
+    model: ModelName = "resnet50"
     # What the first layers throw away of the resolution, for pictures of 32-64 px: half and small keep twice and four
     # times as many pixels a side (a ResNet's pooling and first stride, a transformer's patch).
     stem: Literal["native", "half", "small"] = "native"
-    image_size: int = Field(32, gt=0)
+    image_size: Side = 32
     resize: Resize = (
         "bilinear"  # of pictures that have another size; the paper: bilinear on CIFAR, no antialias on EuroSAT
     )
     # The px of the real pictures, if they are smaller than image_size: larger ones are brought to it first, so that the
     # generated show no detail that the real lack.
-    native_size: int | None = Field(None, gt=0)
+    native_size: Side | None = None
 
-    epochs: int = Field(200, gt=0)
-    steps: int | None = Field(None, gt=0)  # if given, replaces epochs: every set then gets the same number of updates
-    batch_size: int = Field(128, gt=1)
-    learning_rate: float = Field(2e-4, gt=0)
+    epochs: Count = 200
+    steps: Count | None = None  # if given, replaces epochs: every set then gets the same number of updates
+    batch_size: Count = Field(128, gt=1)
+    learning_rate: Positive = 2e-4
     # cosine: to zero, after every epoch as the paper has it (after every step if ``steps`` is given);
     # one_cycle: up linearly over the first quarter of the steps, then down the cosine
     schedule: Literal["cosine", "one_cycle"] = "cosine"
-    weight_decay: float = Field(0.9, ge=0)
-    dropout: float = Field(0.0, ge=0, lt=1)  # before the last layer; torchvision's MobileNetV3 has 0.2
-    drop_path: float = Field(0.0, ge=0, lt=1)  # stochastic depth; torchvision's ConvNeXt-S has 0.4
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    ema_decay: float | None = Field(None, gt=0, lt=1)  # if given, the moving average of the weights is what is kept
+    weight_decay: NonNegative = 0.9
+    dropout: Number = Field(0.0, ge=0, lt=1)  # before the last layer; torchvision's MobileNetV3 has 0.2
+    drop_path: Number = Field(0.0, ge=0, lt=1)  # stochastic depth; torchvision's ConvNeXt-S has 0.4
+    label_smoothing: Number = Field(0.0, ge=0, lt=1)
+    ema_decay: Number | None = Field(None, gt=0, lt=1)  # if given, the moving average of the weights is what is kept
 
-    holdout: float = Field(0.0, ge=0, lt=1)  # share of every class that is not trained on but validated on
+    holdout: Number = Field(0.0, ge=0, lt=1)  # share of every class that is not trained on but validated on
     keep: Literal["last", "best"] = "last"  # which epoch's weights: the last, or the best on the held-out share
 
     # On one machine, one a GPU: batch_size is that of all together, so that their number changes the time and not the result
-    processes: int = Field(1, gt=0)
+    processes: Count = 1
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast on a GPU, fp32 elsewhere
-    seed: int = 0
+    seed: Seed = 0
     device: str = "auto"
 
     @model_validator(mode="after")

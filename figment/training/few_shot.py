@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from figment.planning.few_shot import Method
@@ -14,21 +14,20 @@ from figment.training.config import AugmentConfig
 from figment.training.finetune import FinetuneConfig
 from figment.training.head import FeatureSet, HeadConfig, TrainedHead, train_head
 from figment.training.sampling import sampling_law
+from figment.types import Count, Settings
 from figment.validation.weights import Use, use_of
 
 FILTER_VIEWS = 5  # random views in which a made picture is judged
 
 
-class FewShotTrainingConfig(BaseModel):
+class FewShotTrainingConfig(Settings):
     """The defaults are DIAGen's. ``validate_on: held_out`` lets labelled photos beyond the shots choose the step that is kept
     and calibrate the filter, as published; ``nothing`` takes the last step and calibrates by cross-fitting, with no more
     labels than the shots have."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     backbone: BackboneConfig = BackboneConfig()
     augmentation: AugmentConfig = AugmentConfig(crop_scale=0.7, rotation=15)
-    views: int = Field(20, gt=0)  # random views of each picture, drawn once
+    views: Count = 20  # random views of each picture, drawn once
     head: HeadConfig = HeadConfig()
     filter: HeadConfig = HeadConfig(weight_decay=1e-2)
     validate_on: str = Field("held_out", pattern="^(held_out|nothing)$")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from figment.datasets.labelled import LabelledImages
@@ -17,19 +16,18 @@ from figment.training.augment import augment
 from figment.training.backbone import Backbone
 from figment.training.config import AugmentConfig
 from figment.training.head import TrainedHead
+from figment.types import Count, NonNegative, Positive, Settings
 
 
-class FinetuneConfig(BaseModel):
+class FinetuneConfig(Settings):
     """Adam at constant rates."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: int = Field(1000, gt=0)
-    batch_size: int = Field(16, gt=0)
-    learning_rate: float = Field(1e-5, gt=0)  # of the backbone
-    head_learning_rate: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(0.0, ge=0)  # L2, in the gradient
-    validate_every: int = Field(100, gt=0)  # steps
+    steps: Count = 1000
+    batch_size: Count = 16
+    learning_rate: Positive = 1e-5  # of the backbone
+    head_learning_rate: Positive = 1e-4
+    weight_decay: NonNegative = 0.0  # L2, in the gradient
+    validate_every: Count = 100  # steps
 
 
 def finetune(

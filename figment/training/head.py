@@ -5,22 +5,20 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from figment.evaluation.metrics import macro_accuracy
+from figment.types import Count, NonNegative, Positive, Settings
 
 
-class HeadConfig(BaseModel):
+class HeadConfig(Settings):
     """Adam at a constant rate; the defaults are DIAGen's classifier's: 50 epochs of 200 batches of 16."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: int = Field(10_000, gt=0)
-    batch_size: int = Field(16, gt=0)
-    learning_rate: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(0.0, ge=0)  # L2, in the gradient
-    validate_every: int = Field(200, gt=0)  # steps
+    steps: Count = 10_000
+    batch_size: Count = 16
+    learning_rate: Positive = 1e-4
+    weight_decay: NonNegative = 0.0  # L2, in the gradient
+    validate_every: Count = 200  # steps
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Literal
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field
 from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from figment.model_folders import check_module, one_sentence
 from figment.training.classifier import build_classifier
 from figment.training.config import TrainingConfig
 from figment.training.randaugment import augment_picture
+from figment.types import Count, ModelName, Natural, NonNegative, Number, Positive, Seed, Settings, Share, Side
 from models.losses import SemanticDiversityLoss
 from models.semantic_matrix import LabelScores, Pooling, SemanticMatrix, label_scores
 
@@ -40,37 +41,35 @@ UNREADABLE = (
 )  # fmt: skip
 
 
-class SemanticConfig(BaseModel):
+class SemanticConfig(Settings):
     """The defaults are the paper's recipe: TResNet-M, 7 rows (NUS-WIDE; 2 for COCO), Adam under one cycle, cutout and
     RandAugment, 10 epochs of batches of 32. Its ``regularisation`` is 0.3, for COCO 0.01; it starts from ImageNet
     weights, ``model: tresnet_m.miil_in1k, pretrained: true``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = "tresnet_m"
+    model: ModelName = "tresnet_m"
     pretrained: bool = False  # timm's weights of that name, from the hub or its cache
     stem: Literal["native", "small"] = "native"
-    image_size: int = Field(224, gt=0)
-    rows: int = Field(7, gt=0)
-    regularisation: float | None = Field(0.3, ge=0, le=1)
+    image_size: Side = 224
+    rows: Count = 7
+    regularisation: Share | None = 0.3
     diversity_weight: bool = True
     pooling: Pooling = "max"
     unknown: Literal["ignore", "negative"] = "ignore"  # what a target of -1 means
-    epochs: int = Field(10, gt=0)
-    batch_size: int = Field(32, gt=1)
-    learning_rate: float = Field(2.5e-5, gt=0)  # the highest of the cycle
-    warmup: float = Field(0.1, ge=0, lt=1)  # share of the steps in which the rate rises
-    weight_decay: float = Field(3e-4, ge=0)  # on matrices only; added to the gradient, as Adam has it
-    cutout: float = Field(0.5, ge=0, le=1)  # side of the rectangle, as a share of the picture's
+    epochs: Count = 10
+    batch_size: Count = Field(32, gt=1)
+    learning_rate: Positive = 2.5e-5  # the highest of the cycle
+    warmup: Number = Field(0.1, ge=0, lt=1)  # share of the steps in which the rate rises
+    weight_decay: NonNegative = 3e-4  # on matrices only; added to the gradient, as Adam has it
+    cutout: Share = 0.5  # side of the rectangle, as a share of the picture's
     randaugment: bool = True
     ema_decay: float | None = Field(
         None, gt=0, lt=1
     )  # if given, the moving average of the weights is kept and measured
     mixed_precision: bool = True  # on a GPU
-    ks: tuple[PositiveInt, ...] = (3, 5)  # precision, recall and F1 are measured of the k best tags
+    ks: tuple[Count, ...] = (3, 5)  # precision, recall and F1 are measured of the k best tags
     select_by: str = "validation/mAP"  # which of the measures chooses the epoch
-    workers: int = Field(0, ge=0)  # processes that augment
-    seed: int = Field(0, ge=0)
+    workers: Natural = 0  # processes that augment
+    seed: Seed = 0
     device: str = "auto"
 
 

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from scipy.stats import beta
+
+from figment.types import Natural, Settings, Share
 
 MAX_CANDIDATES = 100
 Scores = Sequence[float] | np.ndarray
 
 
-class Threshold(BaseModel):
+class Threshold(Settings):
     """Accept a picture for a class if its probability is at least ``value``.
 
     ``precision`` is the estimated share of accepted pictures that show the class and [``low``, ``high``] its interval;
@@ -18,14 +19,12 @@ class Threshold(BaseModel):
     ``reached`` says whether ``low`` is at the target; if no threshold gets there, this is the one that gets nearest.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    value: float
-    precision: float
-    low: float
-    high: float
-    accepted: float
-    negatives: int
+    value: Share
+    precision: Share
+    low: Share
+    high: Share
+    accepted: Share
+    negatives: Natural
     reached: bool
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import field_validator
 from torch import Tensor
 
 from figment.devices import choose_device
@@ -17,24 +17,23 @@ from figment.files import digest, sha256_folder
 from figment.labels import LabelSpace, nearest
 from figment.model_folders import check_texts
 from figment.model_loaders import open_clip_model, open_clip_tokenizer
+from figment.types import Count, ModelName, Settings
 from models.fast_resnet import make_fast
 
 ZERO_SHOT_TEMPLATES = ("a photo of a {name}", "an image of a {name}", "{name}")
 
 
-class ClipConfig(BaseModel):
+class ClipConfig(Settings):
     """Any open_clip model: ``local-dir:FOLDER``, ``hf-hub:OWNER/NAME``, or a name such as ViT-B-32 with ``pretrained``.
 
     ``templates`` say ``{name}``; one that also says ``{other}`` stands for as many prompts as there are other classes: a class
     in company, for pictures that show several.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
+    model: ModelName
     pretrained: str | None = None
     templates: tuple[str, ...] = ZERO_SHOT_TEMPLATES
-    batch_size: int = Field(256, gt=0)
+    batch_size: Count = 256
     device: str = "auto"
 
     @field_validator("templates")

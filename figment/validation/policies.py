@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from figment.errors import InputError
 from figment.labels import LabelSpace
+from figment.types import Count, Number, Settings, Share
 from figment.validation.calibration import Threshold, threshold_from_negatives
 
 SCHEMA = pa.schema(
@@ -36,10 +37,8 @@ class Decision(NamedTuple):
     predicted: tuple[int, ...]
 
 
-class _Policy(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    min_contrast: float = Field(0.02, ge=0, le=1)  # standard deviation of the pixels in [0, 1]; below it is blank
+class _Policy(Settings):
+    min_contrast: Share = 0.02  # standard deviation of the pixels in [0, 1]; below it is blank
 
 
 class CocoPolicy(_Policy):
@@ -49,7 +48,7 @@ class CocoPolicy(_Policy):
     """
 
     policy: Literal["coco"] = "coco"
-    min_probability: float = Field(0.5, ge=0, le=1)
+    min_probability: Share = 0.5
 
     def decide(self, probabilities: np.ndarray, requested: frozenset[int], space: LabelSpace) -> Decision:
         top = ranking(probabilities)[: len(requested)]
@@ -64,8 +63,8 @@ class NusPolicy(_Policy):
     """
 
     policy: Literal["nus"] = "nus"
-    top_k: int = Field(7, gt=0)
-    extra_probability: float = Field(0.1, ge=0, le=1)
+    top_k: Count = 7
+    extra_probability: Share = 0.1
 
     def decide(self, probabilities: np.ndarray, requested: frozenset[int], space: LabelSpace) -> Decision:
         top = [int(c) for c in ranking(probabilities)[: self.top_k]]
@@ -84,8 +83,8 @@ class CalibratedPolicy(_Policy):
     """
 
     policy: Literal["calibrated"] = "calibrated"
-    target_precision: float | None = Field(None, gt=0, lt=1)
-    thresholds: dict[str, Threshold] = {}
+    target_precision: Number | None = Field(None, gt=0, lt=1)
+    thresholds: dict[str, Threshold] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
 
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
+from figment.types import Settings, Share
 
 SCHEMA = pa.schema(
     [
@@ -28,14 +28,12 @@ REASONS = ("accepted", "unsafe", "blank", "near_uniform", "wrong_class", "low_pr
 BLANK = 1 / 255  # contrast below which nothing at all is to be seen
 
 
-class AcceptanceConfig(BaseModel):
+class AcceptanceConfig(Settings):
     """A picture passes if CLIP gives the requested class at least ``min_probability`` among all classes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    min_probability: float = Field(0.5, ge=0, le=1)
+    min_probability: Share = 0.5
     require_top1: bool = True
-    min_contrast: float = Field(0.02, ge=0, le=1)  # mean over channels of the pixels' standard deviation in [0, 1]
+    min_contrast: Share = 0.02  # mean over channels of the pixels' standard deviation in [0, 1]
 
 
 def judge(probability: float, is_top1: bool, contrast: float, unsafe: bool, config: AcceptanceConfig) -> str:

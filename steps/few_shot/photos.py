@@ -13,7 +13,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
-from figment.planning.few_shot import Method, check_names
+from figment.planning.few_shot import Method
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.sources import Sources
 from figment.synthesis.weights import check_generator
@@ -36,7 +36,6 @@ def choose_photos(
     lies in sources/ too. Fails here, before anything is asked or rendered, if a later step's model is not there."""
     tracking.log_parameters("data", {**data.model_dump(), "shots": shots, "seed": seed})
     space = LabelSpace.load(Path(labels)).choose(classes)
-    check_names(methods)
     load_clip(clip, [label.clip_name for label in space.labels])
     if any(method.images for method in methods.values()):
         check_generator(generator)

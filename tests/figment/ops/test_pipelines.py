@@ -109,7 +109,7 @@ def test_yaml_that_is_none_is_named(tmp_path):
         ),
         (lambda p: p["real"].update(path="data/none"), "error: data/none: no such file or folder"),
         (lambda p: p.update(trcks=[]), "error: {config}: parameters: 'trcks' is not known here"),
-        (lambda p: p.update(output="{blocked}/out"), "error: cannot write {blocked}/out/gates/evaluation_set.json"),
+        (lambda p: p.update(output="{blocked}/out"), "error: {config}: parameters.output: {blocked} is not a folder"),
     ],
 )
 def test_bad_input_ends_a_run_with_one_sentence_and_a_non_zero_exit(tmp_path, capfd, change, sentence):
