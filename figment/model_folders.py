@@ -37,12 +37,16 @@ def one_sentence(what: str, advice: str) -> Iterator[None]:
     """Whatever a library raises within the block, on a model that it did not expect, becomes ``<what> (<reason>); <advice>``.
 
     Lack of memory stays what it is: others halve the batch. ``what`` is as much of a sentence as ``CONFIG FIELD: FOLDER cannot
-    be loaded``.
+    be loaded``; an InputError that begins with the same field or folder says enough by itself.
     """
     try:
         yield
-    except (InputError, torch.OutOfMemoryError, MemoryError):
+    except (torch.OutOfMemoryError, MemoryError):
         raise
+    except InputError as error:
+        if str(error).startswith(what.partition(":")[0]):
+            raise
+        raise InputError(f"{what} ({error}); {advice}") from error
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of a library in Rust
             raise

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from pydantic import TypeAdapter, ValidationError
+from safetensors import safe_open
 from torch import nn
 
 from figment.errors import InputError
@@ -38,8 +39,8 @@ CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]  # all of a mo
 LOCAL, HUB = "local-dir:", "hf-hub:"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 TOKENIZER_SETTINGS = {"clean": str, "strip_sep_token": bool, "language": str, "reduction_mask": str}  # of open_clip
-SIZES = re.compile("width|layers|heads|size|length|dim|queries|depth")
-MAX_SIZE = 2_000_000
+SIZES = re.compile("width|layers|heads|size|length|dim|queries|depth|ratio")
+LIMITS = {"layers": 1000, "vocab_size": 2_000_000, "image_size": 2048, "mlp_ratio": 64}
 
 
 @contextmanager
@@ -81,13 +82,21 @@ def component_classes(folder: Path, field: str) -> dict[str, type]:
         raise InputError(
             f"{field}: {file}: diffusers has no pipeline {shown(pipeline)}; give a model of one that it has"
         )
+    if "prompt" not in inspect.signature(found.__call__).parameters:
+        raise InputError(f"{field}: {file}: {pipeline} makes no images from text; give a text-to-image model")
+    parameters = inspect.signature(found.__init__).parameters.values()
+    required = {p.name for p in parameters if p.default is p.empty} - {"self", *found._optional_components}
+    if missing := sorted(name for name in required if not isinstance(index.get(name), list)):
+        raise InputError(f"{field}: {file} names no {missing[0]}, a part of {pipeline}; restore the file")
     kinds = (
         diffusers.ModelMixin, diffusers.SchedulerMixin, transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase,
         transformers.ProcessorMixin, transformers.FeatureExtractionMixin, transformers.ImageProcessingMixin,
     )  # fmt: skip
     classes: dict[str, type] = {}
     for name, value in index.items():
-        if name.startswith("_") or not isinstance(value, list) or value == [None, None]:
+        if name.startswith("_") or not isinstance(value, list):
+            continue
+        if value == [None, None] and name not in ("unet", "transformer", "vae", "scheduler"):
             continue
         if not (len(value) == 2 and all(isinstance(v, str) for v in value)):
             raise InputError(f"{field}: {file}: {shown(name)} is {shown(value)}; [library, class] belongs there")
@@ -151,9 +160,15 @@ def _network_shape(kind: Any, folder: Path, field: str) -> Any:
         raise InputError(
             f"{field}: {str(folder)!r} is not there or has no *.safetensors; restore that part of the model"
         )
-    with one_sentence(f"{field}: {str(folder)!r} cannot be loaded", "restore that part of the model"):
+    safe = {"trust_remote_code": False} if kind.__name__.startswith("Auto") else {}  # the others know no such argument
+    with no_questions(), one_sentence(f"{field}: {str(folder)!r} cannot be loaded", "restore that part of the model"):
         network, found = kind.from_pretrained(
-            folder, output_loading_info=True, device_map={"": "meta"}, use_safetensors=True, local_files_only=True
+            folder,
+            output_loading_info=True,
+            device_map={"": "meta"},
+            use_safetensors=True,
+            local_files_only=True,
+            **safe,
         )
     _check_loaded(found, f"{field}: {str(folder)!r}")
     return network
@@ -217,6 +232,8 @@ def open_chat(model: str, revision: str, dtype: Any, field: str = "prompts.model
     folder = Path(model) if Path(model).is_dir() else fetch(model, revision, field, CONFIGS)
     check_files(folder, field, weights=Path(model).is_dir())
     read_json(folder / "config.json", field)
+    if Path(model).is_dir():
+        _network_shape(AutoModelForCausalLM, folder, field)
     advice = "give a folder or a hub id with safetensors weights"
     with no_questions(), one_sentence(f"{field}: {model!r} is not a chat model that transformers can load", advice):
         tokenizer = AutoTokenizer.from_pretrained(
@@ -330,6 +347,7 @@ def _clip_folder(model: str, field: str, weights: bool) -> Path | None:
     check_clip_config(folder / "open_clip_config.json", field)
     if weights:
         _check_clip_weights(folder, field)
+        _check_clip_sizes(folder / "open_clip_config.json", field)
     return folder
 
 
@@ -345,23 +363,48 @@ def _check_clip_weights(folder: Path, field: str) -> None:
         raise InputError(f"{field}: {str(folder)!r} cannot be loaded: it has no weights (*.safetensors); restore them")
 
 
+def _check_clip_sizes(file: Path, field: str) -> None:
+    """Raise InputError for sizes that no tensor of the folder's weights has: open_clip takes the memory before it compares."""
+    shapes: list[tuple[int, ...]] = []
+    for weights in file.parent.glob("*.safetensors"):
+        with safe_open(weights, "pt") as tensors:
+            shapes += [tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()]  # noqa: SIM118
+    largest = max((size for shape in shapes for size in shape), default=0)
+    config = read_json(file, field)["model_cfg"]
+    sizes = {("embed_dim",): config.get("embed_dim")}
+    for part in ("vision_cfg", "text_cfg", "multimodal_cfg"):
+        inner = config.get(part) or {}
+        sizes |= {(part, name): inner.get(name) for name in ("width", "vocab_size", "context_length", "n_queries")}
+        layers = inner.get("layers")
+        count = sum(layers) if isinstance(layers, list) else layers
+        if isinstance(count, int) and count > len(shapes):
+            raise InputError(
+                f"{field}: {file}: {part}.layers is {shown(layers)}, more than the weights have; restore the file"
+            )
+    for path, size in sizes.items():
+        if isinstance(size, int) and size > largest:
+            raise InputError(
+                f"{field}: {file}: {'.'.join(path)} is {shown(size)}, the weights' largest size is {largest}; restore the file"
+            )
+
+
 def check_clip_config(file: Path, field: str) -> None:
     """Raise InputError for an open_clip_config.json that holds anything but what describes a model: sizes and names, of the right
     types. What it may pass on to a tokenizer is in ``TOKENIZER_SETTINGS``."""
-    import open_clip
     from open_clip.coca_model import MultimodalCfg
     from open_clip.model import CLIPTextCfg, CLIPVisionCfg
     from open_clip.transform import PreprocessCfg
 
     where, content = f"{field}: {file}", read_json(file, field)
     config = _object(content, "model_cfg", where)
-    known = set(inspect.signature(open_clip.CLIP.__init__).parameters) - {"self", "cast_dtype", "output_dict"}
-    _only(config, known | {"custom_text", "multimodal_cfg"}, f"{where}: model_cfg")
-    _whole_numbers({"embed_dim": config.get("embed_dim")}, f"{where}: model_cfg")
     parts = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg}
     parts |= {"multimodal_cfg": MultimodalCfg} if "multimodal_cfg" in config else {}
+    types = {"embed_dim": int, "quick_gelu": bool, "init_logit_scale": float, "init_logit_bias": float}
+    types |= {"nonscalar_logit_scale": bool, "custom_text": bool}
+    _typed(config, types | dict.fromkeys(parts, dict), f"{where}: model_cfg")
     for name, kind in parts.items():
-        _typed(_object(config, name, f"{where}: model_cfg"), kind, f"{where}: model_cfg.{name}")
+        fields = {entry.name: entry.type for entry in dataclasses.fields(kind)}
+        _typed(_object(config, name, f"{where}: model_cfg"), fields, f"{where}: model_cfg.{name}")
     text, vision = config["text_cfg"], config["vision_cfg"]
     settings = text.get("tokenizer_kwargs") or {}
     _only(settings, TOKENIZER_SETTINGS, f"{where}: model_cfg.text_cfg.tokenizer_kwargs")
@@ -376,7 +419,8 @@ def check_clip_config(file: Path, field: str) -> None:
     preprocess = content.get("preprocess_cfg") or {}
     if not isinstance(preprocess, dict):
         raise InputError(f"{where}: preprocess_cfg is {shown(preprocess)}; a JSON object belongs there")
-    _typed(preprocess, PreprocessCfg, f"{where}: preprocess_cfg")
+    types = {entry.name: entry.type for entry in dataclasses.fields(PreprocessCfg)}
+    _typed(preprocess, types, f"{where}: preprocess_cfg")
     for name in ("mean", "std"):
         values = preprocess.get(name, (1, 1, 1))
         if len(values) != 3 or not all(abs(v) < 1000 and (name == "mean" or v > 0) for v in values):
@@ -405,15 +449,14 @@ def _only(content: Any, known: Any, where: str) -> None:
         raise InputError(f"{where}: {shown(unknown[0])} is no setting that a downloaded model may have; remove it")
 
 
-def _typed(content: dict[str, Any], kind: Any, where: str) -> None:
-    """Raise InputError for entries that the dataclass ``kind`` has not, or of another type than its."""
-    fields = {field.name: field.type for field in dataclasses.fields(kind)}
-    _only(content, fields, where)
+def _typed(content: dict[str, Any], types: dict[str, Any], where: str) -> None:
+    """Raise InputError for entries that are not in ``types``, or of another type."""
+    _only(content, types, where)
     for name, value in content.items():
         if value is None:
             continue
         try:
-            TypeAdapter(fields[name]).validate_json(json.dumps(value), strict=True)
+            TypeAdapter(types[name]).validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
             raise InputError(f"{where}.{name} is {shown(value)} ({reason(error)}); restore the file") from error
     _whole_numbers({name: value for name, value in content.items() if SIZES.search(name)}, where)
@@ -422,7 +465,7 @@ def _typed(content: dict[str, Any], kind: Any, where: str) -> None:
 def _whole_numbers(content: dict[str, Any], where: str) -> None:
     for name, value in content.items():
         for number in value if isinstance(value, list) else [value]:
-            limit = 1000 if name == "layers" else MAX_SIZE if name == "vocab_size" else 65_536
+            limit = LIMITS.get(name, 65_536)
             if isinstance(number, int | float) and not 0 <= number <= limit:
                 raise InputError(
                     f"{where}.{name} is {shown(number)}; from 0 to {limit:,} belongs there, restore the file"
