@@ -22,7 +22,7 @@ from figment.validation.clip import ClipConfig, load_clip
 from tests.faults.model_harm import CHAT, CLIP, GENERATOR
 from tests.faults.test_model_folders import SPACE, ask
 
-EXAMPLES = int(os.environ.get("FIGMENT_FUZZ_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("FIGMENT_FUZZ_EXAMPLES", "5"))
 OPENED = {
     "generator": lambda folder: check_generator(GeneratorConfig(model=str(folder)), ["frog"]),
     "clip": lambda folder: load_clip(ClipConfig(model=f"local-dir:{folder}"), ["frog"]),
