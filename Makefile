@@ -22,6 +22,7 @@ help:  ## this list
 	@touch $@
 
 setup: .venv/.synced  ## install the locked packages into .venv
+	@$(RUN) -m figment.ops.relocate
 
 demo: setup  ## class names -> pictures -> classifier -> table, on the embedded models (minutes, two CPU cores)
 	@$(RUN) -m figment.ops.run $(DEMO)
@@ -36,6 +37,7 @@ lint: setup
 	.venv/bin/mypy
 
 ui: setup  ## the MLflow UI on http://127.0.0.1:5000
+	@$(RUN) -m figment.ops.state
 	$(RUN) -m mlflow ui --backend-store-uri sqlite:///.figment/mlflow.db --host 127.0.0.1 --port 5000 --workers 1
 
 tables: setup  ## the papers' tables in miniature, with intervals: docs/results.md (an hour; goes on where interrupted)

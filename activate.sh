@@ -1,3 +1,4 @@
 # source activate.sh: the project's tools (zenml, mlflow, dvc, pytest) on PATH, with their state inside the clone.
 set -a && . ./.env && set +a
-PATH="$PWD/.venv/bin:$PATH"
+PATH="$PWD/bin:$PWD/.venv/bin:$PATH"
+.venv/bin/python -m figment.ops.relocate && .venv/bin/python -m figment.ops.state

@@ -1,7 +1,6 @@
 """Which device, when the config says ``auto``."""
 
 import os
-import signal
 from pathlib import Path
 
 import torch
@@ -38,13 +37,3 @@ def free_memory() -> int:
 def cores() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def ending(number: int, smaller: str) -> str:
-    """The signal that ended a process, its likely cause, and what to do: ``smaller`` names the settings that take memory."""
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    if number == signal.SIGKILL:
-        return f"{name}, most likely because memory ran out; lower {smaller}, then run the same command again to resume"
-    if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE):
-        return f"{name}: a crash, as of a driver or when shared memory is full; run the same command again to resume"
-    return f"{name}; run the same command again to resume"

@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from figment.devices import ending
-from figment.errors import InputError
+from figment.errors import InputError, ending
 from figment.ops import state
 
 HEEDED = {

@@ -87,6 +87,8 @@ def check(root: Path = ROOT) -> None:
     """Look at the databases that exist: set aside a half-made one without history, set paths to ``root`` if the clone has
     moved. Raises InputError if the disk is full or a database is damaged or locked."""
     writable(FOLDER)
+    for pointer in (Path(".zen/config.yaml"), zenml_folder() / "config.yaml"):
+        _drop_unreadable(pointer)
     _relate_file()
     for database in databases():
         if database.file.exists() or database.file.is_symlink():
@@ -99,7 +101,7 @@ def locked(root: Path = ROOT) -> Iterator[None]:
     """One process at a time; the lock ends with the process that holds it, however that ends."""
     writable(root / FOLDER)
     with open(root / FOLDER / "lock", "w") as file:
-        deadline = time.monotonic() + BUILDING
+        start, told = time.monotonic(), False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,11 +109,14 @@ def locked(root: Path = ROOT) -> Iterator[None]:
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     raise InputError(f"{file.name}: cannot be locked ({error.strerror})") from error
-                if time.monotonic() > deadline:
+                if time.monotonic() > start + BUILDING:
                     raise InputError(
                         f"{file.name}: another process has been preparing this clone for {BUILDING // 60} minutes; "
                         "end that process and run again"
                     ) from error
+            if not told and time.monotonic() > start + 3:
+                told = True
+                print("waiting for another process that is preparing this clone", file=sys.stderr, flush=True)
             time.sleep(0.1)
         yield
 
@@ -130,7 +135,7 @@ def writable(folder: Path) -> None:
             probe.unlink(missing_ok=True)
     except FileExistsError as error:
         raise InputError(
-            f"{folder}: is a file; a folder for the state of ZenML and MLflow is needed, rename it"
+            f"{folder}: exists and is no folder; rename it, the state of ZenML and MLflow goes into a folder of that name"
         ) from error
     except OSError as error:
         raise InputError(
@@ -181,12 +186,27 @@ def _is_default(url: str) -> bool:
 
 
 def _read_config() -> dict:
-    file = zenml_folder() / "config.yaml"
+    content = _read_mapping(zenml_folder() / "config.yaml")
+    return content if content is not None else {}
+
+
+def _read_mapping(file: Path) -> dict | None:
+    """The content of a YAML file, empty if there is no file; none if there is one without a mapping in it."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
     except (OSError, ValueError, yaml.YAMLError):
-        content = {}
-    return content if isinstance(content, dict) else {}
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _drop_unreadable(file: Path) -> None:
+    """Rename one of ZenML's notes of what is active, which it writes in place, if a kill or a full disk cut it off: ZenML fills
+    a new one, and fails on the old."""
+    for pause in (0.3, 0.3, 0.0):  # another process may be writing it at this moment
+        if _read_mapping(file) is not None:
+            return
+        time.sleep(pause)
+    file.replace(file.with_name(f"{file.name}.unreadable"))
 
 
 def _relate_file() -> None:

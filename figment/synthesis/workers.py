@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from figment.devices import ending
-from figment.errors import InputError
+from figment.errors import InputError, ending
 from figment.files import write_json
 from figment.planning.plan import ranges
 from figment.synthesis.budget import Budget

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from figment.devices import choose_device, ending
-from figment.errors import InputError
+from figment.devices import choose_device
+from figment.errors import InputError, ending
 
 
 @dataclass(frozen=True)
