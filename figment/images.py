@@ -8,13 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 from torch import Tensor
 
 from figment.errors import InputError
 
 Resize = Literal["bicubic", "bilinear", "bilinear_no_antialias", "squash"]
-READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["AVIF"] if features.check("avif") else []))
 TURNS = {  # by EXIF's orientation; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

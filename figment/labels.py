@@ -17,8 +17,12 @@ MAX_NAME_LENGTH = 64
 
 
 def key(name: str) -> str:
-    """The spelling under which names are compared: case and ``_`` or ``-`` for a space make no difference."""
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    """The spelling under which names are compared: case, how Unicode writes a character (NFKC) and ``_`` or ``-`` for a space
+    make no difference."""
+    folded = name.casefold()
+    while folded != (again := unicodedata.normalize("NFKC", folded).casefold()):
+        folded = again
+    return " ".join(folded.replace("_", " ").replace("-", " ").split())
 
 
 def _joined(name: str) -> str:
@@ -108,6 +112,7 @@ class LabelSpace(BaseModel):
         for name, count in Counter(key(label.name) for label in self.labels).items():
             if count > 1:
                 raise InputError(f"classes: {name!r} is listed more than once; list each class once")
+        self._check_synonyms()
         for i, label in enumerate(self.labels):
             for parent in label.parents:
                 self._check_known(parent, f"classes[{i}].parents")
@@ -121,6 +126,21 @@ class LabelSpace(BaseModel):
             if self.id_of(pair[0]) == self.id_of(pair[1]):
                 raise InputError(f"confusable[{i}]: {pair[0]!r} is paired with itself; name two different classes")
         return self
+
+    def _check_synonyms(self) -> None:
+        """Raise InputError for a synonym that means another class, too: its images would go to one of the two in silence."""
+        owners = {key(label.name): i for i, label in enumerate(self.labels)}
+        names = set(owners)
+        for i, label in enumerate(self.labels):
+            for word in label.synonyms:
+                spelling = key(check_name(word, f"classes[{i}].synonyms"))
+                other = self.labels[owners.setdefault(spelling, i)].name
+                if owners[spelling] != i:
+                    what = "the name" if spelling in names else "a synonym"
+                    raise InputError(
+                        f"classes[{i}].synonyms: {word!r} of {label.name!r} is {what} of {other!r}, too; "
+                        "leave it with one of the two classes"
+                    )
 
     def _check_known(self, name: str, where: str) -> None:
         if self.id_of(name) is None:
@@ -179,7 +199,8 @@ class LabelSpace(BaseModel):
         found: set[int] = set()
         waiting = [label_id]
         while waiting:
-            parents = {self._ids[key(name)] for name in self.labels[waiting.pop()].parents}
+            names = self.labels[waiting.pop()].parents
+            parents = {found_id for name in names if (found_id := self.id_of(name)) is not None}
             waiting += parents - found
             found |= parents
         return found
@@ -189,7 +210,7 @@ class LabelSpace(BaseModel):
 
     @cached_property
     def _confusable_ids(self) -> set[frozenset[int]]:
-        return {frozenset(self._ids[key(name)] for name in pair) for pair in self.confusable}
+        return {frozenset(i for name in pair if (i := self.id_of(name)) is not None) for pair in self.confusable}
 
     def choose(self, names: Sequence[str]) -> "LabelSpace":
         """The classes of ``names``, at least two, in that order, with what is known of them and among them."""
@@ -209,7 +230,8 @@ class LabelSpace(BaseModel):
         rest = [word for label in self.labels if label.name not in kept for word in (label.name, *label.synonyms)]
 
         def is_kept(name: str) -> bool:
-            return self.labels[self._ids[key(name)]].name in kept
+            found_id = self.id_of(name)
+            return found_id is not None and self.labels[found_id].name in kept
 
         return LabelSpace(
             labels=tuple(

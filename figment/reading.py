@@ -34,9 +34,13 @@ KINDS = {
 
 def name_of(path: Path | str) -> str:
     """A path as it can be printed: what is no UTF-8 escaped, the middle of a long one left out."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in printable(path))
     return text if len(text) <= 400 else f"{text[:200]}...{text[-200:]}"
+
+
+def printable(path: Path | str) -> str:
+    """A path as text of Unicode, whole: what is no UTF-8 escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def why_unreadable(path: Path, limit: int | None = None) -> str:

@@ -1,6 +1,7 @@
 """Tags of pictures from a trained semantic matrix and label vectors: the seen and the unseen, in one ranking."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -154,12 +155,21 @@ def tag_files(
 
 
 def rendered_files(names: Sequence[str], folder: Path) -> list[Path]:
-    """Where each picture is rendered. Raises InputError if two would be rendered in the same place."""
-    targets = [folder / f"{rendered_name(name)}.png" for name in names]
-    twice = next((target for target, count in Counter(targets).items() if count > 1), None)
-    if twice:
-        raise InputError(f"{twice}: two pictures would be rendered there; give them different names")
-    return targets
+    """Where each picture is rendered: by its file's name; with its folder below the common one, if names occur twice (class
+    folders), and with its suffix. Raises InputError if two would be rendered in the same place even so."""
+    common = os.path.commonpath([Path(name).parent for name in names]) if names else ""
+    below = [Path(os.path.relpath(Path(name).parent, common)) for name in names]
+    stems = [Path(rendered_name(name)) for name in names]
+    ways = (
+        stems,
+        [inner / stem for inner, stem in zip(below, stems, strict=True)],
+        [inner / Path(name).name.replace(":", "-") for inner, name in zip(below, names, strict=True)],
+    )
+    for way in ways:
+        if len({str(path).casefold() for path in way}) == len(names):
+            return [folder / f"{path}.png" for path in way]
+    twice = Counter(names).most_common(1)[0][0]
+    raise InputError(f"{twice}: two pictures would be rendered in one file; give each once, under a name of its own")
 
 
 def rendered_name(name: str) -> str:

@@ -41,7 +41,7 @@ def explain_errors(
     if not caching.is_current(path, key):
         (model, card), scorer = load_classifier(folder), ClipScorer(clip)
         tests = [
-            open_labelled(Path(real.path), "test", labels, size, real.test_per_class, resize, native_size)
+            open_labelled(Path(real.path), real.test, labels, size, real.test_per_class, resize, native_size)
             for size, resize, native_size in (
                 (card.training.image_size, card.training.resize, card.training.native_size),
                 (scorer.size, "bicubic", None),

@@ -72,9 +72,11 @@ def measure(
     loaded = {item.name: load_classifier(item.weights.open().parent) for item in classifiers.items}
     training = next(iter(loaded.values()))[1].training
     resized = training.resize, training.native_size
-    test = read_labelled(Path(real.path), "test", labels, image_size, real.test_per_class, *resized)
+    test = read_labelled(Path(real.path), real.test, labels, image_size, real.test_per_class, *resized)
     scorer = ClipScorer(clip)
-    seen_by_clip = read_labelled(Path(real.path), "test", labels, scorer.size, real.test_per_class)  # at its own size
+    seen_by_clip = read_labelled(
+        Path(real.path), real.test, labels, scorer.size, real.test_per_class
+    )  # at its own size
     clip_logits = scorer.logits(seen_by_clip.pixels, scorer.text_features(labels)).cpu()
     logits = {name: predict(model, test.pixels) for name, (model, _) in loaded.items()}
     results = tabulate(labels, test.labels, clip_logits, logits, {item.name: item.images for item in classifiers.items})
@@ -121,6 +123,6 @@ def features_of_shots(labels: LabelSpace, scorer: ClipScorer, real: RealConfig) 
     """CLIP features and labels of real training pictures, or of test pictures if there are no others: nothing is chosen by
     them."""
     path = Path(real.path)
-    split, few = ("train", real.train_per_class) if has_split(path, "train") else ("test", real.test_per_class)
+    split, few = ("train", real.train_per_class) if has_split(path, "train") else (real.test, real.test_per_class)
     shots = open_labelled(path, split, labels, scorer.size, min(SHOTS, few or SHOTS))
     return clip_features(shots, scorer), shots.labels

@@ -45,7 +45,7 @@ def check_real_sets(
     """The gates that real pictures passed: few blank or there twice, few of those to train on among the test ones, and every
     class in both. Stops the pipeline otherwise, before anything is rendered."""
     path, folder = Path(real.path), Path(output)
-    test = hash_set(open_labelled(path, "test", labels, SIDE, real.test_per_class))
+    test = hash_set(open_labelled(path, real.test, labels, SIDE, real.test_per_class))
     checked = [check_real("evaluation set", test, None, labels, gates, folder, every_class=True)]
     if has_split(path, "train"):
         train = hash_set(open_labelled(path, "train", labels, SIDE, real.train_per_class))
@@ -67,7 +67,7 @@ def check_sets(
     """Those ``checked`` before, and the gates that generated sets passed: classes within their shares, nothing blank or
     flagged, few duplicates, no test picture among them. Stops the pipeline otherwise."""
     folder, names = Path(output), list(labels.names)
-    test = hash_set(open_labelled(Path(real.path), "test", labels, SIDE, real.test_per_class))
+    test = hash_set(open_labelled(Path(real.path), real.test, labels, SIDE, real.test_per_class))
     pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
     suite = quality.picture_suite(labels, gates.max_duplicates, gates.max_leakage)
     for name, shares in sets.items():

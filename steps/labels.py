@@ -29,8 +29,8 @@ def choose_labels(
     """The chosen part of the label space. Fails here, before anything is rendered, if a class cannot be measured or a
     later step's model is not there."""
     space = LabelSpace.load(Path(labels)).choose(classes)
-    for split in ("train", "test"):
-        if split == "test" or has_split(Path(real.path), split):
+    for split in ("train", real.test):
+        if split == real.test or has_split(Path(real.path), split):
             read_labelled(Path(real.path), split, space, size=32, per_class=1)
     if review:
         read_review(Path(review))

@@ -56,7 +56,7 @@ def register_classifier(
 
     def test(size: int, resize: Resize) -> LabelledImages:
         native_size = card.training.native_size
-        return read_labelled(Path(real.path), "test", labels, size, real.test_per_class, resize, native_size)
+        return read_labelled(Path(real.path), real.test, labels, size, real.test_per_class, resize, native_size)
 
     tracking.tag(challenge(register_as, version, accuracy_gain(test)))
     return version

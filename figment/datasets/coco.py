@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from figment.datasets.multilabel import MultiLabelSet, Split, check_file_name, f
 from figment.errors import InputError
 from figment.labels import LabelSpace, key, nearest
 from figment.reading import LARGE, read_json
+from figment.text import shown
 
 SPLITS = {  # as "Diverse and Tailored Image Generation" names them, as "Semantic Diversity Learning" does, pictures
     "train": ("annotations/instances_train2014_seen_48_17.json", "zs_split/train_17_48.json", "train2014"),
@@ -108,10 +110,17 @@ def _check(path: Path, data: Any) -> None:
         _check_once(path, f"{table} with id", (row["id"] for row in rows))
         tables[table] = {row["id"] for row in rows}
     for i, image in enumerate(data["images"]):
+        image["file_name"] = image["file_name"].replace("\\", "/")  # as Windows writes it
         check_file_name(image["file_name"], f"{path}: images[{i}]")
     _check_once(path, "images with file_name", (image["file_name"] for image in data["images"]))
     _check_once(path, "categories with name", (key(category["name"]) for category in data["categories"]))
-    for annotation in data["annotations"]:
+    for i, annotation in enumerate(data["annotations"]):
+        box = annotation.get("bbox")
+        for field, values in (("area", [annotation.get("area")]), ("bbox", box if isinstance(box, list) else [])):
+            if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+                raise InputError(
+                    f"{path}: annotations[{i}].{field} is {shown(annotation[field])}; expected finite numbers"
+                )
         for field, table in (("image_id", "images"), ("category_id", "categories")):
             if annotation[field] not in tables[table]:
                 raise InputError(

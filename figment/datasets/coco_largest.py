@@ -17,7 +17,8 @@ def chunks(annotations: Path, images: Path) -> list[Files]:
     coco = load_coco(annotations)
     largest: dict[int, dict[str, Any]] = {}
     for annotation in coco.anns.values():
-        if not isinstance(annotation.get("area"), int | float):
+        area = annotation.get("area")
+        if isinstance(area, bool) or not isinstance(area, int | float) or not area >= 0:
             raise InputError(
                 f"{annotations}: annotation {annotation['id']} has no 'area' that is a number; it says which object is largest"
             )

@@ -3,6 +3,7 @@
 Every layout is listed in sorted order, so the same seed draws the same photos on every machine.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import normpath
@@ -76,7 +77,7 @@ def read_splits(config: FewShotDataConfig, space: LabelSpace, shots: int, seed: 
     """
     if shots > config.largest_shots:
         raise InputError(f"shots: {shots} is more than data.largest_shots {config.largest_shots}; raise the latter")
-    if not Path(config.root).is_dir():
+    if not os.path.isdir(config.root):
         raise InputError(f"data.root {config.root}: no such folder; give the folder of the photos")
     training, tests = _listings(config, space)
     try:
@@ -167,7 +168,7 @@ def _chunks(config: FewShotDataConfig, where: str, split: str, space: LabelSpace
         if where == "real":
             return hub_parquet.chunks(root / "real", split)
         return [Drawn.by([root / "artwork" / f"{artist}.parquet" for artist in where.split("+")], space)]
-    if not (root / where).is_dir():
+    if not os.path.isdir(root / where):
         raise InputError(f"{root / where}: no such folder; give data.train and data.tests as folders below data.root")
     return folders.chunks(root / where, None)
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from figment.datasets.folders import CHUNK, Files
 from figment.errors import InputError
-from figment.pictures import files_below
+from figment.pictures import files_below, warn_of_passed_over
 
 
 def chunks(root: Path) -> list[Files]:
     """All pictures in sorted order. The folder names the class, unless annotations.db, where there is one, says that a
     picture without people shows another (the search that filled the folders was not always right)."""
+    warn_of_passed_over(root)
     corrected = annotated_classes(root / "annotations.db")
     found = []
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and "-" in p.name):

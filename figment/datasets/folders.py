@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from figment.errors import InputError
-from figment.pictures import SUFFIXES, files_below, passed_over
+from figment.pictures import BYTES, SUFFIXES, files_below, passed_over, warn_of_passed_over
+from figment.reading import name_of, read_bytes
 
 SPLITS = ("train", "test", "val", "validation")
 CHUNK = 256
@@ -20,7 +21,8 @@ class Files:
     names: Sequence[str]
 
     def read(self, rows: Sequence[int]) -> list[tuple[str, bytes]]:
-        return [(str(self.files[row]), self.files[row].read_bytes()) for row in rows]
+        files = [self.files[row] for row in rows]
+        return [(name_of(file), read_bytes(file, "an image", BYTES, "a readable image")) for file in files]
 
 
 def chunks(path: Path, split: str | None) -> list[Files]:
@@ -35,6 +37,7 @@ def chunks(path: Path, split: str | None) -> list[Files]:
     root = path / split if split_above and split else path
     if not root.is_dir() or (split == "train" and not split_above):
         return []
+    warn_of_passed_over(root)
     found = []
     for folder in _folders(root):
         files = files_below(folder)
@@ -49,10 +52,15 @@ def chunks(path: Path, split: str | None) -> list[Files]:
     return found
 
 
+def split_folders(path: Path) -> list[str]:
+    """The folders right below ``path`` that are named as splits are."""
+    return [folder.name for folder in _folders(path) if folder.name in SPLITS] if path.is_dir() else []
+
+
 def _has_splits(path: Path) -> bool:
-    """Whether the folders ``train`` and ``test`` are splits. They are classes if they hold no folders themselves, or if
+    """Whether the folders ``train``, ``test`` and so on are splits. They are classes if they hold no folders themselves, or if
     there are pictures in a folder beside them that is no split: a train is a class of CIFAR-100 and of COCO."""
-    if not any(_folders(path / name) for name in ("train", "test") if (path / name).is_dir()):
+    if not any(_folders(path / name) for name in SPLITS if (path / name).is_dir()):
         return False
     return not any(files_below(folder) for folder in _folders(path) if folder.name not in SPLITS)
 

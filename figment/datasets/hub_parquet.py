@@ -10,7 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment.errors import InputError
+from figment.pictures import open_parquet
 from figment.reading import read_text
+from figment.text import shown
+
+IMAGES = ("image", "img")
+FAULTS = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)  # what damaged files make pyarrow raise
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,12 @@ class RowGroup:
 
     def read(self, rows: Sequence[int]) -> list[tuple[str, bytes]]:
         try:
-            table = pq.ParquetFile(self.file).read_row_group(self.group, columns=[self.image], use_threads=False)
-        except (pa.ArrowException, OSError) as error:
+            table = open_parquet(self.file).read_row_group(self.group, columns=[self.image], use_threads=False)
+            records = table[self.image].take(list(rows)).to_pylist()
+        except FAULTS as error:
             raise _damaged(self.file, error) from error
         found = []
-        for row, record in zip(rows, table[self.image].take(list(rows)).to_pylist(), strict=True):
+        for row, record in zip(rows, records, strict=True):
             where = f"{self.file} row {self.first + row}"
             data = record.get("bytes") if isinstance(record, dict) else record
             if not isinstance(data, bytes):
@@ -41,24 +47,29 @@ class RowGroup:
 
 
 def files(path: Path, split: str) -> list[Path]:
-    """The Parquet files of a split: those below ``path`` whose name starts with the split's; a single file is a test set."""
+    """The Parquet files of a split: those below ``path`` that are called as the split, alone or with a number after it
+    (``test-00000-of-00002-1a2b.parquet``); a single file is a test set."""
     if path.is_file():
-        return [path] if split == "test" else []
-    return sorted(p for p in path.rglob("*.parquet") if p.name.startswith(split))
+        return [path] if split != "train" else []
+    named = re.compile(rf"{split}([-_.]?\d.*)?\.parquet")
+    return sorted(p for p in path.rglob("*.parquet") if named.fullmatch(p.name))
+
+
+def has_images(file: Path) -> bool:
+    """Whether a Parquet file can be read and has a column of images."""
+    try:
+        return any(name in IMAGES for name in open_parquet(file).schema_arrow.names)
+    except InputError:
+        return False
 
 
 def chunks(path: Path, split: str) -> list[RowGroup]:
     """The row groups of a split, with the classes' names. Raises InputError for a file, column or label that is amiss."""
     found = []
     for file in files(path, split):
-        try:
-            table = pq.ParquetFile(file)
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, PermissionError):
-                raise
-            raise InputError(f"{file}: not a readable Parquet file ({error})") from error
+        table = open_parquet(file)
         columns = table.schema_arrow.names
-        image = next((c for c in ("image", "img") if c in columns), None)
+        image = next((c for c in IMAGES if c in columns), None)
         label = next((c for c in ("label", "fine_label", "object") if c in columns), None)
         if image is None or label is None:
             raise InputError(f"{file}: columns are {', '.join(columns)}; expected image (or img) and label")
@@ -76,7 +87,7 @@ def _columns(table: pq.ParquetFile, column: str, file: Path) -> Iterator[list]:
     for group in range(table.num_row_groups):
         try:
             yield table.read_row_group(group, columns=[column])[column].to_pylist()
-        except (pa.ArrowException, OSError) as error:
+        except FAULTS as error:
             raise _damaged(file, error) from error
 
 
@@ -85,9 +96,17 @@ def _damaged(file: Path, error: Exception) -> InputError:
 
 
 def class_names(schema: pa.Schema, label: str) -> list[str]:
-    """The names behind integer labels, from the metadata that ``datasets`` writes; [] if there is none."""
-    info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {})
-    return info.get("features", {}).get(label, {}).get("names", [])
+    """The names behind integer labels, from the metadata that ``datasets`` writes, as a list or as a mapping from "0", "1", ...;
+    [] if there is none that says so."""
+    try:
+        found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    except (ValueError, RecursionError):
+        return []
+    for field in ("info", "features", label, "names"):
+        found = found.get(field) if isinstance(found, dict) else None
+    if isinstance(found, dict):
+        found = [found.get(str(i)) for i in range(len(found))]
+    return found if isinstance(found, list) and all(isinstance(name, str) for name in found) else []
 
 
 def sidecar_names(file: Path) -> list[str]:
@@ -102,12 +121,12 @@ def sidecar_names(file: Path) -> list[str]:
 def resolve(value: object, names: list[str], where: str) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, int) and 0 <= value < len(names):
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
         return names[value]
     known = (
         f"the {len(names)} names known" if names else "no class names (put them, one a line, in classes.txt beside it)"
     )
-    raise InputError(f"{where}: label {value!r} is outside {known}")
+    raise InputError(f"{where}: label {shown(value)} is outside {known}")
 
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

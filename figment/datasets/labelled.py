@@ -4,6 +4,7 @@ The layout is recognised: a Parquet file or a folder of them (as on the Hugging 
 folder a class.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from figment.devices import free_memory
 from figment.errors import InputError
 from figment.images import Resize
 from figment.labels import LabelSpace
+from figment.pictures import files_below
+from figment.reading import name_of
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,14 @@ def open_labelled(
     Class names are matched whatever their case, underscores, spaces or synonyms. Raises InputError, with both sides, if a
     class has no picture or if pictures have a class that nobody knows.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(
-            f"{path}: no such file or folder; give the real pictures' Parquet, CIFAR batches or class folders"
+            f"{name_of(path)}: no such file or folder; give the real pictures' Parquet, CIFAR batches or class folders"
         )
-    listing = select(_chunks(path, split), space, per_class, f"{path} ({split})")
+    chunks = _chunks(path, split)
+    if not chunks:
+        raise InputError(_no_split(path, split))
+    listing = select(chunks, space, per_class, f"{path} ({split})")
     return StreamedImages(listing, size, resize, native_size=native_size)
 
 
@@ -151,17 +157,51 @@ def read_labelled(
 
 def has_split(path: Path, split: str) -> bool:
     """Whether ``path`` holds any picture of this split. Pictures without a split are test pictures."""
-    return path.exists() and any(len(chunk.names) for chunk in _chunks(path, split))
+    return os.path.exists(path) and any(len(chunk.names) for chunk in _chunks(path, split))
 
 
 def _chunks(path: Path, split: str) -> Sequence[Chunk]:
+    """By the layout of ``path``. Parquet files without images and a ``test`` without CIFAR's names decide nothing where there
+    are class folders with images."""
     try:
-        if path.is_file() or hub_parquet.files(path, split):
+        if path.is_file():
             return hub_parquet.chunks(path, split)
-        if cifar_batches.files(path, split):
+        parquet, batches = hub_parquet.files(path, split), cifar_batches.files(path, split)
+        sure = any(map(hub_parquet.has_images, parquet)) or any(map(cifar_batches.names_file, batches))
+        if not sure and (parquet or batches) and files_below(path):
+            parquet, batches = [], []
+        if parquet:
+            return hub_parquet.chunks(path, split)
+        if batches:
             return cifar_batches.chunks(path, split)
+        if _parquet_names(path) and not files_below(path):
+            return []
         return folders.chunks(path, split)
     except PermissionError as error:
         raise InputError(
             f"{error.filename or path}: cannot be read ({error.strerror}); check its permissions"
         ) from error
+
+
+def _parquet_names(path: Path) -> list[str]:
+    return sorted({file.name for file in path.rglob("*.parquet")}) if path.is_dir() else []
+
+
+def _no_split(path: Path, split: str) -> str:
+    """What there is in place of a split."""
+    parquet, named = _parquet_names(path), folders.split_folders(path)
+    if parquet and not files_below(path):
+        there = f"the Parquet files there are {', '.join(map(name_of, parquet[:5]))}{', ...' if parquet[5:] else ''}"
+        need = f"one whose name begins with {split!r}, such as {split}-00000-of-00001.parquet"
+    elif named:
+        there, need = f"the folders there are {', '.join(named)}", f"a folder {split!r} with one folder a class"
+    else:
+        there, need = (
+            "it holds no image",
+            f"Parquet files, CIFAR batches, or a folder {split!r} with one folder a class",
+        )
+    other = next(
+        (name for name in ("validation", "val", "test") if name != split and name in " ".join([*parquet, *named])), ""
+    )
+    hint = f", or 'real.test: {other}' in the config" if other and split != "train" else ""
+    return f"{name_of(path)}: no split {split!r}; {there}; expected {need}{hint}"

@@ -1,5 +1,6 @@
 """Pictures with any number of labels each, listed in memory and read when they are needed."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from figment.errors import InputError
-from figment.images import decode
 from figment.labels import LabelSpace
+from figment.pictures import read_picture
+from figment.text import shown
 
 Split = Literal["train", "zsl", "gzsl"]
 
@@ -37,7 +39,7 @@ class MultiLabelSet:
         """(len(rows), 3, size, size) uint8. Squeezed to the square, not cropped: a label may be anywhere in the picture."""
         pictures = []
         for row in rows:
-            picture = decode(self.files[row].read_bytes(), str(self.files[row]))
+            picture = read_picture(self.files[row])
             pictures.append(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)))
         return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
@@ -55,8 +57,12 @@ def labelled_only(where: str, files: Sequence[Path], targets: np.ndarray, space:
 
 def check_file_name(name: object, where: str) -> str:
     """``name`` if it can only mean a file below the pictures' folder."""
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise InputError(f"{where}: file name {name!r} is empty or not text; give a path such as 'val2014/1.jpg'")
+    if not isinstance(name, str) or not name or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        raise InputError(f"{where}: file name {shown(name)} is empty or not text; give a path such as 'val2014/1.jpg'")
+    if len(name.encode()) > 1024 or any(len(part.encode()) > 255 for part in name.split("/")):
+        raise InputError(
+            f"{where}: file name {shown(name)} has {len(name):,} characters, more than a file system takes"
+        )
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0]:
         raise InputError(f"{where}: file name {name!r} leads out of the pictures' folder; give a path below it")

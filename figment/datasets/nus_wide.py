@@ -35,7 +35,13 @@ def nus_wide_space(root: Path, unseen: LabelSpace) -> LabelSpace:
         tags = _lines(first_there(root, "NUS_WID_Tags/TagList1k.txt", "TagList1k.txt"))
         concepts = set(map(key, unseen.names))
         names = [tag for tag in tags if key(tag) not in concepts] + list(unseen.names)
-    known = {key(label.name): label.model_copy(update={"unseen": True}) for label in unseen.labels}
+    taken = set(map(key, names))  # tags of their own, although they may be synonyms of a concept
+    known = {
+        key(label.name): label.model_copy(
+            update={"unseen": True, "synonyms": tuple(word for word in label.synonyms if key(word) not in taken)}
+        )
+        for label in unseen.labels
+    }
     missing = [label.name for name, label in known.items() if name not in set(map(key, names))]
     if missing:
         raise InputError(

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from figment.datasets.multilabel import Split, split_ids
 from figment.errors import InputError
-from figment.images import decode, squash
+from figment.images import squash
 from figment.labels import LabelSpace, nearest
+from figment.pictures import read_picture
 
 COLUMNS = ["ImageID", "LabelName", "Confidence"]
 IMAGE_ID = "[0-9a-f]{16}"
@@ -82,7 +83,7 @@ class ImageTags:
             path = folder / f"{self.image_id(image)}.jpg"
             if not path.is_file():
                 raise InputError(f"{path}: no such picture; take the images that with_pictures() finds")
-            pictures.append(squash(decode(path.read_bytes(), str(path)), size))
+            pictures.append(squash(read_picture(path), size))
         return torch.stack(pictures)
 
 

@@ -21,9 +21,10 @@ from figment.datasets.open_images import read_open_images_split
 from figment.datasets.tagged import TaggedPictures, write_tagged
 from figment.devices import cores
 from figment.errors import InputError
-from figment.images import decode, squash
+from figment.images import squash
 from figment.label_vectors import read_names
 from figment.labels import Label, LabelSpace
+from figment.pictures import read_picture
 from figment.types import Count, Integer, Number, PathText, Seed, Settings
 from pocket.world import World
 
@@ -121,7 +122,7 @@ class _Files:
                 yield torch.stack(list(pool.map(self._picture, self.files[start : start + BATCH])))
 
     def _picture(self, file: Path) -> Tensor:
-        return squash(decode(file.read_bytes(), str(file)), self.size)
+        return squash(read_picture(file), self.size)
 
 
 class _Drawn:

@@ -125,7 +125,7 @@ def test_paths_are_relative_to_where_the_command_was_given(model, tmp_path, caps
         ),
         (["{tmp}/fine.png", "--model", "{tmp}/empty"], "empty: no trained semantic matrix"),
         (["{tmp}/fine.png", "--device", "abacus"], "device: 'abacus' cannot be used"),
-        (["{tmp}/fine.png", "{tmp}/twice/fine.png", "--rendered", "{tmp}/out"], "two pictures would be rendered there"),
+        (["{tmp}/fine.png", "{tmp}/fine.png", "--rendered", "{tmp}/out"], "two pictures would be rendered"),
     ],
 )
 def test_one_sentence_says_what_to_mend(model, tmp_path, capsys, arguments, said):
