@@ -63,7 +63,7 @@ def reason(error: BaseException) -> str:
 
 def read_json(file: Path, field: str) -> dict[str, Any]:
     """The object in a JSON file of a model. Raises InputError, which names ``field`` and the file, for any other content."""
-    content = _parse(file, field)
+    content = parse_json(file, field)
     if not isinstance(content, dict):
         raise InputError(
             f"{field}: {file} holds a {type(content).__name__}; a JSON object belongs there, restore the file"
@@ -71,7 +71,8 @@ def read_json(file: Path, field: str) -> dict[str, Any]:
     return content
 
 
-def _parse(file: Path, field: str) -> Any:
+def parse_json(file: Path, field: str) -> Any:
+    """As ``read_json``, of whatever JSON holds."""
     try:
         size = file.stat().st_size if file.is_file() else 0
         if size > MAX_BYTES:
@@ -132,7 +133,7 @@ def refuse_pickled(folder: Path, field: str) -> None:
 def check_config(file: Path, field: str) -> None:
     """Raise InputError for a JSON file that is out of bounds, asks for code, or is no object where a library expects one."""
     read_by_libraries = file.name.endswith(("config.json", "tokenizer.json", "index.json", "vocab.json", "_map.json"))
-    content = read_json(file, field) if read_by_libraries else _parse(file, field)
+    content = read_json(file, field) if read_by_libraries else parse_json(file, field)
     if file.name.endswith(("config.json", "index.json")):
         for key, value in _items(content):
             _check_entry(file, field, key, value)

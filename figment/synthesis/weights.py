@@ -1,6 +1,5 @@
 """Where a generator's weights are, and what pins them."""
 
-import json
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -12,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from figment.errors import InputError
 from figment.files import sha256_folder
 from figment.labels import key, nearest
-from figment.model_folders import check_files
+from figment.model_folders import check_files, parse_json
 from figment.model_loaders import CONFIGS, check_pipeline, component_classes, fetch
 from figment.synthesis.config import GeneratorConfig
 
@@ -77,6 +76,8 @@ def unknown_names(model: str, names: Sequence[str]) -> dict[str, list[str]]:
     file = Path(model) / "vocabulary.json"
     if not file.is_file():
         return {}
-    known = json.loads(file.read_text(encoding="utf-8"))
+    known = parse_json(file, "generator.model")
+    if not (isinstance(known, list) and all(isinstance(word, str) for word in known)):
+        raise InputError(f"generator.model: {file} is no list of words; restore it, or remove it")
     keys = {key(word) for word in known}
     return {name: nearest(name, known) for name in names if key(name) not in keys}

@@ -23,7 +23,7 @@ from figment.prompts.chat import Chat, ChatConfig
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.encoding import read_adapter
 from figment.synthesis.generator import Generator
-from figment.synthesis.weights import check_generator, folder_revision
+from figment.synthesis.weights import check_generator, folder_revision, unknown_names
 from figment.training.backbone import BackboneConfig, load_backbone
 from figment.training.classifier import build_classifier
 from figment.training.config import TrainingConfig
@@ -476,6 +476,55 @@ def test_a_prompt_of_unknown_tokens_stops_a_rendering(generator):
         generator.encode.encode([UNKNOWN])
     with pytest.raises(InputError, match="unknown tokens only"):
         ClipScorer(ClipConfig(model=f"local-dir:{CLIP}")).prompt_features(["a frog", f"{UNKNOWN} {UNKNOWN}"])
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "[", "7", "[[]]"])
+def test_a_vocabulary_that_is_no_list_of_words_is_one_sentence(tmp_path, content):
+    (tmp_path / "vocabulary.json").write_text(content)
+    refused(lambda: unknown_names(str(tmp_path), ["frog"]), tmp_path / "x", "vocabulary.json")
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def cached(source: Path, cache: Path, harm, monkeypatch) -> Path:
+    """A model in the hub's cache on disk, laid out as huggingface_hub does, under the name owner/name."""
+    repository = cache / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    (repository / "snapshots").mkdir()
+    harm(folder := copy(source, repository / "snapshots" / COMMIT))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    return folder
+
+
+HUB = {
+    "generator": (GENERATOR, lambda: check_generator(GeneratorConfig(model="owner/name"), ["frog"])),
+    "clip": (CLIP, lambda: ClipScorer(ClipConfig(model="hf-hub:owner/name"))),
+    "chat": (CHAT, lambda: Chat(ChatConfig(model="owner/name", max_new_tokens=2), Path("none"))._open_backend()),
+}
+HUB_HARM = {
+    "generator": GENERATOR_CODE["custom_pipeline"],
+    "clip": CLIP_CODE["trust_remote_code for the tokenizer"],
+    "chat": CHAT_CODE["a model's own class"],
+}
+
+
+@pytest.mark.parametrize("kind", HUB)
+def test_a_model_of_the_hub_runs_no_code_either(tmp_path, monkeypatch, kind):
+    source, open_it = HUB[kind]
+    folder = cached(source, tmp_path / "cache", HUB_HARM[kind], monkeypatch)
+    refused(open_it, folder, "owner/name" if kind == "chat" else COMMIT)
+
+
+@pytest.mark.parametrize("kind", HUB)
+def test_a_whole_model_of_the_hub_opens(tmp_path, monkeypatch, kind):
+    source, open_it = HUB[kind]
+    folder = cached(
+        source, tmp_path / "cache", edit("config.json") if kind == "chat" else remove("evil.py"), monkeypatch
+    )
+    open_it()
+    assert not (folder.parent / "marker").exists()
 
 
 def test_what_is_whole_opens(tmp_path):
