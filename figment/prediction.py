@@ -66,6 +66,10 @@ def classify_files(
         sizes = trained.image_size, trained.resize, trained.native_size
         pixels = [to_tensor(picture, *sizes) for _, picture in batch if isinstance(picture, Image.Image)]
         seen = classifier(torch.stack(pixels).to(where) / 255).cpu() if pixels else torch.empty(0, len(trained.labels))
+        if not torch.isfinite(seen).all():
+            raise InputError(
+                f"{model}: gives probabilities that are not finite; its weights are damaged: train it again"
+            )
         ranked = iter(zip(*(each.tolist() for each in seen.sort(dim=1, descending=True, stable=True)), strict=True))
         for i, picture in batch:
             if isinstance(picture, InputError):

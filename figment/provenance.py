@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from figment.errors import InputError
 from figment.files import sha256_file
-from figment.planning.plan import ranges
+from figment.planning.plan import check_rows, ranges
+from figment.planning.row import SCHEMA
 from figment.training.lists import TRAINING_LIST
 from figment.training.saved_few_shot import BACKBONE
 
@@ -62,6 +63,7 @@ def planned_row(plan: Path, image_id: str) -> dict[str, Any]:
         raise InputError(
             f"{plan}: {count} whose id begins with {image_id!r}; give one id of the plan, or its beginning"
         )
+    check_rows([pa.Table.from_pylist(rows, SCHEMA)], plan)
     return rows[0]
 
 

@@ -5,13 +5,15 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 from yaml.constructor import ConstructorError
 
 from figment.errors import InputError
 from figment.text import one_line, shown
+from figment.types import is_finite
 
 SMALL, LARGE = 16 << 20, 4 << 30  # bytes: what people write by hand or by a script, and annotations of a whole data set
 YAML_VALUES = 1_000_000  # values in a YAML file once its aliases are expanded
@@ -23,6 +25,7 @@ BOMS = {  # longest first: UTF-32's begins like UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+M = TypeVar("M", bound=BaseModel)
 KINDS = {
     stat.S_IFDIR: "it is a folder",
     stat.S_IFIFO: "it is a named pipe",
@@ -103,6 +106,22 @@ def read_json(path: Path, expected: str, limit: int = SMALL) -> Any:
         raise
     except ValueError as error:
         raise InputError(f"{name_of(path)}: not readable JSON ({_brief(error)}); expected {expected}") from error
+
+
+def read_artifact(path: Path, model: type[M]) -> M:
+    """A JSON file that Figment wrote, as ``model``. Raises InputError for what it did not write so, a NaN among it."""
+    expected = f"what Figment wrote; remove {name_of(path)} and run the pipeline again"
+    value = read_json(path, expected)
+    try:
+        if not is_finite(value):
+            raise InputError(f"{name_of(path)}: holds a number that is infinite or NaN; expected {expected}")
+        return model.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        found = f"{one_line('.'.join(map(str, first['loc'])))}: {first['msg']}"
+        raise InputError(f"{name_of(path)}: {found}, found {shown(first['input'])}; expected {expected}") from error
+    except RecursionError as error:
+        raise InputError(f"{name_of(path)}: nested too deep; expected {expected}") from error
 
 
 def read_yaml(path: Path, expected: str, limit: int = SMALL) -> Any:

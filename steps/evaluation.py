@@ -21,6 +21,7 @@ from figment.labels import LabelSpace
 from figment.manifests import Classifiers, FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
+from figment.reading import read_artifact
 from figment.synthesis.pool import Pool
 from figment.training.classifier import predict
 from figment.training.saved import load_classifier
@@ -57,7 +58,7 @@ def evaluate_classifiers(
             features_drawn.save(partial, "PNG")
         write_json(file, results.model_dump(mode="json"))
         caching.mark_current(file, key)
-    results = Results.model_validate_json(file.read_text(encoding="utf-8"))
+    results = read_artifact(file, Results)
     tracking.log_metrics("evaluation", numbers(results))
     tracking.log_file(picture)
     write_json(Path(output) / "metrics.json", {row.name: round(row.top1, 4) for row in results.rows})

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
+from figment.errors import InputError
 from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -14,6 +15,7 @@ from figment.ops.steps import step
 from figment.planning.plan import read_plan
 from figment.planning.quotas import QuotaConfig, within_quota
 from figment.synthesis.pool import Pool
+from figment.text import shown
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.review import apply_review, read_review
 from figment.validation.validate import validate
@@ -53,6 +55,10 @@ def validate_images(
             pq.write_table(verdicts, partial)
         caching.mark_current(path, key)
     verdicts = pq.read_table(path)
+    if unknown := set(verdicts["image_id"].to_pylist()) - set(planned["image_id"].to_pylist()):
+        raise InputError(
+            f"{path}: image_id {shown(min(unknown, key=str))} is not in the plan; remove the file and run again"
+        )
     gate("verdicts", [Check(verdicts.to_pandas(), quality.verdict_suite(labels, len(planned)))], Path(output))
     tracking.log_parameters("validation", {"clip": clip.model_dump(), **acceptance.model_dump(), "review": review})
     if decided:

@@ -12,6 +12,7 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from figment.errors import InputError
+from figment.evaluation.fonts import drawable
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -44,6 +45,8 @@ def feature_map(
     generator = torch.Generator().manual_seed(seed)
     chosen = [torch.randperm(len(x), generator=generator)[:most] for x in (synthetic, real)]
     points = project(torch.cat([synthetic[chosen[0]], real[chosen[1]]]), method, seed)
+    names, families = drawable(names)
+    plt.rcParams["font.family"] = families
     figure, axes = plt.subplots(figsize=(8, 6))
     colours = plt.get_cmap("tab20" if len(names) > 10 else "tab10")
     first = 0

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from figment.evaluation.diversity import Ledger
-from figment.evaluation.metrics import Score, calibration_error, macro_score, paired_macro_difference
+from figment.evaluation.metrics import Score, calibration_error, check_finite, macro_score, paired_macro_difference
 from figment.labels import LabelSpace
 
 CLIP = "CLIP zero-shot"
@@ -68,6 +68,8 @@ def tabulate_few_shot(
     first = next(iter(truths))
     rows = []
     for name, scores in {CLIP: clip_logits, **logits}.items():
+        for found in scores.values():
+            check_finite(name, found)
         compared = base if base is not None and name not in (CLIP, BASELINE) else None
         tests = {
             test: _accuracy(

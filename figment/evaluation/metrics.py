@@ -8,6 +8,7 @@ from scipy.stats import bootstrap
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
+from figment.errors import InputError
 from figment.evaluation.multilabel import mean_average_precision as mean_average_precision
 from figment.evaluation.multilabel import precision_recall_f1_at_k as precision_recall_f1_at_k
 
@@ -21,6 +22,12 @@ class Score:
     top1: float
     low: float
     high: float
+
+
+def check_finite(name: str, scores: Tensor) -> None:
+    """Raise InputError if any of a classifier's ``scores`` is infinite or NaN: it could not be compared with others."""
+    if not torch.isfinite(scores).all():
+        raise InputError(f"{name}: its scores on the test images are not finite; train it at a lower learning_rate")
 
 
 def top1(logits: Tensor, labels: Tensor, resamples: int = 2000, seed: int = 0) -> Score:

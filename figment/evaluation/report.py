@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw
 
 from figment.evaluation.errors import WorstError
+from figment.evaluation.fonts import drawable
 from figment.evaluation.results import Results
 from figment.images import data_uri, decode
 from figment.provenance import span
@@ -148,8 +149,10 @@ def costs(metrics: Mapping[str, float], seconds: float, price_per_hour: float | 
 
 def curves(histories: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]], metric: str) -> str:
     """An inline SVG of one metric of several runs, of those points that have it."""
+    shown, families = drawable(list(histories))
+    plt.rcParams["font.family"] = families
     figure, axes = plt.subplots(figsize=(7, 2.6))
-    for name, history in histories.items():
+    for name, history in zip(shown, histories.values(), strict=True):
         points = [(step, values[metric]) for step, values in history if metric in values]
         axes.plot(*zip(*points, strict=True), label=name.replace("_", " "), linewidth=1.2) if points else None
     axes.set_xlabel("step")

@@ -46,6 +46,8 @@ def tabulate(
     labels: LabelSpace, truth: Tensor, clip_logits: Tensor, logits: dict[str, Tensor], images: dict[str, int]
 ) -> Results:
     """``logits`` of each classifier (N, C) by its name, ``images`` it was trained on; ``truth`` (N,)."""
+    for name, scores in {CLIP: clip_logits, **logits}.items():
+        metrics.check_finite(name, scores)
     base, bound = logits.get(BASE), logits.get(REAL)
     base_score = metrics.top1(base, truth).top1 if base is not None else None
     bound_score = metrics.top1(bound, truth).top1 if bound is not None else None

@@ -45,6 +45,11 @@ class Finding:
         return f"{self.expectation} failed for {' and '.join(self.columns) or 'the table'}: {found}{more}"
 
 
+def filled(*columns: str) -> list[Any]:
+    """No empty value and no NaN, which all other expectations pass over."""
+    return [gxe.ExpectColumnValuesToNotBeNull(column=column) for column in columns]
+
+
 def plan_suite(labels: LabelSpace) -> list[Any]:
     return [
         gxe.ExpectColumnValuesToBeUnique(column="image_id"),
@@ -56,6 +61,7 @@ def plan_suite(labels: LabelSpace) -> list[Any]:
         gxe.ExpectColumnValuesToBeBetween(column="width", min_value=8, max_value=8192),
         gxe.ExpectColumnValuesToBeBetween(column="height", min_value=8, max_value=8192),
         gxe.ExpectColumnValuesToBeBetween(column="strength", min_value=0, max_value=1, strict_min=True),
+        *filled("image_id", "label", "guidance_scale", "strength"),
     ]
 
 
@@ -73,6 +79,7 @@ def verdict_suite(labels: LabelSpace, images: int) -> list[Any]:
         ),
         gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(labels.names)),
         gxe.ExpectColumnValuesToBeInSet(column="predicted", value_set=list(labels.names)),
+        *filled("image_id", "accepted", "reason", "label"),
     ]
 
 
@@ -81,6 +88,7 @@ def multilabel_verdict_suite(images: int) -> list[Any]:
         gxe.ExpectTableRowCountToEqual(value=images),
         gxe.ExpectColumnValuesToBeUnique(column="image_id"),
         gxe.ExpectColumnValuesToBeInSet(column="reason", value_set=list(policies.REASONS)),
+        *filled("image_id", "accepted", "reason"),
     ]
 
 
@@ -91,6 +99,7 @@ def weight_suite(labels: LabelSpace, images: int) -> list[Any]:
         gxe.ExpectColumnValuesToBeBetween(column="probability", min_value=0, max_value=1),
         gxe.ExpectColumnValuesToBeBetween(column="weight", min_value=0, max_value=1),
         gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(labels.names)),
+        *filled("image_id", "probability", "weight", "label"),
     ]
 
 
@@ -112,6 +121,7 @@ def picture_suite(labels: LabelSpace, duplicates: float, leakage: float, blank: 
         gxe.ExpectColumnValuesToBeInSet(column="unsafe", value_set=[False]),
         gxe.ExpectColumnValuesToBeNull(column="duplicate_of", mostly=1 - duplicates),
         gxe.ExpectColumnValuesToBeNull(column="test_twin", mostly=1 - leakage),
+        *filled("image_id", "label", "contrast", "unsafe"),
     ]
 
 

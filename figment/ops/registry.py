@@ -1,7 +1,7 @@
 """MLflow's registry: a version for each set of weights, the latest as challenger, and a champion that had to win."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import mlflow
@@ -17,6 +17,7 @@ from figment.images import Resize, to_tensor
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.pictures import find_files, read_pictures
+from figment.text import shown
 from figment.training.lists import TRAINING_LIST
 
 WEIGHTS, LIST, FOLDER = "weights_sha256", "training_list_sha256", "folder"  # tags of a version
@@ -50,8 +51,20 @@ def enter(
 
 def versions_with(weights_sha256: str) -> list[ModelVersion]:
     """The versions, of whatever name, that hold these weights; the latest first."""
-    found = mlflow.MlflowClient().search_model_versions(f"tags.{WEIGHTS} = '{weights_sha256}'")
+    found = [version for version in all_versions() if version.tags.get(WEIGHTS) == weights_sha256]
     return sorted(found, key=lambda version: -int(version.version))
+
+
+def all_versions() -> Iterator[ModelVersion]:
+    """Every version of every name. MLflow's filters are text, in which a quote of a name would end it, so what is wanted is
+    chosen from here."""
+    client, token = mlflow.MlflowClient(), None
+    while True:
+        page = client.search_model_versions(max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def point(name: str, alias: str, version: str) -> None:
@@ -76,10 +89,10 @@ def find_version(model: str) -> ModelVersion:
     name, _, alias = model.removeprefix("models:/").partition("@")
     name, _, number = name.partition("/")
     client = mlflow.MlflowClient()
-    versions = {int(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
+    versions = {int(v.version): v for v in all_versions() if v.name == name}
     if not versions:
         known = ", ".join(sorted(m.name for m in client.search_registered_models())) or "none"
-        raise InputError(f"model {model!r}: neither a folder nor a registered name; registered are {known}")
+        raise InputError(f"model {shown(model)}: neither a folder nor a registered name; registered are {known}")
     chosen = holder_of(name, alias) if alias else versions.get(int(number) if number.isdecimal() else max(versions))
     if chosen is None or (number and not number.isdecimal()):
         raise InputError(

@@ -7,7 +7,6 @@
 
 import argparse
 import importlib
-import json
 import logging
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 from figment import store
 from figment.ops.endings import ended
 from figment.ops.environment import load_environment
+from figment.reading import read_artifact
 from figment.types import expanded_path
 
 
@@ -78,7 +78,7 @@ def print_results(output: Path) -> None:
 
     from figment.evaluation.results import Results
 
-    results = Results.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    results = read_artifact(file, Results)
     table = Table(title=f"top-1 on {results.test_images} real pictures of {len(results.labels)} classes")
     for column in ("trained on", "pictures", "top-1 %", "over base class", "gap closed"):
         table.add_column(column, justify="left" if column == "trained on" else "right", no_wrap=True)

@@ -15,6 +15,7 @@ from figment.errors import InputError
 from figment.files import sha256_file
 from figment.ops import registry
 from figment.ops.lineage import CONFIG, LINEAGE, Lineage
+from figment.reading import read_artifact
 from figment.synthesis.pool import Pool, Shard
 
 WIDTH = 12  # of the first column
@@ -88,7 +89,7 @@ def _harmless(text: str) -> str:
 def read_lineage(output: Path) -> Lineage | None:
     """The lineage that the last run left in its output folder."""
     file = output / LINEAGE
-    return Lineage.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return read_artifact(file, Lineage) if file.is_file() else None
 
 
 def _in_run(image_id: str, output: Path, plans: Sequence[Path]) -> list[Line]:

@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from figment.errors import InputError
 from figment.files import digest
 from figment.planning.row import ADDED_LATER, SCHEMA, Row, seed_of
+from figment.text import reason_of, shown
 
 spell = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # of a value that is no mapping or list
 SPELT = sorted(Row.model_fields)  # the order of keys in canonical JSON; the first is not of ADDED_LATER
@@ -84,3 +86,25 @@ def _piece(name: str, column: pa.Array) -> pa.Array | str:
 
 def _chosen(texts: list[str], found: pa.DictionaryArray) -> pa.Array:
     return pa.array(texts, pa.string()).take(found.indices)
+
+
+def check_identity(rows: pa.Table, where: str, first: int = 0) -> pa.Table:
+    """``rows`` of a plan, if each one's ``image_id`` and ``seed`` follow from its other fields: a row that was edited, and keeps
+    them, would render as an image that it is not. ``where`` names the plan and ``first`` the number of its first row here, from
+    0, in an InputError, which names the row, the field and what is wrong."""
+    try:
+        expected = identified(rows, valid=True)
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise InputError(
+            f"{where}: rows from {first}: a field is missing or no value of its type ({reason_of(error)}); write the plan again"
+        ) from error
+    for field in ("image_id", "seed"):
+        found, right = (table[field].combine_chunks() for table in (rows, expected))
+        same = pc.fill_null(pc.equal(found, right), False)
+        if not pc.all(same, min_count=0).as_py():
+            row = pc.index(same, False).as_py()
+            raise InputError(
+                f"{where}: row {first + row}: {field} is {shown(found[row].as_py())}, but the row's fields give "
+                f"{right[row].as_py()!r} (prompt {shown(rows['prompt'][row].as_py())}); write the plan again"
+            )
+    return rows

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from figment.errors import InputError
 from figment.files import atomic
-from figment.planning.identity import identified, table_of
+from figment.planning.identity import check_identity, identified, table_of
 from figment.planning.row import SCHEMA, Row
 
 CHUNK = 16_384  # rows made at a time
@@ -46,9 +46,11 @@ def write_plan(rows: Iterable[Row] | Iterable[pa.Table] | pa.Table, path: Path) 
 def read_plan(path: Path) -> pa.Table:
     """The whole plan in memory."""
     try:
-        return pq.read_table(path, schema=SCHEMA)
+        plan = pq.read_table(path, schema=SCHEMA)
     except (OSError, pa.ArrowException) as error:
         raise _not_a_plan(path, error) from error
+    check_rows([plan], path)
+    return plan
 
 
 def count_rows(plan: pa.Table | Path) -> int:
@@ -92,12 +94,22 @@ def check_sorted(plan: pa.Table | Path) -> None:
     last = ""
     for part in ranges(plan, CHUNK, ["image_id"]):
         ids = part["image_id"].combine_chunks()
-        if last >= ids[0].as_py() or not pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py():
+        if ids.null_count or last >= ids[0].as_py() or not pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py():
             where = "plan" if isinstance(plan, pa.Table) else f"plan {plan}"
             raise InputError(
                 f"{where}: its rows do not ascend by image_id, each once; write it with figment's write_plan"
             )
         last = ids[-1].as_py()
+
+
+def check_rows(parts: Iterable[pa.Table], plan: pa.Table | Path) -> None:
+    """Raise InputError for the first row of these parts of a plan whose id or seed is not that of its fields. A part is in
+    memory at a time."""
+    where, first = "plan" if isinstance(plan, pa.Table) else f"plan {plan}", 0
+    for part in parts:
+        for start in range(0, len(part), CHUNK):
+            check_identity(part.slice(start, CHUNK), where, first + start)
+        first += len(part)
 
 
 def rechunk(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from figment.images import encode
-from figment.planning.plan import check_sorted, ranges, rechunk
+from figment.planning.plan import check_rows, check_sorted, ranges, rechunk
 from figment.synthesis.batches import fill_batches
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
@@ -91,6 +91,7 @@ def synthesise(
     only the files that hold some of its own. ``log`` receives
     ({images_per_second, hours_left, ...}, images done) after each shard.
     """
+    check_rows(part_of(ranges(plan, config.shard_size), part), plan)
     check_sorted(plan)
     pool.refresh()
     check_settings(plan, pool, config)

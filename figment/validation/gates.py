@@ -51,7 +51,7 @@ def real_table(images: HashedSet, names: Sequence[str], near: int, test: HashedS
     rows = np.arange(len(images.labels))
     first = first_alike(images.codes, near)
     twin = twins(images.codes, test, near) if test else [None] * len(rows)
-    suspect = (first != rows) | pd.notna(pd.Series(twin, dtype=object)).to_numpy() | (images.contrasts < BLANK)
+    suspect = (first != rows) | pd.notna(pd.Series(twin, dtype=object)).to_numpy() | ~(images.contrasts >= BLANK)
     ids = [f"picture {row}" for row in rows]
     for row in {*rows[suspect], *first[suspect]}:
         ids[row] = images.where(row)

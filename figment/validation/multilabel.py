@@ -67,7 +67,9 @@ def settle_on_pool(
     presence, requested = [np.zeros((0, len(space)))], [np.zeros((0, len(space)), bool)]
     for seen in look(plan, pool, space, clip):
         counts = ~seen.unsafe & (seen.contrasts >= policy.min_contrast)
-        presence.append(presence_probabilities(seen.logits, seen.requested).numpy()[counts])
+        found = presence_probabilities(seen.logits, seen.requested).numpy()
+        counts &= np.isfinite(found).all(1)
+        presence.append(found[counts])
         requested.append(seen.requested.numpy()[counts])
     return settle(policy, np.concatenate(presence), np.concatenate(requested), space)
 

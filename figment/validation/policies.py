@@ -148,8 +148,10 @@ def make_multilabel_verdicts(
         reason, predicted = policy.decide(scores, requested, space)
         if is_unsafe:
             reason = "unsafe"
-        elif contrast < policy.min_contrast:
+        elif not contrast >= policy.min_contrast:  # so is NaN
             reason = "blank"
+        elif not np.isfinite(scores).all():
+            reason, predicted = "missing_label", ()
         rows.append(
             {
                 "image_id": image_id,

@@ -40,8 +40,8 @@ def judge(probability: float, is_top1: bool, contrast: float, unsafe: bool, conf
     """``accepted`` or the reason why not."""
     if unsafe:
         return "unsafe"
-    if contrast < config.min_contrast:
-        return "blank" if contrast < BLANK else "near_uniform"
+    if not contrast >= config.min_contrast:  # so is NaN
+        return "near_uniform" if contrast >= BLANK else "blank"
     if config.require_top1 and not is_top1:
         return "wrong_class"
     return "accepted" if probability >= config.min_probability else "low_probability"
@@ -75,7 +75,9 @@ def make_verdicts(
 def empty_pictures(pool: Pool, image_ids: Iterable[str]) -> set[str]:
     """Those of a pool's pictures that show nothing, whatever they were meant to show: blank or stopped as unsafe."""
     batches = pool.read(image_ids, ["image_id", "contrast", "unsafe"])
-    return {row["image_id"] for part in batches for row in part.to_pylist() if row["unsafe"] or row["contrast"] < BLANK}
+    return {
+        row["image_id"] for part in batches for row in part.to_pylist() if row["unsafe"] or not row["contrast"] >= BLANK
+    }
 
 
 def yields(verdicts: pa.Table, by: str) -> dict[str, float]:
