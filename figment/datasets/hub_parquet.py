@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from figment.errors import InputError
 from figment.pictures import open_parquet
 from figment.reading import read_text
-from figment.text import shown
+from figment.text import reason_of, shown
 
 IMAGES = ("image", "img")
 FAULTS = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)  # what damaged files make pyarrow raise
@@ -92,7 +92,7 @@ def _columns(table: pq.ParquetFile, column: str, file: Path) -> Iterator[list]:
 
 
 def _damaged(file: Path, error: Exception) -> InputError:
-    return InputError(f"{file}: damaged Parquet ({error})")
+    return InputError(f"{file}: damaged Parquet ({reason_of(error)})")
 
 
 def class_names(schema: pa.Schema, label: str) -> list[str]:
