@@ -1,5 +1,6 @@
 """FOCUS (Kattakinda and Feizi 2022): ten classes in ten settings, in folders CLASS-SETTING, with annotations.db beside."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from figment.datasets.folders import CHUNK, Files
 from figment.errors import InputError
 from figment.pictures import files_below, warn_of_passed_over
+from figment.text import reason_of
 
 
 def chunks(root: Path) -> list[Files]:
@@ -28,11 +30,13 @@ def chunks(root: Path) -> list[Files]:
 
 def annotated_classes(database: Path) -> dict[str, str]:
     """File below the data's folder -> class, of the pictures without people; {} if there is no database."""
-    if not database.is_file():
+    if not os.path.isfile(database):
         return {}
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute("SELECT file_name, category FROM annotations WHERE humans = 'no'").fetchall()
     except sqlite3.Error as error:
-        raise InputError(f"{database}: not FOCUS's annotations ({error}); restore it, or move it away") from error
+        raise InputError(
+            f"{database}: not FOCUS's annotations ({reason_of(error)}); restore it, or move it away"
+        ) from error
     return {str(name).lstrip("./"): str(category) for name, category in rows}

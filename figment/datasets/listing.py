@@ -79,7 +79,9 @@ def _both_sides(where: str, space: LabelSpace, absent: list[str], strange: list[
             f"no picture of {', '.join(absent)}; of the classes asked for it holds {', '.join(found) or 'none'}"
         )
     if strange:
-        hints = [f"{shown(name)} (nearest: {', '.join(nearest(name, space.names, 1)) or 'none'})" for name in strange[:10]]
+        hints = [
+            f"{shown(name)} (nearest: {', '.join(nearest(name, space.names, 1)) or 'none'})" for name in strange[:10]
+        ]
         more = f" and {len(strange) - 10} more" if len(strange) > 10 else ""
         parts.append(f"pictures of {', '.join(hints)}{more}, which is no known class")
     return f"{where}: {'; '.join(parts)}; rename them, add a synonym, or correct the classes"

@@ -16,7 +16,7 @@ import pandas as pd
 from figment.datasets.multilabel import MultiLabelSet, Split, check_file_name, first_there, labelled_only, split_ids
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key
-from figment.reading import LARGE, read_text
+from figment.reading import LARGE, read_text, why_unreadable
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.WARNING)  # whatever the tools around set for everybody
@@ -124,6 +124,8 @@ def _table(path: Path) -> np.ndarray:
     """(rows, columns) uint8 of 0 and 1."""
     expected = "expected a line a picture, of 0 or 1 for each tag"
     try:
+        if why := why_unreadable(path):
+            raise OSError(why)
         table = pd.read_csv(path, sep=r"\s+", header=None, dtype=np.uint8, engine="c").to_numpy()
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"{path}: not readable ({' '.join(str(error).split())}); {expected}") from error

@@ -23,6 +23,8 @@ from figment.errors import InputError
 from figment.images import squash
 from figment.labels import LabelSpace, nearest
 from figment.pictures import read_picture
+from figment.reading import why_unreadable
+from figment.text import reason_of
 
 COLUMNS = ["ImageID", "LabelName", "Confidence"]
 IMAGE_ID = "[0-9a-f]{16}"
@@ -139,9 +141,13 @@ def read_open_images(
 def read_codes(descriptions: Path, labels: LabelSpace) -> dict[str, int]:
     """Which label each code stands for. Several codes may bear one name; every label needs at least one."""
     try:
-        table = pd.read_csv(descriptions, header=None, dtype=str, keep_default_na=False, encoding="utf-8")
+        if why := why_unreadable(descriptions):
+            raise OSError(why)
+        table = pd.read_csv(descriptions, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{descriptions}: not readable ({error}); expected a csv of LabelName, DisplayName") from error
+        raise InputError(
+            f"{descriptions}: not readable ({reason_of(error)}); expected a csv of LabelName, DisplayName"
+        ) from error
     if table.shape[1] != 2:
         raise InputError(f"{descriptions}: has {table.shape[1]} columns; expected two, LabelName and DisplayName")
     found = {code: labels.id_of(name) for code, name in zip(table[0], table[1], strict=True)}
@@ -161,6 +167,8 @@ def _rows(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Ids, labels' positions, presence: of the rows of one file that say something of the labels, a chunk at a time."""
     try:
+        if why := why_unreadable(file):
+            raise OSError(why)
         for chunk in pd.read_csv(file, usecols=COLUMNS, dtype=str, keep_default_na=False, chunksize=CHUNK):
             rows = chunk[chunk["LabelName"].isin(codes)]
             confidence = pd.to_numeric(rows["Confidence"], errors="coerce")
@@ -172,7 +180,9 @@ def _rows(
     except InputError:
         raise
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: not readable ({error}); expected a csv with columns {', '.join(COLUMNS)}") from error
+        raise InputError(
+            f"{file}: not readable ({reason_of(error)}); expected a csv with columns {', '.join(COLUMNS)}"
+        ) from error
 
 
 def _check(file: Path, values: pd.Series, good: pd.Series, column: str, expected: str) -> None:
