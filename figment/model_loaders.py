@@ -225,9 +225,19 @@ def open_pipeline(model: str, dtype: torch.dtype, revision: str | None, field: s
 # transformers
 
 
-def open_chat(model: str, revision: str, dtype: Any, field: str = "prompts.model") -> tuple[Any, Any]:
-    """(tokenizer, network) of a causal language model, by folder or hub id, on the CPU."""
+def open_chat(
+    model: str,
+    revision: str,
+    dtype: Any,
+    field: str = "prompts.model",
+    system: str | None = None,
+    template: dict[str, Any] | None = None,
+) -> tuple[Any, Any]:
+    """(tokenizer, network) of a causal language model, by folder or hub id, on the CPU. Its chat template has to take a
+    question, with the message ``system`` before it if there is one, and the variables in ``template``."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from figment.prompts.chat import messages
 
     folder = Path(model) if Path(model).is_dir() else fetch(model, revision, field, CONFIGS)
     check_files(folder, field, weights=Path(model).is_dir())
@@ -253,8 +263,11 @@ def open_chat(model: str, revision: str, dtype: Any, field: str = "prompts.model
     check_tokenizer(tokenizer, f"{field}: the tokenizer of {model!r}", size)
     if tokenizer.chat_template is None:
         raise InputError(f"{field}: {model!r} has no chat template; give an instruction-tuned (chat) model")
-    with one_sentence(f"{field}: the chat template of {model!r} cannot be used", advice):
-        tokenizer.apply_chat_template([{"role": "user", "content": PROBE}], add_generation_prompt=True)
+    how = "without a system message" if system is None else "with a system message"
+    advice = "set or remove prompts.system, mend prompts.template, or give another model"
+    with one_sentence(f"{field}: the chat template of {model!r} cannot be used {how}", advice):
+        talk = messages(PROBE, system)
+        tokenizer.apply_chat_template(talk, add_generation_prompt=True, **(template or {}))
     return tokenizer, network
 
 

@@ -8,14 +8,16 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, Self
 
-from pydantic import Field
+from pydantic import Field, JsonValue, model_validator
 from tqdm import tqdm
 
 from figment import store
 from figment.errors import InputError
-from figment.files import digest, sha256_folder, write_json
+from figment.files import canonical_json, digest, sha256_folder, write_json
+from figment.prompts.parsing import REASONING, looks_like_json
+from figment.text import reason_of, shown
 from figment.types import Count, ModelName, NonNegative, Number, Positive, Seed, Settings
 
 
@@ -35,9 +37,66 @@ class ChatConfig(Settings):
     seed: Seed = 0
     batch_size: Count = 8  # questions in one forward pass, or in flight at the server
     device: str = "auto"
-    timeout_seconds: Positive = 120  # for one answer of a server
+    system: str | None = None  # a system message before each question, for models that want one
+    template: dict[str, JsonValue] = Field({})  # what the chat template is told, such as enable_thinking: false
+    extra: dict[str, JsonValue] = Field({})  # merged into a server's request; null removes a field: seed: null
+    answer_format: Literal["text", "json"] = "text"  # json: a server that can is held to a JSON list of prompts
+    timeout_seconds: Positive = Field(120, le=86_400)  # for one answer of a server, all of it
     attempts: Count = 4  # times that a server is asked before giving up
     backoff_seconds: NonNegative = 1  # before the second attempt; doubles with each
+
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> Self:
+        if self.base_url is not None and "@" not in self.base_url:  # a password is refused where it is not shown
+            check_address(self.base_url)
+        if self.base_url is None and (self.extra or self.answer_format != "text"):
+            raise ValueError("extra and answer_format are for a server; give base_url too")
+        try:
+            self.options.encode()
+        except ValueError as error:
+            raise ValueError(f"extra and template hold what JSON cannot ({reason_of(error)})") from error
+        return self
+
+    @property
+    def options(self) -> str:
+        """What else decides an answer, as canonical JSON; empty where nothing is set."""
+        names = ("system", "template", "extra", "answer_format")
+        chosen = {
+            name: getattr(self, name) for name in names if getattr(self, name) != type(self).model_fields[name].default
+        }
+        return canonical_json(chosen) if chosen else ""
+
+
+def check_address(base_url: str) -> str:
+    """A server's address without a slash at its end. Raises InputError if it is no plain http(s) address."""
+    import httpx2
+
+    try:
+        url = httpx2.URL(base_url.rstrip("/"))
+        plain = url.scheme in ("http", "https") and not (url.userinfo or url.query or url.fragment)
+        plain = plain and len(url.host.encode("idna")) > 0 and url.port != 0 and (url.port or 80) < 65_536
+        plain = plain and base_url.isprintable() and " " not in base_url
+    except (httpx2.InvalidURL, ValueError, TypeError):
+        plain = False
+    if not plain:
+        found = shown(base_url.rpartition("@")[2].partition("?")[0])
+        raise InputError(
+            f"prompts.base_url: {found} is no http(s) address without user, query and fragment; "
+            "give one such as http://127.0.0.1:8000/v1, and a key by api_key_variable"
+        )
+    return str(url)
+
+
+def only_thought(text: str) -> bool:
+    """Whether an answer holds nothing but a reasoning model's thinking."""
+    return not REASONING.sub("", text).strip()
+
+
+def thought_too_long(config: ChatConfig) -> str:
+    return (
+        f"{config.model} used up max_new_tokens ({config.max_new_tokens}) before its answer began, as a model does that thinks "
+        "first; raise max_new_tokens, or let it not think where it can: template: {enable_thinking: false}"
+    )
 
 
 @dataclass(frozen=True)
@@ -52,11 +111,17 @@ class Question:
     top_p: float
     max_new_tokens: int
     seed: int
+    options: str = ""
 
     @property
     def key(self) -> str:
-        """SHA-256 (hex); also the source of the answer's randomness."""
-        return digest(asdict(self))
+        """SHA-256 (hex); also the source of the answer's randomness. ``options`` count where there are any."""
+        return digest({name: value for name, value in asdict(self).items() if name != "options" or value})
+
+
+def messages(text: str, system: str | None) -> list[dict[str, str]]:
+    """What a model is told: a system message where there is one, then the question."""
+    return [*([] if system is None else [{"role": "system", "content": system}]), {"role": "user", "content": text}]
 
 
 @dataclass(frozen=True)
@@ -69,8 +134,8 @@ class Answer:
 
     @property
     def whole_lines(self) -> str:
-        """The text without the line that was cut."""
-        return self.text if self.finished else self.text.rpartition("\n")[0]
+        """The text without the line that was cut; of JSON all, as its strings say themselves where they end."""
+        return self.text if self.finished or looks_like_json(self.text) else self.text.rpartition("\n")[0]
 
 
 class Backend(Protocol):
@@ -106,7 +171,7 @@ class Chat:
     def _question(self, text: str, draw: int) -> Question:
         c = self.config
         model = f"{c.base_url} {c.model}" if c.base_url else c.model
-        return Question(text, draw, model, self.revision, c.temperature, c.top_p, c.max_new_tokens, c.seed)
+        return Question(text, draw, model, self.revision, c.temperature, c.top_p, c.max_new_tokens, c.seed, c.options)
 
     def _open_backend(self) -> Backend:
         if self._backend is None:

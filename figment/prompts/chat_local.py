@@ -2,17 +2,20 @@
 
 import copy
 import hashlib
+import inspect
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import BatchEncoding, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 from transformers.generation import TemperatureLogitsWarper, TopPLogitsWarper
 
 from figment.devices import choose_device
+from figment.errors import InputError
 from figment.model_folders import check_texts, one_sentence
 from figment.model_loaders import open_chat
-from figment.prompts.chat import Answer, ChatConfig, Question
+from figment.prompts.chat import Answer, ChatConfig, Question, messages, only_thought, thought_too_long
+from figment.text import shown
 
 
 class GumbelNoise(LogitsProcessor):
@@ -34,8 +37,15 @@ class LocalChat:
     def __init__(self, config: ChatConfig):
         self.config = config
         self.device = choose_device(config.device)
+        ours = inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
+        if taken := [name for name in config.template if name in ours]:
+            raise InputError(
+                f"prompts.template: {shown(taken[0])} is no variable of a template; such is enable_thinking: false"
+            )
         dtype = "auto" if self.device.type == "cuda" else torch.float32
-        self.tokenizer, self.model = open_chat(config.model, config.revision, dtype)
+        self.tokenizer, self.model = open_chat(
+            config.model, config.revision, dtype, system=config.system, template=config.template
+        )
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.model = self.model.to(self.device).eval()
@@ -49,14 +59,14 @@ class LocalChat:
             check_texts(self.tokenizer, [question.text for question in batch], what)
             with one_sentence(f"{what} gives no answer", "restore the model, or give another one"):
                 answers = self._batch(batch)
-            yield from answers
+            cut = [answer for answer in answers if not answer.finished and only_thought(answer.text)]
+            yield from (answer for answer in answers if answer not in cut)
+            if cut:
+                raise InputError(f"prompts.model: {thought_too_long(self.config)}")
 
     @torch.inference_mode()
     def _batch(self, questions: Sequence[Question]) -> list[Answer]:
-        talks = [[{"role": "user", "content": q.text}] for q in questions]
-        inputs = self.tokenizer.apply_chat_template(
-            talks, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-        ).to(self.device)
+        inputs = self._inputs(questions).to(self.device)
         settings = copy.deepcopy(self.model.generation_config)
         settings.update(
             do_sample=False, temperature=None, top_p=None, top_k=None, max_new_tokens=self.config.max_new_tokens,
@@ -71,6 +81,13 @@ class LocalChat:
             finished = any(end in tokens for end in ends)
             answers.append(Answer(self.tokenizer.decode(tokens, skip_special_tokens=True), finished, question.key))
         return answers
+
+    def _inputs(self, questions: Sequence[Question]) -> BatchEncoding:
+        """The questions in the model's own chat template."""
+        return self.tokenizer.apply_chat_template(
+            [messages(q.text, self.config.system) for q in questions],
+            add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True, **self.config.template,
+        )  # fmt: skip
 
     def _sampling(self, questions: Sequence[Question]) -> LogitsProcessorList:
         """Temperature, then the nucleus, then the draw; nothing at temperature 0."""

@@ -4,7 +4,6 @@ The grammar is "a photo of a [adjective] CLASS [place or weather] [time]". A con
 which the planner replaces by the class's name or by the word learnt for it.
 """
 
-import ast
 import csv
 import io
 import re
@@ -21,7 +20,7 @@ from figment.prompts.book import ask_for_prompts
 from figment.prompts.chat import Chat, ChatConfig
 from figment.prompts.instructions import context_instruction
 from figment.prompts.naming import naming_pattern
-from figment.prompts.parsing import MAX_PROMPT_LENGTH, Drop, Parsed, parse_response
+from figment.prompts.parsing import MAX_PROMPT_LENGTH, REASONING, Drop, Parsed, parse_response, read_json
 from figment.reading import read_text
 from figment.types import Count, PathText, Settings
 
@@ -131,28 +130,16 @@ def compose_contexts(adjectives: Sequence[str], settings: Sequence[str], count: 
 
 
 def parse_words(text: str, label: Label, count: int) -> list[str]:
-    """At most ``count`` words from a raw answer, without the class's name: a bracketed list if there is one, else the items
-    of ``parse_response``, else what stands between commas."""
-    listed = _bracketed(text)
-    if listed is None:
+    """At most ``count`` words from a raw answer, without the class's name: those of a list in brackets if there is one, else
+    the items of ``parse_response``, else what stands between commas."""
+    listed, _, _ = read_json(REASONING.sub("\n", text))
+    if not listed:
         items = parse_response(text, (), len(text)).prompts
         listed = items[0].split(",") if len(items) == 1 else items
     own = naming_pattern(label)
     words = (" ".join(own.sub(" ", item.replace("_", " ")).split()).strip(" .,;") for item in listed)
     kept = dict.fromkeys(word for word in words if word and len(word) <= 40 and not re.search(r"[{}<>]", word))
     return list(kept)[:count]
-
-
-def _bracketed(text: str) -> list[str] | None:
-    """The first list of texts in square brackets that is one, in Python's or JSON's spelling."""
-    for found in re.finditer(r"\[[^\[\]]*\]", text):
-        try:
-            values = ast.literal_eval(found.group())
-        except (ValueError, SyntaxError):
-            continue
-        if values and all(isinstance(value, str) for value in values):
-            return values
-    return None
 
 
 def write_contexts(contexts: Contexts, space: LabelSpace, path: Path) -> None:

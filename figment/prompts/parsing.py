@@ -1,5 +1,6 @@
 """From a chat model's raw answer to clean prompts. What a model writes is untrusted: parsed strictly, every drop named."""
 
+import contextlib
 import html
 import json
 import re
@@ -49,6 +50,24 @@ EMPHASIS = re.compile(r"(\*\*|__|`|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w))")
 LINK = re.compile(r"\[([^\[\]]*)\]\([^()]*\)")
 PAIRED_QUOTES = tuple(zip("\"“„„«‘'「", "\"”“”»’'」", strict=True))
 
+# Where JSON, or what a model takes for it, begins: a bracket with a quoted text or a key behind it, or quoted texts and commas.
+JSON_START = re.compile(
+    r"""[\[{](?:\s*[\[{]){0,3}\s*(?:\\?["'“]|-?\d[\d.]*\s*,\s*["'“\[{])|\{\s*\w+\s*:\s*["'“\[{]"""
+    r"""|^[ \t]*"[^"\n]*"[ \t]*,[ \t]*(?=")""",
+    re.MULTILINE,
+)
+# The lines that belong to it: up to a blank line, or one with a number or bullet.
+JSON_LINES = re.compile(
+    r"""[^\n]*(?:\n(?:[ \t]*\n)*[ \t]*["'“\[\]{}][^\n]*|\n(?![ \t]*(?:\d{1,3}[.):]|[-*•#`]|\n|\Z))[^\n]+)*"""
+)
+# Its tokens. A text ends where a comma, colon, bracket or line end follows its quote, so it may hold quotes of its own.
+JSON_TOKEN = re.compile(
+    r"""\s*(?:(?P<mark>[\[\]{}:,])"""
+    r"""|"(?P<double>(?:\\.|[^\\\n]){0,2000}?)"(?=\s*[,\]}:\n])|'(?P<single>(?:\\.|[^\\\n]){0,2000}?)'(?=\s*[,\]}:\n])"""
+    r"""|“(?P<curly>[^”\n]{0,2000})”|(?P<word>-?\w[\w.+-]*))"""
+)
+WORDS = {"true": "true", "True": "true", "false": "false", "False": "false", "null": "null", "None": "null"}
+
 # How a model talks to its reader. None of it describes a picture.
 _TEXTS = (
     r"(?:(?:phrase|caption|prompt|description|sentence|example|idea|suggestion|list)s?|"
@@ -79,7 +98,7 @@ CHAT = re.compile(
 
 class Drop(NamedTuple):
     """A piece of an answer that is no usable prompt: ``chat``, ``not_listed``, ``missing_label``, ``duplicate``,
-    ``too_long``, ``empty`` or ``surplus`` (more than were asked for)."""
+    ``too_long``, ``empty``, ``surplus`` (more than were asked for) or ``broken_json``."""
 
     text: str
     reason: str
@@ -95,13 +114,17 @@ class Parsed(NamedTuple):
 def parse_response(text: str, labels: Sequence[str | Label], count: int) -> Parsed:
     """At most ``count`` prompts from a raw answer, each of which names every one of ``labels``.
 
-    JSON's strings come first. In an answer with numbered lines only these count, and the lines under one that is a mere
-    title; else the bullets; else every line that is not chat. A label is named by its name, its prompt name or a synonym,
-    singular or plural, as whole words in any case.
+    JSON's strings come first, and a line with JSON in it is never a prompt itself. In an answer with numbered lines only
+    these count, and the lines under one that is a mere title; else the bullets; else every line that is not chat. A label is
+    named by its name, its prompt name or a synonym, singular or plural, as whole words in any case.
     """
     text = REASONING.sub("\n", text)
-    parsed = _sift(_items("\n".join(_json_strings(text))), labels, count)
-    return parsed if parsed.prompts else _sift(_items(text), labels, count)
+    strings, broken, rest = read_json(text)
+    parsed = _sift(_items("\n".join(strings)), labels, count)
+    if not parsed.prompts:
+        lines = _sift(_items(rest), labels, count)
+        parsed = Parsed(lines.prompts, parsed.drops + lines.drops)
+    return Parsed(parsed.prompts, parsed.drops + [Drop(piece, "broken_json") for piece in broken])
 
 
 def _sift(items: Sequence[tuple[str, bool]], labels: Sequence[str | Label], count: int) -> Parsed:
@@ -160,20 +183,102 @@ def _items(text: str) -> list[tuple[str, bool]]:
     return items
 
 
-def _json_strings(text: str) -> list[str]:
-    """The strings of all JSON arrays and objects in an answer, each as one line."""
+def looks_like_json(text: str) -> bool:
+    """Whether a line of ``text`` begins like a list or an object of JSON."""
+    return any(not text[text.rfind("\n", 0, m.start()) + 1 : m.start()].strip() for m in JSON_START.finditer(text))
+
+
+def read_json(text: str) -> tuple[list[str], list[str], str]:
+    """The strings of all JSON arrays and objects in an answer, each as one line; the pieces that look like JSON and are
+    beyond repair; and the lines without any."""
     decoder = json.JSONDecoder(strict=False)
     strings: list[str] = []
-    end = 0
-    while found := re.compile(r"[\[{]").search(text, end):
-        try:
-            value, end = decoder.raw_decode(text, found.start())
-            strings += _strings(value)
-        except ValueError:
-            end = found.end()
-        except RecursionError:
+    broken: list[str] = []
+    rest: list[str] = []
+    end = line_end = 0
+    while found := JSON_START.search(text, end):
+        start, read = found.start(), None
+        if text[start] in "[{":
+            with contextlib.suppress(ValueError, RecursionError):
+                read = decoder.raw_decode(text, start)
+        read = read or _repair(text, start)
+        texts = _strings(read[0]) if read else []
+        lines = None if read else JSON_LINES.match(text, start)
+        end = read[1] if read else lines.end() if lines else len(text)
+        strings += texts
+        if not texts:
+            broken.append(text[start:end].strip())
+        rest.append(text[line_end : max(line_end, text.rfind("\n", 0, start) + 1)])
+        line_end = max(line_end, text.find("\n", end) % (len(text) + 1))
+    rest.append(text[line_end:])
+    return [" ".join(string.split()) for string in strings], broken, "".join(rest)
+
+
+def _repair(text: str, start: int) -> tuple[Any, int] | None:
+    """The value that begins at ``start``, and its end, if its faults are no more than these: commas too many or too few at
+    the end of an item, other quotes, quotes within a text, bare keys, Python's words, no end. None if there are others."""
+    closing = {"[": "]", "{": "}"}
+    if text[start] not in closing:  # texts and commas of one line
+        line = text[start : text.find("\n", start) % (len(text) + 1)]
+        read = _repair(f"[{line}]", 0)
+        return (read[0], start + len(line)) if read and read[1] == len(line) + 2 else None
+    open_: list[str] = []
+    out: list[str] = []  # tokens of JSON proper
+    end = start
+    while open_ or not out:
+        token = JSON_TOKEN.match(text, end)
+        if token is None:
+            tail = text[end:].strip()
+            if tail[:1] not in ("", '"', "'", "“", "\\") or "\n" in tail:
+                return None
+            if out[-1] == ":":
+                del out[-2:]
+            elif open_[-1] == "{" and out[-1][0] == '"' and out[-2] in "{,":
+                del out[-1:]
+            out[-1:] = [part for part in out[-1:] if part != ","]
+            out += [closing[bracket] for bracket in reversed(open_)]
+            end = len(text)
             break
-    return [" ".join(string.split()) for string in strings]
+        end = token.end()
+        mark, word = token["mark"], token["word"]
+        if mark in (",", ":"):
+            out.append(mark)
+            continue
+        if mark in ("]", "}"):
+            if closing[open_.pop()] != mark:
+                return None
+            if out[-1] == ",":
+                out.pop()
+            out.append(mark)
+            continue
+        if out and out[-1][-1] not in "[{:,":
+            out.append(",")
+        if mark:
+            open_.append(mark)
+            out.append(mark)
+        elif word and open_[-1] == "{" and out[-1] != ":":
+            out.append(json.dumps(word))
+        elif word:
+            out.append(WORDS.get(word, word))
+        else:
+            quoted = token["double"] or token["single"] or token["curly"] or ""
+            if re.search(r"""(?<!\\),\s*\\?["'“]""", quoted):  # where one text ends and another begins cannot be known
+                return None
+            out.append(json.dumps(_unescaped(quoted)))
+    try:
+        return json.loads("".join(out)), end
+    except (ValueError, RecursionError):
+        return None
+
+
+def _unescaped(text: str) -> str:
+    """A quoted text without its escapes, where these are JSON's."""
+    inner = re.sub(r"\\(['“”])", r"\1", text)
+    inner = re.sub(r'(?<!\\)((?:\\\\)*)"', r'\1\\"', inner)
+    try:
+        return json.loads(f'"{inner}"', strict=False)
+    except ValueError:
+        return text
 
 
 def _strings(value: Any) -> list[str]:
