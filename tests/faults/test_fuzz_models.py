@@ -98,7 +98,11 @@ def spoilt(draw, whole: Any) -> str:
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in FILES.items() for name in names])
-@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), derandomize="FIGMENT_FUZZ_EXAMPLES" not in os.environ)
+@settings(
+    max_examples=EXAMPLES,
+    suppress_health_check=list(HealthCheck),
+    derandomize="FIGMENT_FUZZ_EXAMPLES" not in os.environ,
+)
 @given(data=st.data())
 def test_a_spoilt_config_is_one_sentence_or_opens(folders, kind, name, data):
     file, sentence = folders[kind] / name, ""
