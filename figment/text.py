@@ -31,7 +31,7 @@ def _pieces(value: Any, limit: int) -> Iterator[str]:
     elif value is None or isinstance(value, bool | float | complex | PurePath | datetime.date | Enum):
         yield repr(value)
     elif isinstance(value, dict | list | tuple | set | frozenset):
-        opening, closing = {list: "[]", tuple: "()"}.get(type(value), "{}")
+        opening, closing = {list: ("[", "]"), tuple: ("(", ")")}.get(type(value), ("{", "}"))
         yield opening
         for i, item in enumerate(value.items() if isinstance(value, dict) else value):
             if i:
