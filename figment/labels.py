@@ -57,7 +57,7 @@ def _wrong_entry(error: ValidationError, content: Mapping[str, Any]) -> str:
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     label = content.get("labels")
     if isinstance(label, list) and first["loc"][:1] == ("labels",) and len(first["loc"]) > 2:
-        label = label[first["loc"][1]]
+        label = label[int(first["loc"][1])]
     name = f" ({label['name']!r})" if isinstance(label, dict) and isinstance(label.get("name"), str) else ""
     found = first["input"]
     if first["type"] == "extra_forbidden":

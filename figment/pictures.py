@@ -20,7 +20,20 @@ from figment.text import reason_of
 log = logging.getLogger(__name__)
 log.setLevel(logging.WARNING)  # whatever the tools around set for everybody
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+SUFFIXES: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".mpo",
+    ".png",
+    ".apng",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+)
 SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm", *([".avif"] if "AVIF" in READABLE else []))
 UNREAD = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw"} - set(SUFFIXES)
 BYTES = 1 << 30  # of an image file, at most
