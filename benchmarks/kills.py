@@ -51,16 +51,16 @@ class Tally:
 class Run:
     """The command in a clone, in a process group of its own."""
 
-    def __init__(self, clone: Path, command: list[str], threads: int):
+    def __init__(self, clone: Path, command: list[str], threads: int, log: str = "run.log"):
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        self.log = clone / "run.log"
-        with open(self.log, "ab") as log:
+        self.log = clone / log
+        with open(self.log, "ab") as output:
             self.process = subprocess.Popen(
                 [".venv/bin/python", "-m", *command],
                 cwd=clone,
                 env=environment,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
 
@@ -130,10 +130,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         folder = Path(name)
         undisturbed, start = fresh_clone(folder, config), time.monotonic()
-        run = Run(undisturbed, command, options.threads)
-        if not run.end():
-            print(run.said(), file=sys.stderr)
-            return 1
+        if options.first or options.later:
+            run = Run(undisturbed, command, options.threads)
+            if not run.end():
+                print(run.said(), file=sys.stderr)
+                return 1
         lasts = time.monotonic() - start
         print(f"undisturbed first run: {lasts:.0f} s", flush=True)
 
@@ -147,7 +148,7 @@ def main() -> int:
 
         for number in range(options.pairs):
             clone = fresh_clone(folder, config)
-            both = [Run(clone, command, options.threads) for _ in range(2)]
+            both = [Run(clone, command, options.threads, f"run_{i}.log") for i in range(2)]
             for one in both:
                 pairs.add(one.end(), one.said())
             print(f"pair {number + 1}: {pairs.well} of {pairs.tried} ended well", flush=True)

@@ -55,8 +55,11 @@ class CheckedPipeline(Pipeline):
     def _prepared_run(self, *args: Any, **kwargs: Any) -> Any:
         prepare()
         failed = FailedStep()
-        logger = logging.getLogger("zenml.orchestrators.local.local_orchestrator")
-        logger.addFilter(failed)
+        orchestrator, launcher = (
+            logging.getLogger(f"zenml.orchestrators.{name}") for name in ("local.local_orchestrator", "step_launcher")
+        )
+        orchestrator.addFilter(failed)
+        launcher.addFilter(not_a_failure)
         status = "FAILED"
         try:
             result = super().__call__(*args, **kwargs)
@@ -64,9 +67,7 @@ class CheckedPipeline(Pipeline):
             return result
         except Exception as error:
             cause = root_cause(failed.error or error)
-            if isinstance(
-                cause, RunInterruptedException | KeyboardInterrupt
-            ):  # ZenML's signal handler raises the first
+            if isinstance(cause, RunInterruptedException | KeyboardInterrupt):  # the first: ZenML's signal handler
                 status = "KILLED"
                 raise KeyboardInterrupt from None
             raise cause from None
@@ -74,7 +75,8 @@ class CheckedPipeline(Pipeline):
             status = "KILLED"
             raise
         finally:
-            logger.removeFilter(failed)
+            orchestrator.removeFilter(failed)
+            launcher.removeFilter(not_a_failure)
             end_runs(status)
 
     def _parse_config_file(self, config_path: str | None, matcher: list[str]) -> dict[str, Any]:
@@ -123,6 +125,11 @@ class FailedStep(logging.Filter):
         if record.exc_info and record.exc_info[1]:
             self.error = record.exc_info[1]
         return self.error is None
+
+
+def not_a_failure(record: logging.LogRecord) -> bool:
+    """Whether a record is none of those by which ZenML logs, a second time, that a step failed."""
+    return not record.msg.startswith("Failed to run step")
 
 
 def root_cause(error: BaseException) -> BaseException:
