@@ -4,7 +4,7 @@
 
 One factor at a time around the paper's defaults (7 rows, regularisation 0.3, diversity weight, the largest score over rows),
 three seeds that draw scenes, pictures and weights anew. 24 seen and 8 unseen objects (configs/labels/pocket_24_8.yaml; with
-word vectors, which know no frog, 23 and 8); trained on scenes of two artists, measured on scenes of a third. Writes
+word vectors, which know no frog, 23 and 8); trained on scenes of the teachers, measured on scenes of other artists. Writes
 benchmarks/results/semantic.csv, a row a run, and semantic.json: means with 95 % intervals (Student's t) and the paired
 differences to the default. Interrupted, the same command goes on with the next run.
 """
@@ -24,7 +24,7 @@ import torch
 from scipy.stats import t as student
 
 from figment.datasets.tagged import TaggedPictures, read_tagged
-from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, draw_scenes, write_splits, zero_shot_space
+from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.evaluation.zero_shot import columns_of, measures, spread_correlation
 from figment.files import write_json
 from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors, read_npz_vectors, twins
@@ -41,12 +41,14 @@ from figment.validation.clip import ClipConfig
 from figment.validation.multilabel import shown_labels, validate_multilabel
 from figment.validation.policies import REASONS, CocoPolicy
 from figment.validation.verdicts import reasons
+from pocket.artwork import REALITY, TEACHERS
+from pocket.data_sets import artwork, draw_scenes, write_scenes
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
 TWIN_COSINE = {"clip": 0.5, "words": 0.6}  # at the published 0.8 no label of this world has a twin
 IMAGES_PER_LABEL = 96
-DATA = ZeroShotConfig(source="pocket", root="data/artwork", labels="configs/labels/pocket_24_8.yaml")
+DATA = ZeroShotConfig(source="parquet", root="data/scenes", labels="configs/labels/pocket_24_8.yaml")
 DEFAULT = SemanticConfig(
     model="test_resnet", image_size=32, rows=7, regularisation=0.3, epochs=10, batch_size=64, learning_rate=1e-2,
     cutout=0, randaugment=False, unknown="negative", device="cpu",
@@ -87,7 +89,7 @@ def space_of(vectors: str) -> LabelSpace:
 def vectors_of(kind: str, space: LabelSpace, files: list[Path]) -> LabelVectors:
     """The pocket CLIP's, or the published word vectors, each name from the first file that has it."""
     if kind == "clip":
-        return make_label_vectors(space, LabelVectorConfig())
+        return make_label_vectors(space, LabelVectorConfig(clip=CLIP))
     known: dict[str, np.ndarray] = {}
     for file in files:
         found = read_npz_vectors(file)
@@ -102,11 +104,10 @@ def added(kind: str, space: LabelSpace, seed: int, work: Path) -> TaggedPictures
     if kind == "none":
         return None
     if kind == "drawn":
-        ids = range(len(space))
-        art, extra = DATA.scenes.train_artwork, 4 * count
-        scenes = draw_scenes(DATA, art, space, ids, extra, 1000 + seed, DEFAULT.image_size)
-        chosen = (scenes.targets[:, list(space.unseen_ids)] > 0).any(1).nonzero().flatten()[:count]
-        return TaggedPictures(scenes.pixels[chosen], scenes.targets[chosen])
+        art = artwork(list(TEACHERS))
+        pixels, targets = draw_scenes(art, space.names, space.names, 4 * count, 1000 + seed, DEFAULT.image_size)
+        chosen = (targets[:, list(space.unseen_ids)] > 0).any(1).nonzero().flatten()[:count]
+        return TaggedPictures(pixels[chosen], targets[chosen])
     verdicts = made(space, seed, work)
     if kind == "generated":
         shown = shown_labels(verdicts)
@@ -128,8 +129,9 @@ def splits_of(cell: Cell, space: LabelSpace, seed: int, work: Path) -> Path:
     _, _, art, more, vectors = cell
     folder = work / f"{art}-{more}-{vectors}-{seed}"
     if not (folder / "done").is_file():
-        names = ("twemoji",) if art == "same" else DATA.scenes.train_artwork
-        data = DATA.model_copy(update={"seed": 10 * seed, "scenes": SceneConfig(train_artwork=names)})
+        files, drawn = artwork(list(REALITY if art == "same" else TEACHERS)), work / f"scenes-{art}-{vectors}-{seed}"
+        write_scenes(drawn, space, train=4000, test=1000, seed=10 * seed, teachers=files)
+        data = DATA.model_copy(update={"root": str(drawn), "seed": seed})
         write_splits(data, space, DEFAULT.image_size, folder, added(more, space, seed, work / f"made-{seed}"))
         (folder / "done").touch()
     return folder

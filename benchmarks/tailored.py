@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
+from benchmarks.filter_quality import filter_quality
 from figment.adaptation.text_encoder import Tuned, TuningConfig, tune_text_encoder
 from figment.datasets.tagged import TaggedPictures, read_tagged
-from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, draw_scenes, write_splits, zero_shot_space
+from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.files import write_json
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.tailored import plan_tailored
@@ -43,21 +44,17 @@ from figment.training.dual_prompt import DualPromptConfig
 from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
-from figment.validation.filter_quality import filter_quality
 from figment.validation.multilabel import validate_multilabel
 from figment.validation.policies import CocoPolicy
+from pocket.artwork import REALITY
+from pocket.data_sets import artwork, draw_scenes, write_scenes
 from pocket.judge import judge_pool
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
 MADE, KEPT = 24, 12  # pictures a pair: rendered, trained on
 SIZE = 32
-DATA = ZeroShotConfig(
-    source="pocket",
-    root="data/artwork",
-    labels="configs/labels/pocket_24_8.yaml",
-    scenes=SceneConfig(train=1500, test=1000),
-)
+DATA = ZeroShotConfig(source="parquet", root="data/scenes", labels="configs/labels/pocket_24_8.yaml")
 SPACE = zero_shot_space(DATA)
 UNSEEN = SPACE.choose([SPACE.names[i] for i in SPACE.unseen_ids])
 GENERATOR = GeneratorConfig(
@@ -91,7 +88,9 @@ MEASURES = ("zsl/mAP", "zsl/F1@3", "gzsl/mAP", "gzsl/F1@3")
 def splits(seed: int, work: Path) -> Path:
     folder = work / f"scenes-{seed}"
     if not (folder / "done").is_file():
-        write_splits(DATA.model_copy(update={"seed": 10 * seed}), SPACE, SIZE, folder)
+        write_scenes(folder / "drawn", SPACE, train=1500, test=1000, seed=10 * seed)
+        data = DATA.model_copy(update={"root": str(folder / "drawn"), "seed": seed})
+        write_splits(data, SPACE, SIZE, folder)
         (folder / "done").touch()
     return folder
 
@@ -177,11 +176,10 @@ def no_pictures() -> TaggedPictures:
 
 
 def real_pictures(count: int, seed: int) -> TaggedPictures:
-    """Scenes of unseen objects by the artist of the test pictures, other scenes than those; the seen ones not told."""
-    art, ids = DATA.scenes.test_artwork, SPACE.unseen_ids
-    drawn = draw_scenes(DATA, art, SPACE, ids, count, 5000 + seed, SIZE)
-    drawn.targets[:, list(SPACE.seen_ids)] = -1
-    return TaggedPictures(drawn.pixels, drawn.targets)
+    """Scenes of unseen objects by the artists of the test pictures, other scenes than those; the seen ones not told."""
+    pixels, targets = draw_scenes(artwork(list(REALITY)), SPACE.names, UNSEEN.names, count, 5000 + seed, SIZE)
+    targets[:, list(SPACE.seen_ids)] = -1
+    return TaggedPictures(pixels, targets)
 
 
 def run(cell: str, seed: int, work: Path) -> dict[str, float]:

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import model_validator
 from torch import Tensor
 
 from figment import safe_pickle
@@ -35,7 +35,18 @@ class LabelVectorConfig(Settings):
 
     file: PathText | None = None
     columns: PathText | None = None
-    clip: ClipConfig = Field(default_factory=lambda: ClipConfig(model="local-dir:models/pocket/clip"))
+    clip: ClipConfig | None = None
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> Self:
+        if self.file is None and self.clip is None:
+            raise ValueError("neither file nor clip is given; name a word-vector file, or a CLIP model by clip.model")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The file, or what CLIP's model is called."""
+        return self.file or (self.clip.model if self.clip else "")
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,7 @@ def missing_labels(where: str, missing: Sequence[str], asked: int, known: Sequen
 def make_label_vectors(labels: LabelSpace, config: LabelVectorConfig) -> LabelVectors:
     """The vectors of ``labels``, in their order. Raises InputError for a file that lacks one or is not what it should be."""
     if config.file is None:
+        assert config.clip is not None  # LabelVectorConfig sees to it
         features = ClipScorer(config.clip).text_features(labels)
         return LabelVectors.of(labels.names, features.cpu().numpy(), f"clip.model {config.clip.model!r}")
     path = Path(config.file)

@@ -75,7 +75,7 @@ class Tagger:
             return self
         try:
             vectors = make_label_vectors(LabelSpace.of(list(new.values())), self.source)
-            return self.with_labels(vectors, self.source.file or self.source.clip.model)
+            return self.with_labels(vectors, self.source.source)
         except InputError as error:
             shown = ", ".join(repr(name) for name in list(new.values())[:5]) + (", ..." if len(new) > 5 else "")
             raise InputError(f"{where}: the model does not know {shown}; {error}") from error

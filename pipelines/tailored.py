@@ -50,12 +50,11 @@ def tailored(
     tuning: TuningConfig | None = None,
     quota: QuotaConfig | None = None,
     against: Literal["unseen", "all"] = "unseen",
-    judge: PathText | None = None,
     gates: GateConfig = GateConfig(),  # noqa: B008
     register_as: RegisteredName = "figment-tailored",
     seed: Seed = 0,
 ) -> None:
-    labels, unseen = choose_classes(data, generator, clip, backbone, classifier, judge)
+    labels, unseen = choose_classes(data, generator, clip, backbone, classifier)
     splits = prepare_pictures(labels, data, image_size, output)
     real_checked = check_splits(labels, splits, gates, output)
     book = ask_prompts(unseen, prompts, output, after=[real_checked])  # wrong data shows before anything is rendered
@@ -78,6 +77,6 @@ def tailored(
     model = train_classifier(
         labels, splits, images, verdicts, image_size, backbone, classifier, output, after=[checked]
     )
-    report = report_tailored(unseen, plan, images, verdicts, model, judge, output, tuned)
+    report = report_tailored(unseen, plan, images, verdicts, model, output, tuned)
     version = register_prompts(model, splits, generator, clip, backbone, register_as, output)
     record_lineage(output, after=[report, version])

@@ -12,7 +12,6 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -25,12 +24,9 @@ from figment.labels import LabelSpace, key
 from figment.names import check_set_names
 from figment.pictures import passed_over
 from figment.types import Count, Natural, PathText, Settings
-from pocket.world import World
 
 FOCUS_TRAINING = 108  # photos of a class that the published split keeps for training and validation; the others test
 FOCUS_SEED = 0  # one test set for all seeds; the published split has no seed
-DRAWN_PER_CLASS = 80  # photos of a test set that is drawn
-DRAWN_SEED = 2027
 
 
 class FewShotDataConfig(Settings):
@@ -39,11 +35,11 @@ class FewShotDataConfig(Settings):
     * ``folders``: a folder below ``root`` with one folder a class (Custom COCO, ImageFolder);
     * ``coco``: a folder of pictures below ``root``, such as val2017, described by annotations/instances_val2017.json;
     * ``focus``: nothing for ``train``; the only test set is what the training split leaves;
-    * ``pocket``: ``real`` for the photos below ``root``/real, or artists of ``root``/artwork, such as noto+fluent, by whom
-      photos are drawn.
+    * ``parquet``: a folder below ``root`` with train*.parquet for ``train``, with test*.parquet for a test set, as on the
+      Hugging Face Hub (``image``, ``label``).
     """
 
-    source: Literal["folders", "coco", "focus", "pocket"]
+    source: Literal["folders", "coco", "focus", "parquet"]
     root: PathText
     train: str = "train"
     tests: dict[str, str] = Field({"test": "test"}, min_length=1)
@@ -148,9 +144,9 @@ def _listings(config: FewShotDataConfig, space: LabelSpace) -> tuple[Listing, di
                 f"{root}: no class has more than {FOCUS_TRAINING} photos, so none is left to test on; unpack all of FOCUS"
             )
         return everything.subset(train), dict.fromkeys(config.tests, everything.subset(test))
-    training = select(_chunks(config, config.train, "train", space), space, None, f"{root} ({config.train})")
+    training = select(_chunks(config, config.train, "train"), space, None, f"{root} ({config.train})")
     tests = {
-        name: select(_chunks(config, where, "test", space), space, None, f"{root} ({where})", complete=False)
+        name: select(_chunks(config, where, "test"), space, None, f"{root} ({where})", complete=False)
         for name, where in config.tests.items()
     }
     return training, tests
@@ -160,36 +156,17 @@ def _focus_split(order: Tensor) -> tuple[Tensor, Tensor]:
     return order[:FOCUS_TRAINING], order[FOCUS_TRAINING:]
 
 
-def _chunks(config: FewShotDataConfig, where: str, split: str, space: LabelSpace) -> Sequence[Chunk]:
+def _chunks(config: FewShotDataConfig, where: str, split: str) -> Sequence[Chunk]:
     root = Path(config.root)
     if config.source == "coco":
         return coco_largest.chunks(root / "annotations" / f"instances_{where}.json", root / where)
-    if config.source == "pocket":
-        if where == "real":
-            return hub_parquet.chunks(root / "real", split)
-        return [Drawn.by([root / "artwork" / f"{artist}.parquet" for artist in where.split("+")], space)]
+    if config.source == "parquet":
+        found = hub_parquet.chunks(root / where, split)
+        if not found:
+            raise InputError(
+                f"{root / where}: no {split}*.parquet there; give data.train and data.tests as folders with them"
+            )
+        return found
     if not os.path.isdir(root / where):
         raise InputError(f"{root / where}: no such folder; give data.train and data.tests as folders below data.root")
     return folders.chunks(root / where, None)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Photos of the pocket world: ``pixels`` (N, 3, S, S) uint8."""
-
-    pixels: Tensor
-    names: Sequence[str]
-
-    @classmethod
-    def by(cls, artwork: list[Path], space: LabelSpace) -> "Drawn":
-        """So many of each class of ``space``, alone, by these artists."""
-        absent = [path for path in artwork if not path.is_file()]
-        if absent:
-            raise InputError(f"{absent[0]}: no such artwork; name artists of the pocket world, such as noto+fluent")
-        world, generator = World(artwork, list(space.names)), torch.Generator().manual_seed(DRAWN_SEED)
-        ids = torch.arange(len(space)).repeat(DRAWN_PER_CLASS)
-        scenes = world.sample(len(ids), generator, objects=ids, domain="photo", pairs=0)
-        return cls((scenes.pixels * 255).round().byte(), [space.names[i] for i in ids.tolist()])
-
-    def read(self, rows: Sequence[int]) -> list[tuple[str, Image.Image]]:
-        return [(f"drawn {row}", Image.fromarray(self.pixels[row].permute(1, 2, 0).numpy())) for row in rows]

@@ -1,9 +1,10 @@
-"""Parquet as on the Hugging Face Hub: an ``image`` or ``img`` column of ``{bytes, path}`` and a ``label``."""
+"""Parquet as on the Hugging Face Hub: an ``image`` or ``img`` column of ``{bytes, path}`` and a ``label``, or, where an image
+has several, a list ``labels``."""
 
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -65,21 +66,44 @@ def has_images(file: Path) -> bool:
 
 def chunks(path: Path, split: str) -> list[RowGroup]:
     """The row groups of a split, with the classes' names. Raises InputError for a file, column or label that is amiss."""
+    return [
+        replace(group, names=[resolve(value, names, where) for value, where in values])
+        for group, values, names in _groups(path, split, ("label", "fine_label", "object"))
+    ]
+
+
+def tagged(path: Path, split: str) -> list[tuple[RowGroup, list[list[str]]]]:
+    """The row groups of a split, and of every image the names in its list of ``labels``. Raises InputError as ``chunks``."""
     found = []
+    for group, values, names in _groups(path, split, ("labels",)):
+        tags = []
+        for value, where in values:
+            if not isinstance(value, list):
+                raise InputError(
+                    f"{where}: labels is {shown(value)}; expected a list of names, empty if nothing is shown"
+                )
+            tags.append([resolve(label, names, where) for label in value])
+        found.append((group, tags))
+    return found
+
+
+def _groups(
+    path: Path, split: str, columns: Sequence[str]
+) -> Iterator[tuple[RowGroup, list[tuple[object, str]], list[str]]]:
+    """(a row group without names, (value, where it stands) of the first of ``columns`` that the file has, classes' names)."""
     for file in files(path, split):
         table = open_parquet(file)
-        columns = table.schema_arrow.names
-        image = next((c for c in IMAGES if c in columns), None)
-        label = next((c for c in ("label", "fine_label", "object") if c in columns), None)
+        known = table.schema_arrow.names
+        image = next((c for c in IMAGES if c in known), None)
+        label = next((c for c in columns if c in known), None)
         if image is None or label is None:
-            raise InputError(f"{file}: columns are {', '.join(columns)}; expected image (or img) and label")
+            raise InputError(f"{file}: columns are {', '.join(known)}; expected image (or img) and {columns[0]}")
         names = class_names(table.schema_arrow, label) or sidecar_names(file)
         first = 0
-        for group, values in enumerate(_columns(table, label, file)):
-            classes = [resolve(value, names, f"{file} row {first + row}") for row, value in enumerate(values)]
-            found.append(RowGroup(file, group, first, image, classes))
-            first += len(classes)
-    return found
+        for number, values in enumerate(_columns(table, label, file)):
+            where = [(value, f"{file} row {first + row}") for row, value in enumerate(values)]
+            yield RowGroup(file, number, first, image, ()), where, names
+            first += len(values)
 
 
 def _columns(table: pq.ParquetFile, column: str, file: Path) -> Iterator[list]:

@@ -1,4 +1,4 @@
-"""The splits of zero-shot multi-label recipes, from where their pictures are: published sets, or the pocket world.
+"""The splits of zero-shot multi-label recipes: published sets, or Parquet with a list of labels an image.
 
 Four sets of pictures (``figment.datasets.tagged``) over all classes of one label space: ``train`` and ``validation`` with
 seen labels, of the unseen ones nothing known; ``zsl`` with unseen labels; ``gzsl`` with all. Classes are matched by name.
@@ -14,45 +14,35 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from figment.datasets import hub_parquet
 from figment.datasets.coco import read_coco_split
+from figment.datasets.hub_parquet import RowGroup
 from figment.datasets.multilabel import MultiLabelSet, Split
 from figment.datasets.nus_wide import nus_wide_space, read_nus_wide
 from figment.datasets.open_images import read_open_images_split
 from figment.datasets.tagged import TaggedPictures, write_tagged
 from figment.devices import cores
 from figment.errors import InputError
-from figment.images import squash
+from figment.images import decode, squash
 from figment.label_vectors import read_names
-from figment.labels import Label, LabelSpace
+from figment.labels import Label, LabelSpace, nearest
 from figment.pictures import read_picture
-from figment.types import Count, Integer, Number, PathText, Seed, Settings
-from pocket.world import World
+from figment.types import Number, PathText, Seed, Settings
 
 SPLITS: tuple[Split, ...] = ("train", "zsl", "gzsl")
 BATCH = 256  # pictures decoded at a time
-SCENES = 500  # drawn at a time
-
-
-class SceneConfig(Settings):
-    """Pocket scenes. Those to train on are of other artists' drawings than those that measure."""
-
-    train_artwork: tuple[str, ...] = ("noto", "fluent")
-    test_artwork: tuple[str, ...] = ("twemoji",)
-    train: Count = Field(4000, gt=1)
-    test: Count = 1000
-    objects: Integer = Field(4, ge=1, le=4)  # at most in a scene
 
 
 class ZeroShotConfig(Settings):
     """``labels`` says which classes are unseen: a YAML file (for ``nus_wide`` of the unseen alone), or a folder with the lists
-    seen.txt and unseen.txt, a name a line. ``root`` is the folder of the data set, for ``pocket`` of its artwork."""
+    seen.txt and unseen.txt, a name a line. ``root`` is the folder of the data set; for ``parquet`` that of train*.parquet, of
+    whose images the seen classes are known, and test*.parquet, of whose images all are: columns ``image`` and ``labels``."""
 
-    source: Literal["pocket", "coco", "nus_wide", "open_images"]
+    source: Literal["parquet", "coco", "nus_wide", "open_images"]
     root: PathText
     labels: PathText
     validation: Number = Field(0.1, gt=0, lt=1)  # share of the training pictures that chooses the epoch
-    scenes: SceneConfig = SceneConfig()
-    seed: Seed = 0  # of the scenes and of what validates
+    seed: Seed = 0  # of what validates
 
 
 def zero_shot_space(config: ZeroShotConfig) -> LabelSpace:
@@ -87,8 +77,8 @@ def write_splits(
 ) -> dict[str, int]:
     """Write ``train``, ``validation``, ``zsl`` and ``gzsl`` below ``folder`` at ``size`` px; returns how many pictures each
     has. Pictures ``more`` are trained on too, and never validate."""
-    sets: Sequence[_Drawn] | Sequence[_Files]
-    sets = _draw(config, space, size) if config.source == "pocket" else _read(config, space, size)
+    sets: Sequence[_Rows] | Sequence[_Files]
+    sets = _read_parquet(config, space, size) if config.source == "parquet" else _read(config, space, size)
     train, *tests = sets
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(config.seed))
     held = max(1, round(config.validation * len(train)))
@@ -125,20 +115,28 @@ class _Files:
         return squash(read_picture(file), self.size)
 
 
-class _Drawn:
-    """Pictures in memory."""
+class _Rows:
+    """Images of Parquet files, in the files' order: ``places`` (N, 2) row group and row within it."""
 
-    def __init__(self, pixels: Tensor, targets: Tensor):
-        self.pixels, self.targets = pixels, targets
+    def __init__(self, groups: Sequence[RowGroup], places: Tensor, targets: Tensor, size: int):
+        self.groups, self.places, self.targets, self.size = groups, places, targets, size
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.places)
 
-    def subset(self, rows: list[int]) -> "_Drawn":
-        return _Drawn(self.pixels[rows], self.targets[rows])
+    def subset(self, rows: list[int]) -> "_Rows":
+        kept = sorted(rows)
+        return _Rows(self.groups, self.places[kept], self.targets[kept], self.size)
 
     def batches(self) -> Iterator[Tensor]:
-        return iter(self.pixels.split(BATCH))
+        with ThreadPoolExecutor(cores()) as pool:
+            for number, group in enumerate(self.groups):
+                for rows in self.places[self.places[:, 0] == number, 1].split(BATCH):
+                    yield torch.stack(list(pool.map(self._picture, group.read(rows.tolist()))))
+
+    def _picture(self, found: tuple[str, bytes]) -> Tensor:
+        where, data = found
+        return squash(decode(data, where), self.size)
 
 
 def _read(config: ZeroShotConfig, space: LabelSpace, size: int) -> list[_Files]:
@@ -155,43 +153,31 @@ def _read(config: ZeroShotConfig, space: LabelSpace, size: int) -> list[_Files]:
     return sets
 
 
-def _draw(config: ZeroShotConfig, space: LabelSpace, size: int) -> tuple[_Drawn, _Drawn, _Drawn]:
-    """Training scenes hold seen objects alone; those with an unseen one among the test scenes are the ``zsl`` set."""
-    scenes = config.scenes
-    train = draw_scenes(config, scenes.train_artwork, space, space.seen_ids, scenes.train, config.seed, size)
+def _read_parquet(config: ZeroShotConfig, space: LabelSpace, size: int) -> list[_Rows]:
+    """What is said of unseen classes in training images is not used; the test images that show one are the ``zsl`` set.
+    Images that show none of the classes are passed over, as are labels of other classes."""
+    root, every = Path(config.root), tuple(range(len(space)))
+    train, test = (_rows(root, split, space, ids, size) for split, ids in (("train", space.seen_ids), ("test", every)))
     train.targets[:, list(space.unseen_ids)] = -1
-    every = tuple(range(len(space)))
-    test = draw_scenes(config, scenes.test_artwork, space, every, scenes.test, config.seed + 1, size)
-    shows_unseen = (test.targets[:, list(space.unseen_ids)] > 0).any(1).nonzero().flatten()
-    if not len(shows_unseen):
-        raise InputError(f"data.scenes.test: none of {scenes.test} scenes shows an unseen object; draw more")
-    return train, test.subset(shows_unseen.tolist()), test
+    parts = ((train, space.seen_ids), (test, space.unseen_ids), (test, every))
+    return [rows.subset((rows.targets[:, list(ids)] > 0).any(1).nonzero().flatten().tolist()) for rows, ids in parts]
 
 
-def draw_scenes(
-    config: ZeroShotConfig,
-    artwork: Sequence[str],
-    space: LabelSpace,
-    ids: Sequence[int],
-    count: int,
-    seed: int,
-    size: int,
-) -> _Drawn:
-    """``count`` scenes of the classes ``ids``, with targets (count, C) over the whole space."""
-    files = [Path(config.root) / f"{name}.parquet" for name in artwork]
-    absent = [file for file in files if not file.is_file()]
-    if absent:
-        raise InputError(f"data.root: {absent[0]} is not there; it comes with the clone by 'dvc pull' or 'make demo'")
-    try:
-        world = World(files, [space.names[i] for i in ids], size)
-    except ValueError as error:
-        raise InputError(f"data.labels {config.labels}: {error}; the pocket world draws its own 32 objects") from error
-    if config.scenes.objects > len(ids):
-        raise InputError(f"data.scenes.objects: {config.scenes.objects} in a scene of {len(ids)} classes; draw fewer")
-    generator = torch.Generator().manual_seed(seed)
-    pixels, targets = [], torch.zeros(count, len(space), dtype=torch.int8)
-    for start in range(0, count, SCENES):
-        drawn = world.crowd(min(SCENES, count - start), generator, config.scenes.objects)
-        pixels.append((drawn.pixels * 255).round().byte())
-        targets[start : start + len(drawn.pixels), list(ids)] = drawn.objects.to(torch.int8)
-    return _Drawn(torch.cat(pixels), targets)
+def _rows(root: Path, split: str, space: LabelSpace, ids: Sequence[int], size: int) -> _Rows:
+    """All images of a split, with targets over the whole space. Raises InputError if no image shows one of the ``ids``."""
+    tagged = hub_parquet.tagged(root, split)
+    if not tagged:
+        raise InputError(f"{root}: no {split}*.parquet; give a folder with train*.parquet and test*.parquet")
+    images = [(number, row, names) for number, (_, tags) in enumerate(tagged) for row, names in enumerate(tags)]
+    found = {name: space.id_of(name) for _, _, names in images for name in names}
+    for i in ids:
+        if i not in found.values():
+            hint = ", ".join(nearest(space.names[i], found)) or "none"
+            raise InputError(
+                f"{root}: no image of {split}*.parquet is labelled {space.names[i]!r}; the nearest of its labels: {hint}"
+            )
+    targets = torch.zeros(len(images), len(space), dtype=torch.int8)
+    for image, (_, _, names) in enumerate(images):
+        targets[image, [i for name in names if (i := found[name]) is not None]] = 1
+    places = torch.tensor([(number, row) for number, row, _ in images])
+    return _Rows([group for group, _ in tagged], places, targets, size)

@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from figment.adaptation.text_encoder import Tuned
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
-from figment.validation.filter_quality import FilterQuality
 from figment.validation.multilabel import label_yields
 from figment.validation.policies import REASONS
 from figment.validation.verdicts import reasons
@@ -41,11 +40,10 @@ def render_tailored_report(
     pool: Pool,
     history: Mapping[str, Any],
     tuned: Tuned | None,
-    quality: FilterQuality | None,
     provenance: Mapping[str, str],
 ) -> str:
     """The HTML text. ``history`` has ``kept``, ``epochs``, and the measures on the ``test`` pictures and those of ``clip`` as
-    it is; ``quality`` is what an independent judge says of the filter, where there is one."""
+    it is."""
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined)
     return environment.get_template(TEMPLATE.name).render(
         names=space.names,
@@ -57,7 +55,6 @@ def render_tailored_report(
         reasons={name: count for name, count in reasons(verdicts, REASONS).items() if count},
         yields=label_yields(verdicts),
         tuned=tuned,
-        quality=quality,
         examples=pick_examples(plan, verdicts, pool),
         provenance=provenance,
     )

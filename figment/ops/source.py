@@ -15,7 +15,7 @@ from typing import NamedTuple
 from figment.files import digest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("figment", "models", "pocket", "steps")
+PACKAGES = ("figment", "models", "steps")
 RECORDING = ("figment.errors", "figment.ops", "figment.store")  # log, check, move and name results; none computes one
 NEUTRAL = ("jinja2", "mlflow", "pydantic", "rich", "tqdm", "zenml")  # libraries that decide no number
 DISTRIBUTIONS = {"PIL": "pillow", "open_clip": "open_clip_torch", "sklearn": "scikit-learn", "yaml": "PyYAML"}

@@ -38,7 +38,7 @@ def train_matrix(
     inputs = {
         "labels": labels,
         "splits": splits.sha256,
-        "vectors": [vectors, caching.model_digest(vectors.file or vectors.clip.model)],
+        "vectors": [vectors, caching.model_digest(vectors.source)],
         "training": training,
         "twin_cosine": twin_cosine,
     }

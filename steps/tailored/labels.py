@@ -1,7 +1,6 @@
 """Which classes, seen and unseen; and whether there will be what it takes to the end of a long run."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
@@ -11,7 +10,6 @@ from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import check_generator, unknown_names
 from figment.training.dual_prompt import DualPromptConfig, build_dual_prompts
 from figment.validation.clip import ClipConfig, load_clip
-from pocket.judge import check_judge
 
 
 @step
@@ -21,7 +19,6 @@ def choose_classes(
     clip: ClipConfig,
     backbone: ClipConfig,
     classifier: DualPromptConfig,
-    judge: str | None,
 ) -> tuple[Annotated[LabelSpace, "label_space"], Annotated[LabelSpace, "unseen_labels"]]:
     """All classes of the data, and the unseen ones by themselves, which pictures are made for. Fails here, before anything is
     asked or rendered, if a later step's model is not there or does not fit."""
@@ -30,8 +27,6 @@ def choose_classes(
     load_clip(clip, [label.clip_name for label in space.labels])
     build_dual_prompts(classifier, backbone, space)
     unseen = space.choose([space.names[i] for i in space.unseen_ids])
-    if judge:
-        check_judge(Path(judge), unseen.names)
     model = generator.model
     for name, near in unknown_names(model, [label.prompt_name for label in unseen.labels]).items():
         print(

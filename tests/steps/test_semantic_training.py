@@ -11,9 +11,11 @@ from figment.label_vectors import LabelVectorConfig, LabelVectors
 from figment.labels import Label, LabelSpace
 from figment.manifests import FileRef
 from figment.training.semantic import SemanticConfig, TrainedMatrix, build_semantic_matrix
+from figment.validation.clip import ClipConfig
 from steps.semantic import training
 
 SPACE = LabelSpace(labels=tuple(Label(name=name, unseen=name == "elk") for name in ("dog", "cat", "elk")))
+VECTORS = LabelVectorConfig(clip=ClipConfig(model="local-dir:models/pocket/clip"))
 CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=2)
 
 
@@ -39,7 +41,12 @@ def run(tmp_path, monkeypatch):
     splits = FileRef.of(tmp_path / "splits.json")
     return SimpleNamespace(
         step=lambda: training.train_matrix.entrypoint(
-            SPACE, splits, LabelVectorConfig(), CONFIG, 0.8, str(tmp_path / "out")
+            SPACE,
+            splits,
+            VECTORS,
+            CONFIG,
+            0.8,
+            str(tmp_path / "out"),
         ),
         trained=trained,
         state=tmp_path / "out" / "model" / "training.pt",

@@ -13,7 +13,7 @@ from figment.datasets.coco import read_coco
 from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.validation.policies import SCHEMA
 
-DATA = {"source": "pocket", "root": "data/artwork", "labels": "configs/labels/pocket_24_8.yaml"}
+DATA = {"source": "parquet", "root": "data/scenes", "labels": "configs/labels/pocket_24_8.yaml"}
 
 
 def verdict(image_id: str, predicted: list[str], accepted: bool) -> dict:

@@ -190,19 +190,23 @@ def test_coco_pictures_are_found_by_split(tmp_path):
         read_splits(coco, SPACE, 3, seed=0)
 
 
-def test_the_pocket_world_has_real_photos_and_another_artists():
+def test_parquet_has_a_folder_for_the_shots_and_one_a_test_set():
     space = LabelSpace.load(ROOT / "configs/labels/pocket.yaml").choose(["dog", "car"])
-    pocket = FewShotDataConfig(source="pocket", root="data", train="real", tests={"same": "real", "other": "noto"})
+    pocket = FewShotDataConfig(source="parquet", root="data", train="real", tests={"same": "real", "other": "drawings"})
     splits = read_splits(pocket, space, 2, seed=0)
     assert {name: torch.bincount(test.labels).tolist() for name, test in splits.tests.items()} == {
         "same": [80, 80],
-        "other": [80, 80],
+        "other": [40, 40],
     }
     again = read_splits(pocket, space, 2, seed=1)
     drawn = [open_photos(s.tests["other"], 32).load().pixels for s in (splits, again)]
     assert drawn[0].equal(drawn[1])
-    with pytest.raises(InputError, match=r"picasso\.parquet: no such artwork"):
-        read_splits(pocket.model_copy(update={"tests": {"x": "picasso"}}), space, 2, seed=0)
+    for update, sentence in (
+        ({"train": "drawings"}, r"drawings: no train\*\.parquet"),
+        ({"tests": {"x": "no"}}, r"no: no test"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            read_splits(pocket.model_copy(update=update), space, 2, seed=0)
 
 
 def turned() -> bytes:

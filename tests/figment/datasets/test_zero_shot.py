@@ -1,41 +1,48 @@
 import json
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
 from figment.datasets.tagged import TaggedPictures, read_tagged
-from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, write_splits, zero_shot_space
+from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.errors import InputError
+from pocket.data_sets import write_scenes
 
-SCENES = ZeroShotConfig(
-    source="pocket",
-    root="data/artwork",
-    labels="configs/labels/pocket_24_8.yaml",
-    scenes=SceneConfig(train=40, test=60),
-)
+LABELS = "configs/labels/pocket_24_8.yaml"
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory) -> Path:
+def parquet(tmp_path_factory) -> ZeroShotConfig:
+    """80 scenes of seen objects to train on, 120 of all to test."""
+    config = ZeroShotConfig(source="parquet", root=str(tmp_path_factory.mktemp("parquet")), labels=LABELS)
+    write_scenes(Path(config.root), zero_shot_space(config), train=80, test=120, seed=0)
+    return config
+
+
+@pytest.fixture(scope="module")
+def scenes(parquet, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("splits")
-    assert write_splits(SCENES, zero_shot_space(SCENES), 32, folder) == {
-        "train": 36, "validation": 4, "zsl": len(read_tagged(folder / "zsl")), "gzsl": 60,
+    assert write_splits(parquet, zero_shot_space(parquet), 32, folder) == {
+        "train": 72, "validation": 8, "zsl": len(read_tagged(folder / "zsl")), "gzsl": 120,
     }  # fmt: skip
     return folder
 
 
-def test_scenes_to_train_on_show_seen_objects_and_say_nothing_of_the_others(scenes):
-    space = zero_shot_space(SCENES)
+def test_scenes_to_train_on_show_seen_objects_and_say_nothing_of_the_others(parquet, scenes):
+    space = zero_shot_space(parquet)
     for name in ("train", "validation"):
         targets = read_tagged(scenes / name).targets
         assert (targets[:, list(space.unseen_ids)] == -1).all()
         assert (targets[:, list(space.seen_ids)].sum(1) >= 1).all()
 
 
-def test_the_zsl_set_is_what_shows_an_unseen_object(scenes):
-    space = zero_shot_space(SCENES)
+def test_the_zsl_set_is_what_shows_an_unseen_object(parquet, scenes):
+    space = zero_shot_space(parquet)
     zsl, gzsl = (read_tagged(scenes / name) for name in ("zsl", "gzsl"))
     shows = (gzsl.targets[:, list(space.unseen_ids)] > 0).any(1)
     assert 0 < len(zsl) < len(gzsl)
@@ -43,26 +50,61 @@ def test_the_zsl_set_is_what_shows_an_unseen_object(scenes):
     assert torch.equal(zsl.targets, gzsl.targets[shows])
 
 
-def test_the_same_seed_writes_the_same_splits_and_another_others(scenes, tmp_path):
-    space = zero_shot_space(SCENES)
-    write_splits(SCENES, space, 32, tmp_path / "again")
-    write_splits(SCENES.model_copy(update={"seed": 1}), space, 32, tmp_path / "other")
-    for name in ("train", "gzsl"):
-        first, again, other = (
-            read_tagged(folder / name) for folder in (scenes, tmp_path / "again", tmp_path / "other")
-        )
-        assert torch.equal(first.pixels, again.pixels)
-        assert not torch.equal(first.pixels, other.pixels)
+def test_every_image_is_in_one_split_with_its_labels_whatever_the_seed(parquet, scenes, tmp_path):
+    space = zero_shot_space(parquet)
+    write_splits(parquet, space, 32, tmp_path / "again")
+    write_splits(parquet.model_copy(update={"seed": 1}), space, 32, tmp_path / "other")
+
+    def found(folder: Path, *names: str) -> list[tuple[bytes, tuple[int, ...]]]:
+        sets = [read_tagged(folder / name) for name in names]
+        rows = [(s.pixels[i].numpy().tobytes(), tuple(s.targets[i].tolist())) for s in sets for i in range(len(s))]
+        return sorted(rows)
+
+    for name in ("train", "validation", "gzsl"):
+        assert found(scenes, name) == found(tmp_path / "again", name)
+    assert found(scenes, "validation") != found(tmp_path / "other", "validation")
+    assert found(scenes, "train", "validation") == found(tmp_path / "other", "train", "validation")
+    rows = pq.read_table(Path(parquet.root) / "test.parquet").to_pylist()
+    shown = [
+        [space.names[i] for i in row.nonzero().flatten().tolist()] for row in read_tagged(scenes / "gzsl").targets > 0
+    ]
+    assert shown == [row["labels"] for row in rows]
 
 
-def test_made_pictures_are_trained_on_and_never_validate(scenes, tmp_path):
-    space = zero_shot_space(SCENES)
+def test_parquet_that_is_amiss_is_one_sentence(parquet, tmp_path):
+    space = zero_shot_space(parquet)
+    data = parquet.model_copy(update={"root": str(tmp_path / "data")})
+    shutil.copytree(parquet.root, data.root)
+    test = Path(data.root) / "test.parquet"
+    rows = pq.read_table(test).to_pylist()
+
+    def refused(sentence: str, **changes) -> None:
+        table = pa.Table.from_pylist([rows[0] | changes, *rows[1:]] if changes else [{"image": rows[0]["image"]}])
+        pq.write_table(table, test)
+        with pytest.raises(InputError, match=sentence):
+            write_splits(data, space, 32, tmp_path / "out")
+
+    refused(r"test\.parquet row 0: labels is None; expected a list of names", labels=None)
+    refused(r"test\.parquet row 0: image holds no bytes", image={"bytes": None, "path": "x.png"})
+    refused(r"test\.parquet row 0: not a readable picture", image={"bytes": b"x", "path": "x.png"})
+    refused(r"test\.parquet: columns are image; expected image \(or img\) and labels")
+    misspelt = [row | {"labels": ["bananna" if name == "banana" else name for name in row["labels"]]} for row in rows]
+    pq.write_table(pa.Table.from_pylist(misspelt), test)
+    with pytest.raises(InputError, match=r"no image of test\*\.parquet is labelled 'banana'; the nearest .*: bananna"):
+        write_splits(data, space, 32, tmp_path / "out")
+    test.unlink()
+    with pytest.raises(InputError, match=r"no test\*\.parquet; give a folder with"):
+        write_splits(data, space, 32, tmp_path / "out")
+
+
+def test_made_pictures_are_trained_on_and_never_validate(parquet, scenes, tmp_path):
+    space = zero_shot_space(parquet)
     more = TaggedPictures(torch.full((5, 3, 32, 32), 7, dtype=torch.uint8), torch.eye(32, dtype=torch.int8)[:5])
-    counts = write_splits(SCENES, space, 32, tmp_path, more)
+    counts = write_splits(parquet, space, 32, tmp_path, more)
     train = read_tagged(tmp_path / "train")
-    assert counts["train"] == 36 + 5
-    assert torch.equal(train.pixels[36:], more.pixels)
-    assert torch.equal(train.targets[36:], more.targets)
+    assert counts["train"] == 72 + 5
+    assert torch.equal(train.pixels[72:], more.pixels)
+    assert torch.equal(train.targets[72:], more.targets)
     assert torch.equal(read_tagged(tmp_path / "validation").pixels, read_tagged(scenes / "validation").pixels)
 
 
@@ -192,18 +234,6 @@ def test_open_images_lists_and_files_that_do_not_fit_are_named(open_images, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_a_zero_shot_split_is_refused(tmp_path):
+def test_what_cannot_be_a_zero_shot_split_is_refused(parquet):
     with pytest.raises(InputError, match="0 unseen classes; a zero-shot split has two or more"):
-        zero_shot_space(SCENES.model_copy(update={"labels": "configs/labels/pocket.yaml"}))
-    few = tmp_path / "few.yaml"
-    few.write_text(
-        "labels: [{name: dog}, {name: cat}, {name: car}, {name: bus, unseen: true}, {name: bird, unseen: true}]"
-    )
-    with pytest.raises(InputError, match=r"data\.scenes\.objects: 4 in a scene of 3 classes; draw fewer"):
-        write_splits(SCENES, zero_shot_space(SCENES.model_copy(update={"labels": str(few)})), 32, tmp_path / "out")
-    elsewhere = SCENES.model_copy(update={"root": str(tmp_path)})
-    with pytest.raises(InputError, match=r"noto\.parquet is not there"):
-        write_splits(elsewhere, zero_shot_space(SCENES), 32, tmp_path / "out")
-    strange = SCENES.model_copy(update={"labels": "configs/labels/coco_48_17.yaml"})
-    with pytest.raises(InputError, match=r"has no sprite for .*'person'"):
-        write_splits(strange, zero_shot_space(strange), 32, tmp_path / "out")
+        zero_shot_space(parquet.model_copy(update={"labels": "configs/labels/pocket.yaml"}))

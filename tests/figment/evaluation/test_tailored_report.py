@@ -12,7 +12,6 @@ from figment.prompts.tricks import Prompt
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
-from figment.validation.filter_quality import filter_quality
 from figment.validation.policies import SCHEMA
 
 SPACE = LabelSpace.of(["dog", "truck"])
@@ -71,9 +70,9 @@ def tuned(**changes) -> Tuned:
     return Tuned(**(values | changes))
 
 
-def render(made, tuned=None, quality=None) -> str:
+def render(made, tuned=None) -> str:
     plan, verdicts, pool = made
-    return render_tailored_report(SPACE, plan, verdicts, pool, HISTORY, tuned, quality, {"plan": "4 images"})
+    return render_tailored_report(SPACE, plan, verdicts, pool, HISTORY, tuned, {"plan": "4 images"})
 
 
 def test_what_a_language_model_wrote_is_escaped_and_nothing_is_fetched(made):
@@ -98,17 +97,6 @@ def test_the_filter_says_what_passed_and_why_not(made):
     assert "4 pictures were asked for: 3 accepted, 1 missing label." in html
     assert "<tr><td>dog</td><td>75.0 %</td></tr>" in html
     assert "missing label, sees truck" in html
-    assert "judge" not in html
-
-
-def test_a_judge_says_how_right_what_passed_is(made):
-    html = render(made, quality=filter_quality([True, True, True, False], [True, True, False, False]))
-    assert "<tr><td>accepted ones (precision)</td><td>66.7 %</td>" in html
-    assert "100.0 % passed (recall)" in html
-    nothing_rejected = render(made, quality=filter_quality([True, True], [False, False]))
-    assert "nan %" not in nothing_rejected
-    assert "<td>rejected ones</td>" not in nothing_rejected
-    assert "recall" not in nothing_rejected
 
 
 def test_before_and_after_tuning(made):

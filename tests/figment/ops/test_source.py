@@ -98,7 +98,7 @@ def test_a_helper_far_below_and_the_step_itself_make_a_stage_stale(code):
         ("steps.few_shot.contexts", "figment/prompts/chat_server.py"),  # imported in a function
         ("steps.few_shot.contexts", "figment/prompts/instructions/context.txt"),
         ("steps.few_shot.features", "figment/training/backbone.py"),
-        ("steps.semantic.pictures", "pocket/world.py"),
+        ("steps.semantic.pictures", "figment/datasets/hub_parquet.py"),
         ("steps.validation", "figment/validation/verdicts.py"),
     ],
 )
@@ -157,6 +157,6 @@ def test_what_is_edited_while_a_process_runs_is_not_its_code(code):
 
 
 def test_a_step_from_elsewhere_is_refused():
-    with pytest.raises(ValueError, match="mine: not a module in figment, models, pocket, steps"):
+    with pytest.raises(ValueError, match="mine: not a module in figment, models, steps"):
         source.stage_code("mine")
     assert "mine" not in sys.modules

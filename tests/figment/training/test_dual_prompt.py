@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from figment.datasets.tagged import TaggedPictures
-from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, draw_scenes
 from figment.errors import InputError
 from figment.evaluation.multilabel import mean_average_precision
 from figment.labels import Label, LabelSpace
@@ -28,9 +27,9 @@ from figment.training.dual_prompt import (
 )
 from figment.training.randaugment import augment_picture
 from figment.validation.clip import ClipConfig
+from pocket.data_sets import artwork, draw_scenes
 
 CLIP = ClipConfig(model="local-dir:models/pocket/clip")
-SCENES = ZeroShotConfig(source="pocket", root="data/artwork", labels="", scenes=SceneConfig(objects=2))
 CONFIG = DualPromptConfig(
     context=4, fusion_scale=None, batches="mixed", epochs=3, batch_size=16, learning_rate=0.05, warmup_rate=0.01, cutout=0,
     randaugment=False, device="cpu",
@@ -45,9 +44,10 @@ SPACE = space_of(("airplane", "car", "cat", "bird"), ("banana", "dog"))
 
 
 def draw(ids, count: int, seed: int, unknown=()) -> TaggedPictures:
-    scenes = draw_scenes(SCENES, ("noto",), SPACE, ids, count, seed, 32)
-    scenes.targets[:, list(unknown)] = -1
-    return TaggedPictures(scenes.pixels, scenes.targets)
+    shown = [SPACE.names[i] for i in ids]
+    pixels, targets = draw_scenes(artwork(["noto"]), SPACE.names, shown, count, seed, most=2)
+    targets[:, list(unknown)] = -1
+    return TaggedPictures(pixels, targets)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from figment.training.semantic import (
     train_semantic_matrix,
 )
 
+VECTORS = LabelVectorConfig(file="words.txt")
 CONFIG = SemanticConfig(
     model="test_resnet",
     image_size=32,
@@ -271,9 +272,7 @@ def test_held_out_rows_are_disjoint_and_all_there():
 
 
 def test_saved_and_loaded_it_says_the_same(trained, pictures, labels, tmp_path):
-    card = SemanticCard(
-        key="k", labels=labels.names, unseen=("hue 3",), dim=2, vectors=LabelVectorConfig(), training=CONFIG
-    )
+    card = SemanticCard(key="k", labels=labels.names, unseen=("hue 3",), dim=2, vectors=VECTORS, training=CONFIG)
     save_semantic(trained.model, labels, card, tmp_path)
     model, loaded, found = load_semantic(tmp_path)
     assert found == card
@@ -285,7 +284,7 @@ def test_saved_and_loaded_it_says_the_same(trained, pictures, labels, tmp_path):
 @pytest.mark.parametrize("broken", ["absent", "card", "weights"])
 def test_a_folder_that_holds_no_model_is_named(trained, labels, tmp_path, broken):
     if broken != "absent":
-        card = SemanticCard(key="", labels=labels.names, unseen=(), dim=2, vectors=LabelVectorConfig(), training=CONFIG)
+        card = SemanticCard(key="", labels=labels.names, unseen=(), dim=2, vectors=VECTORS, training=CONFIG)
         save_semantic(trained.model, labels, card, tmp_path)
     if broken == "card":
         (tmp_path / "semantic.json").write_text(json.dumps({"dim": 3}))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from figment.datasets.tagged import TaggedPictures, read_tagged
-from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, draw_scenes, write_splits, zero_shot_space
+from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.evaluation.metrics import mean_average_precision, precision_recall_f1_at_k
 from figment.planning.plan import make_plan
 from figment.planning.tailored import plan_tailored
@@ -18,13 +18,9 @@ from figment.training import tailored
 from figment.training.dual_prompt import DualPromptConfig, Scorer
 from figment.training.tailored import accepted_pictures, clip_scorer, train_tailored, validation_evaluator
 from figment.validation.clip import ClipConfig
+from pocket.data_sets import artwork, draw_scenes, write_scenes
 
-DATA = ZeroShotConfig(
-    source="pocket",
-    root="data/artwork",
-    labels="configs/labels/pocket_24_8.yaml",
-    scenes=SceneConfig(train=80, test=60),
-)
+DATA = ZeroShotConfig(source="parquet", root="data/scenes", labels="configs/labels/pocket_24_8.yaml")
 SPACE = zero_shot_space(DATA)
 SEEN, UNSEEN = list(SPACE.seen_ids), list(SPACE.unseen_ids)
 CLIP = ClipConfig(model="local-dir:models/pocket/clip", templates=("a photo of a {name}",), device="cpu")
@@ -37,8 +33,15 @@ CONFIG = DualPromptConfig(
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("splits")
-    write_splits(DATA, SPACE, 32, folder)
+    write_scenes(folder / "scenes", SPACE, train=80, test=120, seed=0)
+    write_splits(DATA.model_copy(update={"root": str(folder / "scenes")}), SPACE, 32, folder)
     return folder
+
+
+def drawn(count: int) -> TaggedPictures:
+    """Scenes of unseen objects."""
+    shown = [SPACE.names[i] for i in UNSEEN]
+    return TaggedPictures(*draw_scenes(artwork(["noto"]), SPACE.names, shown, count, seed=9))
 
 
 def score(pixels: torch.Tensor) -> torch.Tensor:
@@ -80,8 +83,7 @@ def test_a_test_picture_of_both_sets_is_scored_once(splits):
 
 def test_each_class_is_validated_by_the_only_pictures_of_it_that_there_are(splits):
     real = read_tagged(splits / "validation")
-    drawn = draw_scenes(DATA, ("noto",), SPACE, UNSEEN, 30, 9, 32)
-    made = TaggedPictures(drawn.pixels, drawn.targets)
+    made = drawn(30)
     found = validation_evaluator(SPACE, real, made)(score)
     seen = mean_average_precision(score(real.pixels)[:, SEEN], real.targets[:, SEEN] > 0)
     unseen = mean_average_precision(score(made.pixels)[:, UNSEEN], made.targets[:, UNSEEN] > 0)
@@ -105,9 +107,9 @@ def test_clip_as_it_is_is_open_clips(splits):
 
 @pytest.mark.parametrize("count", [0, 40])
 def test_training_chooses_by_held_out_pictures_and_measures_the_test_pictures_once(splits, count):
-    drawn = draw_scenes(DATA, ("noto",), SPACE, UNSEEN, max(1, count), 9, 32)
-    drawn.targets[:, SEEN] = -1
-    made = TaggedPictures(drawn.pixels[:count], drawn.targets[:count])
+    some = drawn(max(1, count))
+    some.targets[:, SEEN] = -1
+    made = TaggedPictures(some.pixels[:count], some.targets[:count])
     trained, measured = train_tailored(splits, made, SPACE, CLIP, CONFIG)
     assert [row["epoch"] for row in trained.history] == [1, 2]
     for row in trained.history:

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from figment.datasets.tagged import TaggedPictures
-from figment.datasets.zero_shot import SceneConfig, ZeroShotConfig, write_splits, zero_shot_space
+from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.errors import InputError
 from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
 from figment.planning.pairs import plan_pairs
@@ -13,13 +15,11 @@ from figment.synthesis.weights import model_revision
 from figment.training.saved_semantic import DeployableMatrix
 from figment.training.semantic import SemanticConfig, build_semantic_matrix, predict_scores
 from figment.training.zero_shot import made_pictures, train_zero_shot
+from figment.validation.clip import ClipConfig
+from pocket.data_sets import write_scenes
 
-DATA = ZeroShotConfig(
-    source="pocket",
-    root="data/artwork",
-    labels="configs/labels/pocket_24_8.yaml",
-    scenes=SceneConfig(train=300, test=80),
-)
+LABELS = "configs/labels/pocket_24_8.yaml"
+CLIP = ClipConfig(model="local-dir:models/pocket/clip")
 CONFIG = SemanticConfig(
     model="test_resnet", image_size=32, rows=2, epochs=2, batch_size=32, learning_rate=0.01, cutout=0, randaugment=False,
     unknown="negative", device="cpu",
@@ -27,13 +27,20 @@ CONFIG = SemanticConfig(
 
 
 @pytest.fixture(scope="module")
-def vectors() -> LabelVectors:
-    return make_label_vectors(zero_shot_space(DATA), LabelVectorConfig())
+def data(tmp_path_factory) -> ZeroShotConfig:
+    config = ZeroShotConfig(source="parquet", root=str(tmp_path_factory.mktemp("scenes")), labels=LABELS)
+    write_scenes(Path(config.root), zero_shot_space(config), train=300, test=120, seed=0)
+    return config
 
 
-def test_training_measures_every_protocol_and_chooses_by_validation(tmp_path, vectors):
-    space = zero_shot_space(DATA)
-    write_splits(DATA, space, 32, tmp_path)
+@pytest.fixture(scope="module")
+def vectors(data) -> LabelVectors:
+    return make_label_vectors(zero_shot_space(data), LabelVectorConfig(clip=CLIP))
+
+
+def test_training_measures_every_protocol_and_chooses_by_validation(tmp_path, data, vectors):
+    space = zero_shot_space(data)
+    write_splits(data, space, 32, tmp_path)
     trained = train_zero_shot(tmp_path, space, vectors, CONFIG, 0.5)
     validated = [row["validation/mAP"] for row in trained.history]
     assert trained.best_epoch == 1 + max(range(2), key=validated.__getitem__)
@@ -41,10 +48,10 @@ def test_training_measures_every_protocol_and_chooses_by_validation(tmp_path, ve
     assert trained.history[1]["loss"] < trained.history[0]["loss"]
 
 
-def test_only_made_pictures_bring_unseen_labels_into_the_loss(tmp_path, vectors):
+def test_only_made_pictures_bring_unseen_labels_into_the_loss(tmp_path, data, vectors):
     """Pictures of one colour that are said to show a banana: the score of banana for that colour rises above all others
     with them in training, and not without."""
-    space = zero_shot_space(DATA)
+    space = zero_shot_space(data)
     banana = space.names.index("banana")
     pixels = torch.zeros(96, 3, 32, 32, dtype=torch.uint8)
     pixels[:, 0] = 255
@@ -52,7 +59,7 @@ def test_only_made_pictures_bring_unseen_labels_into_the_loss(tmp_path, vectors)
     targets[:, banana] = 1
     ranks = {}
     for name, more in (("without", None), ("with", TaggedPictures(pixels, targets))):
-        write_splits(DATA, space, 32, tmp_path / name, more)
+        write_splits(data, space, 32, tmp_path / name, more)
         trained = train_zero_shot(tmp_path / name, space, vectors, CONFIG.model_copy(update={"epochs": 4}))
         scores = predict_scores(trained.model, pixels[:1], vectors.vectors).scores[0]
         ranks[name] = int((scores > scores[banana]).sum())
@@ -60,7 +67,7 @@ def test_only_made_pictures_bring_unseen_labels_into_the_loss(tmp_path, vectors)
 
 
 def test_made_pictures_show_what_is_said_of_them_and_nothing_else(tmp_path, pocket_config, synthesis):
-    space = zero_shot_space(DATA)
+    space = zero_shot_space(data)
     plan = make_plan(plan_pairs(space, [2, 3], pocket_config, model_revision(pocket_config), 4, 0))
     pool = Pool(tmp_path)
     synthesise(plan, pool, synthesis)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from figment.validation.filter_quality import Share, filter_quality
+from benchmarks.filter_quality import Share, filter_quality
 
 
 def test_of_ten_pictures():
