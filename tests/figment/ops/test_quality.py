@@ -62,7 +62,7 @@ def test_verdicts_must_cover_every_image(labels):
 
 
 def test_multi_label_verdicts_have_their_own_reasons():
-    rows = pd.DataFrame([{"image_id": "a", "reason": "missing_label"}, {"image_id": "b", "reason": "unsafe"}])
+    rows = pd.DataFrame({"image_id": ["a", "b"], "accepted": False, "reason": ["missing_label", "unsafe"]})
     assert all(finding.passed for finding in check(rows, "verdicts", multilabel_verdict_suite(2)))
     with pytest.raises(DataQualityError, match=r"in_set failed for reason: a has 'surplus'"):
         check(rows.assign(reason="surplus"), "verdicts", multilabel_verdict_suite(2))
