@@ -55,7 +55,7 @@ class GeneratorTrainingConfig(StageConfig):
     caption_dropout: float = 0.1
     min_snr: float | None = None  # gamma of min-SNR weighting; none: every step counts the same
     ema: float = 0.9995
-    compile: bool = True  # torch.compile, on a GPU
+    compile: bool = False  # torch.compile, on a GPU: minutes of its processor before the first step
 
 
 class MeasureConfig(BaseModel):

@@ -42,7 +42,7 @@ from pocket.photos import CLASSES, WORDS, PhotosConfig, photo_bank, read_photos
 from pocket.tokenizer import build_tokenizer, build_world_tokenizer
 from pocket.world import DOMAINS, Scenes
 
-STAGES = ("judge", "autoencoder", "clip", "generator", "chat")
+STAGES = ("bank", "judge", "autoencoder", "clip", "generator", "chat")
 GATE = 0.05  # top-1 that the judge may lose on reconstructions
 
 
@@ -171,6 +171,9 @@ class Workshop:
 
     def run(self, stage: str) -> None:
         """Train one stage, unless its model is finished. The model is whole or absent."""
+        if stage == "bank":
+            _ = self.banks, self.tokenizer
+            return
         model = self.finished(stage)
         if model.exists():
             return
@@ -216,7 +219,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
     workshop = Workshop(load_recipe(arguments.recipe, arguments.changes), arguments.device)
-    for stage in arguments.stage or [s for s in STAGES if getattr(workshop.recipe, s)]:
+    for stage in arguments.stage or [s for s in STAGES if s == "bank" or getattr(workshop.recipe, s)]:
         workshop.run(stage)
 
 
