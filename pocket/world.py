@@ -8,6 +8,8 @@ on it understands them.
 import hashlib
 import multiprocessing
 import os
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,6 +125,12 @@ class World:
             missing = [name for name, count in zip(self.objects, counts, strict=True) if count == 0]
             raise ValueError(f"the artwork {[str(p) for p in self.artwork]} has no sprite for {missing}")
         self._by_object = [torch.nonzero(self.sprite_object == i).flatten() for i in range(len(self.objects))]
+
+    def choose(self, sprites: Mapping[int, Sequence[int]]) -> "World":
+        """The same world in which the objects (ids) are drawn by these rows of ``sprites`` alone; others as before."""
+        world = copy(self)
+        world._by_object = [torch.tensor(sprites[i]) if i in sprites else own for i, own in enumerate(self._by_object)]
+        return world
 
     def sample(
         self,
