@@ -1,15 +1,18 @@
 """How commands end when they, or processes that they started, are told to or are killed: one sentence, at once, and a code."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
 
+import mlflow
 import pytest
 import torch
 
 from figment.errors import InputError
+from figment.ops import tracking
 from figment.ops.environment import ROOT
 from figment.synthesis import workers
 from figment.synthesis.pool import Pool
@@ -201,3 +204,66 @@ def test_a_killed_training_process_is_told_at_once():
         run_together(2, "cpu", killed_in_the_middle, [int(signal.SIGKILL)])
     said = "training process 2 of 2 was ended by SIGKILL, most likely because memory ran out; lower training.batch_size"
     assert str(told.value).startswith(said)
+
+
+# --- what MLflow shows ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    """An experiment in a database of its own."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('tracked')}/mlflow.db"
+    tracking.ensure_experiment("tried", uri)
+    return uri
+
+
+@pytest.fixture
+def step(tracked):
+    """Begins a step in the run that is under way, tracked or not, and ends it as ZenML does."""
+    mlflow.set_tracking_uri(tracked)
+    begun = []
+
+    def one(is_tracked: bool) -> str:
+        if is_tracked:
+            experiment = mlflow.get_experiment_by_name("tried").experiment_id
+            run = mlflow.start_run(begun[0] if begun else None, experiment_id=experiment, log_system_metrics=False)
+            begun[:] = [run.info.run_id]
+        tracking.note_run()
+        status = mlflow.get_run(begun[0]).info.status
+        if is_tracked:
+            mlflow.end_run("FINISHED")
+        return status
+
+    yield one, begun
+    tracking.end_runs("FINISHED")
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+@pytest.mark.parametrize("last_is_tracked", [True, False])
+def test_a_run_is_running_until_its_pipeline_ends_and_then_says_how(step, status, last_is_tracked):
+    """Not finished, as ZenML has it after each tracked step."""
+    one, begun = step
+    assert [one(True), one(False), one(last_is_tracked)] == ["RUNNING"] * 3
+    tracking.end_runs(status)
+    assert mlflow.get_run(begun[0]).info.status == status
+
+
+@pytest.mark.parametrize(
+    ("process", "status"),
+    [
+        ("{host} 999999999 1.00", "KILLED"),
+        ("{host} {own} 1.00", "KILLED"),  # its number is another process's now
+        ("elsewhere 999999999 1.00", "RUNNING"),
+        ("", "RUNNING"),  # of another program
+        (None, "RUNNING"),  # this one's
+    ],
+)
+def test_the_run_of_a_process_that_is_gone_is_killed(step, process, status):
+    one, begun = step
+    one(True)
+    client = mlflow.MlflowClient()
+    client.update_run(begun[0], status="RUNNING")
+    if process is not None:
+        client.set_tag(begun[0], tracking.PROCESS, process.format(host=platform.node(), own=os.getpid()))
+    tracking.close_dead_runs("tried")
+    assert mlflow.get_run(begun[0]).info.status == status
