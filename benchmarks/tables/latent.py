@@ -20,7 +20,8 @@ from figment.datasets.labelled import LabelledImages
 from figment.files import atomic, digest
 from figment.latent.conditioning import LinearCaptioner, render_conditioned
 from figment.latent.samplers import SAMPLERS, mean_cosine, moments
-from figment.synthesis.generator import Generator, make_scheduler
+from figment.synthesis.generator import Generator
+from figment.synthesis.schedulers import make_scheduler
 from figment.synthesis.weights import model_revision
 from pocket.world import World as Scenery
 
@@ -37,7 +38,7 @@ class Painter:
         settings = world.generator
         self.generator = Generator(settings.model, model_revision(settings), world.synthesis)
         self.pipeline = self.generator.pipeline
-        self.pipeline.scheduler = make_scheduler(settings.scheduler, self.pipeline.scheduler.config)
+        self.pipeline.scheduler = make_scheduler(settings.scheduler, self.pipeline.scheduler)
 
     @torch.no_grad()
     def states(self, captions: list[str]) -> Tensor:

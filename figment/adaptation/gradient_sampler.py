@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from figment.synthesis.config import GeneratorConfig
-from figment.synthesis.generator import make_scheduler
+from figment.synthesis.schedulers import make_scheduler
 
 
 def sample(
@@ -34,7 +34,7 @@ def sample(
     def forget(pipeline: DiffusionPipeline, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"latents": tensors["latents"].detach()} if step < given else {}
 
-    pipeline.scheduler = make_scheduler(generator.scheduler, pipeline.scheduler.config)
+    pipeline.scheduler = make_scheduler(generator.scheduler, pipeline.scheduler)
     with_gradients = inspect.unwrap(type(pipeline).__call__)  # what torch.no_grad decorates
     output = with_gradients(
         pipeline,

@@ -1,6 +1,5 @@
 """What a prompt means to a pipeline's text encoders: each distinct text is encoded once and reused."""
 
-import inspect
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from figment.errors import InputError
 from figment.files import sha256_file
 from figment.model_folders import check_texts, read_tensors
 from figment.synthesis.concepts import Vectors, add_noise, concept_of, concepts_in_place, noise_seed, text_encoders
+from figment.synthesis.families import Meaning, family_of
 
 MAX_BYTES = 512 * 2**20  # of embeddings kept; a plan may have more prompts than memory has room
 MAX_ADAPTERS = 8  # kept on the device
 FRESH = 8  # prompts with noise of their own that are encoded together
-Meaning = dict[str, Tensor]  # argument of the pipeline -> (1, ...) tensor
 
 
 class Key(NamedTuple):
@@ -51,23 +50,6 @@ def prompt_key(row: Mapping[str, Any]) -> Key:
     )
 
 
-def argument_names(pipeline: DiffusionPipeline) -> tuple[list[str], list[str]]:
-    """Names of the tensors that ``encode_prompt`` returns, for the text itself and for the negative one.
-
-    The order is diffusers': Stable Diffusion (2 tensors), SDXL and SD 3 (4), PixArt and Sana (4, with masks), Flux (pooled
-    and not, no negative).
-    """
-    accepted = inspect.signature(pipeline.__call__).parameters
-    if "prompt_attention_mask" in accepted:
-        positive = ["prompt_embeds", "prompt_attention_mask"]
-    elif "pooled_prompt_embeds" in accepted:
-        positive = ["prompt_embeds", "pooled_prompt_embeds"]
-    else:
-        positive = ["prompt_embeds"]
-    guides = "negative_prompt" in inspect.signature(pipeline.encode_prompt).parameters
-    return positive, [f"negative_{name}" for name in positive] if guides else []
-
-
 class PromptEncoder:
     """Embeddings of (adapter, text, concept), least recently used dropped first. Safe to call from several threads.
 
@@ -80,27 +62,27 @@ class PromptEncoder:
     def __init__(self, pipeline: DiffusionPipeline, adapters: Path | None = None):
         self.pipeline = pipeline
         self.adapters = adapters
-        self.positive, self.negative = argument_names(pipeline)
+        self.family = family_of(type(pipeline).__name__, pipeline.config.get("_name_or_path") or "the pipeline")
         self.dtype = next(iter(text_encoders(pipeline).values())).dtype  # of all meanings
         self._meanings: OrderedDict[Key, Meaning] = OrderedDict()
         self._read: dict[str, Adapter] = {}
         self._bytes = 0
         self._lock = Lock()
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]], guided: bool) -> Meaning:
+    def __call__(self, rows: Sequence[Mapping[str, Any]], guided: bool) -> dict[str, Any]:
         """Arguments for a pipeline's call on these rows, each tensor (B, ...); negative ones only if ``guided``."""
+        return self.family.batch(self.meanings(rows, guided))
+
+    def meanings(self, rows: Sequence[Mapping[str, Any]], guided: bool) -> list[Meaning]:
+        """What each row's prompt means, and its negative prompt if ``guided``."""
         keys = [prompt_key(row) for row in rows]
-        against = (
-            [Key(row["adapter"], row["negative_prompt"], False) for row in rows] if guided and self.negative else []
-        )
+        against = [Key(row["adapter"], row["negative_prompt"], False) for row in rows] if guided else []
         with self._lock:
             found = self._lookup({*keys, *against})
-        return {
-            name: torch.cat([found[k][name] for k in chosen])
-            for names, chosen in ((self.positive, keys), (self.negative, against))
-            if chosen
-            for name in names
-        }
+        if not guided:
+            return [found[key] for key in keys]
+        fit = self.family.fit_negative or (lambda positive, negative: negative)
+        return [found[key] | fit(found[key], found[other]) for key, other in zip(keys, against, strict=True)]
 
     def _lookup(self, wanted: set[Key]) -> dict[Key, Meaning]:
         found: dict[Key, Meaning] = {}
@@ -123,46 +105,21 @@ class PromptEncoder:
 
     def _encode_keys(self, keys: Sequence[Key], adapter: "Adapter") -> dict[Key, Meaning]:
         first = keys[0]
-        if not first.is_prompt:
-            return {first: self._encode_negative(first.text)}
         if not first.concept:
-            return {first: self.encode([first.text])}
+            return {first: self.family.split(self.encode([first.text], not first.is_prompt))[0]}
         concepts = [(key.concept, adapter.vectors(key)) for key in keys]
         with concepts_in_place(self.pipeline, [key.text for key in keys], concepts) as texts:
-            meaning = self.encode(texts)
-        parts = {name: tensor.split(1) for name, tensor in meaning.items()}
-        return {key: {name: parts[name][i] for name in parts} for i, key in enumerate(keys)}
+            return dict(zip(keys, self.family.split(self.encode(texts)), strict=True))
 
     def _cast(self, meaning: Meaning) -> Meaning:
         return {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in meaning.items()}
 
-    def encode(self, texts: list[str]) -> Meaning:
-        """The positive arguments of texts in one call, each tensor (B, ...), in the text encoder's present type."""
-        self._check(texts)
-        outputs = self._call(prompt=texts, do_classifier_free_guidance=False)
-        # Without guidance SDXL's four outputs still stand in their places; PixArt's and Flux's come first.
-        stride = 2 if "pooled_prompt_embeds" in self.positive and self.negative else 1
-        return dict(zip(self.positive, outputs[::stride], strict=False))
-
-    def _check(self, texts: Sequence[str]) -> None:
+    def encode(self, texts: list[str], negative: bool = False) -> dict[str, Any]:
+        """The arguments for texts encoded in one call, each tensor (B, ...), in the text encoder's present type."""
         for name, part in self.pipeline.components.items():
             if name.startswith("tokenizer") and part is not None:
                 check_texts(part, texts, f"generator.model: {name}: the prompt")
-
-    def _encode_negative(self, text: str) -> Meaning:
-        self._check([text])
-        outputs = self._call(prompt=[""], negative_prompt=[text] if text else None, do_classifier_free_guidance=True)
-        if "prompt_attention_mask" in self.positive:  # embeds, mask, negative embeds, negative mask
-            return dict(zip(self.negative, outputs[2:], strict=True))
-        return dict(zip(self.negative, outputs[1::2], strict=True))
-
-    def _call(self, **arguments: Any) -> tuple[Tensor, ...]:
-        parameters = inspect.signature(self.pipeline.encode_prompt).parameters
-        values = {"device": self.pipeline._execution_device, "num_images_per_prompt": 1, **arguments}
-        required = {
-            n: None for n, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
-        }
-        return self.pipeline.encode_prompt(**(required | {n: v for n, v in values.items() if n in parameters}))
+        return self.family.read(self.pipeline, texts, negative)
 
     def _adapter(self, name: str) -> "Adapter":
         if name and name not in self._read:

@@ -2,38 +2,27 @@
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoPipelineForImage2Image, AutoPipelineForText2Image, DiffusionPipeline
+from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from figment.devices import choose_device
 from figment.errors import InputError
-from figment.labels import nearest
-from figment.model_folders import one_sentence
 from figment.model_loaders import open_pipeline
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
+from figment.synthesis.families import Requests, embedded_guidance, guidance_of, refusal
+from figment.synthesis.schedulers import make_scheduler
 from figment.synthesis.sources import Sources
 from figment.synthesis.weights import check_revision, is_local
-
-
-class GuidanceVector(torch.Tensor):
-    """A guidance scale per sample where diffusers expects one number: its pipelines compare it with 1, then multiply.
-
-    A number would leave the type of what it multiplies alone; so does this.
-    """
-
-    def __gt__(self, other: Any) -> Any:
-        return bool((self.as_subclass(torch.Tensor) > other).any())
-
-    def __mul__(self, other: Any) -> Any:
-        return (self.as_subclass(torch.Tensor) * other).to(other.dtype)
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,7 @@ class Generator:
 
     def __init__(self, model: str, revision: str, config: SynthesisConfig, inputs: Inputs | None = None):
         check_revision(model, revision)
-        self.config = config
+        self.config, self.revision = config, revision
         self.device = choose_device(config.device)
         pipeline = open_pipeline(model, resolve_dtype(config), None if is_local(model) else revision)
         self.pipeline: DiffusionPipeline = pipeline.to(self.device)
@@ -77,8 +66,13 @@ class Generator:
         inputs = inputs or Inputs()
         self.sources = Sources(inputs.sources or Path("sources"))
         self.encode = PromptEncoder(self.pipeline, inputs.adapters)
+        self.family = self.encode.family
+        self.guidance = self.family.guidance(self.pipeline.config, self.denoiser.config)
         self._prepare_modules()
         self._derived: dict[tuple[str, bool], DiffusionPipeline] = {}
+        self._embedded = threading.local()  # of each lane
+        if self.guidance == "embedded":
+            self.denoiser.register_forward_pre_hook(self._embed_guidance, with_kwargs=True)
 
     @property
     def denoiser(self) -> torch.nn.Module:
@@ -86,10 +80,9 @@ class Generator:
         return getattr(self.pipeline, "unet", None) or self.pipeline.transformer
 
     @property
-    def reads_guidance(self) -> bool:
-        """Whether the scale is an input of the network, one number a call, as in Flux and in consistency models."""
-        config = self.denoiser.config
-        return bool(getattr(config, "guidance_embeds", False) or getattr(config, "time_cond_proj_dim", None))
+    def decoder(self) -> torch.nn.Module:
+        """The network that makes pixels of latents."""
+        return getattr(self.pipeline, "vae", None) or self.pipeline.movq
 
     def lane(self) -> "Generator":
         """Another generator on the same weights and embeddings, for another thread: only the samplers are its own."""
@@ -99,11 +92,11 @@ class Generator:
 
     def _prepare_modules(self) -> None:
         channels_last = self.config.channels_last
-        if channels_last or (channels_last is None and self.device.type == "cuda"):
-            for module in (self.denoiser, self.pipeline.vae):
+        if self.family.channels_last and (channels_last or (channels_last is None and self.device.type == "cuda")):
+            for module in (self.denoiser, self.decoder):
                 module.to(memory_format=torch.channels_last)
-        if self.config.vae_slicing:
-            self.pipeline.vae.enable_slicing()
+        if self.config.vae_slicing and hasattr(self.decoder, "enable_slicing"):
+            self.decoder.enable_slicing()
         if self.config.compile:
             self.denoiser.compile_repeated_blocks(fullgraph=True)  # type: ignore[operator]
 
@@ -111,8 +104,8 @@ class Generator:
     def render(self, rows: Sequence[Mapping[str, Any]], full: int | None = None) -> Rendering:
         """Pictures of plan rows that agree in size, steps, scheduler, strength and in having an initial image or not.
 
-        One CPU generator per image, seeded by its row, so a picture does not depend on its batch. Rows of guidance
-        scale 1 or less skip the unconditional pass: they are rendered apart. With ``compile`` every batch is padded to
+        One CPU generator per image, seeded by its row, so a picture does not depend on its batch. Rows that are
+        not guided skip the unconditional pass: they are rendered apart. With ``compile`` every batch is padded to
         ``full`` rows (by default the config's batch size), so that no new shape is ever compiled.
         """
         first = rows[0]
@@ -123,65 +116,94 @@ class Generator:
             group = [rows[i] for i in indices]
             missing = full - len(group) if self.config.compile else 0
             part = self._render(group + group[-1:] * max(0, missing))
+            if part.pixels.shape[2:] != pixels.shape[2:]:
+                height, width = part.pixels.shape[2:]
+                raise InputError(
+                    f"generator: this {self.family.title} model makes images of {width} x {height} where the plan says "
+                    f"{first['width']} x {first['height']}; plan with a size that it can make"
+                )
             pixels[indices] = part.pixels[: len(group)]
             for i, flag in zip(indices, part.unsafe, strict=False):
                 unsafe[i] = flag
         return Rendering(pixels, tuple(unsafe))
 
+    def _guided(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row has an unconditional pass."""
+        return self.guidance == "classifier_free" and row["guidance_scale"] > self.family.guided_above
+
     def _groups(self, rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-        """Indices of rows that can share a call: guided or not; of one guidance scale where the network reads it."""
+        """Indices of rows that can share a call: guided or not, and whatever else the pipeline cannot mix."""
         groups: dict[Any, list[int]] = {}
         for i, row in enumerate(rows):
-            scale = row["guidance_scale"]
-            groups.setdefault(scale if self.reads_guidance else scale > 1, []).append(i)
+            guided = self._guided(row)
+            alone = i if row["initial_image"] and self.family.image == "reference" else None
+            lengths: tuple = ()
+            if self.family.pads == "alone":
+                (meaning,) = self.encode.meanings([row], guided)
+                lengths = tuple(tensor.shape for tensor in meaning.values())
+            groups.setdefault((guided, alone, lengths), []).append(i)
         return list(groups.values())
 
     def _render(self, rows: Sequence[Mapping[str, Any]]) -> Rendering:
-        first = rows[0]
-        pipeline = self._pipeline(first["scheduler"], bool(first["initial_image"]))
-        guided = first["guidance_scale"] > 1 and bool(self.encode.negative) and not self.reads_guidance
-        scales = torch.tensor([row["guidance_scale"] for row in rows], device=self.device)
+        first, family = rows[0], self.family
+        self._check(rows)
+        from_image = bool(first["initial_image"])
+        pipeline = self._pipeline(first["scheduler"], from_image)
+        guided = self._guided(first)
+        scales = [row["guidance_scale"] for row in rows]
         arguments: dict[str, Any] = {
-            "guidance_scale": scales.view(-1, 1, 1, 1).as_subclass(GuidanceVector)
-            if guided
-            else first["guidance_scale"],
+            family.scale: guidance_of(family, scales, self.device) if guided else first["guidance_scale"],
             "num_inference_steps": first["num_inference_steps"],
             "generator": [torch.Generator().manual_seed(row["seed"]) for row in rows],
             "output_type": "pt",
             "height": first["height"],
             "width": first["width"],
+            **family.settings,
         }
-        if first["initial_image"]:
+        if from_image:
             size = first["width"], first["height"]
             arguments["image"] = [self.sources.picture(row["initial_image"], *size) for row in rows]
             arguments["strength"] = first["strength"]
         known = inspect.signature(pipeline.__call__).parameters  # image-to-image takes its size from the picture
-        output = pipeline(**self.encode(rows, guided), **{n: v for n, v in arguments.items() if n in known})
+        with self._embedding(scales):
+            output = pipeline(**self.encode(rows, guided), **{n: v for n, v in arguments.items() if n in known})
         unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(rows)
-        return Rendering(output.images.float().as_subclass(Tensor), tuple(map(bool, unsafe)))
+        pixels = output.images.float().as_subclass(Tensor)
+        return Rendering(pixels if from_image else family.pixels(pixels), tuple(map(bool, unsafe)))
+
+    def _check(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Raise InputError for a row that asks for what the family cannot do."""
+        for row in rows:
+            strengths = (row["strength"],) if row["initial_image"] else ()
+            requests = Requests((row["guidance_scale"],), row["negative_prompt"], strengths)
+            if sentence := refusal(self.family, self.guidance, requests):
+                raise InputError(f"plan: {sentence}")
+
+    @contextmanager
+    def _embedding(self, scales: list[float]) -> Iterator[None]:
+        """Within the block this thread's calls of the denoiser read these guidance scales, one a row."""
+        self._embedded.scales = scales
+        try:
+            yield
+        finally:
+            self._embedded.scales = None
+
+    def _embed_guidance(self, module: torch.nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """A hook: where diffusers hands the denoiser one scale for all rows, each row's own."""
+        if scales := getattr(self._embedded, "scales", None):
+            name, value = embedded_guidance(self.pipeline, module, scales)
+            kwargs = kwargs | {name: value.to(kwargs[name])}
+        return args, kwargs
 
     def _pipeline(self, scheduler: str, from_image: bool) -> DiffusionPipeline:
         """This lane's own pipeline for a scheduler and a mode; all of them share the weights."""
         if (scheduler, from_image) not in self._derived:
-            auto = AutoPipelineForImage2Image if from_image else AutoPipelineForText2Image
-            sampler = make_scheduler(scheduler, self.pipeline.scheduler.config)
-            try:
-                derived = auto.from_pipe(self.pipeline, scheduler=sampler)
-            except ValueError as error:
-                raise InputError(
-                    f"generator.model: diffusers has no image-to-image form of {type(self.pipeline).__name__}; "
-                    "choose another model for rows with an initial image"
-                ) from error
+            kind = getattr(diffusers, self.family.image_pipeline) if from_image else type(self.pipeline)
+            parts, settings = kind._get_signature_keys(kind)
+            known = {n: v for n, v in self.pipeline.components.items() if n in parts}
+            known |= {n: self.pipeline.config[n] for n in settings if n in self.pipeline.config}
+            sampler = make_scheduler(scheduler, self.pipeline.scheduler, self.family.scheduler_takes)
+            derived = kind(**known | {"scheduler": sampler})
             derived.set_progress_bar_config(disable=True)
             self._derived[scheduler, from_image] = derived
         return self._derived[scheduler, from_image]
-
-
-def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
-    """A fresh scheduler of diffusers by its class name, with the settings that the model came with."""
-    scheduler = getattr(diffusers, name, None)
-    if not isinstance(scheduler, type) or not hasattr(scheduler, "from_config"):
-        hint = nearest(name, [n for n in dir(diffusers) if n.endswith("Scheduler")])
-        raise InputError(f"generator.scheduler: {name!r} is not a scheduler of diffusers; did you mean {hint[0]!r}?")
-    with one_sentence(f"generator.scheduler: {name} does not take the model's settings", "choose another scheduler"):
-        return scheduler.from_config(config)

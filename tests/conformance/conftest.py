@@ -1,0 +1,97 @@
+"""Each model is built once; all its tests run on it, then the next."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from figment.synthesis.config import SynthesisConfig
+from figment.synthesis.families import Family
+from figment.synthesis.generator import Generator, Inputs
+from figment.synthesis.weights import folder_revision
+from tests.conformance.models import CASES, Case, save
+
+diffusers.utils.logging.set_verbosity_error()
+DEFAULTS = {
+    "adapter": "", "concept": "", "noise": 0.0, "noise_draw": "", "seed": 3, "width": 32, "height": 32,
+    "num_inference_steps": 2, "strength": 1.0, "initial_image": "", "negative_prompt": "",
+}  # fmt: skip
+
+
+@dataclass
+class Subject:
+    """A case's folder, Figment's generator on it, and the stock pipeline."""
+
+    case: Case
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.generator = Generator(str(self.folder), folder_revision(str(self.folder)), SynthesisConfig(), Inputs(sources=self.folder))
+        self.stock: Any = getattr(diffusers, self.case.pipeline).from_pretrained(self.folder)
+        self.stock.set_progress_bar_config(disable=True)
+
+    @property
+    def family(self) -> Family:
+        return self.case.family
+
+    @property
+    def guidance(self) -> str:
+        return self.generator.guidance
+
+    @cached_property
+    def image(self) -> str:
+        """The hash of a source image."""
+        file = self.folder / "source.png"
+        size = (self.row("")["width"], self.row("")["height"])
+        Image.effect_mandelbrot(size, (-2, -1.5, 1, 1.5), 50).convert("RGB").save(file)
+        return self.generator.sources.add(file)
+
+    def row(self, prompt: str, **more: Any) -> dict[str, Any]:
+        scheduler = type(self.generator.pipeline.scheduler).__name__
+        row = DEFAULTS | {"prompt": prompt, "guidance_scale": self.case.scales[0], "scheduler": scheduler}
+        return row | self.case.row | more
+
+    def render(self, *rows: dict[str, Any]) -> Tensor:
+        return self.generator.render(rows).pixels
+
+    def call(self, row: dict[str, Any]) -> Tensor:
+        """The stock pipeline's own call for a row: its text, scale, seed and negative prompt."""
+        family, pipeline = self.family, self.stock
+        more: dict[str, Any] = dict(family.settings)
+        if row["initial_image"]:
+            pipeline = getattr(diffusers, family.image_pipeline)(**pipeline.components, **self.kept_config())
+            pipeline.set_progress_bar_config(disable=True)
+            image = self.generator.sources.picture(row["initial_image"], row["width"], row["height"])
+            more["image"] = [image] if family.image == "reference" else image
+            if family.image == "strength":
+                more["strength"] = row["strength"]
+        negative = row["negative_prompt"]
+        if "negative_prompt" in more or family.scale == "true_cfg_scale":  # guidance is off without one
+            more["negative_prompt"] = negative
+        elif negative and self.case.pipeline == "Flux2KleinPipeline":
+            more["negative_prompt_embeds"] = pipeline.encode_prompt(negative, text_encoder_out_layers=(9, 18, 27))[0]
+        elif negative:
+            more["negative_prompt"] = negative
+        if not row["initial_image"] or family.image == "reference":
+            more |= {"width": row["width"], "height": row["height"]}
+        generator = [torch.Generator().manual_seed(row["seed"])]
+        steps = {"num_inference_steps": row["num_inference_steps"], family.scale: row["guidance_scale"]}
+        images = pipeline(prompt=row["prompt"], generator=generator, output_type="np", **steps, **more).images
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+    def kept_config(self) -> dict[str, Any]:
+        kind = getattr(diffusers, self.family.image_pipeline)
+        _, settings = kind._get_signature_keys(kind)
+        return {n: self.stock.config[n] for n in settings if n in self.stock.config}
+
+
+@pytest.fixture(scope="module", params=CASES, ids=[case.title for case in CASES])
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    folder = tmp_path_factory.mktemp("model")
+    return Subject(request.param, save(request.param, folder))

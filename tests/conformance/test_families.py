@@ -1,0 +1,107 @@
+"""Every family of pipelines, beside the stock call of diffusers. Each test is a column of the table in docs/generators.md:
+passed is yes; what the family's contract says it cannot do is refused in a sentence and skipped."""
+
+import pytest
+import torch
+
+from figment.errors import InputError
+from figment.synthesis.config import SynthesisConfig
+from figment.synthesis.generator import Generator, Inputs
+from tests.conformance.conftest import Subject
+
+EXACT = 2e-6  # of a pixel in [0, 1]: last bits of float32
+COMPANY = 2e-4  # what a pixel may differ by in other company
+SHORT, LONG = "a car", "a sketch of a green frog beside a red car and a banana"
+
+
+def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    assert a.shape == b.shape
+    return float((a - b).abs().max())
+
+
+def refused(subject: Subject, row: dict, sentence: str) -> None:
+    """The row is refused, and the column is a no."""
+    with pytest.raises(InputError, match=sentence):
+        subject.render(row)
+    pytest.skip("refused in a sentence")
+
+
+def test_equal_to_stock(subject: Subject):
+    for row in (subject.row(LONG), subject.row(SHORT, guidance_scale=subject.family.guided_above)):
+        assert difference(subject.render(row), subject.call(row)) <= EXACT
+
+
+def test_batch_invariant(subject: Subject):
+    scales = subject.case.scales if subject.guidance != "none" else (subject.row("")["guidance_scale"],) * 2
+    rows = [subject.row(SHORT), subject.row(LONG, seed=4), subject.row(SHORT, seed=5)]
+    rows = [row | {"guidance_scale": scale} for row, scale in zip(rows, (*scales, subject.family.guided_above), strict=True)]
+    if subject.guidance == "none":
+        rows = [row | {"guidance_scale": scales[0]} for row in rows]
+    alone = torch.cat([subject.render(row) for row in rows])
+    assert difference(subject.render(*rows), alone) <= COMPANY
+    assert difference(subject.render(*rows[::-1]).flip(0), alone) <= COMPANY
+
+
+def test_guidance_acts(subject: Subject):
+    low, high = (subject.row(LONG, guidance_scale=scale) for scale in subject.case.scales)
+    if subject.guidance == "none":
+        assert difference(subject.render(low), subject.render(high)) == 0
+        pytest.skip("distilled")
+    assert difference(subject.render(low), subject.render(high)) > 10 * COMPANY
+    for row in (low, high):
+        assert difference(subject.render(row), subject.call(row)) <= EXACT
+
+
+def test_negative_acts(subject: Subject):
+    row = subject.row(LONG, guidance_scale=subject.case.scales[1])
+    against = row | {"negative_prompt": "a blue photo of a banana"}
+    if not subject.family.negatives or subject.guidance != "classifier_free":
+        refused(subject, against, "reads no negative prompt")
+    assert difference(subject.render(row), subject.render(against)) > 10 * COMPANY
+    assert difference(subject.render(against), subject.call(against)) <= EXACT
+    both = subject.render(against, row)
+    assert difference(both, torch.cat([subject.render(against), subject.render(row)])) <= COMPANY
+
+
+def test_image_to_image(subject: Subject):
+    row = subject.row(LONG, initial_image=subject.image, num_inference_steps=4)
+    if subject.family.image == "none":
+        refused(subject, row, "cannot start from an image")
+    if subject.family.image == "strength":
+        row |= {"strength": 0.5}
+    else:
+        with pytest.raises(InputError, match=r"knows no strength, found 0\.5"):
+            subject.render(row | {"strength": 0.5})
+    alone = subject.render(row)
+    assert difference(alone, subject.call(row)) <= EXACT
+    assert difference(alone, subject.render(row | {"initial_image": ""})) > 10 * COMPANY
+    rows = [row, row | {"prompt": SHORT, "seed": 9}]
+    assert difference(subject.render(*rows), torch.cat([subject.render(one) for one in rows])) <= COMPANY
+
+
+def test_long_prompts(subject: Subject):
+    """What is over the limit is counted, and cut as the stock call cuts it."""
+    pipeline, readers = subject.generator.pipeline, subject.family.readers
+    words = max(reader.count(pipeline, "")[1] for reader in readers)
+    prompt = "a photo of a car " * (words // 4)
+    counted = [reader.count(pipeline, prompt) for reader in readers]
+    assert all(tokens > limit for tokens, limit in counted)
+    row = subject.row(prompt)
+    assert difference(subject.render(row), subject.call(row)) <= EXACT
+    assert all(tokens <= limit for tokens, limit in (reader.count(pipeline, SHORT) for reader in readers))
+
+
+def test_replay(subject: Subject):
+    """A generator that is loaded anew gives the same bytes."""
+    row = subject.row(LONG)
+    again = Generator(str(subject.folder), subject.generator.revision, SynthesisConfig(), Inputs(sources=subject.folder))
+    assert torch.equal(subject.render(row), again.render([row]).pixels)
+
+
+def test_bfloat16(subject: Subject):
+    config = SynthesisConfig(dtype="bfloat16", channels_last=True)
+    half = Generator(str(subject.folder), subject.generator.revision, config, Inputs(sources=subject.folder))
+    row = subject.row(LONG)
+    pixels = half.render([row]).pixels
+    assert pixels.isfinite().all()
+    assert float((pixels - subject.render(row)).abs().mean()) < 0.05
