@@ -175,9 +175,10 @@ def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
     from figment.labels import LabelSpace
     from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of, training_sets
     from figment.planning.plan import write_plan
-    from figment.prompts.tricks import Wording, build_tricks, write_prompts
+    from figment.prompts.tricks import Wording, build_tricks, scales_of, write_prompts
     from figment.synthesis.config import GeneratorConfig
-    from figment.synthesis.weights import model_revision
+    from figment.synthesis.families import Requests
+    from figment.synthesis.weights import check_family, model_revision
 
     plan = Path(setting(path, parameters, "output", PathText)) / "plan.parquet"
     if "tricks" not in parameters:
@@ -190,6 +191,7 @@ def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
     domains = setting(path, parameters, "domains", list[str] | None)
     labels = LabelSpace.load(Path(setting(path, parameters, "labels", PathText))).choose(classes)
     tricks = build_tricks(names, domains, generator.guidance_scale, setting(path, parameters, "wording", Wording))
+    check_family(generator, Requests(scales_of(tricks)))
     count = setting(path, parameters, "images_per_class", Count)
     seed = setting(path, {"seed": 0, **parameters}, "seed", Seed)
     unions = setting(path, parameters, "unions", dict[str, dict[str, Count]] | None)

@@ -93,8 +93,9 @@ def component_classes(folder: Path, field: str) -> dict[str, type]:
         transformers.ProcessorMixin, transformers.FeatureExtractionMixin, transformers.ImageProcessingMixin,
     )  # fmt: skip
     classes: dict[str, type] = {}
+    settings = set(found._get_signature_keys(found)[1])  # of the pipeline, such as Krea 2's list of layers
     for name, value in index.items():
-        if name.startswith("_") or not isinstance(value, list):
+        if name.startswith("_") or name in settings or not isinstance(value, list):
             continue
         if value == [None, None] and name not in ("unet", "transformer", "vae", "scheduler"):
             continue
@@ -189,6 +190,7 @@ def _check_widths(networks: dict[str, Any], folder: Path, field: str) -> None:
     if not unet or not encoder or "text_encoder_2" in networks:
         return
     width, reads = getattr(encoder.config, "hidden_size", None), getattr(unet.config, "cross_attention_dim", None)
+    reads = getattr(unet.config, "encoder_hid_dim", None) or reads  # Kandinsky 3 projects them first
     if isinstance(reads, int) and isinstance(width, int) and reads != width:
         raise InputError(f"{field}: {folder}: the unet reads texts of {reads} numbers, the text_encoder writes {width}; "
                          "restore the parts that belong together")  # fmt: skip

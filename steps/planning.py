@@ -13,9 +13,10 @@ from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of
 from figment.planning.plan import ranges, write_plan
-from figment.prompts.tricks import Wording, build_tricks, read_prompts
+from figment.prompts.tricks import Wording, build_tricks, read_prompts, scales_of
 from figment.synthesis.config import GeneratorConfig
-from figment.synthesis.weights import model_revision
+from figment.synthesis.families import Requests
+from figment.synthesis.weights import check_family, model_revision
 
 ROWS_CHECKED = 100_000  # at a time; ids are unique in the whole plan, since it is sorted
 
@@ -35,6 +36,7 @@ def plan_images(
     """One row an image to be made: as many as the largest of the ``sets`` (images of every class by trick) wants."""
     tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
     chosen = build_tricks(tricks, domains, generator.guidance_scale, wording)
+    check_family(generator, Requests(scales_of(chosen)))
     choices = {"classes": labels.names, "tricks": tricks, "domains": domains or "the grammar's", **wording.model_dump()}
     tracking.log_parameters("planning", {**choices, "sets": sets, "seed": seed})
     path = Path(output) / "plan.parquet"

@@ -124,6 +124,12 @@ def build_tricks(
     return [known[name] for name in names]
 
 
+def scales_of(tricks: Sequence[Trick]) -> tuple[float, ...]:
+    """The guidance scales of the tricks, of a range both ends."""
+    rules = (trick.guidance if isinstance(trick.guidance, tuple) else (trick.guidance,) for trick in tricks)
+    return tuple(float(scale) for rule in rules for scale in rule)
+
+
 def write_prompts(labels: LabelSpace, tricks: Sequence[Trick]) -> list[Prompt]:
     """One prompt for each class and template of each trick: the prompt book of the recipe."""
     return [

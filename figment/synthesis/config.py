@@ -14,12 +14,15 @@ class GeneratorConfig(Settings):
     height: LatentSide = 512
     guidance_scale: Guidance = 7.5
     num_inference_steps: InferenceSteps = 40
-    scheduler: str = "DDIMScheduler"  # a scheduler class of diffusers
+    scheduler: str | None = None  # a scheduler class of diffusers; by default the model's own
 
     def columns(self, revision: str) -> dict[str, Any]:
         """The fields of a plan's ``Row`` that this decides; ``revision`` is the commit or content hash in place of its own. A
         trick may choose another guidance scale."""
-        return self.model_dump() | {"revision": revision}
+        from figment.synthesis.model_configs import own_scheduler  # and with it torch, which takes seconds
+
+        scheduler = self.scheduler or own_scheduler(self.model, revision)
+        return self.model_dump() | {"revision": revision, "scheduler": scheduler}
 
 
 class SynthesisConfig(Settings):

@@ -50,7 +50,9 @@ class Family:
     handed: tuple[str, ...] = ()  # arguments of encode_prompt that the call hands on; theirs are its defaults
     scale: str = "guidance_scale"
     guided_above: float = 1  # a row of this scale or less has no unconditional pass
-    axes: int = 3  # of size 1 behind the batch, in the scale that the network's (B, ...) output is multiplied by; 0: see Turns
+    axes: int = (
+        3  # of size 1 behind the batch, in the scale that the network's (B, ...) output is multiplied by; 0: see Turns
+    )
     embedded: str = ""  # key of the denoiser's config: where it is set, the scale is an input of the network
     classifier_free: bool = True  # where it is not
     distilled: str = ""  # key of the pipeline's config: where it is set, the scale has no effect
@@ -60,16 +62,22 @@ class Family:
     scheduler_takes: tuple[str, ...] = ()  # "method.argument" that the call needs of a scheduler
     settings: Mapping[str, Any] = field(default_factory=dict)  # more arguments of the call
     chunks: bool = False  # whether longer prompts can be read in parts
-    multiple: Callable[[int, Sizes], int] = lambda vae, denoiser: vae  # of pixels, width and height; vae: pixels a latent
+    multiple: Callable[[int, Sizes], int] = lambda vae, denoiser: (
+        vae
+    )  # of pixels, width and height; vae: pixels a latent
     encode: Callable[..., Meaning] | None = None  # in place of the rule of ``outputs``
-    fit_negative: Callable[[Meaning, Meaning], Meaning] | None = None  # a row's negative meaning, given its positive one
+    fit_negative: Callable[[Meaning, Meaning], Meaning] | None = (
+        None  # a row's negative meaning, given its positive one
+    )
     pixels: Callable[[Tensor], Tensor] = lambda images: images  # of the call's output, to (B, 3, H, W) in [0, 1]
 
     def guidance(self, index: Sizes, denoiser: Sizes) -> Literal["classifier_free", "embedded", "none"]:
         """How a model of the family is guided. ``index``, ``denoiser``: the configs of the pipeline and of its network."""
         if self.embedded and denoiser.get(self.embedded):
             return "embedded"
-        return "classifier_free" if self.classifier_free and not (self.distilled and index[self.distilled]) else "none"
+        return (
+            "classifier_free" if self.classifier_free and not (self.distilled and index.get(self.distilled)) else "none"
+        )
 
     def read(self, pipeline: Any, texts: list[str], negative: bool) -> dict[str, Any]:
         """The call's arguments for ``texts`` that are encoded together, as prompts or as negative prompts (whose names then
@@ -306,7 +314,9 @@ def embedded_guidance(pipeline: Any, denoiser: Any, scales: list[float]) -> tupl
 
 def default_of(class_name: str, key: str) -> Any:
     """What a config of this class of diffusers means where it leaves ``key`` out."""
-    known = inspect.signature(getattr(diffusers, class_name).__init__).parameters if hasattr(diffusers, class_name) else {}
+    known = (
+        inspect.signature(getattr(diffusers, class_name).__init__).parameters if hasattr(diffusers, class_name) else {}
+    )
     return known[key].default if key in known else None
 
 

@@ -58,7 +58,7 @@ class Generator:
 
     def __init__(self, model: str, revision: str, config: SynthesisConfig, inputs: Inputs | None = None):
         check_revision(model, revision)
-        self.config, self.revision = config, revision
+        self.config = config
         self.device = choose_device(config.device)
         pipeline = open_pipeline(model, resolve_dtype(config), None if is_local(model) else revision)
         self.pipeline: DiffusionPipeline = pipeline.to(self.device)

@@ -1,9 +1,9 @@
 """Where a generator's weights are, and what pins them."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -14,13 +14,9 @@ from figment.labels import key, nearest
 from figment.model_folders import check_files, parse_json
 from figment.model_loaders import CONFIGS, check_pipeline, component_classes, fetch
 from figment.synthesis.config import GeneratorConfig
-
-COMMIT = re.compile("[0-9a-f]{40}")
-
-
-def is_local(model: str) -> bool:
-    """Whether ``model`` means a folder (it exists, or is spelt like a path) rather than a hub id such as ``owner/name``."""
-    return Path(model).exists() or model.startswith((".", "/", "~")) or model.count("/") != 1
+from figment.synthesis.families import Requests, default_of, family_of, refusal
+from figment.synthesis.model_configs import COMMIT, ModelConfigs, is_local, read_configs
+from figment.synthesis.schedulers import check_scheduler
 
 
 @cache
@@ -59,7 +55,46 @@ def check_generator(config: GeneratorConfig, texts: Sequence[str] = ()) -> None:
             check_files(folder / part, field)
     else:
         folder = fetch(config.model, revision, field, CONFIGS)
+    check_family(config)
     check_pipeline(folder, field, texts, weights=is_local(config.model))
+
+
+def check_family(config: GeneratorConfig, requests: Requests | None = None) -> None:
+    """Raise InputError now if the generator is of no family that Figment knows, if its family takes no such scheduler or size, or
+    cannot do what a plan ``requests`` of it."""
+    configs = read_configs(config.model, model_revision(config))
+    family = family_of(configs.index.get("_class_name", ""), config.model)
+    if config.scheduler:
+        own = configs.scheduler["_class_name"]
+        check_scheduler(config.scheduler, own, configs.scheduler, family.scheduler_takes)
+    unit = family.multiple(pixels_a_latent(configs.decoder), configs.denoiser)
+    for name in ("width", "height"):
+        if (size := getattr(config, name)) % unit:
+            raise InputError(
+                f"generator.{name}: {family.title} makes images whose sides are multiples of {unit}, found {size}; "
+                f"set {max(unit, round(size / unit) * unit)}"
+            )
+    guidance = family.guidance(configs.index, with_defaults(configs))
+    if requests and (sentence := refusal(family, guidance, requests)):
+        raise InputError(f"generator.model: {config.model!r}: {sentence}")
+    if requests and requests.negative_prompt and max(requests.scales) <= family.guided_above:
+        raise InputError(
+            f"generator.guidance_scale: a negative prompt has an effect above {family.guided_above:g}, found "
+            f"{max(requests.scales):g}; raise it, or leave the negative prompt out"
+        )
+
+
+def with_defaults(configs: ModelConfigs) -> dict[str, Any]:
+    """The denoiser's config with what it leaves out of how it is guided."""
+    keys = ("guidance_embeds", "time_cond_proj_dim")
+    return {key: default_of(configs.denoiser["_class_name"], key) for key in keys} | configs.denoiser
+
+
+def pixels_a_latent(decoder: Mapping[str, Any]) -> int:
+    """Pixels, in width and height, that a decoder with this config makes of one latent."""
+    if "temperal_downsample" in decoder:  # of AutoencoderKLQwenImage, spelt so
+        return 2 ** len(decoder["temperal_downsample"])
+    return 2 ** (len(decoder.get("block_out_channels") or decoder.get("encoder_block_out_channels") or [0] * 4) - 1)
 
 
 def check_revision(model: str, revision: str) -> None:

@@ -15,8 +15,9 @@ from figment.ops import tracking
 from figment.ops.steps import step
 from figment.planning.few_shot import Method
 from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.families import Requests
 from figment.synthesis.sources import Sources
-from figment.synthesis.weights import check_generator
+from figment.synthesis.weights import check_family, check_generator
 from figment.validation.clip import ClipConfig, load_clip
 
 
@@ -37,7 +38,9 @@ def choose_photos(
     tracking.log_parameters("data", {**data.model_dump(), "shots": shots, "seed": seed})
     space = LabelSpace.load(Path(labels)).choose(classes)
     load_clip(clip, [label.clip_name for label in space.labels])
-    if any(method.images for method in methods.values()):
+    if made := [method for method in methods.values() if method.images]:
+        scales = (generator.guidance_scale if m.guidance_scale is None else m.guidance_scale for m in made)
+        check_family(generator, Requests(tuple(scales), strengths=tuple(s for m in made for s in m.strengths)))
         check_generator(generator)
     listing = read_splits(data, space, shots, seed).shots
     sources, rows = Sources(Path(output) / "sources"), []

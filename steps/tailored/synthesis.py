@@ -16,8 +16,9 @@ from figment.planning.quotas import QuotaConfig, fill_quotas
 from figment.planning.tailored import plan_tailored
 from figment.prompts.tricks import read_prompts
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.families import Requests
 from figment.synthesis.pool import Pool
-from figment.synthesis.weights import model_revision
+from figment.synthesis.weights import check_family, model_revision
 from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from figment.validation.multilabel import validate_multilabel
@@ -43,6 +44,7 @@ def synthesise_pairs(
 ) -> tuple[Annotated[FileRef, "plan"], Annotated[FileRef, "images"]]:
     """``images_per_pair`` pictures of every pair and of every class by itself, and what a quota asks for beyond; with the
     tuned text encoder, if there is one. Interrupted, the next run goes on where this one stopped."""
+    check_family(generator, Requests((generator.guidance_scale,), negative_prompt))
     adapter = Tuned.model_validate_json(tuning.open().read_text(encoding="utf-8")).adapter if tuning else ""
     settings = {
         "images_per_pair": images_per_pair,

@@ -32,9 +32,14 @@ class Subject:
     folder: Path
 
     def __post_init__(self) -> None:
-        self.generator = Generator(str(self.folder), folder_revision(str(self.folder)), SynthesisConfig(), Inputs(sources=self.folder))
+        self.generator = self.load()
         self.stock: Any = getattr(diffusers, self.case.pipeline).from_pretrained(self.folder)
         self.stock.set_progress_bar_config(disable=True)
+
+    def load(self, **settings: Any) -> Generator:
+        """Figment's generator on the folder, loaded anew."""
+        model = str(self.folder)
+        return Generator(model, folder_revision(model), SynthesisConfig(**settings), Inputs(sources=self.folder))
 
     @property
     def family(self) -> Family:

@@ -34,7 +34,11 @@ WORDS = len(tokenizer())
 
 def clip(kind: type = t.CLIPTextModel) -> Any:
     words = tokenizer()
-    tokens = {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
+    tokens = {
+        "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id,
+        "pad_token_id": words.pad_token_id,
+    }
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     length = {"max_position_embeddings": words.model_max_length, "projection_dim": 32}
     return kind(t.CLIPTextConfig(vocab_size=WORDS, **sizes, **tokens, **length))
@@ -51,7 +55,11 @@ def decoder_only(kind: type, config: type, width: int = 16, layers: int = 2, **m
 def text_sizes(width: int, layers: int) -> dict[str, Any]:
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": width // 2}
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    return {"vocab_size": WORDS, "hidden_size": width, "intermediate_size": 32, "num_hidden_layers": layers} | heads | tokens
+    return (
+        {"vocab_size": WORDS, "hidden_size": width, "intermediate_size": 32, "num_hidden_layers": layers}
+        | heads
+        | tokens
+    )
 
 
 def vae(channels: int = 4, blocks: int = 2, kind: type = d.AutoencoderKL, **more: Any) -> Any:
@@ -73,7 +81,10 @@ def video_vae() -> Any:
 
 def unet(**more: Any) -> Any:
     sizes = {"block_out_channels": (16, 32), "layers_per_block": 1, "sample_size": 16, "norm_num_groups": 8}
-    blocks = {"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D")}
+    blocks = {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    }
     return d.UNet2DConditionModel(**blocks, **({"cross_attention_dim": 32, "attention_head_dim": 4} | sizes | more))
 
 
@@ -110,17 +121,13 @@ def stable_diffusion_3() -> Any:
     heads = {"attention_head_dim": 8, "num_attention_heads": 4, "caption_projection_dim": 32}
     transformer = d.SD3Transformer2DModel(**sizes, **heads, joint_attention_dim=64, pooled_projection_dim=64)
     encoders = clip(t.CLIPTextModelWithProjection), tokenizer(), clip(t.CLIPTextModelWithProjection), tokenizer()
-    third = t.T5EncoderModel(
-        t.T5Config(vocab_size=WORDS, d_model=64, d_kv=8, d_ff=64, num_layers=1, num_heads=4)
-    )
+    third = t.T5EncoderModel(t.T5Config(vocab_size=WORDS, d_model=64, d_kv=8, d_ff=64, num_layers=1, num_heads=4))
     return d.StableDiffusion3Pipeline(transformer, FLOW(shift=3.0), flow_vae(), *encoders, third, tokenizer(256))
 
 
 def lcm() -> Any:
     network = unet(time_cond_proj_dim=16)
-    return d.LatentConsistencyModelPipeline(
-        vae(), clip(), tokenizer(), network, d.LCMScheduler(**BETAS), **UNCHECKED
-    )
+    return d.LatentConsistencyModelPipeline(vae(), clip(), tokenizer(), network, d.LCMScheduler(**BETAS), **UNCHECKED)
 
 
 def flux(guided: bool = True) -> Any:
@@ -143,8 +150,15 @@ def flux_2_parts(width: int, guided: bool) -> tuple[Any, Any]:
 
 def flux_2() -> Any:
     text = text_sizes(16, 31) | {"model_type": "mistral"}
-    vision = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "head_dim": 8}
-    config = t.Mistral3Config(text_config=text, vision_config=vision | {"model_type": "pixtral", "image_size": 28, "patch_size": 14})
+    vision = {
+        "hidden_size": 8,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "head_dim": 8,
+    }
+    vision |= {"model_type": "pixtral", "image_size": 28, "patch_size": 14}
+    config = t.Mistral3Config(text_config=text, vision_config=vision)
     decoder, transformer = flux_2_parts(48, guided=True)
     return d.Flux2Pipeline(
         FLOW(**SHIFTED), decoder, t.Mistral3ForConditionalGeneration(config), tokenizer(512), transformer
@@ -235,14 +249,14 @@ def cogview_4() -> Any:
         time_embed_dim=8, condition_dim=4, sample_size=16, rope_axes_dim=(64, 64),
     )  # fmt: skip
     encoder = decoder_only(t.GlmModel, t.GlmConfig)
-    return d.CogView4Pipeline(tokenizer(1024), encoder, vae(), transformer, FLOW(base_shift=0.25, max_shift=0.75, **SHIFTED))
+    return d.CogView4Pipeline(
+        tokenizer(1024), encoder, vae(), transformer, FLOW(base_shift=0.25, max_shift=0.75, **SHIFTED)
+    )
 
 
 def hunyuan_dit() -> Any:
     bert = t.BertModel(
-        t.BertConfig(
-            vocab_size=WORDS, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=32
-        )
+        t.BertConfig(vocab_size=WORDS, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=32)
     )
     transformer = d.HunyuanDiT2DModel(
         sample_size=16, num_layers=2, patch_size=2, attention_head_dim=8, num_attention_heads=3, in_channels=4,

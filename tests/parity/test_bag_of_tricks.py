@@ -46,7 +46,7 @@ def test_random_guidance_is_drawn_per_image_unlike_the_published_code():
 def test_every_class_gets_exactly_the_images_asked_for_split_evenly_over_domains():
     space = LabelSpace.of(["dog", "cat"])
     tricks = build_tricks(TRICKS, CIFAR_DOMAINS, 7.5)
-    config = GeneratorConfig(model="some/model")
+    config = GeneratorConfig(model="some/model", scheduler="DDIMScheduler")
     plan = make_plan(plan_bag_of_tricks(write_prompts(space, tricks), tricks, config, "main", 25, 0)).to_pandas()
     assert len(plan) == 2 * 4 * 25
     assert set(plan.groupby(["trick", plan["labels"].str[0]]).size()) == {25}
@@ -58,7 +58,7 @@ def test_every_class_gets_exactly_the_images_asked_for_split_evenly_over_domains
 def test_tricks_have_independent_noise_unlike_the_published_code():
     space = LabelSpace.of(["dog", "cat"])
     tricks = build_tricks(TRICKS, CIFAR_DOMAINS, 7.5)
-    config = GeneratorConfig(model="some/model")
+    config = GeneratorConfig(model="some/model", scheduler="DDIMScheduler")
     plan = make_plan(plan_bag_of_tricks(write_prompts(space, tricks), tricks, config, "main", 10, 0))
     assert max(Counter(plan["seed"].to_pylist()).values()) == 1
 

@@ -22,7 +22,7 @@ from figment.planning.plan import make_plan
 from figment.prompts.tricks import Wording, build_tricks, write_prompts
 from figment.synthesis.config import GeneratorConfig
 
-GENERATOR = GeneratorConfig(model="some/model")
+GENERATOR = GeneratorConfig(model="some/model", scheduler="DDIMScheduler")
 TRICKS = ("base_class", "class_prompt", "multi_domain", "random_guidance")
 ROOM = {"cifar10": 240_000, "cifar100": 240_000, "eurosat": 108_000}  # generations of the whole paper
 

@@ -165,7 +165,11 @@ def test_p8_prompts_and_noises_are_drawn_independently_unlike_in_the_published_c
     label, contexts = Label(name="cup"), {"cup": [f"a {{name}}, {i}" for i in range(10)]}
     method, words = METHODS["all"].model_copy(update={"images": 40}), Words("f" * 64, {"cup": 1.0})
     shots = [Shot(f"{i:064}", label) for i in range(8)]
-    rows = list(plan_few_shot(shots, method, contexts, words, GeneratorConfig(model="some/model"), "main", 0))
+    rows = list(
+        plan_few_shot(
+            shots, method, contexts, words, GeneratorConfig(model="some/model", scheduler="DDIMScheduler"), "main", 0
+        )
+    )
     assert len({(row.prompt, row.noise) for row in rows}) == 40
     table = np.zeros((10, 4))
     for row in rows:
@@ -176,7 +180,9 @@ def test_p8_prompts_and_noises_are_drawn_independently_unlike_in_the_published_c
 def test_p27_stacked_strengths_come_a_quarter_each():
     method = METHODS["stacked"].model_copy(update={"images": 10_000})
     shots = [Shot("a" * 64, Label(name="cup"))]
-    rows = plan_few_shot(shots, method, {}, Words(), GeneratorConfig(model="some/model"), "main", 0)
+    rows = plan_few_shot(
+        shots, method, {}, Words(), GeneratorConfig(model="some/model", scheduler="DDIMScheduler"), "main", 0
+    )
     counts = Counter(row.strength for row in rows)
     assert sorted(counts) == [0.25, 0.5, 0.75, 1.0]
     for count in counts.values():

@@ -12,7 +12,7 @@ from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
 from figment.planning.plan import make_plan
 from figment.synthesis.config import GeneratorConfig
 
-GENERATOR = GeneratorConfig(model="some/model", guidance_scale=15)
+GENERATOR = GeneratorConfig(model="some/model", guidance_scale=15, scheduler="DDIMScheduler")
 PHONE, CUP = Label(name="cell_phone"), Label(name="cup")
 SHOTS = [Shot("a" * 64, PHONE), Shot("b" * 64, PHONE), Shot("c" * 64, CUP)]
 CONTEXTS = {"cell_phone": ["a red {name}", "a {name} at night"], "cup": [f"a {{name}} in place {i}" for i in range(10)]}

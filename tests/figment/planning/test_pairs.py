@@ -8,7 +8,9 @@ from figment.planning.pairs import plan_pairs
 from figment.planning.row import Row
 from figment.synthesis.config import GeneratorConfig
 
-GENERATOR = GeneratorConfig(model="m", width=32, height=32, guidance_scale=4.0, num_inference_steps=12)
+GENERATOR = GeneratorConfig(
+    model="m", width=32, height=32, guidance_scale=4.0, num_inference_steps=12, scheduler="DDIMScheduler"
+)
 
 
 def space(count: int, confusable=()) -> LabelSpace:
