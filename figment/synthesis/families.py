@@ -189,6 +189,7 @@ POOLED = (*SIDE_BY_SIDE, "pooled_prompt_embeds", "negative_pooled_prompt_embeds"
 IN_TURN = ("prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask")
 LENGTH = ("max_sequence_length",)
 FLOW = ("set_timesteps.sigmas", "set_timesteps.mu")
+SMALLEST_REFERENCE = 64  # pixels of a side
 NO_NEGATIVE = {"negative_prompt": None}  # its default is a text, which may not stand beside embeddings
 ANY_SIZE: Callable[[int, Sizes], int] = lambda vae, denoiser: 8  # rendered at a size of its own, then resized  # noqa: E731
 
@@ -328,6 +329,7 @@ class Requests:
     scales: tuple[float, ...]
     negative_prompt: str = ""
     strengths: tuple[float, ...] = ()
+    side: int = 0  # of the images, the smaller one; 0 if it is not known
 
 
 def refusal(family: Family, guidance: str, requests: Requests) -> str:
@@ -343,4 +345,8 @@ def refusal(family: Family, guidance: str, requests: Requests) -> str:
     if family.image == "reference" and any(strength < 1 for strength in requests.strengths):
         found = f"{min(requests.strengths):g}"
         return f"{title} takes an initial image as a reference and knows no strength, found {found}; set it to 1"
+    if family.image == "reference" and requests.strengths and 0 < requests.side < SMALLEST_REFERENCE:
+        return (
+            f"{title} reads images of {SMALLEST_REFERENCE} pixels or more, found {requests.side}; choose a larger size"
+        )
     return ""

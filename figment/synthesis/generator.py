@@ -175,7 +175,9 @@ class Generator:
         """Raise InputError for a row that asks for what the family cannot do."""
         for row in rows:
             strengths = (row["strength"],) if row["initial_image"] else ()
-            requests = Requests((row["guidance_scale"],), row["negative_prompt"], strengths)
+            requests = Requests(
+                (row["guidance_scale"],), row["negative_prompt"], strengths, min(row["height"], row["width"])
+            )
             if sentence := refusal(self.family, self.guidance, requests):
                 raise InputError(f"plan: {sentence}")
 

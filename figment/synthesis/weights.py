@@ -1,6 +1,7 @@
 """Where a generator's weights are, and what pins them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def check_family(config: GeneratorConfig, requests: Requests | None = None) -> N
                 f"set {max(unit, round(size / unit) * unit)}"
             )
     guidance = family.guidance(configs.index, with_defaults(configs))
-    if requests and (sentence := refusal(family, guidance, requests)):
+    if requests and (sentence := refusal(family, guidance, replace(requests, side=min(config.height, config.width)))):
         raise InputError(f"generator.model: {config.model!r}: {sentence}")
     if requests and requests.negative_prompt and max(requests.scales) <= family.guided_above:
         raise InputError(

@@ -1,5 +1,6 @@
 """Each model is built once; all its tests run on it, then the next."""
 
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,7 +84,7 @@ class Subject:
             more["negative_prompt_embeds"] = pipeline.encode_prompt(negative, text_encoder_out_layers=(9, 18, 27))[0]
         elif negative:
             more["negative_prompt"] = negative
-        if not row["initial_image"] or family.image == "reference":
+        if "width" in inspect.signature(pipeline.__call__).parameters:  # else of the initial image
             more |= {"width": row["width"], "height": row["height"]}
         generator = [torch.Generator().manual_seed(row["seed"])]
         steps = {"num_inference_steps": row["num_inference_steps"], family.scale: row["guidance_scale"]}

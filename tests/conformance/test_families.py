@@ -72,6 +72,9 @@ def test_image_to_image(subject: Subject):
     else:
         with pytest.raises(InputError, match=r"knows no strength, found 0\.5"):
             subject.render(row | {"strength": 0.5})
+        with pytest.raises(InputError, match=r"reads images of 64 pixels or more, found 32"):
+            subject.render(row)
+        row |= {"width": 64, "height": 64}
     alone = subject.render(row)
     assert difference(alone, subject.call(row)) <= EXACT
     assert difference(alone, subject.render(row | {"initial_image": ""})) > 10 * COMPANY
@@ -102,4 +105,4 @@ def test_bfloat16(subject: Subject):
     row = subject.row(LONG)
     pixels = subject.load(dtype="bfloat16", channels_last=True).render([row]).pixels
     assert pixels.isfinite().all()
-    assert float((pixels - subject.render(row)).abs().mean()) < 0.05
+    assert float((pixels - subject.render(row)).abs().mean()) < 0.1
