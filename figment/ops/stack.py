@@ -61,10 +61,14 @@ def use_tracker(root: Path = ROOT) -> None:
 
 
 def fetch_data(root: Path = ROOT) -> None:
-    """``dvc pull`` of data/ if files of it are missing; offline, from the embedded remote, with git or without."""
+    """``dvc pull`` of data/ if files of it are missing or a pull was interrupted; offline, from the embedded remote, with
+    git or without."""
+    pulling = root / ".figment" / "pulling"
     tracked = yaml.safe_load((root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]
-    if sum(path.is_file() for path in (root / "data").rglob("*")) >= tracked["nfiles"]:
+    if not pulling.exists() and sum(path.is_file() for path in (root / "data").rglob("*")) >= tracked["nfiles"]:
         return
+    pulling.parent.mkdir(exist_ok=True)
+    pulling.touch()
     from dvc.exceptions import DvcException
 
     from figment.ops.versioning import open_repo
@@ -81,6 +85,7 @@ def fetch_data(root: Path = ROOT) -> None:
     )  # seconds: the same wherever it is pulled, since times tell versions of data apart
     for path in (root / "data").rglob("*"):
         os.utime(path, (version, version))
+    pulling.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
