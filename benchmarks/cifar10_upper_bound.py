@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
+from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import read_labelled
-from figment.evaluation import metrics
 from figment.files import write_json
 from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
-from figment.training.checkpoint import Checkpoint
+from figment.metrics import accuracy
 from figment.training.classifier import predict
 from figment.training.config import TrainingConfig
 from figment.training.train import CHECKPOINT_VERSION, train_classifier
@@ -71,7 +71,7 @@ def main() -> None:
     trained = time.perf_counter() - began
     test = read_labelled(chosen.data, "test", space, config.image_size)
     logits = predict(model, test.pixels)
-    score = metrics.top1(logits, test.labels)
+    score = accuracy.top1(logits, test.labels)
     result = {
         "recipe": config.model_dump(),
         "training_pictures": len(train) - round(len(train) * config.holdout),

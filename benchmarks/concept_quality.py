@@ -26,13 +26,13 @@ from torch import Tensor
 from benchmarks.pocket_shots import POCKET, TEMPLATES, Photos, photos_of
 from benchmarks.tables.statistics import mean
 from figment.adaptation.textual_inversion import InversionConfig, learn_concepts
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.files import write_json
 from figment.ops.run import quieten
 from figment.planning.row import Row, record_of
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
-from figment.validation.clip import ClipConfig, ClipScorer
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = ["bird", "car", "cat", "clock", "deer", "dog", "horse", "sheep", "ship", "train"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from figment.validation.calibration import proportion_interval
+from figment.metrics.calibration import proportion_interval
 
 
 class Share(BaseModel):

@@ -33,6 +33,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from benchmarks.scoring import batched, one_by_one
 from benchmarks.synthesis import RESULTS, machine, papers_loop
 from benchmarks.training_throughput import Case, measure
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.devices import choose_device
 from figment.files import write_json
 from figment.labels import LabelSpace
@@ -45,7 +46,6 @@ from figment.synthesis.generator import resolve_dtype
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.weights import folder_revision
-from figment.validation.clip import ClipConfig, ClipScorer
 
 XL_UNET = {
     "block_out_channels": (320, 640, 1280),

@@ -18,10 +18,10 @@ import torch
 from benchmarks.tables.cells import cell
 from benchmarks.tables.recipes import PAPERS
 from benchmarks.tables.world import World
-from figment.evaluation import metrics
-from figment.evaluation.diversity import diversity_ledger
 from figment.evaluation.features import clip_features
 from figment.files import sha256_file, write_text
+from figment.metrics import accuracy
+from figment.metrics.diversity import diversity_ledger
 from figment.planning.bag_of_tricks import training_sets
 from figment.training.config import TrainingConfig
 
@@ -55,8 +55,8 @@ def rows_of(world: World, seed: int, per_class: int) -> list[dict[str, Any]]:
 def zero_shot(world: World) -> dict[str, Any]:
     """CLIP's own line."""
     logits = world.scorer.logits(world.test.pixels, world.scorer.text_features(world.space)).cpu()
-    per_class = [score.top1 for score in metrics.per_class(logits, world.test.labels)]
-    top1 = metrics.top1(logits, world.test.labels).top1
+    per_class = [score.top1 for score in accuracy.per_class(logits, world.test.labels)]
+    top1 = accuracy.top1(logits, world.test.labels).top1
     return {"recipe": "CLIP zero-shot", "seed": 0, "images": 0, "top1": top1, "per_class": _joined(per_class)}
 
 

@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.validation import grouping_softmax
-from figment.validation.clip import ClipConfig, ClipScorer
 
 BATCH, LOOP, REPEATS, SEED = 64, 16, 9, 0  # LOOP: pictures of one turn of the slow variants
 SPACES = ("configs/labels/coco_48_17.yaml", "configs/labels/nus_wide_81.yaml")

@@ -23,21 +23,23 @@ import pyarrow as pa
 import torch
 from scipy.stats import t as student
 
+from figment.clip.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors, read_npz_vectors, twins
+from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedPictures, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
-from figment.evaluation.zero_shot import columns_of, measures, spread_correlation
+from figment.evaluation.row_spread import spread_correlation
 from figment.files import write_json
-from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors, read_npz_vectors, twins
 from figment.labels import LabelSpace, key
+from figment.metrics.multilabel import measures
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import write_plan
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
+from figment.training.protocols import columns_of
 from figment.training.semantic import SemanticConfig, predict_scores
 from figment.training.zero_shot import made_pictures, train_zero_shot
-from figment.validation.clip import ClipConfig
 from figment.validation.multilabel import shown_labels, validate_multilabel
 from figment.validation.policies import REASONS, CocoPolicy
 from figment.validation.verdicts import reasons

@@ -26,6 +26,7 @@ from scipy.stats import t as student
 
 from benchmarks.filter_quality import filter_quality
 from figment.adaptation.text_encoder import Tuned, TuningConfig, tune_text_encoder
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.tagged import TaggedPictures, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.files import write_json
@@ -42,7 +43,6 @@ from figment.synthesis.renderers import Renderers
 from figment.synthesis.weights import model_revision
 from figment.training.dual_prompt import DualPromptConfig
 from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from figment.validation.multilabel import validate_multilabel
 from figment.validation.policies import CocoPolicy

@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 
 from figment.adaptation.text_encoder import Tuner, TuningConfig
+from figment.clip.scorer import ClipConfig
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.prompts.pair_book import template_prompts
 from figment.prompts.pairs import label_pairs
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision
-from figment.validation.clip import ClipConfig
 from figment.validation.policies import CocoPolicy
 
 RESULT = Path(__file__).parent / "results" / "tuning.json"

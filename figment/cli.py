@@ -203,12 +203,12 @@ def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
 
 
 def render_plan(options: argparse.Namespace) -> None:
+    from figment.clip.scorer import ClipConfig, ClipScorer
     from figment.synthesis.config import SynthesisConfig
     from figment.synthesis.generator import Inputs
     from figment.synthesis.pool import Pool
     from figment.synthesis.renderers import Renderers
     from figment.synthesis.workers import synthesise_by_workers
-    from figment.validation.clip import ClipConfig, ClipScorer
     from figment.validation.features import FeatureStore
 
     parameters = read_parameters(options.config)

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from figment.clip.label_vectors import read_names
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
 from figment.images import to_tensor
-from figment.label_vectors import read_names
 from figment.pictures import UnreadPictures, names_in, try_pictures
 from figment.tagging import batches, load_tagger, render_lines, rendered_files, tag_files
 from figment.training.deployable import is_classifier, open_classifier

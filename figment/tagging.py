@@ -12,11 +12,11 @@ from typing import TypeVar
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from figment.clip.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
 from figment.images import as_rgb, squash
-from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
 from figment.labels import LabelSpace, key
 from figment.pictures import UnreadPictures, names_in, try_pictures
 from figment.training.saved_semantic import load_semantic

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from figment.clip.scorer import ClipConfig
 from figment.datasets.config import RealConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.bag_of_tricks import training_sets
@@ -19,7 +20,6 @@ from figment.prompts.tricks import Wording, build_tricks
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.config import TrainingConfig
 from figment.types import Count, PathText, RegisteredName, Seed
-from figment.validation.clip import ClipConfig
 from figment.validation.gates import GateConfig
 from figment.validation.verdicts import AcceptanceConfig
 from steps.errors import explain_errors

@@ -11,11 +11,11 @@ from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 from torchvision.utils import make_grid, save_image
 
+from figment.clip.scorer import ClipScorer
 from figment.labels import LabelSpace
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator
 from figment.synthesis.weights import folder_revision
-from figment.validation.clip import ClipScorer
 from pocket.config import MeasureConfig
 from pocket.judge import both_found, name_objects, top1
 from pocket.world import BACKGROUNDS, DOMAINS, World

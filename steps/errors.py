@@ -5,6 +5,7 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
+from figment.clip.scorer import ClipConfig, ClipScorer, clip_digest
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import open_labelled
 from figment.evaluation.errors import explain_errors as explain
@@ -16,7 +17,6 @@ from figment.ops import caching
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.saved import load_classifier
-from figment.validation.clip import ClipConfig, ClipScorer, clip_digest
 from figment.validation.features import FeatureStore
 
 ERRORS, NEIGHBOURS = 12, 4

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, open_labelled, read_labelled
-from figment.evaluation.diversity import compare_sets
 from figment.evaluation.feature_map import feature_map
 from figment.evaluation.features import clip_features
 from figment.evaluation.plots import write_plots
@@ -19,13 +19,13 @@ from figment.evaluation.results import REAL, Results, tabulate
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.manifests import Classifiers, FileRef
+from figment.metrics.diversity import compare_sets
 from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.reading import read_artifact
 from figment.synthesis.pool import Pool
 from figment.training.classifier import predict
 from figment.training.saved import load_classifier
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 
 SHOTS = 1000  # real pictures of a class that diversity is measured against, at most

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, read_labelled
 from figment.labels import LabelSpace
@@ -12,7 +13,6 @@ from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import check_generator, unknown_names
 from figment.training.classifier import check_classifier
 from figment.training.config import TrainingConfig
-from figment.validation.clip import ClipConfig, load_clip
 from figment.validation.review import read_review
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+from figment.clip.scorer import ClipConfig
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import LabelledImages, read_labelled
 from figment.evaluation.model_card import classifier_card, measured
@@ -19,7 +20,6 @@ from figment.provenance import recipe_of
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision
 from figment.training.saved import Deployable, load_classifier
-from figment.validation.clip import ClipConfig
 
 CARD = "model_card.md"
 

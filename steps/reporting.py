@@ -9,6 +9,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 from zenml import get_step_context
 
+from figment.clip.scorer import ClipConfig
 from figment.evaluation import report
 from figment.evaluation.errors import WorstError
 from figment.evaluation.results import Results
@@ -24,7 +25,6 @@ from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.config import TrainingConfig
-from figment.validation.clip import ClipConfig
 from figment.validation.review import read_review
 from figment.validation.verdicts import AcceptanceConfig, reasons, yields
 

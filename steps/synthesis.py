@@ -8,6 +8,7 @@ from typing import Annotated
 import pyarrow as pa
 from rich.console import Console
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -26,7 +27,6 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.weights import model_revision
 from figment.synthesis.workers import synthesise_by_workers
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from figment.validation.review import apply_review, read_review
 from figment.validation.validate import LiveAcceptance, validate

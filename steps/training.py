@@ -5,6 +5,7 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
+from figment.checkpoint import Checkpoint
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, open_labelled
 from figment.evaluation.results import REAL
@@ -15,7 +16,6 @@ from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
-from figment.training.checkpoint import Checkpoint
 from figment.training.config import TrainingConfig
 from figment.training.lists import open_training_list, training_list, write_list
 from figment.training.sets import CHECKPOINT, train_on

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.files import atomic
 from figment.labels import LabelSpace
@@ -16,7 +17,6 @@ from figment.planning.plan import read_plan
 from figment.planning.quotas import QuotaConfig, within_quota
 from figment.synthesis.pool import Pool
 from figment.text import shown
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.review import apply_review, read_review
 from figment.validation.validate import validate
 from figment.validation.verdicts import AcceptanceConfig, reasons, yields

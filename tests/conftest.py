@@ -22,7 +22,7 @@ load_environment()
 STATE.mkdir(parents=True, exist_ok=True)
 
 from figment.cli import main  # noqa: E402
-from figment.label_vectors import LabelVectors, read_npz_vectors  # noqa: E402
+from figment.clip.label_vectors import LabelVectors, read_npz_vectors  # noqa: E402
 from figment.labels import LabelSpace  # noqa: E402
 from figment.ops import source  # noqa: E402
 from figment.ops.stack import fetch_data  # noqa: E402

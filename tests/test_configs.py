@@ -9,9 +9,9 @@ import pytest
 import timm
 import yaml
 
+from figment.clip.scorer import ClipConfig, check_clip
 from figment.labels import LabelSpace
 from figment.ops.pipelines import check_config
-from figment.validation.clip import ClipConfig, check_clip
 from figment.validation.verdicts import BLANK, AcceptanceConfig, judge
 
 CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.parts[1] not in ("labels", "stacks"))

@@ -19,8 +19,8 @@ from benchmarks.tables.cells import cell, ledger
 from benchmarks.tables.latent import latent_study
 from benchmarks.tables.report import write_results
 from benchmarks.tables.world import World
-from figment.evaluation import metrics
 from figment.files import sha256_file, write_text
+from figment.metrics import accuracy
 from figment.ops.environment import load_environment
 from figment.ops.stack import fetch_data
 
@@ -34,7 +34,7 @@ def table2(world: World, seeds: int) -> Iterator[dict[str, Any]]:
     real_id = [sha256_file(Path(world.parameters["real"]["path"]) / "train.parquet")]
     real_ledger = ledger(world, real_id, world.train.labels, world.train_features, world.train_features)
     clip = world.scorer.logits(world.test.pixels, world.scorer.text_features(world.space)).cpu()
-    yield {"recipe": "CLIP zero-shot", "seed": 0, "top1": metrics.top1(clip, world.test.labels).top1}
+    yield {"recipe": "CLIP zero-shot", "seed": 0, "top1": accuracy.top1(clip, world.test.labels).top1}
     for seed in range(seeds):
         pictures = world.pictures(recipes.PAPERS, sets, seed)
         for name, shares in sets.items():

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from benchmarks.tables.world import World
 from figment.datasets.labelled import LabelledImages
-from figment.evaluation import metrics
-from figment.evaluation.diversity import diversity_ledger
 from figment.files import digest, sha256_file, write_json
+from figment.metrics import accuracy
+from figment.metrics.diversity import diversity_ledger
 from figment.training.classifier import predict
 from figment.training.config import TrainingConfig
 from figment.training.train import train_classifier
@@ -41,8 +41,8 @@ def cell(
                 "model": training.model,
                 "seed": seed,
                 "images": len(images),
-                "top1": metrics.top1(logits, world.test.labels).top1,
-                "per_class": [score.top1 for score in metrics.per_class(logits, world.test.labels)],
+                "top1": accuracy.top1(logits, world.test.labels).top1,
+                "per_class": [score.top1 for score in accuracy.per_class(logits, world.test.labels)],
                 "cpu_seconds": round(time.process_time() - began, 1),
             },
         )

@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.labelled import LabelledImages, read_labelled
 from figment.evaluation.features import clip_features
 from figment.labels import LabelSpace
@@ -21,7 +22,6 @@ from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.lists import open_training_list, training_list
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from figment.validation.validate import validate
 from figment.validation.verdicts import AcceptanceConfig

@@ -21,15 +21,15 @@ from tqdm import tqdm
 from figment.adaptation.adapters import save_adapter
 from figment.adaptation.gradient_sampler import checkpointed, sample
 from figment.adaptation.held_out import split_prompts
+from figment.checkpoint import Checkpoint, State
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.labels import LabelSpace
 from figment.prompts.tricks import Prompt
 from figment.synthesis.concepts import text_encoders
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.generator import Generator, resolve_dtype
-from figment.training.checkpoint import Checkpoint, State
 from figment.types import Count, InferenceSteps, LatentSide, NonNegative, Positive, Seed, Settings
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.grouping import grouping_softmax, presence_probabilities
 from figment.validation.policies import AcceptancePolicy, is_settled, make_multilabel_verdicts, settle
 from models.losses import AsymmetricLoss

@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from figment.adaptation.concept_learning import InversionConfig, Learning, Photos
+from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.files import write_json
 from figment.images import squash
@@ -28,7 +29,6 @@ from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
 from figment.types import Count, Seed, Settings, Share
-from figment.validation.clip import ClipScorer
 
 SAVE_SECONDS = 60.0
 

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from figment.clip.label_vectors import read_names
 from figment.datasets import hub_parquet
 from figment.datasets.coco import read_coco_split
 from figment.datasets.hub_parquet import RowGroup
@@ -24,7 +25,6 @@ from figment.datasets.tagged import TaggedPictures, write_tagged
 from figment.devices import cores
 from figment.errors import InputError
 from figment.images import decode, squash
-from figment.label_vectors import read_names
 from figment.labels import Label, LabelSpace, nearest
 from figment.pictures import read_picture
 from figment.types import Number, PathText, Seed, Settings

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from figment.clip.scorer import ClipScorer
 from figment.datasets.labelled import Images
-from figment.validation.clip import ClipScorer
 
 
 def clip_features(images: Images, scorer: ClipScorer) -> Tensor:

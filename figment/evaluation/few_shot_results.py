@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from figment.evaluation.diversity import Ledger
-from figment.evaluation.metrics import Score, calibration_error, check_finite, macro_score, paired_macro_difference
 from figment.labels import LabelSpace
+from figment.metrics.accuracy import Score, calibration_error, check_finite, macro_score, paired_macro_difference
+from figment.metrics.diversity import Ledger
 
 CLIP = "CLIP zero-shot"
 BASELINE = "standard"  # photos alone, augmented: what every gain is over

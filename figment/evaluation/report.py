@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw
 
+from figment.clip.scorer import ClipConfig
 from figment.evaluation.errors import WorstError
 from figment.evaluation.fonts import drawable
 from figment.evaluation.results import Results
@@ -22,7 +23,6 @@ from figment.images import data_uri, decode
 from figment.provenance import span
 from figment.synthesis.pool import Pool
 from figment.training.config import TrainingConfig
-from figment.validation.clip import ClipConfig
 from figment.validation.verdicts import AcceptanceConfig
 
 matplotlib.use("Agg")

@@ -3,9 +3,9 @@
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from figment.evaluation import metrics
-from figment.evaluation.diversity import Ledger
 from figment.labels import LabelSpace
+from figment.metrics import accuracy
+from figment.metrics.diversity import Ledger
 from figment.planning.bag_of_tricks import BEST, COMBINED, REAL
 
 CHANCE, CLIP, BASE = "chance", "CLIP zero-shot", "base_class"
@@ -47,30 +47,30 @@ def tabulate(
 ) -> Results:
     """``logits`` of each classifier (N, C) by its name, ``images`` it was trained on; ``truth`` (N,)."""
     for name, scores in {CLIP: clip_logits, **logits}.items():
-        metrics.check_finite(name, scores)
+        accuracy.check_finite(name, scores)
     base, bound = logits.get(BASE), logits.get(REAL)
-    base_score = metrics.top1(base, truth).top1 if base is not None else None
-    bound_score = metrics.top1(bound, truth).top1 if bound is not None else None
+    base_score = accuracy.top1(base, truth).top1 if base is not None else None
+    bound_score = accuracy.top1(bound, truth).top1 if bound is not None else None
     rows = [Result(name=CHANCE, images=None, top1=1 / len(labels), low=1 / len(labels), high=1 / len(labels))]
     for name, scores in {CLIP: clip_logits, **logits}.items():
-        score = metrics.top1(scores, truth)
+        score = accuracy.top1(scores, truth)
         row = Result(
             name=name,
             images=images.get(name),
             top1=score.top1,
             low=score.low,
             high=score.high,
-            per_class=tuple(of_class.top1 for of_class in metrics.per_class(scores, truth)),
-            calibration_error=metrics.calibration_error(scores, truth),
+            per_class=tuple(of_class.top1 for of_class in accuracy.per_class(scores, truth)),
+            calibration_error=accuracy.calibration_error(scores, truth),
         )
         if base is not None and name not in (CLIP, BASE):
-            gain = metrics.paired_difference(scores, base, truth)
+            gain = accuracy.paired_difference(scores, base, truth)
             row = row.model_copy(update={"gain": (gain.top1, gain.low, gain.high)})
         if base_score is not None and bound_score is not None and name not in (CLIP, BASE, REAL):
-            row = row.model_copy(update={"gap_closed": metrics.gap_closed(score.top1, base_score, bound_score)})
+            row = row.model_copy(update={"gap_closed": accuracy.gap_closed(score.top1, base_score, bound_score)})
         rows.append(row)
     shown = next((name for name in DEPLOYED if name in logits), next(iter(logits)))
-    matrix = metrics.confusion(logits[shown], truth)
+    matrix = accuracy.confusion(logits[shown], truth)
     return Results(
         labels=labels.names,
         test_images=len(truth),

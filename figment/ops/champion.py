@@ -8,8 +8,8 @@ from torchvision.transforms.v2.functional import resize
 
 from figment.datasets.labelled import LabelledImages
 from figment.datasets.tagged import TaggedPictures
-from figment.evaluation.metrics import Score, macro_score, map_difference, paired_macro_difference
 from figment.images import Resize
+from figment.metrics.accuracy import Score, macro_score, map_difference, paired_macro_difference
 from figment.ops import registry, tracking
 
 # By how much a version beats another one, or without one chance, with a 95 % interval.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.labelled import Images
 from figment.devices import choose_device
 from figment.errors import InputError
@@ -17,7 +18,6 @@ from figment.model_folders import check_module, check_weights, one_sentence
 from figment.training.augment import augment
 from figment.training.config import AugmentConfig
 from figment.types import Count, ModelName, PathText, Settings, Side
-from figment.validation.clip import ClipConfig, ClipScorer
 
 
 class BackboneConfig(Settings):

@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from figment.checkpoint import Checkpoint, State
+from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.tagged import TaggedPictures
 from figment.devices import choose_device, cores
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.model_folders import check_texts
 from figment.model_loaders import open_clip_tokenizer
-from figment.training.checkpoint import Checkpoint, State
 from figment.training.randaugment import augment_picture
 from figment.types import Count, NonNegative, Number, Positive, Seed, Settings, Share
-from figment.validation.clip import ClipConfig, load_clip
 from models.dual_prompt import DualPromptClassifier, OpenClip, aggregate_regions, presence
 from models.losses import AsymmetricLoss
 

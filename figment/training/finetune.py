@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from figment.datasets.labelled import LabelledImages
-from figment.evaluation.metrics import macro_accuracy
+from figment.metrics.accuracy import macro_accuracy
 from figment.training.augment import augment
 from figment.training.backbone import Backbone
 from figment.training.config import AugmentConfig

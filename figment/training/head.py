@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from figment.evaluation.metrics import macro_accuracy
+from figment.metrics.accuracy import macro_accuracy
 from figment.types import Count, NonNegative, Positive, Settings
 
 

@@ -6,12 +6,12 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from figment.clip.scorer import ClipConfig, clip_digest
 from figment.errors import InputError
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.model_folders import one_sentence, read_json, read_tensors
 from figment.training.dual_prompt import DualPromptConfig, Prepare, build_dual_prompts, learnt_weights
-from figment.validation.clip import ClipConfig, clip_digest
 from models.dual_prompt import DualPromptClassifier, aggregate_regions, presence, region_features
 
 WEIGHTS, CARD = "prompts.safetensors", "classifier.json"

@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from figment.clip.label_vectors import LabelVectorConfig, LabelVectors
 from figment.files import atomic, write_json
-from figment.label_vectors import LabelVectorConfig, LabelVectors
 from figment.model_folders import load_state, one_sentence, read_json, read_tensors
 from figment.training.semantic import SemanticConfig, build_semantic_matrix
 from models.semantic_matrix import Pooling, SemanticMatrix, label_scores

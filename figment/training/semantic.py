@@ -23,10 +23,10 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from figment.clip.label_vectors import LabelVectors
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
-from figment.label_vectors import LabelVectors
 from figment.model_folders import check_module, one_sentence
 from figment.training.classifier import build_classifier
 from figment.training.config import TrainingConfig

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable
 
+from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import StreamedImages
 from figment.files import write_json
 from figment.labels import LabelSpace
-from figment.training.checkpoint import Checkpoint
 from figment.training.config import TrainingConfig
 from figment.training.saved import ClassifierCard, read_card, save_classifier
 from figment.training.train import train_classifier

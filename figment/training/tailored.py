@@ -6,15 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from figment.checkpoint import Checkpoint
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.tagged import TaggedPictures, read_tagged
-from figment.evaluation.zero_shot import Score, both_scores, measures_under
 from figment.labels import LabelSpace
+from figment.metrics.multilabel import measures_under
 from figment.synthesis.pool import Pool
-from figment.training.checkpoint import Checkpoint
 from figment.training.dual_prompt import DualPromptConfig, Scorer, TrainedPrompts, train_dual_prompts
+from figment.training.protocols import Score, both_scores
 from figment.training.semantic import hold_out_rows
 from figment.training.zero_shot import made_pictures
-from figment.validation.clip import ClipConfig, ClipScorer
 
 Evaluator = Callable[[Score], dict[str, float]]
 

@@ -16,11 +16,11 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from figment.checkpoint import Checkpoint, State
 from figment.datasets.labelled import Images, LabelledImages, StreamedImages
 from figment.devices import choose_device, cores
 from figment.errors import InputError
 from figment.training.augment import augment, normalise
-from figment.training.checkpoint import Checkpoint, State
 from figment.training.classifier import build_classifier, predict_all
 from figment.training.config import TrainingConfig
 from figment.training.loader import batches_of

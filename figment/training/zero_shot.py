@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
+from figment.clip.label_vectors import LabelVectors
 from figment.datasets.tagged import TaggedPictures, read_tagged
 from figment.errors import InputError
-from figment.evaluation.zero_shot import columns_of, zero_shot_evaluator
 from figment.images import decode, squash
-from figment.label_vectors import LabelVectors
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
+from figment.training.protocols import columns_of, zero_shot_evaluator
 from figment.training.semantic import SemanticConfig, TrainedMatrix, train_semantic_matrix
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from figment import store
+from figment.clip.scorer import ClipScorer, clip_digest
 from figment.files import atomic
 from figment.images import decode
 from figment.synthesis.pool import Pool
-from figment.validation.clip import ClipScorer, clip_digest
 
 
 class FeatureStore:

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from figment.errors import InputError
-from figment.evaluation.metrics import calibration_error
+from figment.metrics.accuracy import calibration_error
 from figment.training.head import FeatureSet, HeadConfig, logits_of, train_head
 from figment.training.sampling import sampling_law
 from figment.validation.weights import Use

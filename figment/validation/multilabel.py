@@ -10,12 +10,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.labels import LabelSpace
+from figment.metrics.calibration import Threshold
 from figment.planning.plan import CHUNK, ranges
 from figment.synthesis.pool import Pool
-from figment.validation.calibration import Threshold
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from figment.validation.grouping import grouping_softmax, presence_probabilities
 from figment.validation.policies import SCHEMA, AcceptancePolicy, is_settled, make_multilabel_verdicts, settle

@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 
 from figment.errors import InputError
 from figment.labels import LabelSpace
+from figment.metrics.calibration import Threshold, threshold_from_negatives
 from figment.types import Count, Number, Settings, Share
-from figment.validation.calibration import Threshold, threshold_from_negatives
 
 SCHEMA = pa.schema(
     [
@@ -76,7 +76,7 @@ class NusPolicy(_Policy):
 
 
 class CalibratedPolicy(_Policy):
-    """Every requested class must reach its own threshold (``figment.validation.calibration``), by class name.
+    """Every requested class must reach its own threshold (``figment.metrics.calibration``), by class name.
 
     With a ``target_precision`` the thresholds come from the pictures that are checked (``settle``): so large a share of the
     pictures that pass for a class is to show it, with 95 % confidence. Either that or ``thresholds`` is given.

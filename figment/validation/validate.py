@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from figment.clip.scorer import ClipScorer
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
-from figment.validation.clip import ClipScorer
 from figment.validation.features import FeatureStore
 from figment.validation.verdicts import AcceptanceConfig, judge, make_verdicts
 

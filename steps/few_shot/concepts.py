@@ -14,6 +14,7 @@ from figment.adaptation.textual_inversion import (
     learn_concepts,
     probe_concepts,
 )
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -22,7 +23,6 @@ from figment.ops.steps import step
 from figment.synthesis.concepts import relative_noise
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.sources import Sources
-from figment.validation.clip import ClipConfig, ClipScorer
 
 
 @step(experiment_tracker=True)

@@ -9,15 +9,16 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
 from figment.datasets.labelled import StreamedImages
-from figment.evaluation.diversity import compare_sets
 from figment.evaluation.features import clip_features
 from figment.evaluation.few_shot_report import results_table
 from figment.evaluation.few_shot_results import FewShotResults, tabulate_few_shot
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import Classifiers, FileRef
+from figment.metrics.diversity import compare_sets
 from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
@@ -26,7 +27,6 @@ from figment.training.banks import load_features, save_features
 from figment.training.config import AugmentConfig
 from figment.training.head import FeatureSet, logits_of
 from figment.training.saved_few_shot import HeadCard, load_head, load_own_backbone
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 
 

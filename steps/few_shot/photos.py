@@ -6,6 +6,7 @@ from typing import Annotated
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.few_shot import FewShotDataConfig, photo_files, read_splits
 from figment.files import atomic
 from figment.images import decode
@@ -18,7 +19,6 @@ from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.families import Requests
 from figment.synthesis.sources import Sources
 from figment.synthesis.weights import check_family, check_generator
-from figment.validation.clip import ClipConfig, load_clip
 
 
 @step(experiment_tracker=True)

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.pool import Pool
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from steps.synthesis import prepare
 

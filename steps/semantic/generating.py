@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
@@ -12,7 +13,6 @@ from figment.planning.plan import write_plan
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from steps.planning import check_plan
 from steps.synthesis import prepare

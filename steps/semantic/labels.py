@@ -4,15 +4,15 @@ from typing import Annotated
 
 import torch
 
+from figment.clip.label_vectors import LabelVectorConfig, make_label_vectors
+from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.errors import InputError
-from figment.label_vectors import LabelVectorConfig, make_label_vectors
 from figment.labels import LabelSpace
 from figment.ops.steps import step
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import check_generator
 from figment.training.semantic import SemanticConfig, build_semantic_matrix
-from figment.validation.clip import ClipConfig, load_clip
 
 
 @step

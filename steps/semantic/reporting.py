@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from zenml import get_step_context
 
 from figment.datasets.tagged import read_tagged
-from figment.evaluation.zero_shot import spread_correlation
+from figment.evaluation.row_spread import spread_correlation
 from figment.evaluation.zero_shot_report import render_zero_shot_report
 from figment.files import write_json, write_text
 from figment.manifests import FileRef

@@ -6,9 +6,9 @@ from typing import Annotated
 import pyarrow.parquet as pq
 from zenml import get_step_context
 
+from figment.clip.label_vectors import LabelVectorConfig, make_label_vectors
 from figment.files import write_json
 from figment.keys import checkpoint_key
-from figment.label_vectors import LabelVectorConfig, make_label_vectors
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
+from figment.clip.scorer import ClipConfig
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -13,7 +14,6 @@ from figment.ops.gates import Check, gate
 from figment.ops.steps import step
 from figment.planning.plan import count_rows
 from figment.synthesis.pool import Pool
-from figment.validation.clip import ClipConfig
 from figment.validation.multilabel import label_yields, missed_targets, settle_on_pool, validate_multilabel
 from figment.validation.policies import REASONS, AcceptancePolicy, CalibratedPolicy
 from figment.validation.verdicts import reasons

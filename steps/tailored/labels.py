@@ -3,13 +3,13 @@
 import sys
 from typing import Annotated
 
+from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.labels import LabelSpace
 from figment.ops.steps import step
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import check_generator, unknown_names
 from figment.training.dual_prompt import DualPromptConfig, build_dual_prompts
-from figment.validation.clip import ClipConfig, load_clip
 
 
 @step

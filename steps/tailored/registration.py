@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import read_tagged
 from figment.evaluation.model_card import model_card, table_of
 from figment.files import write_text
@@ -14,7 +15,6 @@ from figment.ops.steps import step
 from figment.provenance import recipe_of
 from figment.synthesis.config import GeneratorConfig
 from figment.training.saved_dual_prompt import DeployableDualPrompts, load_dual_prompts
-from figment.validation.clip import ClipConfig
 from steps.registration import CARD, licences_of
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import pyarrow as pa
 
 from figment.adaptation.text_encoder import Tuned
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
@@ -19,7 +20,6 @@ from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.families import Requests
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import check_family, model_revision
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from figment.validation.multilabel import validate_multilabel
 from figment.validation.policies import AcceptancePolicy

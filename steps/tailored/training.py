@@ -6,6 +6,8 @@ from typing import Annotated
 import pyarrow.parquet as pq
 from zenml import get_step_context
 
+from figment.checkpoint import Checkpoint
+from figment.clip.scorer import ClipConfig, clip_digest
 from figment.datasets.tagged import read_tagged
 from figment.files import write_json
 from figment.keys import checkpoint_key
@@ -15,12 +17,10 @@ from figment.ops import caching, tracking
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
-from figment.training.checkpoint import Checkpoint
 from figment.training.dual_prompt import CHECKPOINT_VERSION, DualPromptConfig
 from figment.training.lists import multilabel_list, write_list
 from figment.training.saved_dual_prompt import WEIGHTS, DualPromptCard, save_dual_prompts
 from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
-from figment.validation.clip import ClipConfig, clip_digest
 from figment.validation.multilabel import shown_labels
 
 

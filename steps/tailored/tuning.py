@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from figment.adaptation.text_encoder import CHECKPOINT, CHECKPOINT_VERSION, TuningConfig, tune_text_encoder
+from figment.clip.scorer import ClipConfig
 from figment.files import write_json
 from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
@@ -13,7 +14,6 @@ from figment.ops.steps import step
 from figment.prompts.tricks import read_prompts
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision
-from figment.validation.clip import ClipConfig
 from figment.validation.policies import AcceptancePolicy
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from figment.datasets.labelled import read_labelled
-from figment.evaluation.metrics import top1
 from figment.labels import LabelSpace
+from figment.metrics.accuracy import top1
 from figment.ops.environment import ROOT
 from figment.training.classifier import predict
 from figment.training.config import TrainingConfig

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from figment.cli import main as figment
-from figment.evaluation.metrics import macro_accuracy
+from figment.metrics.accuracy import macro_accuracy
 from figment.ops.run import main
 from figment.training.banks import load_features
 from figment.training.saved_few_shot import load_head

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from figment.clip.scorer import ClipConfig, load_clip
 from figment.errors import InputError
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import check_generator
@@ -18,7 +19,6 @@ from figment.training.config import TrainingConfig
 from figment.training.deployable import open_classifier
 from figment.training.saved import ClassifierCard, save_classifier
 from figment.training.train import build_classifier
-from figment.validation.clip import ClipConfig, load_clip
 from tests.faults.model_harm import CHAT, CLIP, GENERATOR
 from tests.faults.test_model_folders import SPACE, ask
 

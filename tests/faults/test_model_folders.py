@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from figment.adaptation.adapters import save_adapter
 from figment.cli import main
+from figment.clip.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
+from figment.clip.scorer import ClipConfig, ClipScorer, clip_digest, load_clip
 from figment.errors import InputError
 from figment.files import sha256_file
-from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
 from figment.labels import LabelSpace
 from figment.planning.few_shot import Method
 from figment.prompts.chat import Chat, ChatConfig
@@ -33,7 +34,6 @@ from figment.training.saved_dual_prompt import DualPromptCard, save_dual_prompts
 from figment.training.saved_few_shot import HeadCard, save_head
 from figment.training.saved_semantic import SemanticCard, save_semantic
 from figment.training.semantic import SemanticConfig, build_semantic_matrix
-from figment.validation.clip import ClipConfig, ClipScorer, clip_digest, load_clip
 from pocket.judge import check_judge
 from tests.faults.model_harm import (
     AUTO_MAP,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from figment.clip.label_vectors import read_pickled_names, read_pickled_split, read_pickled_vectors
 from figment.datasets.cifar_batches import chunks
 from figment.errors import InputError
-from figment.label_vectors import read_pickled_names, read_pickled_split, read_pickled_vectors
 from tests.figment.test_safe_pickle import Forged, array
 
 READERS = {

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from figment.cli import main
+from figment.clip.label_vectors import read_names
 from figment.datasets.coco import load_coco
 from figment.errors import InputError
-from figment.label_vectors import read_names
 from figment.labels import LabelSpace
 from figment.ops.pipelines import check_config, figment_pipeline
 from figment.ops.stacks_file import read_stack

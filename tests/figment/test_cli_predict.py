@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from figment.cli import main
+from figment.clip.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
 from figment.images import as_rgb, squash
-from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
 from figment.labels import LabelSpace
 from figment.training.saved_semantic import SemanticCard, load_semantic, save_semantic
 from figment.training.semantic import SemanticConfig, build_semantic_matrix, predict_scores

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from figment import safe_pickle
+from figment.clip.label_vectors import read_pickled_split, read_pickled_vectors
 from figment.errors import InputError
-from figment.label_vectors import read_pickled_split, read_pickled_vectors
 
 RECONSTRUCT = np.ndarray((0,)).__reduce__()[0]
 

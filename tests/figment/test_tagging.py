@@ -7,9 +7,9 @@ import timm
 import torch
 from PIL import Image
 
+from figment.clip.label_vectors import LabelVectorConfig, LabelVectors
 from figment.errors import InputError
 from figment.images import squash
-from figment.label_vectors import LabelVectorConfig, LabelVectors
 from figment.tagging import Tag, Tagger, load_tagger, predict_tags, render_tags, tag_files
 from figment.training.saved_semantic import SemanticCard, save_semantic
 from figment.training.semantic import SemanticConfig, build_semantic_matrix

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.labels import LabelSpace
 from figment.prompts.instructions import pair_instruction
-from figment.validation.clip import ClipConfig, ClipScorer
 from pocket.artwork import OBJECTS
 from pocket.config import MeasureConfig
 from pocket.measure import Painter, photos, within_class_distance

@@ -9,9 +9,9 @@ import yaml
 from PIL import Image
 
 from figment.datasets.labelled import open_synthetic_folders, read_labelled
-from figment.evaluation.metrics import per_class, top1
 from figment.images import downscale, to_tensor
 from figment.labels import LabelSpace
+from figment.metrics.accuracy import per_class, top1
 from figment.ops.environment import ROOT
 from figment.training.classifier import build_classifier, check_classifier, predict
 from figment.training.config import TrainingConfig

@@ -13,9 +13,9 @@ from torch import nn
 
 from figment.datasets import coco_largest
 from figment.datasets.few_shot import FewShotDataConfig, draw_shots, read_splits
-from figment.evaluation.metrics import calibration_error, macro_accuracy
 from figment.images import to_tensor
 from figment.labels import Label, LabelSpace
+from figment.metrics.accuracy import calibration_error, macro_accuracy
 from figment.ops.environment import ROOT
 from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
 from figment.prompts.chat import ChatConfig

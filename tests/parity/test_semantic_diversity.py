@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from timm.optim import param_groups_weight_decay
 
-from figment.evaluation.multilabel import mean_average_precision, precision_recall_f1_at_k
-from figment.evaluation.zero_shot import measures
+from figment.metrics.multilabel import mean_average_precision, measures, precision_recall_f1_at_k
 from figment.training.randaugment import cutout
 from figment.training.semantic import one_cycle
 from models.losses import SemanticDiversityLoss

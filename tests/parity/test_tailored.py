@@ -6,8 +6,8 @@ import torch
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from torch import nn
 
-from figment.evaluation.metrics import mean_average_precision
 from figment.labels import LabelSpace
+from figment.metrics.multilabel import mean_average_precision
 from figment.ops.environment import ROOT
 from figment.prompts.pairs import label_pairs
 from figment.validation import grouping_softmax

@@ -18,12 +18,14 @@ from figment.adaptation import concept_learning, text_encoder, textual_inversion
 from figment.adaptation.concept_learning import InversionConfig, Learning
 from figment.adaptation.text_encoder import TuningConfig
 from figment.adaptation.textual_inversion import ProbeConfig
+from figment.checkpoint import Checkpoint
+from figment.clip.label_vectors import LabelVectorConfig
+from figment.clip.scorer import ClipConfig
 from figment.datasets.config import RealConfig
 from figment.datasets.tagged import NAMES, write_tagged
 from figment.files import sha256_file, write_json
 from figment.images import encode
 from figment.keys import checkpoint_key
-from figment.label_vectors import LabelVectorConfig
 from figment.labels import Label, LabelSpace
 from figment.manifests import FileRef
 from figment.prompts.pair_book import template_prompts
@@ -31,11 +33,9 @@ from figment.prompts.pairs import label_pairs
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.sources import Sources
 from figment.training import dual_prompt, semantic, train
-from figment.training.checkpoint import Checkpoint
 from figment.training.config import TrainingConfig
 from figment.training.dual_prompt import DualPromptConfig
 from figment.training.semantic import SemanticConfig
-from figment.validation.clip import ClipConfig
 from steps import training
 from steps.few_shot import concepts
 from steps.semantic import training as semantic_step

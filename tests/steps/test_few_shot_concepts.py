@@ -10,12 +10,12 @@ import torch
 
 from figment.adaptation.concept_learning import InversionConfig, Learning
 from figment.adaptation.textual_inversion import ProbeConfig
+from figment.clip.scorer import ClipConfig
 from figment.images import encode
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.sources import Sources
-from figment.validation.clip import ClipConfig
 from steps.few_shot import concepts
 
 SPACE = LabelSpace.of(("apple", "car"))

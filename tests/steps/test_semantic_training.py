@@ -7,11 +7,11 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from figment.label_vectors import LabelVectorConfig, LabelVectors
+from figment.clip.label_vectors import LabelVectorConfig, LabelVectors
+from figment.clip.scorer import ClipConfig
 from figment.labels import Label, LabelSpace
 from figment.manifests import FileRef
 from figment.training.semantic import SemanticConfig, TrainedMatrix, build_semantic_matrix
-from figment.validation.clip import ClipConfig
 from steps.semantic import training
 
 SPACE = LabelSpace(labels=tuple(Label(name=name, unseen=name == "elk") for name in ("dog", "cat", "elk")))

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from figment.clip.scorer import ClipConfig
 from figment.errors import InputError
 from figment.manifests import FileRef
 from figment.ops import tracking
@@ -14,7 +15,6 @@ from figment.planning.plan import write_plan
 from figment.planning.quotas import QuotaConfig
 from figment.prompts.tricks import Prompt, Wording, build_tricks, write_prompts
 from figment.synthesis.pool import Pool
-from figment.validation.clip import ClipConfig
 from figment.validation.policies import CocoPolicy
 from figment.validation.verdicts import AcceptanceConfig
 from steps import synthesis as steps

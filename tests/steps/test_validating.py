@@ -5,9 +5,9 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
+from figment.clip.scorer import ClipConfig
 from figment.manifests import FileRef
 from figment.planning.plan import write_plan
-from figment.validation.clip import ClipConfig
 from figment.validation.policies import CalibratedPolicy, CocoPolicy
 from steps.semantic import validating
 

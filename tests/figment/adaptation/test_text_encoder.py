@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from figment.adaptation.text_encoder import Tuned, Tuner, TuningConfig, tune_text_encoder
+from figment.clip.scorer import ClipConfig
 from figment.files import sha256_file
 from figment.labels import LabelSpace
 from figment.planning.plan import make_plan
@@ -15,7 +16,6 @@ from figment.prompts.tricks import Prompt
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
-from figment.validation.clip import ClipConfig
 from figment.validation.policies import CalibratedPolicy, CocoPolicy
 from tests.figment.synthesis.test_families import flux, saved, stable_diffusion_3, stable_diffusion_xl
 

@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from figment.adaptation import textual_inversion
 from figment.adaptation.concept_learning import InversionConfig, Learning
 from figment.adaptation.textual_inversion import ProbeConfig, forget_learning, learn_concepts, probe_concepts
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.files import sha256_file
 from figment.synthesis.concepts import concepts_in_place
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
-from figment.validation.clip import ClipConfig, ClipScorer
 from tests.figment.synthesis.test_families import flux
 
 QUICK = InversionConfig(

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.labelled import open_labelled
 from figment.evaluation.errors import explain_errors, nearest, worst_errors
 from figment.training.classifier import build_classifier, predict_all
 from figment.training.config import TrainingConfig
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 
 

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.labelled import open_labelled
-from figment.evaluation.diversity import diversity_ledger, vendi_score
 from figment.evaluation.features import clip_features
 from figment.labels import LabelSpace
+from figment.metrics.diversity import diversity_ledger, vendi_score
 from figment.ops.environment import ROOT
-from figment.validation.clip import ClipConfig, ClipScorer
 
 
 @pytest.fixture(scope="module")

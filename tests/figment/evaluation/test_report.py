@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from figment.evaluation.diversity import diversity_ledger
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.evaluation.errors import Neighbour, WorstError
 from figment.evaluation.report import (
     contact_sheet,
@@ -19,8 +19,8 @@ from figment.evaluation.report import (
     what_was_chosen,
 )
 from figment.evaluation.results import Result, Results
+from figment.metrics.diversity import diversity_ledger
 from figment.training.config import TrainingConfig
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.review import read_review
 from figment.validation.validate import validate
 from figment.validation.verdicts import AcceptanceConfig, reasons, yields

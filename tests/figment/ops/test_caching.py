@@ -4,12 +4,12 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from figment.clip.scorer import ClipConfig
 from figment.manifests import FileRef
 from figment.ops import caching
 from figment.ops.environment import ROOT
 from figment.ops.stack import fetch_data
 from figment.planning.plan import write_plan
-from figment.validation.clip import ClipConfig
 from figment.validation.verdicts import AcceptanceConfig
 from steps.validation import validate_images
 

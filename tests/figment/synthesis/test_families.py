@@ -176,7 +176,7 @@ def test_prompts_seeds_and_scales_mix_in_a_batch_of_any_family(family, plan, tmp
 
 def test_what_the_safety_checker_stops_is_marked_and_never_accepted(plan, synthesis, labels, tmp_path):
     """A checker that stops everything: its concepts are all that there is."""
-    from figment.validation.clip import ClipConfig, ClipScorer
+    from figment.clip.scorer import ClipConfig, ClipScorer
     from figment.validation.validate import validate
     from figment.validation.verdicts import AcceptanceConfig, reasons
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from figment.cli import main
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.planning.plan import write_plan
 from figment.synthesis import workers
@@ -17,7 +18,6 @@ from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.workers import busiest_share, environment, synthesise_by_workers
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.features import FeatureStore
 from tests.figment.synthesis.test_executor import assert_same, pictures
 

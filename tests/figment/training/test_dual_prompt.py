@@ -9,12 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from figment.checkpoint import Checkpoint
+from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedPictures
 from figment.errors import InputError
-from figment.evaluation.multilabel import mean_average_precision
 from figment.labels import Label, LabelSpace
+from figment.metrics.multilabel import mean_average_precision
 from figment.training import dual_prompt
-from figment.training.checkpoint import Checkpoint
 from figment.training.dual_prompt import (
     DualPromptConfig,
     Scorer,
@@ -26,7 +27,6 @@ from figment.training.dual_prompt import (
     train_dual_prompts,
 )
 from figment.training.randaugment import augment_picture
-from figment.validation.clip import ClipConfig
 from pocket.data_sets import artwork, draw_scenes
 
 CLIP = ClipConfig(model="local-dir:models/pocket/clip")

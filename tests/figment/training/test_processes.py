@@ -7,11 +7,11 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from pydantic import ValidationError
 
+from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import LabelledImages, open_synthetic_folders
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.training.augment import augment
-from figment.training.checkpoint import Checkpoint
 from figment.training.config import AugmentConfig, TrainingConfig
 from figment.training.loader import Resident, Streamed
 from figment.training.processes import Share

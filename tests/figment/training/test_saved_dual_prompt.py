@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from figment.clip.scorer import ClipConfig, clip_digest
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace
 from figment.training.dual_prompt import DualPromptConfig, Scorer, build_dual_prompts
@@ -15,7 +16,6 @@ from figment.training.saved_dual_prompt import (
     load_dual_prompts,
     save_dual_prompts,
 )
-from figment.validation.clip import ClipConfig, clip_digest
 
 SPACE = LabelSpace(labels=(Label(name="dog"), Label(name="car"), Label(name="banana", unseen=True)))
 TRAINING = DualPromptConfig(context=8, fusion_scale=0.1, device="cpu")

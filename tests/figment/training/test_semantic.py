@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torchmetrics.functional.classification import binary_average_precision
 
+from figment.clip.label_vectors import LabelVectorConfig, LabelVectors
 from figment.errors import InputError
-from figment.label_vectors import LabelVectorConfig, LabelVectors
 from figment.training.saved_semantic import SemanticCard, load_semantic, save_semantic
 from figment.training.semantic import (
     SemanticConfig,

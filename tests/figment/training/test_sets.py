@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import StreamedImages, open_synthetic_folders
 from figment.labels import LabelSpace
-from figment.training.checkpoint import Checkpoint
 from figment.training.config import TrainingConfig
 from figment.training.saved import load_classifier
 from figment.training.sets import CHECKPOINT, train_on

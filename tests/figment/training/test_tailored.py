@@ -5,9 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedPictures, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
-from figment.evaluation.metrics import mean_average_precision, precision_recall_f1_at_k
+from figment.metrics.multilabel import mean_average_precision, precision_recall_f1_at_k
 from figment.planning.plan import make_plan
 from figment.planning.tailored import plan_tailored
 from figment.prompts.tricks import Prompt
@@ -17,7 +18,6 @@ from figment.synthesis.weights import model_revision
 from figment.training import tailored
 from figment.training.dual_prompt import DualPromptConfig, Scorer
 from figment.training.tailored import accepted_pictures, clip_scorer, train_tailored, validation_evaluator
-from figment.validation.clip import ClipConfig
 from pocket.data_sets import artwork, draw_scenes, write_scenes
 
 DATA = ZeroShotConfig(source="parquet", root="data/scenes", labels="configs/labels/pocket_24_8.yaml")

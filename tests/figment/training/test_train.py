@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 
+from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import LabelledImages
 from figment.errors import InputError
-from figment.training.checkpoint import Checkpoint
 from figment.training.classifier import predict
 from figment.training.config import TrainingConfig
 from figment.training.split import hold_out
@@ -30,7 +30,7 @@ KILLED = """
 import os, signal, sys, torch
 from pathlib import Path
 from figment.datasets.labelled import LabelledImages
-from figment.training.checkpoint import Checkpoint
+from figment.checkpoint import Checkpoint
 from figment.training.config import TrainingConfig
 from figment.training.train import train_classifier
 pixels, labels = torch.load(sys.argv[1], weights_only=True)

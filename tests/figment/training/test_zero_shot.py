@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from figment.clip.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
+from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedPictures
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.errors import InputError
-from figment.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import make_plan
 from figment.synthesis.executor import synthesise
@@ -15,7 +16,6 @@ from figment.synthesis.weights import model_revision
 from figment.training.saved_semantic import DeployableMatrix
 from figment.training.semantic import SemanticConfig, build_semantic_matrix, predict_scores
 from figment.training.zero_shot import made_pictures, train_zero_shot
-from figment.validation.clip import ClipConfig
 from pocket.data_sets import write_scenes
 
 LABELS = "configs/labels/pocket_24_8.yaml"

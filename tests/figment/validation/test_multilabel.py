@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.images import decode
 from figment.labels import Label, LabelSpace
@@ -14,7 +15,6 @@ from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.validation import grouping_softmax
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.grouping import presence_probabilities
 from figment.validation.multilabel import (
     label_yields,

@@ -7,7 +7,7 @@ from scipy.stats import beta, binomtest
 
 from figment.errors import InputError
 from figment.labels import LabelSpace
-from figment.validation.calibration import proportion_interval, threshold_from_negatives, threshold_from_real
+from figment.metrics.calibration import proportion_interval, threshold_from_negatives, threshold_from_real
 from figment.validation.policies import (
     REASONS,
     AcceptancePolicy,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.labels import LabelSpace
 from figment.validation import grouping_softmax
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.grouping import presence_probabilities
 from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, make_multilabel_verdicts, settle
 from pocket.artwork import OBJECTS

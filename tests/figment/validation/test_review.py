@@ -1,7 +1,7 @@
 import pytest
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
-from figment.validation.clip import ClipConfig, ClipScorer
 from figment.validation.review import apply_review, read_review
 from figment.validation.validate import validate
 from figment.validation.verdicts import AcceptanceConfig, reasons

@@ -5,9 +5,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from figment.clip.scorer import ClipConfig, ClipScorer, check_clip, learnt_with_quick_gelu, load_clip
 from figment.errors import InputError
 from figment.labels import LabelSpace
-from figment.validation.clip import ClipConfig, ClipScorer, check_clip, learnt_with_quick_gelu, load_clip
 from figment.validation.validate import validate
 from figment.validation.verdicts import REASONS, AcceptanceConfig, judge, make_verdicts, reasons, yields
 

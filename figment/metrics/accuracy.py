@@ -1,4 +1,4 @@
-"""Numbers about predictions, each with its interval."""
+"""Top-1 accuracy, calibration and differences between classifiers, with bootstrap intervals."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,6 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from figment.errors import InputError
-from figment.evaluation.multilabel import mean_average_precision as mean_average_precision
-from figment.evaluation.multilabel import precision_recall_f1_at_k as precision_recall_f1_at_k
 
 WEIGHTED = 50  # resamples of a ranking in memory at a time
 

@@ -8,7 +8,7 @@ from scipy.linalg import sqrtm
 from sklearn.neighbors import NearestNeighbors
 
 from figment.errors import InputError
-from figment.evaluation.diversity import (
+from figment.metrics.diversity import (
     compare_sets,
     diversity_ledger,
     frechet_distance,

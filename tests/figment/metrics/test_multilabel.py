@@ -8,9 +8,15 @@ from torch.profiler import ProfilerActivity, profile
 from torchmetrics.functional.classification import multilabel_average_precision
 
 from figment.errors import InputError
-from figment.evaluation import metrics, multilabel
-from figment.evaluation.metrics import mean_average_precision, precision_recall_f1_at_k
-from figment.evaluation.multilabel import average_precisions, k_best, precision_recall_f1_at
+from figment.metrics import multilabel
+from figment.metrics.multilabel import (
+    average_precisions,
+    k_best,
+    mean_average_precision,
+    measures,
+    precision_recall_f1_at,
+    precision_recall_f1_at_k,
+)
 
 cases = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 8), st.floats(0.05, 0.8))
 
@@ -167,6 +173,17 @@ def test_bad_input_is_one_clear_sentence(call, sentence):
         call()
 
 
-def test_both_are_found_among_the_metrics():
-    assert metrics.mean_average_precision is mean_average_precision
-    assert metrics.precision_recall_f1_at_k is precision_recall_f1_at_k
+def test_unlabelled_pictures_change_nothing_and_unknown_is_not_shown():
+    scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [1.0, 1.0]])
+    targets = torch.tensor([[1, 0], [0, 1], [0, -1]])
+    assert measures(scores, targets) == measures(scores[:2], targets[:2])
+    assert measures(scores, targets, drop_unlabelled=False)["P@3"] < measures(scores, targets)["P@3"]
+
+
+def test_all_ks_are_measured_from_one_ranking(monkeypatch):
+    asked = []
+    monkeypatch.setattr(multilabel, "k_best", lambda scores, k: asked.append(k) or scores.argsort(dim=1)[:, :k])
+    found = measures(torch.rand(9, 6), torch.ones(9, 6), ks=(1, 4, 2))
+    assert asked == [4]
+    assert list(found) == ["mAP", *(f"{what}@{k}" for k in (1, 4, 2) for what in ("P", "R", "F1"))]
+    assert list(measures(torch.rand(9, 6), torch.ones(9, 6), ks=())) == ["mAP"]

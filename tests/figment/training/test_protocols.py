@@ -1,25 +1,12 @@
-import math
-
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import spearmanr
 
+from figment.clip.label_vectors import LabelVectors
 from figment.datasets.tagged import TaggedPictures
-from figment.evaluation import multilabel
-from figment.evaluation.zero_shot import (
-    both_scores,
-    columns_of,
-    direction_spread,
-    measures,
-    spread_correlation,
-    zero_shot_evaluator,
-)
-from figment.label_vectors import LabelVectors
 from figment.labels import Label, LabelSpace
+from figment.metrics.multilabel import measures
+from figment.training.protocols import both_scores, columns_of, zero_shot_evaluator
 from figment.training.semantic import SemanticConfig, build_semantic_matrix, predict_scores
-from models.semantic_diversity_loss import semantic_diversity
 
 NAMES = ("dog", "cat", "dogs", "bus", "elk", "sky")
 SPACE = LabelSpace(labels=tuple(Label(name=name, unseen=name in ("dogs", "elk", "sky")) for name in NAMES))
@@ -73,22 +60,6 @@ def test_any_number_of_best_tags_is_measured(model):
     assert row["gzsl/R@20"] == 1
 
 
-def test_unlabelled_pictures_change_nothing_and_unknown_is_not_shown():
-    scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [1.0, 1.0]])
-    targets = torch.tensor([[1, 0], [0, 1], [0, -1]])
-    assert measures(scores, targets) == measures(scores[:2], targets[:2])
-    assert measures(scores, targets, drop_unlabelled=False)["P@3"] < measures(scores, targets)["P@3"]
-
-
-def test_all_ks_are_measured_from_one_ranking(monkeypatch):
-    asked = []
-    monkeypatch.setattr(multilabel, "k_best", lambda scores, k: asked.append(k) or scores.argsort(dim=1)[:, :k])
-    found = measures(torch.rand(9, 6), torch.ones(9, 6), ks=(1, 4, 2))
-    assert asked == [4]
-    assert list(found) == ["mAP", *(f"{what}@{k}" for k in (1, 4, 2) for what in ("P", "R", "F1"))]
-    assert list(measures(torch.rand(9, 6), torch.ones(9, 6), ks=())) == ["mAP"]
-
-
 @pytest.mark.parametrize("kept", [20, 7, 0])
 def test_a_picture_of_both_test_sets_is_scored_once(model, kept):
     """Of 20 pictures of the ZSL set ``kept`` are in the GZSL set, in another order."""
@@ -104,32 +75,3 @@ def test_a_picture_of_both_test_sets_is_scored_once(model, kept):
     assert sum(scored) == 50
     assert torch.allclose(of_zsl, score(zsl.pixels), atol=1e-5)
     assert torch.allclose(of_gzsl, score(gzsl.pixels), atol=1e-5)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 6), st.integers(2, 9), st.integers(0, 999))
-def test_direction_spread_is_the_mean_over_pairs_of_one_minus_cosine(rows, dim, seed):
-    matrix = torch.randn(4, rows, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    pairs = [(i, j) for i in range(rows) for j in range(i)]
-    expected = [
-        sum(1 - float(torch.cosine_similarity(a[i], a[j], 0)) for i, j in pairs) / max(1, len(pairs)) for a in matrix
-    ]
-    assert direction_spread(matrix).tolist() == pytest.approx(expected, abs=1e-9)
-    assert torch.allclose(direction_spread(3 * matrix), direction_spread(matrix))
-
-
-def test_the_correlation_is_spearmans_of_spread_and_diversity(model):
-    chosen = pictures(40, 3)
-    found = spread_correlation(model, chosen, VECTORS, batch_size=7)
-    with torch.inference_mode():
-        spread = direction_spread(model(chosen.pixels.float() / 255))
-    diversity = semantic_diversity(chosen.targets > 0, VECTORS.vectors)
-    several = chosen.targets.sum(1) > 1
-    assert found.all == pytest.approx(spearmanr(spread, diversity).statistic, abs=1e-6)
-    assert found.with_two_or_more == pytest.approx(spearmanr(spread[several], diversity[several]).statistic, abs=1e-6)
-
-
-def test_a_single_row_has_no_correlation():
-    torch.manual_seed(0)
-    single = build_semantic_matrix(SemanticConfig(model="test_resnet", image_size=32, rows=1), 8)
-    assert all(math.isnan(value) for value in spread_correlation(single, pictures(20, 0), VECTORS))

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from figment.errors import InputError
-from figment.label_vectors import (
+from figment.clip.label_vectors import (
     LabelVectorConfig,
     LabelVectors,
     differ_in_number,
@@ -19,8 +18,9 @@ from figment.label_vectors import (
     twin_free,
     twins,
 )
+from figment.clip.scorer import ClipConfig, ClipScorer
+from figment.errors import InputError
 from figment.labels import LabelSpace
-from figment.validation.clip import ClipConfig, ClipScorer
 
 LABELS = LabelSpace.model_validate(
     {"labels": [{"name": "cat"}, {"name": "traffic_light"}, {"name": "tv", "synonyms": ["telly"]}]}

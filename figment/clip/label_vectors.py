@@ -21,12 +21,12 @@ from pydantic import model_validator
 from torch import Tensor
 
 from figment import safe_pickle
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key, nearest
 from figment.reading import read_text, why_unreadable
 from figment.text import shown
 from figment.types import PathText, Settings
-from figment.validation.clip import ClipConfig, ClipScorer
 
 
 class LabelVectorConfig(Settings):

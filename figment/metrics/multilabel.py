@@ -1,6 +1,6 @@
 """Multi-label numbers: mean average precision over classes, precision, recall and F1 of the k best classes of an image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from figment.errors import InputError
 
+KS = (3, 5)  # labels of an image that precision, recall and F1 are given for, unless others are asked for
 RANKED = 2**20  # scores ranked at a time
 
 
@@ -83,6 +84,42 @@ def precision_recall_f1_at(
         s, t = s[labelled], t[labelled]
     hits, positives = t.gather(1, k_best(s, max(ks))), int(t.count_nonzero())
     return {k: _micro(int(hits[:, :k].sum()), hits[:, :k].numel(), positives) for k in ks}
+
+
+def measures(scores: Tensor, targets: Tensor, ks: Sequence[int] = KS, drop_unlabelled: bool = True) -> dict[str, float]:
+    """``mAP``, in which a label that no picture has counts as 0, and ``P@k``, ``R@k``, ``F1@k`` for each of ``ks``, from
+    scores and targets (N, C).
+
+    Whether pictures without any of the labels count is where the published evaluations differ: Ben-Cohen et al. leave them
+    out, Zhang et al. do not.
+    """
+    shown = targets > 0
+    labelled = shown.any(1)
+    if drop_unlabelled and not labelled.all():
+        scores, shown = scores[labelled], shown[labelled]
+    found = {"mAP": mean_average_precision(scores, shown)}
+    for k, counted in precision_recall_f1_at(scores, shown, ks).items():
+        found |= {f"P@{k}": counted.precision, f"R@{k}": counted.recall, f"F1@{k}": counted.f1}
+    return found
+
+
+def measures_under(
+    protocols: Mapping[str, Tensor],
+    scores: Tensor,
+    targets: Tensor,
+    ks: Sequence[int] = KS,
+    drop_unlabelled: bool = True,
+) -> dict[str, float]:
+    """``measures`` of each protocol as ``PROTOCOL/MEASURE``: ``{"zsl": unseen (C,) boolean}`` says which labels it ranks."""
+    return {
+        f"{protocol}/{name}": value
+        for protocol, columns in protocols.items()
+        for name, value in measures(_columns(scores, columns), _columns(targets, columns), ks, drop_unlabelled).items()
+    }
+
+
+def _columns(table: Tensor, columns: Tensor) -> Tensor:
+    return table if columns.all() else table[:, columns]
 
 
 def k_best(scores: Tensor, k: int) -> Tensor:
