@@ -23,9 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from figment.errors import InputError
-from figment.files import digest
+from figment.files import digest, write_json
+from figment.labels import LabelSpace
+from figment.validation.clip import ClipConfig, ClipScorer
 from pocket.autoencoder import psnr, train_autoencoder
-from pocket.banks import render_banks, split
+from pocket.banks import render_banks, split, worlds
 from pocket.chat import train_chat
 from pocket.clip import save_clip, train_clip
 from pocket.config import (
@@ -33,16 +35,25 @@ from pocket.config import (
     ClipTrainingConfig,
     GeneratorTrainingConfig,
     JudgeConfig,
+    MeasureConfig,
     StageConfig,
     WorldConfig,
 )
 from pocket.generator import encode_latents, save_generator, train_generator
 from pocket.judge import build_judge, name_objects, top1, train_judge
+from pocket.measure import (
+    Painter,
+    draw_curves,
+    draw_sheets,
+    measure_autoencoder,
+    measure_clip,
+    measure_generator,
+)
 from pocket.photos import CLASSES, WORDS, PhotosConfig, photo_bank, read_photos
 from pocket.tokenizer import build_tokenizer, build_world_tokenizer
 from pocket.world import DOMAINS, Scenes
 
-STAGES = ("bank", "judge", "autoencoder", "clip", "generator", "chat")
+STAGES = ("bank", "judge", "autoencoder", "clip", "generator", "chat", "measure", "ship")
 GATE = 0.05  # top-1 that the judge may lose on reconstructions
 
 
@@ -56,7 +67,8 @@ class Recipe(BaseModel):
     autoencoder: AutoencoderConfig
     clip: ClipTrainingConfig
     generator: GeneratorTrainingConfig
-    chat: StageConfig | None = None
+    chat: StageConfig | None = None  # in the world of drawings only
+    measure: MeasureConfig = MeasureConfig()
     work: str
     ship_to: str
 
@@ -154,11 +166,53 @@ class Workshop:
         model.half().save_pretrained(to)
         tokenizer.save_pretrained(to)
 
+    def measure(self, to: Path) -> None:
+        """What the finished models can do, by the judge: measures.json and sheets of images."""
+        objects, settings, world = self.objects, self.recipe.measure, self.recipe.world
+        judge = self.load_judge().to("cpu")
+        scorer = ClipScorer(ClipConfig(model=f"local-dir:{self.finished('clip')}", device=self.device))
+        painter = Painter(self.finished("generator"), self.banks["generator"].pixels.shape[-1], settings)
+        if isinstance(world, PhotosConfig):
+            test = self.banks["held_out"].to("cpu")
+            labels = test.objects.argmax(1)
+            text = scorer.text_features(LabelSpace.of(objects))
+            logits = scorer.logits(test.pixels.float() / 255, text).cpu()
+            measures = {"clip": {"test photos": top1(logits, labels)}}
+        else:
+            by_name = worlds(world)
+            art = {"training art": by_name["wide"], "unseen art": by_name["unseen"]}
+            measures = {
+                "autoencoder": measure_autoencoder(self.load_autoencoder().to("cpu"), judge, by_name["wide"], seed=9),
+                "clip": measure_clip(scorer, art, seed=5),
+            }
+        measures["generator"] = measure_generator(painter, judge, scorer, objects, settings)
+        if self.recipe.chat is None:
+            del measures["generator"]["pairs_found"]  # photographs show one object
+        write_json(to / "measures.json", measures)
+        draw_curves(measures["generator"], to / "curves.png")
+        draw_sheets(painter, objects, settings, to)
+
+    def ship(self) -> None:
+        """``ship_to``/diffusion, clip, judge and chat, each replaced as a whole."""
+        root = Path(self.recipe.ship_to)
+        for stage, name in {"generator": "diffusion", "clip": "clip", "judge": "judge", "chat": "chat"}.items():
+            if not self.finished(stage).exists():
+                continue
+            fresh, old = root / f".{name}.partial", root / f".{name}.old"
+            for leftover in (fresh, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+            shutil.copytree(self.finished(stage), fresh)
+            shutil.copy("NOTICE", fresh / "NOTICE")  # what the weights saw
+            if (root / name).exists():
+                (root / name).rename(old)
+            fresh.rename(root / name)
+            shutil.rmtree(old, ignore_errors=True)
+
     # ---------------------------------------------------------------- what is finished
 
     def finished(self, stage: str) -> Path:
-        """The finished model of a stage."""
-        return self.folder / stage / "model"
+        """What a stage made, whole or absent."""
+        return self.folder / stage / "finished"
 
     def load_judge(self) -> nn.Module:
         model = build_judge(len(self.objects), self.recipe.judge.channels)
@@ -170,14 +224,17 @@ class Workshop:
         return AutoencoderTiny.from_pretrained(self.finished("autoencoder")).to(self.device).eval()
 
     def run(self, stage: str) -> None:
-        """Train one stage, unless its model is finished. The model is whole or absent."""
+        """One stage, unless it is finished."""
         if stage == "bank":
             _ = self.banks, self.tokenizer
+            return
+        if stage == "ship":
+            self.ship()
             return
         model = self.finished(stage)
         if model.exists():
             return
-        partial = model.with_name(".model.partial")
+        partial = model.with_name(".finished.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         action: Callable[[Path], None] = getattr(self, stage)
@@ -219,7 +276,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
     workshop = Workshop(load_recipe(arguments.recipe, arguments.changes), arguments.device)
-    for stage in arguments.stage or [s for s in STAGES if s == "bank" or getattr(workshop.recipe, s)]:
+    for stage in arguments.stage or [s for s in STAGES if getattr(workshop.recipe, s, True)]:
         workshop.run(stage)
 
 

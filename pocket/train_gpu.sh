@@ -11,7 +11,7 @@ photos() { python3 -m pocket.make pocket/photos.yaml --device cuda --stage "$1" 
 drawings() { python3 -m pocket.make pocket/drawings.yaml --device "${device:-cuda}" --stage "$1" work="$out/work/drawings" "${@:2}" >> "$out/drawings.log" 2>&1; }
 ship() {  # WORLD: what is finished so far
     for stage in generator clip judge; do
-        for model in "$out/work/$1"/world-*/$stage/model; do
+        for model in "$out/work/$1"/world-*/$stage/finished; do
             [ -d "$model" ] && rm -rf "$out/$1/$stage" && mkdir -p "$out/$1" && cp -r "$model" "$out/$1/$stage"
         done
     done

@@ -1,6 +1,7 @@
 """The workshop, whole, at a size that takes seconds: every stage of both worlds trains once and is skipped afterwards."""
 
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,7 @@ def recipe(photos, tmp_path, monkeypatch):
         "autoencoder": STAGE,
         "clip": {**STAGE, "shift": True},
         "generator": {**STAGE, "channels": [32, 32], "min_snr": 5},
+        "measure": {"num_inference_steps": 1, "per_object": 2, "guidance_curve": [2.0]},
         "work": str(tmp_path / "work"),
         "ship_to": str(tmp_path / "models"),
     }
@@ -56,6 +58,9 @@ def test_every_stage_of_the_photographs_trains_once(recipe, tmp_path, monkeypatc
     workshop = make.Workshop(make.load_recipe(recipe, []), "cpu")
     pipeline = StableDiffusionPipeline.from_pretrained(workshop.finished("generator"), torch_dtype=torch.float32)
     assert pipeline("a photo of a cat", num_inference_steps=2, output_type="np").images.shape == (1, 32, 32, 3)
+    measures = json.loads((workshop.finished("measure") / "measures.json").read_text())
+    assert set(measures["generator"]["objects"]) == set(workshop.objects)
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"diffusion", "clip", "judge"}
     lines = (workshop.folder / "log.jsonl").read_text()
     make.main()
     assert (workshop.folder / "log.jsonl").read_text() == lines
