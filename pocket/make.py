@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import yaml
 from diffusers import AutoencoderTiny
+from figment.validation.clip import ClipConfig, ClipScorer
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -25,7 +26,6 @@ from torch import nn
 from figment.errors import InputError
 from figment.files import digest, write_json
 from figment.labels import LabelSpace
-from figment.validation.clip import ClipConfig, ClipScorer
 from pocket.autoencoder import psnr, train_autoencoder
 from pocket.banks import render_banks, split, worlds
 from pocket.chat import train_chat
