@@ -48,7 +48,12 @@ class CheckedPipeline(Pipeline):
             return super().__call__(*args, **kwargs)
         if click.get_current_context(silent=True) is None:
             return self._prepared_run(*args, **kwargs)
-        if code := ended(lambda: check_environment() or self._prepared_run(*args, **kwargs)):
+
+        def work() -> None:
+            check_environment()
+            self._prepared_run(*args, **kwargs)
+
+        if code := ended(work):
             sys.exit(code)
         return None
 

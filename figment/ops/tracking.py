@@ -67,7 +67,7 @@ def close_dead_runs(experiment: str) -> None:
     client = mlflow.MlflowClient()
     found = client.get_experiment_by_name(experiment)
     for run in client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'") if found else ():
-        host, number, *_ = *run.data.tags.get(PROCESS, "").split(" "), "", ""
+        host, number = [*run.data.tags.get(PROCESS, "").split(" "), "", ""][:2]
         if host == platform.node() and number.isdecimal() and _process(int(number)) != run.data.tags[PROCESS]:
             client.set_terminated(run.info.run_id, "KILLED")
 
