@@ -18,11 +18,11 @@ from typing import Any
 import torch
 import yaml
 from diffusers import AutoencoderTiny
-from figment.validation.clip import ClipConfig, ClipScorer
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.files import digest, write_json
 from figment.labels import LabelSpace
