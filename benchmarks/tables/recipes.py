@@ -6,6 +6,8 @@ from figment.training.config import TrainingConfig
 
 PAPERS = ("base_class", "class_prompt", "multi_domain", "random_guidance")
 REAL = "real"
+PERFECT, PERFECT_AND_REAL = "perfect generator", "perfect generator + real"
+BOUNDS = (PERFECT, REAL, PERFECT_AND_REAL)  # what synthesis could reach, few real images, and both
 UNIONS = {
     "combined": dict.fromkeys(PAPERS, 1),  # the paper's best on CIFAR-10
     "all but class prompt": {"base_class": 1, "multi_domain": 1, "random_guidance": 1},  # on CIFAR-100
@@ -18,6 +20,11 @@ BEST = "combined"
 def sets() -> dict[str, Shares]:
     """Images of every class by trick, for every recipe."""
     return training_sets(PAPERS, PER_CLASS, UNIONS, fixed_size=True)
+
+
+def perfect_per_class() -> int:
+    """As many images of a class as the best set has."""
+    return sum(sets()[BEST].values())
 
 
 def table2_training(world: World) -> TrainingConfig:

@@ -25,6 +25,10 @@ from figment.training.lists import open_training_list, training_list
 from figment.validation.features import FeatureStore
 from figment.validation.validate import validate
 from figment.validation.verdicts import AcceptanceConfig
+from pocket.artwork import TEACHERS
+from pocket.data_sets import artwork
+from pocket.world import DOMAINS
+from pocket.world import World as Scenery
 
 CONFIG = Path("configs/pocket/bag_of_tricks.yaml")
 FOLDER = Path("artifacts/tables")
@@ -81,6 +85,18 @@ class World:
     @cached_property
     def train_features(self) -> Tensor:
         return clip_features(self.train, self.scorer)
+
+    def perfect(self, per_class: int, seed: int) -> LabelledImages:
+        """What a perfect generator would paint: renders of the teachers' drawings, a quarter of them in the domains (each as
+        often), the others photos, as in the combined set."""
+        world = Scenery(artwork(list(TEACHERS)), list(self.space.names), self.size)
+        generator = torch.Generator().manual_seed(seed)
+        styled = per_class // 4
+        domains = ["photo"] * (per_class - styled) + [DOMAINS[i % len(DOMAINS)] for i in range(styled)]
+        ids = torch.arange(len(self.space))
+        drawn = [world.sample(len(ids), generator, objects=ids, domain=domain, pairs=0).pixels for domain in domains]
+        pixels = (torch.cat(drawn) * 255).round().byte()
+        return LabelledImages(pixels, ids.repeat(per_class))
 
     def pictures(self, tricks: Sequence[str], sets: dict[str, Shares], seed: int) -> Pictures:
         """All that ``sets`` draw from, rendered now unless it was before."""

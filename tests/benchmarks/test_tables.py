@@ -1,5 +1,6 @@
 """The science bench: its statistics, its page, and that nothing is measured twice."""
 
+import json
 import math
 
 import pandas as pd
@@ -117,12 +118,18 @@ def test_the_page_says_what_the_tables_hold(tmp_path):
                 f"{m}{s}": i + 0.1 * seed for m in ("vendi", "distance", "recall", "coverage") for s in ("", "_equal")
             }
             lines.append({"recipe": name, "seed": seed, "images": 300, "top1": 0.4 + 0.05 * i + 0.001 * seed, **values})
+        for name, top1 in (("perfect generator", 0.9), ("perfect generator + real", 0.95)):
+            lines.append({"recipe": name, "seed": seed, "images": 1200, "top1": top1 + 0.001 * seed})
+    for line in lines:
+        line["per_class"] = json.dumps([line["top1"] + shift for shift in (0, 0, -0.2, 0, -0.3, 0, -0.1, 0, 0, 0)])
     lines.append({"recipe": "CLIP zero-shot", "seed": 0, "top1": 0.8})
     pd.DataFrame(lines).to_csv(tmp_path / "table2.csv", index=False)
     write_results(tmp_path, tmp_path / "results.md")
     page = (tmp_path / "results.md").read_text()
     assert "| base class | 300 | 40.1 +- 0.2 |" in page
-    assert "| class prompt | 300 | 45.1 +- 0.2 | +5.0 [+5.0, +5.0] | 10.0 +- 0.0 |" in page
+    assert "| class prompt | 300 | 45.1 +- 0.2 | +5.0 [+5.0, +5.0] | 10.0 +- 0.0 | 9.1 +- 0.0 |" in page
+    assert "| perfect generator + real | 1200 | 95.1 +- 0.2 | +55.0 [+55.0, +55.0] | 110.0 +- 0.0 |  |" in page
+    assert "| base class | 40 | 40 | 20 | 40 | 10 | 40 | 30 | 40 | 40 | 40 | deer, car, frog |" in page
     assert "CIFAR-10: holds, CIFAR-100: reversed" in page  # class prompt is above base class in this made-up table
     assert "| Vendi score | +1.00 | +1.00" in page
     assert "table 3" not in page

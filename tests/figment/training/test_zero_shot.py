@@ -66,7 +66,7 @@ def test_only_made_pictures_bring_unseen_labels_into_the_loss(tmp_path, data, ve
     assert ranks["with"] == 0 < ranks["without"]
 
 
-def test_made_pictures_show_what_is_said_of_them_and_nothing_else(tmp_path, pocket_config, synthesis):
+def test_made_pictures_show_what_is_said_of_them_and_nothing_else(tmp_path, data, pocket_config, synthesis):
     space = zero_shot_space(data)
     plan = make_plan(plan_pairs(space, [2, 3], pocket_config, model_revision(pocket_config), 4, 0))
     pool = Pool(tmp_path)
