@@ -33,12 +33,13 @@ SCHEMA = pa.schema(
         ("noise", pa.float64()),
         ("shared_noise", pa.string()),
         ("noise_draw", pa.string()),
+        ("long_prompts", pa.bool_()),
     ]
 )
 
 # Columns that came after images had been rendered: they count only where they differ from their default, so that the
 # ids of older rows stand. A new column belongs here.
-ADDED_LATER = ("strength", "initial_image", "concept", "noise", "shared_noise", "noise_draw")
+ADDED_LATER = ("strength", "initial_image", "concept", "noise", "shared_noise", "noise_draw", "long_prompts")
 
 
 class Row(BaseModel):
@@ -68,6 +69,7 @@ class Row(BaseModel):
     noise: float = Field(0.0, ge=0, allow_inf_nan=False)  # standard deviation added to the concept's vectors
     shared_noise: str = ""  # rows with the same word here start from the same noise; by default each has its own
     noise_draw: str = ""  # rows with the same word here add the same draw to a concept; by default each has its own
+    long_prompts: bool = False  # a prompt over the text encoder's length is read in parts, not cut
 
     @model_validator(mode="after")
     def _mode(self) -> Self:

@@ -15,6 +15,9 @@ class GeneratorConfig(Settings):
     guidance_scale: Guidance = 7.5
     num_inference_steps: InferenceSteps = 40
     scheduler: str | None = None  # a scheduler class of diffusers; by default the model's own
+    long_prompts: bool = (
+        False  # prompts over the text encoder's length are read in parts, not cut: Stable Diffusion 1, 2, XL
+    )
 
     def columns(self, revision: str) -> dict[str, Any]:
         """The fields of a plan's ``Row`` that this decides; ``revision`` is the commit or content hash in place of its own. A

@@ -18,6 +18,7 @@ from figment.files import sha256_file
 from figment.model_folders import check_texts, read_tensors
 from figment.synthesis.concepts import Vectors, add_noise, concept_of, concepts_in_place, noise_seed, text_encoders
 from figment.synthesis.families import Meaning, family_of
+from figment.synthesis.prompt_lengths import parts_of
 
 MAX_BYTES = 512 * 2**20  # of embeddings kept; a plan may have more prompts than memory has room
 MAX_ADAPTERS = 8  # kept on the device
@@ -34,6 +35,7 @@ class Key(NamedTuple):
     noise: float = 0.0
     draw: str = ""
     seed: int = 0
+    parts: bool = False  # read in parts where it is too long
 
     @property
     def fresh(self) -> bool:
@@ -75,14 +77,36 @@ class PromptEncoder:
 
     def meanings(self, rows: Sequence[Mapping[str, Any]], guided: bool) -> list[Meaning]:
         """What each row's prompt means, and its negative prompt if ``guided``."""
-        keys = [prompt_key(row) for row in rows]
-        against = [Key(row["adapter"], row["negative_prompt"], False) for row in rows] if guided else []
-        with self._lock:
-            found = self._lookup({*keys, *against})
+        keys = [prompt_key(row)._replace(parts=self._in_parts(row)) for row in rows]
+        against = [Key(row["adapter"], row["negative_prompt"], False, parts=self._in_parts(row)) for row in rows]
         if not guided:
+            with self._lock:
+                found = self._lookup(set(keys))
             return [found[key] for key in keys]
-        fit = self.family.fit_negative or (lambda positive, negative: negative)
-        return [found[key] | fit(found[key], found[other]) for key, other in zip(keys, against, strict=True)]
+        empty = {k._replace(text="", concept="", noise=0.0, draw="", seed=0) for k in (*keys, *against) if k.parts}
+        with self._lock:
+            found = self._lookup({*keys, *against, *empty})
+        return [self._pair(found, key, other) for key, other in zip(keys, against, strict=True)]
+
+    def _in_parts(self, row: Mapping[str, Any]) -> bool:
+        return self.family.chunks and not row["concept"] and row.get("long_prompts", False)
+
+    def _pair(self, found: Mapping[Key, Meaning], key: Key, against: Key) -> Meaning:
+        """A row's positive and negative meaning, of one length."""
+        positive, negative = found[key], found[against]
+        if fit := self.family.fit_negative:
+            return positive | fit(positive, negative)
+        if not key.parts:
+            return positive | negative
+        one = found[against._replace(text="")]["negative_prompt_embeds"].shape[1]
+        lengths = positive["prompt_embeds"].shape[1], negative["negative_prompt_embeds"].shape[1]
+        count = max(lengths) // one
+        pairs = ((positive, key), (negative, against))
+        filled = [
+            in_order([m] + [found[k._replace(text="")]] * (count - n // one))
+            for (m, k), n in zip(pairs, lengths, strict=True)
+        ]
+        return filled[0] | filled[1]
 
     def _lookup(self, wanted: set[Key]) -> dict[Key, Meaning]:
         found: dict[Key, Meaning] = {}
@@ -106,7 +130,8 @@ class PromptEncoder:
     def _encode_keys(self, keys: Sequence[Key], adapter: "Adapter") -> dict[Key, Meaning]:
         first = keys[0]
         if not first.concept:
-            return {first: self.family.split(self.encode([first.text], not first.is_prompt))[0]}
+            parts = parts_of(self.family, self.pipeline, first.text) if first.parts else [first.text]
+            return {first: in_order([self.family.split(self.encode([p], not first.is_prompt))[0] for p in parts])}
         concepts = [(key.concept, adapter.vectors(key)) for key in keys]
         with concepts_in_place(self.pipeline, [key.text for key in keys], concepts) as texts:
             return dict(zip(keys, self.family.split(self.encode(texts)), strict=True))
@@ -127,6 +152,13 @@ class PromptEncoder:
             while len(self._read) > MAX_ADAPTERS:
                 del self._read[next(iter(self._read))]
         return self._read.get(name, NO_ADAPTER)
+
+
+def in_order(parts: Sequence[Meaning]) -> Meaning:
+    """The meaning of a text that was read in parts: their embeddings one behind the other, pooled ones of the first."""
+    if len(parts) == 1:
+        return parts[0]
+    return {n: torch.cat([p[n] for p in parts], 1) if v.dim() > 2 else v for n, v in parts[0].items()}
 
 
 def _calls(keys: Sequence[Key]) -> list[list[Key]]:

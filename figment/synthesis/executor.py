@@ -29,6 +29,7 @@ from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.marking import xmp_packet
 from figment.synthesis.pool import Pool, shard_file
+from figment.synthesis.prompt_lengths import LongPrompts
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.settings import check_settings
 
@@ -153,6 +154,7 @@ class Run:
         self.open: dict[str, OpenShard] = {}  # image_id -> its shard
         self.finished: SimpleQueue[Future] = SimpleQueue()  # lanes that are done with a batch
         self.writing: deque[Future] = deque()
+        self.lengths = LongPrompts()
         self.done = 0
         self.stopped = ""
         self.start = perf_counter()
@@ -182,6 +184,7 @@ class Run:
             while under_way:
                 under_way -= self.collect(bar)
             self.wait_for_writer(0)
+        self.lengths.summary()
 
     def admit(self, shards: Iterator[pa.Table]) -> Iterator[list[dict]]:
         """The shards' rows, one shard at a time, for as long as the budget lasts."""
@@ -191,7 +194,9 @@ class Run:
                 return
             records = rows.to_pylist()
             for model, revision in sorted({(row["model"], row["revision"]) for row in records}):
-                self.renderers.load(model, revision)
+                generator = self.renderers.load(model, revision)
+                own = [row for row in records if (row["model"], row["revision"]) == (model, revision)]
+                self.lengths.look(own, generator.family, generator.pipeline)
             shard = OpenShard(rows)
             self.open |= {row["image_id"]: shard for row in records}
             yield records

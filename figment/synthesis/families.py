@@ -33,7 +33,7 @@ class Reader:
         """(tokens of ``text``, tokens that are read)."""
         tokenizer = pipeline.components[self.tokenizer]
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
-        tokens = len(tokenizer(self.template(pipeline, text)).input_ids) - self.around(pipeline)
+        tokens = len(tokenizer(self.template(pipeline, text), verbose=False).input_ids) - self.around(pipeline)
         return tokens, self.limit or tokenizer.model_max_length
 
 

@@ -138,7 +138,7 @@ class Generator:
             guided = self._guided(row)
             alone = i if row["initial_image"] and self.family.image == "reference" else None
             lengths: tuple = ()
-            if self.family.pads == "alone":
+            if self.family.pads == "alone" or row.get("long_prompts"):
                 (meaning,) = self.encode.meanings([row], guided)
                 lengths = tuple(tensor.shape for tensor in meaning.values())
             groups.setdefault((guided, alone, lengths), []).append(i)

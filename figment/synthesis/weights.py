@@ -68,6 +68,11 @@ def check_family(config: GeneratorConfig, requests: Requests | None = None) -> N
     if config.scheduler:
         own = configs.scheduler["_class_name"]
         check_scheduler(config.scheduler, own, configs.scheduler, family.scheduler_takes)
+    if config.long_prompts and not family.chunks:
+        raise InputError(
+            f"generator.long_prompts: {family.title} reads a prompt as one text; leave it out (Stable Diffusion 1, 2 and XL "
+            "read longer ones in parts)"
+        )
     unit = family.multiple(pixels_a_latent(configs.decoder), configs.denoiser)
     for name in ("width", "height"):
         if (size := getattr(config, name)) % unit:

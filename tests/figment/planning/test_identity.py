@@ -34,6 +34,7 @@ ROWS = st.builds(
     noise=st.sampled_from([0.1, 1e-9]),
     shared_noise=TEXT,
     noise_draw=st.sampled_from(["", "x"]),
+    long_prompts=st.booleans(),
 )
 
 

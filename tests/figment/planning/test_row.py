@@ -27,6 +27,7 @@ ROWS = st.builds(
     noise=st.sampled_from([0.1, 0.2]),
     shared_noise=st.sampled_from(["", "x"]),
     noise_draw=st.sampled_from(["", "x"]),
+    long_prompts=st.booleans(),
 )
 
 
