@@ -188,15 +188,15 @@ def looks_like_json(text: str) -> bool:
     return any(not text[text.rfind("\n", 0, m.start()) + 1 : m.start()].strip() for m in JSON_START.finditer(text))
 
 
-def read_json(text: str) -> tuple[list[str], list[str], str]:
-    """The strings of all JSON arrays and objects in an answer, each as one line; the pieces that look like JSON and are
-    beyond repair; and the lines without any."""
+def read_json(text: str, first_only: bool = False) -> tuple[list[str], list[str], str]:
+    """The strings of all JSON arrays and objects in an answer (or of the first that has any), each as one line; the pieces
+    that look like JSON and are beyond repair; and the lines without any."""
     decoder = json.JSONDecoder(strict=False)
     strings: list[str] = []
     broken: list[str] = []
     rest: list[str] = []
     end = line_end = 0
-    while found := JSON_START.search(text, end):
+    while not (first_only and strings) and (found := JSON_START.search(text, end)):
         start, read = found.start(), None
         if text[start] in "[{":
             with contextlib.suppress(ValueError, RecursionError):

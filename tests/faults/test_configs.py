@@ -232,7 +232,6 @@ def test_a_path_with_a_tilde_is_in_the_home_folder(tmp_path, monkeypatch):
         ("bag_of_tricks", "output"),
         ("bag_of_tricks", "labels"),
         ("bag_of_tricks", "review"),
-        ("tailored", "judge"),
         ("predict", "model"),
         ("predict", "tags"),
     ):

@@ -167,7 +167,7 @@ def test_a_malicious_pickle_runs_nothing(tmp_path, read, wrap):
     path, marker = tmp_path / "evil.pickle", tmp_path / "was-here"
     path.write_bytes(pickle.dumps(wrap(Evil(marker))))
     with pytest.raises(
-        InputError, match=r"evil\.pickle: not a pickled .*it asks for posix\.system, which no plain data needs"
+        InputError, match=r"evil\.pickle: not a pickled .*it asks for 'posix\.system', which no plain data needs"
     ):
         read(path)
     assert not marker.exists()

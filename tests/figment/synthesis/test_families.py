@@ -28,6 +28,8 @@ from transformers import (
     T5EncoderModel,
 )
 
+from figment.planning.plan import make_plan
+from figment.planning.row import row_of
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.generator import Generator
@@ -190,8 +192,8 @@ def test_what_the_safety_checker_stops_is_marked_and_never_accepted(plan, synthe
     folder = str(tmp_path / "checked")
     pipeline.save_pretrained(folder)
     revision = folder_revision(folder)
-    for name, value in {"model": folder, "revision": revision}.items():
-        plan = plan.set_column(plan.schema.get_field_index(name), name, [[value] * len(plan)])
+    rows = (row_of(record) for record in plan.to_pylist())
+    plan = make_plan(row.model_copy(update={"model": folder, "revision": revision}) for row in rows)
     pool = Pool(tmp_path / "images")
     synthesise(plan, pool, synthesis)
     verdicts = validate(
