@@ -130,8 +130,8 @@ def compose_contexts(adjectives: Sequence[str], settings: Sequence[str], count: 
 
 
 def parse_words(text: str, label: Label, count: int) -> list[str]:
-    """At most ``count`` words from a raw answer, without the class's name: those of the first list in brackets if there is one, else
-    the items of ``parse_response``, else what stands between commas."""
+    """At most ``count`` words from a raw answer, without the class's name: those of the first list in brackets if
+    there is one, else the items of ``parse_response``, else what stands between commas."""
     listed, _, _ = read_json(REASONING.sub("\n", text), first_only=True)
     if not listed:
         items = parse_response(text, (), len(text)).prompts

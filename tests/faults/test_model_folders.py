@@ -387,7 +387,8 @@ SEMANTIC_FAULTS = {
 def test_a_semantic_matrix_is_refused(tmp_path, capsys, harm):
     config = SemanticConfig(model="test_resnet", image_size=16, rows=2, pretrained=False, device="cpu")
     labels = LabelVectors(SPACE.names, torch.eye(3, 4))
-    card = SemanticCard(key="k", labels=labels.names, unseen=(), dim=4, vectors=LabelVectorConfig(clip=ClipConfig(model=f"local-dir:{CLIP}")), training=config)
+    vectors = LabelVectorConfig(clip=ClipConfig(model=f"local-dir:{CLIP}"))
+    card = SemanticCard(key="k", labels=labels.names, unseen=(), dim=4, vectors=vectors, training=config)
     save_semantic(build_semantic_matrix(config, 4), labels, card, tmp_path / "model")
     harm(tmp_path / "model")
     assert "semantic" in predict(tmp_path / "model", capsys)
