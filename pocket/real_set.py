@@ -23,6 +23,9 @@ from pocket.world import World
 
 PER_CLASS = {"test": 80, "train": 60, "unlabelled": 100, "validation": 40}  # images; by which split is served first
 SHARES = {"test": 0.4, "train": 0.25, "unlabelled": 0.2, "validation": 0.15}  # of a class's drawings
+FILLING = (
+    "streamline",
+)  # drawn in outlines that no other artist has: only where a class lacks drawings, and never tested on
 SAME_SHAPE = 0.3  # two sprites of an artist whose outlines and shading differ less are one drawing: see ``difference``
 
 
@@ -76,8 +79,13 @@ def populations(world: World, artists: Sequence[str], seed: int) -> dict[str, di
     """split -> object -> the rows of ``world.sprites`` that the split may show; an object may be absent from a split."""
     found: dict[str, dict[int, list[int]]] = {split: {} for split in PER_CLASS}
     for i, name in enumerate(world.objects):
-        groups = drawings(world, artists, i)
-        for split, group in zip(allot(len(groups), random.Random(f"{seed} {name}")), groups, strict=True):
+        dice, groups = random.Random(f"{seed} {name}"), drawings(world, artists, i)
+        own = [group for group in groups if artists[group[0]] not in FILLING]
+        splits = allot(len(own), dice)
+        lacking = [split for split in SHARES if split not in (*splits, "test")]
+        spare = [group for group in groups if group not in own]
+        dice.shuffle(spare)
+        for split, group in [*zip(splits, own, strict=True), *zip(lacking, spare, strict=False)]:
             found[split].setdefault(i, []).extend(group)
     return found
 
