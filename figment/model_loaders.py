@@ -36,6 +36,7 @@ from figment.model_folders import (
 from figment.text import shown
 
 CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]  # all of a model but its weights
+VARIANT = re.compile(r"\.(fp16|bf16)[.-]")  # in the name of a file of weights
 LOCAL, HUB = "local-dir:", "hf-hub:"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 TOKENIZER_SETTINGS = {"clean": str, "strip_sep_token": bool, "language": str, "reduction_mask": str}  # of open_clip
@@ -165,6 +166,7 @@ def _network_shape(kind: Any, folder: Path, field: str) -> Any:
     with no_questions(), one_sentence(f"{field}: {str(folder)!r} cannot be loaded", "restore that part of the model"):
         network, found = kind.from_pretrained(
             folder,
+            variant=own_variant(folder),
             output_loading_info=True,
             device_map={"": "meta"},
             use_safetensors=True,
@@ -173,6 +175,12 @@ def _network_shape(kind: Any, folder: Path, field: str) -> Any:
         )
     _check_loaded(found, f"{field}: {str(folder)!r}")
     return network
+
+
+def own_variant(folder: Path) -> str | None:
+    """``fp16`` or ``bf16`` where a part's folder has its weights in that variant alone, else None."""
+    variants = {match and match[1] for match in (VARIANT.search(file.name) for file in folder.glob("*.safetensors"))}
+    return variants.pop() if len(variants) == 1 else None
 
 
 def _check_loaded(found: dict[str, Any], what: str) -> None:
@@ -209,14 +217,22 @@ def open_pipeline(model: str, dtype: torch.dtype, revision: str | None, field: s
         folder = Path(model)
     else:
         component_classes(fetch(model, revision, field, ["model_index.json"]), field)
+        safe = {"revision": revision, "use_safetensors": True, "trust_remote_code": False}
         with one_sentence(f"{field}: {model!r} cannot be fetched", "connect once, or give a folder"):
-            folder = Path(
-                DiffusionPipeline.download(model, revision=revision, use_safetensors=True, trust_remote_code=False)
-            )
+            try:
+                folder = Path(DiffusionPipeline.download(model, **safe))
+            except (OSError, ValueError):  # of some models the hub has half-precision weights alone
+                folder = Path(DiffusionPipeline.download(model, variant="fp16", **safe))
     check_pipeline(folder, field)
     with one_sentence(f"{field}: {model!r} cannot be loaded", advice):
+        variants = {own_variant(part) for part in folder.iterdir() if part.is_dir()} - {None}
         pipeline = AutoPipelineForText2Image.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            str(folder),
+            dtype=dtype,
+            variant=min(variants, default=None),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
         )
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module):

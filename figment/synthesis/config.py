@@ -38,6 +38,9 @@ class SynthesisConfig(Settings):
     device: str = "auto"  # auto: cuda, mps or cpu, whichever is there
     lanes: Count | None = None  # batches under way at once; by default 1 on a GPU, one a core on a CPU
     channels_last: bool | None = None  # by default on a GPU only
+    offload: Literal["none", "model", "group"] = (
+        "none"  # off the GPU while idle: whole networks, or parts of each (slower)
+    )
     compile: bool = False  # torch.compile of the denoiser's repeated blocks; worth it for hours of work
     vae_slicing: bool = False  # decode one picture at a time: less memory, a little slower
     workers: Count = 1  # processes on this machine, one a GPU

@@ -53,6 +53,21 @@ def resolve_dtype(config: SynthesisConfig) -> torch.dtype:
     return torch.bfloat16 if choose_device(config.device).type == "cuda" else torch.float32
 
 
+def place(pipeline: Any, device: torch.device, offload: str) -> Any:
+    """The pipeline on the device: all of it, or what runs at the moment (``offload``: whole networks, or groups of layers)."""
+    if offload == "none":
+        return pipeline.to(device)
+    if device.type == "cpu":
+        raise InputError(
+            f"synthesis.offload: {offload!r} moves a model between a GPU and the CPU, and there is no GPU; leave it out"
+        )
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_group_offload(device, offload_type="leaf_level", use_stream=device.type == "cuda")
+    return pipeline
+
+
 class Generator:
     """Loads once; encodes each distinct prompt once; renders any mix of prompts, seeds and guidance scales in a batch."""
 
@@ -61,7 +76,7 @@ class Generator:
         self.config = config
         self.device = choose_device(config.device)
         pipeline = open_pipeline(model, resolve_dtype(config), None if is_local(model) else revision)
-        self.pipeline: DiffusionPipeline = pipeline.to(self.device)
+        self.pipeline: DiffusionPipeline = place(pipeline, self.device, config.offload)
         self.pipeline.set_progress_bar_config(disable=True)
         inputs = inputs or Inputs()
         self.sources = Sources(inputs.sources or Path("sources"))

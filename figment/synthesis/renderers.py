@@ -31,6 +31,8 @@ class Renderers:
 
     def lanes(self) -> int:
         """Batches to render at once: on a GPU one; on a CPU one a core if every network is too small to fill them."""
+        if self.config.offload != "none":
+            return 1  # networks come and go, for one batch at a time
         if self.config.lanes:
             return self.config.lanes
         sizes = [sum(p.numel() for p in g.denoiser.parameters()) for g in self._generators.values()]

@@ -24,6 +24,12 @@ from figment.synthesis.schedulers import check_scheduler
 def folder_revision(model: str) -> str:
     """The hash of a local pipeline's content. Raises InputError if ``model`` is no diffusers folder."""
     folder = Path(model)
+    if folder.is_file() and folder.suffix in (".safetensors", ".ckpt", ".gguf"):
+        raise InputError(
+            f"generator.model: {model!r} is a checkpoint of one file; convert it once, with diffusers' "
+            "StableDiffusionXLPipeline.from_single_file(FILE).save_pretrained(FOLDER) or that of the model's own pipeline, "
+            "and give the folder"
+        )
     if not (folder / "model_index.json").is_file():
         raise InputError(
             f"generator.model: {model!r} holds no model_index.json; give a diffusers pipeline's folder or a hub id"
