@@ -9,6 +9,7 @@ import torch
 
 from figment.errors import InputError
 from figment.files import atomic
+from figment.text import reason_of
 
 History = list[tuple[int, dict[str, float]]]
 
@@ -47,5 +48,6 @@ class Checkpoint:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             return State(**saved["state"]) if saved["key"] == self.key else None
         except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-            reason = (str(error) or "empty").splitlines()[0]
-            raise InputError(f"{self.path}: not a checkpoint ({reason}); move it away to start anew") from error
+            raise InputError(
+                f"{self.path}: not a checkpoint ({reason_of(error)}); move it away to start anew"
+            ) from error

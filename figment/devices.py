@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from figment.errors import InputError
+from figment.text import reason_of
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -14,8 +15,9 @@ def choose_device(name: str = "auto") -> torch.device:
         try:
             return torch.empty(0, device=name).device
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"device: {name!r} cannot be used ({reason}); give auto, cpu, cuda or mps") from error
+            raise InputError(
+                f"device: {name!r} cannot be used ({reason_of(error)}); give auto, cpu, cuda or mps"
+            ) from error
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

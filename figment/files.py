@@ -10,6 +10,7 @@ from typing import Any
 
 from figment import store
 from figment.errors import InputError
+from figment.text import reason_of
 
 
 def canonical_json(value: Any) -> str:
@@ -46,7 +47,7 @@ def atomic(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         raise InputError(
-            f"cannot write {path}: {error.strerror or error}; check the folder's permissions and space"
+            f"cannot write {path}: {reason_of(error)}; check the folder's permissions and space"
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 from torch import Tensor
 
 from figment.errors import InputError
+from figment.text import reason_of
 
 Resize = Literal["bicubic", "bilinear", "bilinear_no_antialias", "squash"]
 READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["AVIF"] if features.check("avif") else []))
@@ -38,7 +39,9 @@ def decode(data: bytes, where: str) -> Image.Image:
     except UnidentifiedImageError as error:  # its own words name an object in memory
         raise InputError(f"{where}: not a readable picture; expected one of {', '.join(READABLE)}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{where}: not a readable picture ({error}); expected one of {', '.join(READABLE)}") from error
+        raise InputError(
+            f"{where}: not a readable picture ({reason_of(error)}); expected one of {', '.join(READABLE)}"
+        ) from error
 
 
 def encode(pixels: np.ndarray, image_format: Literal["jpeg", "png", "webp"], xmp: bytes = b"") -> bytes:

@@ -66,7 +66,7 @@ def fetch(model: str, revision: str | None, field: str, patterns: Sequence[str])
 # diffusers
 
 
-def component_classes(folder: Path, field: str) -> dict[str, type]:
+def component_classes(folder: Path, field: str) -> dict[str, Any]:
     """The class of every part that model_index.json names; only the libraries' own parts of a pipeline are among them."""
     import diffusers
     import transformers
@@ -85,15 +85,15 @@ def component_classes(folder: Path, field: str) -> dict[str, type]:
         )
     if "prompt" not in inspect.signature(found.__call__).parameters:
         raise InputError(f"{field}: {file}: {pipeline} makes no images from text; give a text-to-image model")
-    parameters = inspect.signature(found.__init__).parameters.values()
-    required = {p.name for p in parameters if p.default is p.empty} - {"self", *found._optional_components}
+    parameters = inspect.signature(found).parameters.values()
+    required = {p.name for p in parameters if p.default is p.empty} - {*getattr(found, "_optional_components", ())}
     if missing := sorted(name for name in required if not isinstance(index.get(name), list)):
         raise InputError(f"{field}: {file} names no {missing[0]}, a part of {pipeline}; restore the file")
     kinds = (
         diffusers.ModelMixin, diffusers.SchedulerMixin, transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase,
         transformers.ProcessorMixin, transformers.FeatureExtractionMixin, transformers.ImageProcessingMixin,
     )  # fmt: skip
-    classes: dict[str, type] = {}
+    classes: dict[str, Any] = {}
     settings = set(found._get_signature_keys(found)[1])  # of the pipeline, such as Krea 2's list of layers
     for name, value in index.items():
         if name.startswith("_") or name in settings or not isinstance(value, list):
@@ -402,7 +402,7 @@ def _check_clip_sizes(file: Path, field: str) -> None:
             shapes += [tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()]  # noqa: SIM118
     largest = max((size for shape in shapes for size in shape), default=0)
     config = read_json(file, field)["model_cfg"]
-    sizes = {("embed_dim",): config.get("embed_dim")}
+    sizes: dict[tuple[str, ...], Any] = {("embed_dim",): config.get("embed_dim")}
     for part in ("vision_cfg", "text_cfg", "multimodal_cfg"):
         inner = config.get(part) or {}
         sizes |= {(part, name): inner.get(name) for name in ("width", "vocab_size", "context_length", "n_queries")}
@@ -450,7 +450,7 @@ def check_clip_config(file: Path, field: str) -> None:
     preprocess = content.get("preprocess_cfg") or {}
     if not isinstance(preprocess, dict):
         raise InputError(f"{where}: preprocess_cfg is {shown(preprocess)}; a JSON object belongs there")
-    types = {entry.name: entry.type for entry in dataclasses.fields(PreprocessCfg)}
+    types: dict[str, Any] = {entry.name: entry.type for entry in dataclasses.fields(PreprocessCfg)}
     _typed(preprocess, types, f"{where}: preprocess_cfg")
     for name in ("mean", "std"):
         values = preprocess.get(name, (1, 1, 1))

@@ -109,8 +109,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             entries = sorted(os.scandir(inner), key=lambda entry: (entry.is_symlink(), entry.name))
             folders = [os.path.isdir(entry) for entry in entries]
         except OSError as error:
-            why = error.strerror or str(error)
-            raise InputError(f"{name_of(inner)}: cannot be read ({why}); check its permissions") from error
+            raise InputError(f"{name_of(inner)}: cannot be read ({reason_of(error)}); check its permissions") from error
         for entry, is_folder in zip(entries, folders, strict=True):
             if entry.name.startswith("."):
                 continue

@@ -1,6 +1,5 @@
 """Where a picture came from, what it went into, and what a model was made of: read from the files that a run leaves behind."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from figment.errors import InputError
 from figment.files import sha256_file
 from figment.planning.plan import check_rows, ranges
 from figment.planning.row import SCHEMA
+from figment.prompts.chat import KeptAnswer
+from figment.reading import read_artifact
 from figment.training.lists import TRAINING_LIST
 from figment.training.saved_few_shot import BACKBONE
 
@@ -81,8 +82,8 @@ def answer_behind(row: Mapping[str, Any], output: Path) -> Answer | str:
     file = next(iter(sorted(output.glob(f"**/{source}.json"))), None) if source.isalnum() else None
     if file is None:
         return source
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    return Answer(kept["question"]["model"], kept["question"]["text"], kept["answer"], file)
+    kept = read_artifact(file, KeptAnswer)
+    return Answer(kept.question.model, kept.question.text, kept.answer, file)
 
 
 def verdicts_on(image_id: str, output: Path) -> dict[Path, dict[str, Any]]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from yaml.constructor import ConstructorError
 
 from figment.errors import InputError
-from figment.text import one_line, shown
+from figment.text import one_line, reason_of, shown
 from figment.types import is_finite
 
 SMALL, LARGE = 16 << 20, 4 << 30  # bytes: what people write by hand or by a script, and annotations of a whole data set
@@ -25,7 +25,7 @@ BOMS = {  # longest first: UTF-32's begins like UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 KINDS = {
     stat.S_IFDIR: "it is a folder",
     stat.S_IFIFO: "it is a named pipe",
@@ -52,7 +52,7 @@ def why_unreadable(path: Path, limit: int | None = None) -> str:
         found = path.stat()
     except OSError as error:
         dangling = isinstance(error, FileNotFoundError) and os.path.islink(path)
-        return "a link to a file that is not there" if dangling else error.strerror or str(error)
+        return "a link to a file that is not there" if dangling else reason_of(error)
     except ValueError:
         return "its name holds a NUL character"
     if not stat.S_ISREG(found.st_mode):
@@ -70,7 +70,7 @@ def read_bytes(path: Path, expected: str, limit: int = SMALL, kind: str = "a rea
         try:
             return path.read_bytes()
         except OSError as error:
-            why = error.strerror or str(error)
+            why = reason_of(error)
     raise InputError(f"{name_of(path)}: not {kind} ({why}); expected {expected}")
 
 
@@ -108,14 +108,15 @@ def read_json(path: Path, expected: str, limit: int = SMALL) -> Any:
         raise InputError(f"{name_of(path)}: not readable JSON ({_brief(error)}); expected {expected}") from error
 
 
-def read_artifact(path: Path, model: type[M]) -> M:
-    """A JSON file that Figment wrote, as ``model``. Raises InputError for what it did not write so, a NaN among it."""
+def read_artifact(path: Path, kind: type[T]) -> T:
+    """A JSON file that Figment wrote, as a pydantic model or a value of another ``kind``. Raises InputError for what it did not
+    write so, a NaN among it."""
     expected = f"what Figment wrote; remove {name_of(path)} and run the pipeline again"
     value = read_json(path, expected)
     try:
         if not is_finite(value):
             raise InputError(f"{name_of(path)}: holds a number that is infinite or NaN; expected {expected}")
-        return model.model_validate_json(json.dumps(value))
+        return TypeAdapter(kind).validate_json(json.dumps(value))
     except ValidationError as error:
         first = error.errors()[0]
         found = f"{one_line('.'.join(map(str, first['loc'])))}: {first['msg']}"
@@ -211,4 +212,4 @@ def _check_keys(node: yaml.MappingNode) -> None:
 def _brief(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return one_line(f"line {error.problem_mark.line + 1}: {error.problem}")
-    return one_line(str(error))
+    return reason_of(error)

@@ -70,6 +70,8 @@ def _keys(found: Any) -> Any:
 class _Unpickler(pickle._Unpickler):
     """In Python, not in C, which sets tens of gigabytes aside if a damaged pickle numbers what it remembers so."""
 
+    stack: list[Any]  # of pickle._Unpickler
+
     def find_class(self, module: str, name: str) -> Any:
         """What arrays and sets need to be rebuilt, by numpy's old names and new; other containers come for free."""
         match module, name:
@@ -94,11 +96,11 @@ class _Unpickler(pickle._Unpickler):
                 _keys(self.stack)
             case pickle.BUILD if not isinstance(self.stack[-2], _Format | _Array):
                 raise pickle.UnpicklingError("it sets attributes, which no plain data needs")
-        pickle._Unpickler.dispatch[opcode[0]](self)
+        pickle._Unpickler.dispatch[opcode[0]](self)  # type: ignore[arg-type]
 
     dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
     for _opcode in (pickle.SETITEM, pickle.SETITEMS, pickle.DICT, pickle.ADDITEMS, pickle.FROZENSET, pickle.BUILD):
-        dispatch[_opcode[0]] = lambda self, opcode=_opcode: self._checked(opcode)
+        dispatch[_opcode[0]] = lambda self, opcode=_opcode: self._checked(opcode)  # type: ignore[misc]
 
 
 def _walk(value: Any) -> None:

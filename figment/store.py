@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from figment.errors import InputError
+from figment.text import reason_of
 
 VARIABLE, FOLDER = "FIGMENT_STORE", "artifacts"
 LARGE = re.compile(r"[0-9a-f]{24,}(\..+)?|pixels\.npy")  # shards, features, answers, photos, adapters, splits
@@ -187,8 +188,7 @@ def _named(key: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except Exception as error:  # each kind of store raises its own
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{url()}/{key}: the store does not answer ({reason}); {VARIABLE} names a bucket and folder that exist, "
-            "the packages are `uv sync --extra s3` (or gs), and credentials are those of your cloud's own tools"
+            f"{url()}/{key}: the store does not answer ({reason_of(error)}); {VARIABLE} names a bucket and folder "
+            "that exist, the packages are `uv sync --extra s3` (or gs), and credentials are those of your cloud's own tools"
         ) from error

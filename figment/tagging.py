@@ -106,6 +106,8 @@ def predict_tags(
     for batch in batches(pictures, batch_size):
         pixels = torch.stack([squash(as_rgb(picture), tagger.image_size) for picture in batch])
         scores, rows = predict_scores(tagger.model, pixels, tagger.labels.vectors, tagger.pooling)
+        if not scores.isfinite().all():
+            raise InputError("the model's scores of an image are not finite; its weights are damaged, train it again")
         best = scores.argsort(dim=1, descending=True, stable=True)[:, :top_k]
         for chosen, score, row in zip(best.tolist(), scores, rows, strict=True):
             yield [Tag(names[j], float(score[j]), names[j] in tagger.unseen, int(row[j])) for j in chosen]

@@ -38,7 +38,9 @@ def train_judge(
 ) -> nn.Module:
     """Binary cross-entropy per object on degraded images; returns the averaged weights in eval mode."""
     torch.manual_seed(stage.seed)
-    model = build_judge(scenes.objects.shape[1], stage.channels).to(device, memory_format=torch.channels_last).train()
+    model = (
+        build_judge(scenes.objects.shape[1], stage.channels).to(device).to(memory_format=torch.channels_last).train()
+    )
     loop = TrainingLoop.of(model, folder, stage, scenes.digest, ema=stage.ema)
 
     def forward(rows: Tensor) -> Tensor:

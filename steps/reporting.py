@@ -1,12 +1,10 @@
 """The report a person reads, and the contact sheets beside the numbers in MLflow."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
 from PIL import Image
-from pydantic import TypeAdapter
 from zenml import get_step_context
 
 from figment.clip.scorer import ClipConfig
@@ -21,10 +19,12 @@ from figment.ops.gates import expectations_held
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.planning.plan import read_plan
+from figment.reading import read_artifact
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.config import TrainingConfig
+from figment.training.histories import read_curve
 from figment.validation.review import read_review
 from figment.validation.verdicts import AcceptanceConfig, reasons, yields
 
@@ -64,7 +64,7 @@ def write_report(
         thumbnails=thumbnails,
         reasons=reasons(judged),
         yields={by: yields(judged, by) for by in ("trick", "label")},
-        histories={name: json.loads((folder / "history.json").read_text()) for name, folder in folders.items()},
+        histories={name: read_curve(folder) for name, folder in folders.items()},
         provenance={
             "plan": f"{len(planned)} images, sha256 {plan.sha256}",
             "images": f"manifest sha256 {images.sha256}",
@@ -75,7 +75,7 @@ def write_report(
         map_of_features=Image.open(Path(output) / "feature_map.png"),
         asked=report.what_was_asked(planned),
         settings=report.what_was_chosen(model, clip, acceptance, review, training),
-        errors=TypeAdapter(list[WorstError]).validate_json(errors.open().read_text(encoding="utf-8")),
+        errors=read_artifact(errors.open(), list[WorstError]),
         gates=expectations_held(["plan", "verdicts", *checked], Path(output)),
         costs=report.costs(timing.logged_metrics(), sum(seconds.values()), synthesis.price_per_hour),
         seconds=seconds,

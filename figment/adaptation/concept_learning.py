@@ -26,6 +26,7 @@ from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.generator import Generator
 from figment.synthesis.renderers import is_out_of_memory
 from figment.synthesis.weights import model_revision
+from figment.text import reason_of
 from figment.types import Count, Number, Positive, Seed, Settings, Share
 
 CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
@@ -243,7 +244,9 @@ class Learning:
                 progress = json.loads(state.metadata()["progress"])
                 tensors = {name: state.get_tensor(name).to(self.device) for name in state.keys()}  # noqa: SIM118
         except (SafetensorError, TypeError, KeyError, ValueError) as error:
-            raise InputError(f"{file}: not the state of a learning ({error}); move it away to start anew") from error
+            raise InputError(
+                f"{file}: not the state of a learning ({reason_of(error)}); move it away to start anew"
+            ) from error
         if progress["key"] != self.key:
             raise InputError(f"{file}: belongs to other photos or settings; move it away to start anew")
         self.skipped = progress["skipped"]

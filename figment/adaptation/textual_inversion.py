@@ -23,6 +23,7 @@ from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.files import write_json
 from figment.images import squash
+from figment.planning.few_shot import Words
 from figment.planning.row import Row, record_of
 from figment.synthesis.concepts import placeholder
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
@@ -115,6 +116,15 @@ class ConceptProbe(BaseModel):
     retrieval: float  # share of its pictures that are nearer to its own photos' mean than to any other class's
     usable: bool
     reason: str
+
+
+class WordsFile(BaseModel):
+    """What ``words.json`` holds: the usable words, and by class name how each learned one was probed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    words: Words
+    probes: dict[str, ConceptProbe]
 
 
 def probe_concepts(

@@ -25,7 +25,7 @@ from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key, nearest
 from figment.reading import read_text, why_unreadable
-from figment.text import shown
+from figment.text import reason_of, shown
 from figment.types import PathText, Settings
 
 
@@ -154,7 +154,9 @@ def read_npz_vectors(path: Path) -> LabelVectors:
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, BadZipFile, EOFError) as error:
-        raise InputError(f"{path}: not readable ({error}); expected an .npz with 'names' and 'vectors'") from error
+        raise InputError(
+            f"{path}: not readable ({reason_of(error)}); expected an .npz with 'names' and 'vectors'"
+        ) from error
 
 
 def read_pickled_vectors(path: Path, columns: Sequence[str] | None = None) -> LabelVectors:
@@ -276,7 +278,7 @@ def _lines(path: Path, wanted: set[str]) -> Iterator[tuple[str, np.ndarray]]:
                     vector = np.array(numbers, np.float32)
                 except ValueError as error:
                     raise InputError(
-                        f"{path} line {number}: {word!r} is followed by what is no number ({error})"
+                        f"{path} line {number}: {word!r} is followed by what is no number ({reason_of(error)})"
                     ) from error
                 if len(vector) != dim or " " in word:
                     count = len(line.split()) - 1

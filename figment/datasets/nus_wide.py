@@ -17,6 +17,7 @@ from figment.datasets.multilabel import MultiLabelSet, Split, check_file_name, f
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key
 from figment.reading import LARGE, read_text, why_unreadable
+from figment.text import reason_of
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.WARNING)  # whatever the tools around set for everybody
@@ -128,7 +129,7 @@ def _table(path: Path) -> np.ndarray:
             raise OSError(why)
         table = pd.read_csv(path, sep=r"\s+", header=None, dtype=np.uint8, engine="c").to_numpy()
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{path}: not readable ({' '.join(str(error).split())}); {expected}") from error
+        raise InputError(f"{path}: not readable ({reason_of(error)}); {expected}") from error
     if table.max() > 1:
         raise InputError(f"{path}: holds a {table.max()}; {expected}")
     return table

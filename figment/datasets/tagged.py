@@ -16,6 +16,7 @@ from torch import Tensor
 from figment import store
 from figment.errors import InputError
 from figment.files import atomic
+from figment.text import reason_of
 
 NAMES = ("pixels.npy", "targets.npy")
 
@@ -54,5 +55,7 @@ def read_tagged(folder: Path) -> TaggedPictures:
     try:
         pixels, targets = (np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in NAMES)
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: holds no {' and '.join(NAMES)} ({error}); run the pipeline again") from error
+        raise InputError(
+            f"{folder}: holds no {' and '.join(NAMES)} ({reason_of(error)}); run the pipeline again"
+        ) from error
     return TaggedPictures(torch.from_numpy(pixels), torch.from_numpy(np.array(targets)))

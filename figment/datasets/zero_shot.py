@@ -178,6 +178,6 @@ def _rows(root: Path, split: str, space: LabelSpace, ids: Sequence[int], size: i
             )
     targets = torch.zeros(len(images), len(space), dtype=torch.int8)
     for image, (_, _, names) in enumerate(images):
-        targets[image, [i for name in names if (i := found[name]) is not None]] = 1
+        targets[image, [known for name in names if (known := found[name]) is not None]] = 1
     places = torch.tensor([(number, row) for number, row, _ in images])
     return _Rows([group for group, _ in tagged], places, targets, size)

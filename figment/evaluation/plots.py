@@ -1,19 +1,19 @@
 """The tables behind ``dvc plots``: the loss of the classifier that is looked at closer, and what it took for what."""
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 
 from figment.evaluation.results import Results
 from figment.files import write_text
+from figment.training.histories import read_curve
 
 
 def write_plots(results: Results, classifier: Path, output: Path) -> None:
     """``output``/loss.csv (step, loss) from the history beside a classifier, and confusion.csv (actual, predicted), a row a
     test picture."""
-    history = json.loads((classifier / "history.json").read_text(encoding="utf-8"))
+    history = read_curve(classifier)
     losses = ((step, f"{values['loss']:.6g}") for step, values in history if "loss" in values)
     _write(output / "loss.csv", ("step", "loss"), losses)
     counts = (

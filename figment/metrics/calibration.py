@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import beta
 
+from figment.errors import InputError
 from figment.types import Natural, Settings, Share
 
 MAX_CANDIDATES = 100
@@ -93,6 +94,8 @@ class _Shares:
 
     def __init__(self, scores: Scores):
         self.scores = np.sort(np.asarray(scores, float))
+        if not ((self.scores >= 0) & (self.scores <= 1)).all():
+            raise InputError("thresholds are fitted to probabilities from 0 to 1; a score is outside, or NaN")
 
     def at_least(self, values: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self._share(len(self.scores) - np.searchsorted(self.scores, values), confidence)

@@ -1,6 +1,5 @@
 """A gate: tables pass their suites or the pipeline stops with the rows named. Either way a page says what was looked at."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from figment.files import write_json, write_text
 from figment.ops import tracking
 from figment.ops.quality import DataQualityError, Finding, examine
+from figment.reading import read_artifact
 
 TEMPLATE = Path(__file__).parent / "gate.html.j2"
 
@@ -48,7 +48,7 @@ def gate(name: str, checks: Iterable[Check], output: Path, remedies: Mapping[str
 def expectations_held(names: Sequence[str], output: Path) -> dict[str, int]:
     """How many expectations each of these gates of a run held."""
     files = {name: _page(name, output).with_suffix(".json") for name in names}
-    return {name: len(json.loads(file.read_text(encoding="utf-8"))["findings"]) for name, file in files.items()}
+    return {name: len(read_artifact(file, dict[str, Any]).get("findings", [])) for name, file in files.items()}
 
 
 def _page(name: str, output: Path) -> Path:

@@ -5,7 +5,6 @@ measured on the same pictures.
 """
 
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +19,7 @@ from figment.evaluation.seeds import Mean, mean
 from figment.files import write_json, write_text
 from figment.ops.checking import read_config
 from figment.ops.lineage import LINEAGE, Lineage
+from figment.reading import read_artifact
 from figment.types import expanded
 
 MEASURED = "data"
@@ -36,16 +36,16 @@ def run_seeds(
         raise InputError(f"--seeds: found {found}; give two or more different numbers from 0 to 2**63 - 1")
     body = read_config(config)
     output = Path(expanded(body["parameters"]["output"]))
-    found, children = [], []
+    measured, children = [], []
     for seed in seeds:
         folder = output / f"seed_{seed}"
         parameters = with_seed(body["parameters"], entrypoint, seed) | {"output": folder.as_posix()}
         file = output / f"seed_{seed}.yaml"
         write_text(file, yaml.safe_dump({**body, "parameters": parameters}, sort_keys=False, allow_unicode=True))
         run(file, folder)
-        found.append(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
-        children.append(Lineage.model_validate_json((folder / LINEAGE).read_text(encoding="utf-8")).mlflow_run)
-    summary = summarise(found)
+        measured.append(read_artifact(folder / "metrics.json", dict[str, float]))
+        children.append(read_artifact(folder / LINEAGE, Lineage).mlflow_run)
+    summary = summarise(measured)
     write_json(output / SUMMARY, {"seeds": list(seeds), "metrics": {n: m._asdict() for n, m in summary.items()}})
     log_parent(children, seeds, summary, output / SUMMARY)
     return summary

@@ -10,6 +10,7 @@ from figment.errors import InputError
 from figment.ops import state
 from figment.ops.endings import ended
 from figment.ops.environment import ROOT, load_environment
+from figment.text import reason_of
 
 LOCAL = ROOT / "configs" / "stacks" / "local.yaml"
 
@@ -77,9 +78,7 @@ def fetch_data(root: Path = ROOT) -> None:
         with open_repo(root) as repo:
             repo.pull(str(root / "data.dvc"))
     except DvcException as error:
-        raise InputError(
-            f"data/: dvc pull failed ({' '.join(str(error).split())[:300]}); mend it and run again"
-        ) from error
+        raise InputError(f"data/: dvc pull failed ({reason_of(error)}); mend it and run again") from error
     version = int(
         tracked["md5"][:7], 16
     )  # seconds: the same wherever it is pulled, since times tell versions of data apart

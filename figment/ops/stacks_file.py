@@ -211,7 +211,7 @@ def check_kubernetes(name: str, value: Any, where: str) -> None:
     try:
         kind(**{fields[sent]: inner for sent, inner in value.items()})
     except ValueError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {reason_of(error)}") from error
 
 
 def _resolve(content: Any, variables: Mapping[str, str], path: str) -> Any:

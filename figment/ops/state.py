@@ -26,6 +26,7 @@ import yaml
 
 from figment.errors import InputError
 from figment.ops.environment import ROOT, load_environment
+from figment.text import one_line
 
 FOLDER = Path(".figment")  # all paths here are relative to the clone, which is the working directory
 STORE = Path("local_stores/default_zen_store/zenml.db")  # in ZenML's own folder; the name is ZenML's
@@ -391,7 +392,7 @@ def _explained(database: Database) -> Iterator[None]:
 
 def _reason(error: sqlite3.DatabaseError) -> str:
     """What is wrong with a database and what to do, for what SQLite says; empty for an error of a program."""
-    said = str(error)
+    said = one_line(str(error))
     if "locked" in said:
         return f"locked by another program for more than {PATIENCE} seconds; end that program (`fuser` names it), run again"
     if "full" in said or "disk I/O" in said:

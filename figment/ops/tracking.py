@@ -20,6 +20,7 @@ from PIL import Image
 from torch import nn
 
 from figment.images import Resize
+from figment.text import reason_of
 
 ARTIFACTS = Path(".figment/mlartifacts")
 AT_ONCE = 1000  # metrics, MLflow's own limit
@@ -58,7 +59,7 @@ def end_runs(status: str) -> None:
         try:
             mlflow.MlflowClient(uri).set_terminated(run_id, status)
         except Exception as error:  # the pipeline has ended, and may have because of the same fault
-            logger.warning("MLflow run %s could not be marked %s: %s", run_id, status, " ".join(str(error).split()))
+            logger.warning("MLflow run %s could not be marked %s: %s", run_id, status, reason_of(error))
     _open.clear()
 
 

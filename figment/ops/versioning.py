@@ -13,6 +13,7 @@ from dvc_objects.fs.local import LocalFileSystem
 
 from figment.errors import InputError
 from figment.ops.environment import ROOT, load_environment
+from figment.text import reason_of
 
 
 def open_repo(root: Path | None = None) -> Repo:
@@ -45,7 +46,7 @@ def push(remote: str | None = None, root: Path | None = None) -> int:
                 str(out) for out in repo.index.outs if out.use_cache and out.can_push and not arrived(repo, out, remote)
             ]
         except DvcException as error:
-            raise InputError(f"dvc push: {' '.join(str(error).split())}") from error
+            raise InputError(f"dvc push: {reason_of(error)}") from error
     if absent:
         raise InputError(
             f"dvc push: {', '.join(sorted(absent))} is not, or not whole, in the remote and in this machine's cache; "

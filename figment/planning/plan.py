@@ -19,6 +19,7 @@ from figment.errors import InputError
 from figment.files import atomic
 from figment.planning.identity import check_identity, identified, table_of
 from figment.planning.row import SCHEMA, Row
+from figment.text import reason_of
 
 CHUNK = 16_384  # rows made at a time
 SPILT = 8  # chunks that go to disk together
@@ -48,7 +49,7 @@ def read_plan(path: Path) -> pa.Table:
     try:
         plan = pq.read_table(path, schema=SCHEMA)
     except (OSError, pa.ArrowException) as error:
-        raise _not_a_plan(path, error) from error
+        raise _not_a_plan(path, reason_of(error)) from error
     check_rows([plan], path)
     return plan
 
@@ -67,15 +68,15 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
             path, pre_buffer=False, buffer_size=BUFFER
         )  # else all that was read is kept until the end
     except (OSError, pa.ArrowException) as error:
-        raise _not_a_plan(path, error) from error
+        raise _not_a_plan(path, reason_of(error)) from error
     with file:
         if missing := set(SCHEMA.names) - set(file.schema_arrow.names):
             raise _not_a_plan(path, f"columns {', '.join(sorted(missing))} are missing")
         yield file
 
 
-def _not_a_plan(path: Path, reason: object) -> InputError:
-    return InputError(f"plan {path}: {' '.join(str(reason).split())}; expected a Parquet plan that Figment wrote")
+def _not_a_plan(path: Path, reason: str) -> InputError:
+    return InputError(f"plan {path}: {reason}; expected a Parquet plan that Figment wrote")
 
 
 def ranges(plan: pa.Table | Path, size: int, columns: list[str] | None = None) -> Iterator[pa.Table]:

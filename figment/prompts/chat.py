@@ -4,19 +4,19 @@ Each answer lies in a cache under the hash of what was asked, written as soon as
 same question is paid for once, and the raw answers stay for whoever wants to parse them anew.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 from tqdm import tqdm
 
 from figment import store
 from figment.errors import InputError
 from figment.files import canonical_json, digest, sha256_folder, write_json
 from figment.prompts.parsing import REASONING, looks_like_json
+from figment.reading import read_artifact
 from figment.text import reason_of, shown
 from figment.types import Count, ModelName, NonNegative, Number, Positive, Seed, Settings
 
@@ -138,6 +138,14 @@ class Answer:
         return self.text if self.finished or looks_like_json(self.text) else self.text.rpartition("\n")[0]
 
 
+class KeptAnswer(BaseModel):
+    """What the cache holds of an answer, in a file of its own."""
+
+    question: Question
+    answer: str
+    finished: bool
+
+
 class Backend(Protocol):
     def answers(self, questions: Sequence[Question]) -> Iterator[Answer]:
         """An answer to each question, in any order, each as soon as it is there."""
@@ -190,15 +198,10 @@ class Chat:
 
     def _cached(self, question: Question) -> Answer | None:
         path = self._path(question.key)
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            return Answer(str(kept["answer"]), bool(kept["finished"]), question.key)
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: not an answer that Figment wrote ({error}); remove the file to ask anew"
-            ) from error
+        kept = read_artifact(path, KeptAnswer)
+        return Answer(kept.answer, kept.finished, question.key)
 
     def _keep(self, question: Question, answer: Answer) -> None:
         write_json(

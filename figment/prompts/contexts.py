@@ -22,6 +22,7 @@ from figment.prompts.instructions import context_instruction
 from figment.prompts.naming import naming_pattern
 from figment.prompts.parsing import MAX_PROMPT_LENGTH, REASONING, Drop, Parsed, parse_response, read_json
 from figment.reading import read_text
+from figment.text import reason_of
 from figment.types import Count, PathText, Settings
 
 NAME = "{name}"
@@ -185,7 +186,7 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
         reader = csv.reader(io.StringIO(text), delimiter=";", strict=True)
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
-        raise InputError(f"{path}: not a CSV ({error}); expected {';'.join(HEADER)}") from error
+        raise InputError(f"{path}: not a CSV ({reason_of(error)}); expected {';'.join(HEADER)}") from error
     if not rows or rows[0][1] != HEADER:
         found = ";".join(rows[0][1]) if rows else "nothing"
         raise InputError(f"{path}: its first line is {found!r}; expected {';'.join(HEADER)}")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from figment.errors import InputError
 from figment.files import digest
 from figment.planning.row import seed_of
+from figment.text import reason_of
 
 STAND_IN = "a"  # one token of every tokenizer; what is read in its place is the concept
 Vectors = Mapping[str, Tensor]  # text encoder's name in the pipeline -> (V, D) float32
@@ -69,7 +70,9 @@ def relative_noise(adapter: Path, concept: str, sigma: float) -> float:
                 raise InputError(f"adapter {adapter}: holds no concept {concept!r}; learn it, or take another class")
             return sigma * float(file.get_tensor(key).float().norm(dim=1).mean())
     except (OSError, SafetensorError) as error:
-        raise InputError(f"adapter {adapter}: not a concepts file ({error}); give one that Figment learnt") from error
+        raise InputError(
+            f"adapter {adapter}: not a concepts file ({reason_of(error)}); give one that Figment learnt"
+        ) from error
 
 
 @contextmanager

@@ -10,7 +10,6 @@ those whose images are wanted are fetched.
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 from bisect import bisect_left, bisect_right
@@ -31,12 +30,15 @@ from figment import store
 from figment.errors import InputError
 from figment.files import atomic, digest, sha256_file, write_json
 from figment.planning.row import SCHEMA as PLAN_SCHEMA
+from figment.reading import read_json
+from figment.text import reason_of
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.WARNING)  # whatever the tools around set for everybody
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = pa.schema([*PLAN_SCHEMA, ("image", IMAGE_TYPE), ("contrast", pa.float32()), ("unsafe", pa.bool_())])
+OURS = "a manifest that Figment wrote; move it away to start again"
 ROW_GROUP = 128  # images read together when a few are wanted
 
 
@@ -79,7 +81,7 @@ class Pool:
         try:
             shards = [Shard.model_validate(item) for item in [*manifest["shards"], *filter(None, singles)]]
         except (KeyError, TypeError, ValidationError) as error:
-            raise InputError(f"{self.manifest_file}: {_not_ours(error)}") from error
+            raise InputError(f"{self.manifest_file}: not readable ({reason_of(error)}); expected {OURS}") from error
         self.shards = {
             s.file: s
             for s in sorted(shards, key=lambda s: s.file)
@@ -231,12 +233,8 @@ def _chosen_rows(
 def _read(path: Path) -> Any:
     """The JSON in ``path``, None if there is no such file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_json(path, OURS)
+    except InputError:
+        if path.exists():
+            raise
         return None
-    except ValueError as error:
-        raise InputError(f"{path}: {_not_ours(error)}") from error
-
-
-def _not_ours(error: Exception) -> str:
-    return f"not a manifest that Figment wrote ({str(error).splitlines()[0]}); move it away to start anew"

@@ -1,6 +1,5 @@
 """What a pool was last rendered with: a changed config is said aloud, and one that would mix two kinds of files refused."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,15 @@ import torch
 from figment.errors import InputError
 from figment.files import write_json
 from figment.planning.plan import count_rows, ranges
+from figment.reading import read_json
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import resolve_dtype
 from figment.synthesis.pool import Pool
+from figment.text import reason_of
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.WARNING)  # whatever the tools around set for everybody
+OURS = "the settings that Figment wrote; restore them, or choose another output"
 FIXED = ("dtype", "image_format")  # an image's id does not know of them, so a pool has one of each
 PLANNED = ("recipe", "model", "revision", "width", "height", "num_inference_steps", "scheduler", "adapter", "stream")
 
@@ -72,12 +74,10 @@ def last_config(pool: Pool) -> SynthesisConfig:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file, OURS)
         return {name: values[name] for name in (*PLANNED, *FIXED, "shard_size", "torch", "diffusers")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{file}: not the settings that Figment wrote ({error!r}); restore it, or choose another output"
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{file}: not readable ({reason_of(error)}); expected {OURS}") from error
 
 
 def _short(value: Any) -> str:

@@ -18,6 +18,7 @@ from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.families import Requests, default_of, family_of, refusal
 from figment.synthesis.model_configs import COMMIT, ModelConfigs, is_local, read_configs
 from figment.synthesis.schedulers import check_scheduler
+from figment.text import reason_of
 
 
 @cache
@@ -48,7 +49,7 @@ def model_revision(config: GeneratorConfig) -> str:
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise InputError(
             f"generator.revision: {config.revision!r} of {config.model!r} cannot be resolved to a commit "
-            f"({str(error).strip().splitlines()[0]}); give the 40-digit commit, or connect once"
+            f"({reason_of(error)}); give the 40-digit commit, or connect once"
         ) from error
     return Path(index).name
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from figment.datasets.labelled import Images
 from figment.errors import InputError
 from figment.labels import nearest
+from figment.text import reason_of
 from figment.training.augment import normalise
 from figment.training.config import TrainingConfig
 from figment.training.stem import FACTORS, keep_resolution, on_meta, patch_arguments
@@ -38,7 +39,9 @@ def create(config: TrainingConfig, num_classes: int, **options: Any) -> nn.Modul
     try:
         return timm.create_model(config.model, num_classes=num_classes, **options)
     except TypeError as error:
-        raise InputError(f"training: {config.model!r} does not take all of {', '.join(options)} ({error})") from error
+        raise InputError(
+            f"training: {config.model!r} does not take all of {', '.join(options)} ({reason_of(error)})"
+        ) from error
 
 
 def check_classifier(config: TrainingConfig, num_classes: int) -> None:
@@ -49,7 +52,7 @@ def check_classifier(config: TrainingConfig, num_classes: int) -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
             f"training.model: {config.model!r} with stem {config.stem} does not take pictures of {config.image_size} px "
-            f"({str(error).splitlines()[0]}); choose another model, stem or training.image_size"
+            f"({reason_of(error)}); choose another model, stem or training.image_size"
         ) from error
 
 

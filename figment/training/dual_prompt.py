@@ -26,6 +26,7 @@ from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.model_folders import check_texts
 from figment.model_loaders import open_clip_tokenizer
+from figment.text import reason_of
 from figment.training.randaugment import augment_picture
 from figment.types import Count, NonNegative, Number, Positive, Seed, Settings, Share
 from models.dual_prompt import DualPromptClassifier, OpenClip, aggregate_regions, presence
@@ -98,7 +99,7 @@ def build_dual_prompts(config: DualPromptConfig, clip: ClipConfig, space: LabelS
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"classifier: {error}") from error
+        raise InputError(f"classifier: {reason_of(error)}") from error
 
 
 def learnt_weights(model: DualPromptClassifier) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
 from figment.model_folders import check_module, one_sentence
+from figment.text import reason_of
 from figment.training.classifier import build_classifier
 from figment.training.config import TrainingConfig
 from figment.training.randaugment import augment_picture
@@ -267,8 +268,9 @@ class _Trainer:
             state = torch.load(path, map_location="cpu", weights_only=True)
             written_under = state["key"]
         except UNREADABLE as error:
-            reason = type(error).__name__
-            raise InputError(f"{path}: not a readable training state ({reason}); move it away to start anew") from error
+            raise InputError(
+                f"{path}: not a readable training state ({reason_of(error)}); move it away to start anew"
+            ) from error
         if written_under != key:
             return
         self.model.load_state_dict(state["model"])

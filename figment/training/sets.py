@@ -1,6 +1,5 @@
 """Train one classifier on one set, unless exactly this was done already."""
 
-import json
 from collections.abc import Callable
 
 from figment.checkpoint import Checkpoint
@@ -8,6 +7,7 @@ from figment.datasets.labelled import StreamedImages
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.training.config import TrainingConfig
+from figment.training.histories import read_curve
 from figment.training.saved import ClassifierCard, read_card, save_classifier
 from figment.training.train import train_classifier
 
@@ -37,6 +37,6 @@ def train_on(
         card = ClassifierCard(key=key, labels=labels, training=config, images=len(learnt_from))
         save_classifier(model, card, folder)
         unfinished.path.unlink(missing_ok=True)
-    for step, metrics in json.loads((folder / "history.json").read_text(encoding="utf-8")):
+    for step, metrics in read_curve(folder):
         log(step, metrics)
     return card

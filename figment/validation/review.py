@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from figment.errors import InputError
 from figment.reading import read_text
+from figment.text import reason_of
 from figment.validation.verdicts import HUMAN_DROP
 
 COLUMNS = ["image_id", "decision"]
@@ -28,7 +29,9 @@ def read_review(path: Path) -> dict[str, bool]:
             )
         rows = list(reader)
     except csv.Error as error:
-        raise InputError(f"review {path}: not a readable CSV file ({error}); export it from the report") from error
+        raise InputError(
+            f"review {path}: not a readable CSV file ({reason_of(error)}); export it from the report"
+        ) from error
     review: dict[str, bool] = {}
     for number, row in enumerate(rows, 2):
         image_id, decision = (str(row[name] or "").strip() for name in COLUMNS)

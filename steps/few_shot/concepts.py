@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from figment.adaptation.textual_inversion import (
     InversionConfig,
     ProbeConfig,
+    WordsFile,
     forget_learning,
     learn_concepts,
     probe_concepts,
@@ -20,6 +21,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
+from figment.planning.few_shot import Words
 from figment.synthesis.concepts import relative_noise
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.sources import Sources
@@ -62,13 +64,7 @@ def learn_words(
             if not found.usable:
                 print(f"warning: the word learnt for {name!r} is not used: {found.reason}", file=sys.stderr)
         lengths = {name: relative_noise(adapter, name, 1.0) for name, found in probes.items() if found.usable}
-        write_json(
-            path,
-            {
-                "words": {"adapter": adapter.stem, "lengths": lengths},
-                "probes": {name: found.model_dump() for name, found in probes.items()},
-            },
-        )
+        write_json(path, WordsFile(words=Words(adapter.stem, lengths), probes=probes).model_dump())
         caching.mark_current(path, key)
         forget_learning(adapter.parent)
         tracking.log_metrics("adaptation", {"usable": len(lengths), "classes": len(labels)})

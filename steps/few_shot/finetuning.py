@@ -1,6 +1,5 @@
 """The whole network of every method learns on from its linear head: same photos, same pictures, same law."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from figment.synthesis.pool import Pool
 from figment.training.backbone import load_backbone
 from figment.training.few_shot import FewShotTrainingConfig, law_of
 from figment.training.finetune import finetune
+from figment.training.histories import read_curve
 from figment.training.lists import open_training_list, write_list
 from figment.training.saved_few_shot import load_head, save_backbone, save_head
 from steps.few_shot.training import Used, used_by_each
@@ -90,7 +90,7 @@ def finetune_heads(
     items = []
     for item in heads.items:
         folder = Path(output) / "finetuned" / item.name
-        for at, metrics in json.loads((folder / "history.json").read_text(encoding="utf-8")):
+        for at, metrics in read_curve(folder):
             tracking.log_metrics(f"finetuning/{item.name}", metrics, at)
         items.append(ClassifierRef(name=item.name, images=item.images, weights=FileRef.of(folder / "head.safetensors")))
     return Classifiers(items=tuple(items))

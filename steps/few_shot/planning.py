@@ -1,6 +1,5 @@
 """The pictures that all methods together want made, and which of them each method learns from."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from zenml import get_step_context
 
+from figment.adaptation.textual_inversion import WordsFile
 from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -17,6 +17,7 @@ from figment.ops.steps import step
 from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
 from figment.planning.plan import write_plan
 from figment.prompts.contexts import read_contexts
+from figment.reading import read_artifact
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision
 from steps.planning import check_plan
@@ -42,7 +43,7 @@ def plan_pictures(
         for row in pq.read_table(photos.open()).to_pylist()
     ]
     said = read_contexts(contexts.open(), labels) if contexts else {}
-    learnt = Words(**json.loads(words.open().read_text(encoding="utf-8"))["words"]) if words else Words()
+    learnt = read_artifact(words.open(), WordsFile).words if words else Words()
     revision = model_revision(generator)
     rows, used = [], []
     for name, method in methods.items():

@@ -1,12 +1,12 @@
 """The report a person reads."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pyarrow.parquet as pq
 from zenml import get_step_context
 
+from figment.adaptation.textual_inversion import WordsFile
 from figment.evaluation.few_shot_report import Shown, render_few_shot_report, thumbnail
 from figment.evaluation.few_shot_results import FewShotResults
 from figment.files import write_text
@@ -18,10 +18,12 @@ from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.planning.plan import read_plan
 from figment.prompts.contexts import read_contexts
+from figment.reading import read_artifact
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.pool import Pool
 from figment.synthesis.sources import Sources
 from figment.synthesis.weights import model_revision
+from figment.training.histories import read_curve
 
 PHOTOS, MADE = 2, 10  # shown of a class, of a photo
 
@@ -43,7 +45,7 @@ def report_few_shot(
 ) -> Annotated[FileRef, "report"]:
     """report.html: self-contained, for a browser."""
     folders = {item.name: item.weights.open().parent for item in heads.items}
-    histories = {n: json.loads((folder / "history.json").read_text(encoding="utf-8")) for n, folder in folders.items()}
+    histories = {n: read_curve(folder) for n, folder in folders.items()}
     provenance = {"photos": f"sha256 {photos.sha256}"}
     if plan and images:
         provenance["generator"] = f"{generator.model} @ {model_revision(generator)}"
@@ -54,8 +56,8 @@ def report_few_shot(
         results,
         sheet,
         read_contexts(contexts.open(), labels) if contexts else {},
-        _read(words)["probes"] if words else {},
-        json.loads((Path(output) / "filter.json").read_text(encoding="utf-8")) if weights else {},
+        read_artifact(words.open(), WordsFile).model_dump()["probes"] if words else {},
+        read_artifact(Path(output) / "filter.json", dict[str, float]) if weights else {},
         histories,
         provenance | lineage_tags(get_step_context().pipeline_run.name),
         notice.read_text(encoding="utf-8").splitlines() if notice.is_file() else [],
@@ -96,7 +98,3 @@ def sheet_of(
             shown.append(Shown(thumbnail(decode(found[image_id], image_id)), caption, planned[image_id]["prompt"]))
         sheet.setdefault(label, []).append(shown)
     return sheet
-
-
-def _read(file: FileRef) -> Any:
-    return json.loads(file.open().read_text(encoding="utf-8"))

@@ -1,6 +1,5 @@
 """A linear head for every method, with the same settings: only what it learns from differs."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -21,6 +20,7 @@ from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool
 from figment.training.banks import load_features
 from figment.training.few_shot import FewShotTrainingConfig, Made, learn
+from figment.training.histories import read_curve
 from figment.training.lists import write_list
 from figment.training.saved_few_shot import HeadCard, load_head, save_head
 from figment.validation.verdicts import empty_pictures
@@ -81,7 +81,7 @@ def train_heads(
             write_json(folder / "history.json", found.history)
             save_head(found.head, card, folder)
             caching.mark_current(file, key)
-        for at, metrics in json.loads((folder / "history.json").read_text(encoding="utf-8")):
+        for at, metrics in read_curve(folder):
             tracking.log_metrics(f"training/{name}", metrics, at)
         items.append(ClassifierRef(name=name, images=load_head(folder)[1].made, weights=FileRef.of(file)))
     return Classifiers(items=tuple(items))

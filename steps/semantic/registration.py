@@ -1,6 +1,5 @@
 """The semantic matrix enters the MLflow registry with its signature and its card."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from figment.ops import registry, tracking
 from figment.ops.champion import challenge, ranking_gain
 from figment.ops.steps import step
 from figment.provenance import recipe_of
+from figment.reading import read_artifact
 from figment.synthesis.config import GeneratorConfig
 from figment.training.saved_semantic import DeployableMatrix, load_semantic
 from steps.registration import CARD, licences_of
@@ -27,7 +27,7 @@ def register_matrix(
     folder = model.open().parent
     matrix, labels, card = load_semantic(folder)
     config, recipe = card.training, recipe_of(folder)
-    numbers = json.loads((Path(output) / "metrics.json").read_text(encoding="utf-8"))
+    numbers = read_artifact(Path(output) / "metrics.json", dict[str, float])
     measured = {name: value for name, value in numbers.items() if name.startswith(("zsl/", "gzsl/"))}
     about = (
         f"Ranks {len(labels)} tags, of which {', '.join(card.unseen)} had no real picture; any other tag can be added by its "

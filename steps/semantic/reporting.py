@@ -1,6 +1,5 @@
 """The numbers of the kept epoch, for DVC, MLflow and a person's browser."""
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,9 @@ from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
+from figment.reading import read_artifact
 from figment.tagging import load_tagger
+from figment.training.histories import HISTORY, Epochs
 from figment.validation.multilabel import label_yields
 from figment.validation.policies import REASONS
 from figment.validation.verdicts import reasons
@@ -32,8 +33,8 @@ def report_matrix(
     folder = model.open().parent
     test = read_tagged(splits.open().parent / "gzsl")
     tagger = load_tagger(folder)
-    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-    kept = history["epochs"][history["kept"] - 1]
+    history = read_artifact(folder / HISTORY, Epochs)
+    kept = history.epochs[history.kept - 1]
     correlation = spread_correlation(tagger.model, test, tagger.labels)
     metrics = {name: value for name, value in kept.items() if "/" in name}
     metrics |= {"row_spread/all": correlation.all, "row_spread/two_or_more": correlation.with_two_or_more}
@@ -41,7 +42,7 @@ def report_matrix(
     tracking.log_metrics("evaluation", {name.replace("@", "_at_"): value for name, value in metrics.items()})
     write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
     path = Path(output) / "report.html"
-    made = json.loads(splits.open().read_text(encoding="utf-8"))
+    made = read_artifact(splits.open(), dict[str, Any])
     provenance = {
         "pictures": ", ".join(f"{count} {name}" for name, count in made["pictures"].items()),
         "of them made for unseen labels": str(made["made"]),
@@ -53,6 +54,6 @@ def report_matrix(
         judged = pq.read_table(verdicts.open())
         checked = {"reasons": reasons(judged, REASONS), "yields": label_yields(judged)}
     rows = list(range(0, len(test), max(1, len(test) // EXAMPLES)))[:EXAMPLES]
-    write_text(path, render_zero_shot_report(tagger, test, rows, metrics, history, provenance, checked))
+    write_text(path, render_zero_shot_report(tagger, test, rows, metrics, history.model_dump(), provenance, checked))
     tracking.log_file(path)
     return FileRef.of(path)

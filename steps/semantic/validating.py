@@ -13,6 +13,7 @@ from figment.ops import caching, quality, tracking
 from figment.ops.gates import Check, gate
 from figment.ops.steps import step
 from figment.planning.plan import count_rows
+from figment.reading import read_artifact
 from figment.synthesis.pool import Pool
 from figment.validation.multilabel import label_yields, missed_targets, settle_on_pool, validate_multilabel
 from figment.validation.policies import REASONS, AcceptancePolicy, CalibratedPolicy
@@ -54,7 +55,7 @@ def validate_unseen(
     tracking.log_metrics("validation", {f"reason/{name}": n for name, n in reasons(verdicts, REASONS).items()})
     tracking.log_metrics("validation", {f"yield/{name}": share for name, share in label_yields(verdicts).items()})
     if isinstance(acceptance, CalibratedPolicy):
-        thresholds = CalibratedPolicy.model_validate_json(levels.read_text(encoding="utf-8")).thresholds
+        thresholds = read_artifact(levels, CalibratedPolicy).thresholds
         tracking.log_metrics("validation", {f"threshold/{name}": t.value for name, t in thresholds.items()})
         if missed := missed_targets(thresholds, verdicts):
             print(

@@ -1,6 +1,5 @@
 """The numbers of the kept epoch and what the filter is worth, for DVC, MLflow and a person's browser."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,9 @@ from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.planning.plan import read_plan
+from figment.reading import read_artifact
 from figment.synthesis.pool import Pool
+from figment.training.histories import HISTORY, ComparedEpochs
 
 
 @step(experiment_tracker=True)
@@ -31,9 +32,9 @@ def report_tailored(
 ) -> Annotated[FileRef, "report"]:
     """metrics.json and report.html."""
     planned, judged, pool = read_plan(plan.open()), pq.read_table(verdicts.open()), Pool(images.open().parent)
-    history = json.loads((classifier.open().parent / "history.json").read_text(encoding="utf-8"))
-    tuned = Tuned.model_validate_json(tuning.open().read_text(encoding="utf-8")) if tuning else None
-    metrics = history["test"] | {f"clip_{name}": value for name, value in history["clip"].items()}
+    history = read_artifact(classifier.open().parent / HISTORY, ComparedEpochs)
+    tuned = read_artifact(tuning.open(), Tuned) if tuning else None
+    metrics = history.test | {f"clip_{name}": value for name, value in history.clip.items()}
     metrics["filter/passed"] = sum(judged["accepted"].to_pylist()) / len(judged)
     if tuned:
         metrics |= {"tuning/before": tuned.before.acceptance, "tuning/after": tuned.after.acceptance}
@@ -47,6 +48,6 @@ def report_tailored(
         **lineage_tags(get_step_context().pipeline_run.name),
     }
     path = Path(output) / "report.html"
-    write_text(path, render_tailored_report(unseen, planned, judged, pool, history, tuned, provenance))
+    write_text(path, render_tailored_report(unseen, planned, judged, pool, history.model_dump(), tuned, provenance))
     tracking.log_file(path)
     return FileRef.of(path)

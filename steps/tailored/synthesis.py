@@ -16,6 +16,7 @@ from figment.planning.plan import read_plan, write_plan
 from figment.planning.quotas import QuotaConfig, fill_quotas
 from figment.planning.tailored import plan_tailored
 from figment.prompts.tricks import read_prompts
+from figment.reading import read_artifact
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.synthesis.families import Requests
 from figment.synthesis.pool import Pool
@@ -45,7 +46,7 @@ def synthesise_pairs(
     """``images_per_pair`` pictures of every pair and of every class by itself, and what a quota asks for beyond; with the
     tuned text encoder, if there is one. Interrupted, the next run goes on where this one stopped."""
     check_family(generator, Requests((generator.guidance_scale,), negative_prompt))
-    adapter = Tuned.model_validate_json(tuning.open().read_text(encoding="utf-8")).adapter if tuning else ""
+    adapter = read_artifact(tuning.open(), Tuned).adapter if tuning else ""
     settings = {
         "images_per_pair": images_per_pair,
         "negative_prompt": negative_prompt,

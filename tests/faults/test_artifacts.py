@@ -1,27 +1,45 @@
 """NaN is never good, and an artifact that was edited by hand is refused by name with what to remove."""
 
 import json
+from dataclasses import asdict
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
+from figment.adaptation.textual_inversion import WordsFile
+from figment.clip.label_vectors import LabelVectors
+from figment.clip.scorer import ClipConfig
 from figment.errors import InputError
 from figment.evaluation.fonts import drawable
 from figment.evaluation.results import Results, tabulate
 from figment.files import write_json
 from figment.labels import LabelSpace
-from figment.ops import registry
+from figment.manifests import FileRef
+from figment.metrics.calibration import threshold_from_negatives, threshold_from_real
+from figment.ops import gates, registry
 from figment.ops.lineage import LINEAGE
 from figment.ops.quality import DataQualityError, check, picture_suite, verdict_suite, weight_suite
 from figment.ops.run import print_results
 from figment.ops.trace import read_lineage
+from figment.prompts.chat import KeptAnswer, Question
+from figment.reading import read_artifact
+from figment.synthesis.pool import Pool
+from figment.tagging import Tagger, predict_tags
+from figment.training.histories import ComparedEpochs, Curve, Epochs
+from figment.training.semantic import SemanticConfig, build_semantic_matrix
 from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, make_multilabel_verdicts
 from figment.validation.review import read_review
 from figment.validation.verdicts import AcceptanceConfig, judge, make_verdicts
+from steps import validation
 
 NAN = float("nan")
+QUESTION = asdict(Question("q", 0, "m", "r", 1.0, 1.0, 10, 0))
 SPACE = LabelSpace.of(["car", "frog", "banana"])
 LAX = AcceptanceConfig(min_probability=0, require_top1=False, min_contrast=0)
 
@@ -127,6 +145,99 @@ def test_results_as_they_were_written_are_read(tmp_path, capsys):
     write_json(tmp_path / "results.json", Results.model_validate(GOOD | {"rows": [ROW]}).model_dump(mode="json"))
     print_results(tmp_path)
     assert "report:" in capsys.readouterr().out
+
+
+CURVE, EPOCHS = [[0, {"loss": 1.0}]], {"kept": 1, "epochs": [{"loss": 1.0}]}
+WRITTEN = {
+    "history.json": (Curve, CURVE),
+    "history.json of a matrix": (Epochs, EPOCHS),
+    "history.json of dual prompts": (ComparedEpochs, {**EPOCHS, "made": 1, "test": {}, "clip": {}}),
+    "metrics.json": (dict[str, float], {"top1": 0.5}),
+    "words.json": (WordsFile, {"words": {"adapter": "", "lengths": {"car": 1.0}}, "probes": {}}),
+    "an answer": (KeptAnswer, {"question": QUESTION, "answer": "a", "finished": True}),
+}
+HARM = {
+    "NaN": lambda text: text.replace("1.0", "NaN").replace("0.5", "NaN").replace("true", "NaN"),
+    "infinity": lambda text: text.replace("1.0", "1e999").replace("0.5", "-Infinity").replace("true", "Infinity"),
+    "half": lambda text: text[: len(text) // 2],
+    "nothing": lambda text: "",
+    "another shape": lambda text: json.dumps([[[text]]]),
+    "text for a number": lambda text: text.replace("1.0", '"x"').replace("0.5", '"x"').replace("true", '"x"'),
+    "deep": lambda text: "[" * 100_000,
+    "NUL": lambda text: text + "\0",
+}
+
+
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+@pytest.mark.parametrize(("kind", "value"), WRITTEN.values(), ids=WRITTEN)
+def test_every_json_file_that_a_later_step_reads_is_refused_when_edited(tmp_path, kind, value, harm):
+    path = tmp_path / "file.json"
+    write_json(path, value)
+    read_artifact(path, kind)
+    path.write_text(harm(path.read_text()))
+    with pytest.raises(InputError, match=r"file\.json.*; expected what Figment wrote; remove .*file\.json") as caught:
+        read_artifact(path, kind)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 2, -1])
+def test_a_kept_epoch_that_is_none_is_refused(tmp_path, kept):
+    write_json(tmp_path / "history.json", EPOCHS | {"kept": kept})
+    with pytest.raises(InputError, match=rf"history\.json.*kept is {kept}, of 1 epochs"):
+        read_artifact(tmp_path / "history.json", Epochs)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "5", '{"shards": 5}', '{"shards": [{}]}', "[" * 100_000, "\0"])
+def test_an_edited_manifest_of_a_pool_is_refused(tmp_path, text):
+    (tmp_path / "MANIFEST.json").write_text(text)
+    with pytest.raises(InputError, match=r"MANIFEST\.json: .*; expected a manifest that Figment wrote"):
+        Pool(tmp_path)
+
+
+SCORES = [[0.5, NAN], [NAN], [0.5, 1.5], [-0.1], [float("inf")]]
+
+
+@pytest.mark.parametrize("scores", SCORES, ids=repr)
+def test_no_threshold_is_fitted_to_nan(scores):
+    for fit in (
+        lambda: threshold_from_negatives(scores, [0.1], 0.9),
+        lambda: threshold_from_negatives([0.1], scores, 0.9),
+        lambda: threshold_from_real(scores, [0.1], 0.9, 0.5),
+        lambda: threshold_from_real([0.1], scores, 0.9, 0.5),
+    ):
+        with pytest.raises(InputError, match="or NaN"):
+            fit()
+
+
+@pytest.mark.parametrize("value", [NAN, float("inf"), -float("inf")])
+def test_a_matrix_that_gives_nan_gives_no_tags(value):
+    model = build_semantic_matrix(SemanticConfig(model="test_resnet", image_size=32, rows=2), 4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(value)
+    tagger = Tagger(model.eval(), LabelVectors(SPACE.names, torch.eye(3, 4)), frozenset(), 32)
+    with pytest.raises(InputError, match="scores of an image are not finite"):
+        list(predict_tags(tagger, [Image.new("RGB", (32, 32), "red")]))
+
+
+@pytest.mark.parametrize("stray", ["0" * 64, "../../x", None], ids=repr)
+def test_a_verdict_for_an_image_outside_the_plan_is_refused(plan, pool, tmp_path, monkeypatch, stray):
+    for module in (validation, gates):
+        monkeypatch.setattr(module, "tracking", MagicMock())
+    path = tmp_path / "plan.parquet"
+    pq.write_table(plan, path)
+    clip = ClipConfig(model="local-dir:models/pocket/clip", device="cpu")
+    files = SPACE, FileRef.of(path), FileRef.of(pool.manifest_file)
+
+    def run() -> FileRef:
+        return validation.validate_images.entrypoint(*files, clip, LAX, None, None, str(tmp_path))
+
+    verdicts = pq.read_table(run().path).to_pylist()
+    pq.write_table(
+        pa.Table.from_pylist([*verdicts[1:], verdicts[0] | {"image_id": stray}]), tmp_path / "verdicts.parquet"
+    )
+    with pytest.raises(InputError, match=r"verdicts\.parquet: image_id .* is not in the plan; remove the file"):
+        run()
 
 
 @pytest.mark.parametrize("text", ["garbage", "[]", "{}", '{"git_sha": NaN}'])
