@@ -27,6 +27,11 @@ class Result(BaseModel):
     per_class: tuple[float, ...] = ()  # top-1 among each class's pictures, in the labels' order
     calibration_error: float | None = None
 
+    @property
+    def decided(self) -> bool:
+        """Whether the interval of the gain over base class leaves zero out."""
+        return self.gain is None or not self.gain[1] <= 0 <= self.gain[2]
+
 
 class Results(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -88,11 +88,14 @@ def print_results(output: Path) -> None:
             row.name.replace("_", " "),
             "" if row.images is None else str(row.images),
             f"{100 * row.top1:.1f}" + ("" if exact else f" [{100 * row.low:.1f}, {100 * row.high:.1f}]"),
-            "" if row.gain is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * g for g in row.gain)),
+            ""
+            if row.gain is None
+            else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * g for g in row.gain)) + " ?" * (not row.decided),
             "" if row.gap_closed is None else f"{100 * row.gap_closed:.0f} %",
         )
     Console(width=100).print(table)
-    print(f"[...]: 95 % bootstrap intervals\nreport: {output / 'report.html'}")
+    print("[...]: 95 % bootstrap intervals over the test pictures; ?: not decided, the interval holds zero")
+    print(f"report: {output / 'report.html'}")
 
 
 def quieten() -> None:
