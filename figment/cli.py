@@ -1,4 +1,4 @@
-"""The command line of the library: ``figment estimate``, ``render``, ``replay``, ``trace``, ``why``, ``predict``,
+"""The command line of the library: ``figment check``, ``estimate``, ``render``, ``replay``, ``trace``, ``why``, ``predict``,
 ``export``, ``export-coco``, ``payload``, ``stack apply``.
 
 Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
@@ -30,7 +30,14 @@ SERVED = "figment-bag-of-tricks@challenger"
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0, or 2 after one sentence on what the user can mend."""
     parser = argparse.ArgumentParser(prog="figment", description="From the names of classes to a trained classifier.")
+    parser.add_argument("--version", action=Version, nargs=0, help="say the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "check", help="say all that is wrong with a pipeline's config, with an example of what would be right"
+    )
+    command.add_argument("config", type=Path, nargs="+", metavar="CONFIG", help="a pipeline's YAML file")
+    command.set_defaults(run=check_configs)
 
     command = commands.add_parser(
         "estimate", help="say what a plan will cost; without one, write that of a bag-of-tricks config first"
@@ -124,6 +131,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
 
 
+class Version(argparse.Action):
+    """Looks the version up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"figment {version('figment')}")
+        parser.exit()
+
+
 def folder_or_name(text: str) -> Path | str:
     """What was typed, as a path if a folder is there."""
     return Path(text) if os.path.isdir(os.path.expanduser(text)) else text
@@ -147,6 +164,18 @@ def resolve_paths(options: argparse.Namespace, folder: Path) -> None:
 
 def from_root(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def check_configs(options: argparse.Namespace) -> None:
+    from figment.ops.config_check import config_faults
+    from figment.ops.endings import say
+
+    faults = [fault for path in options.config for fault in config_faults(path)]
+    for fault in faults[:-1]:
+        say(f"error: {fault}")
+    if faults:
+        raise InputError(faults[-1])
+    print("\n".join(f"{path}: ok" for path in options.config))
 
 
 def estimate_config(options: argparse.Namespace) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from figment.errors import InputError
 from figment.text import reason_of
+from figment.types import Resize
 
-Resize = Literal["bicubic", "bilinear", "bilinear_no_antialias", "squash"]
 READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["AVIF"] if features.check("avif") else []))
 TURNS = {  # by EXIF's orientation; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -46,9 +46,12 @@ LIMITS = {"layers": 1000, "vocab_size": 2_000_000, "image_size": 2048, "mlp_rati
 
 @contextmanager
 def no_questions() -> Iterator[None]:
-    """Within the block transformers does not ask on stdin whether it may run a model's code: it may not."""
+    """Within the block transformers does not ask on stdin whether it may run a model's code: it may not. Nor does it show
+    progress over the files of a model, then or later."""
     from transformers import dynamic_module_utils
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     seconds = dynamic_module_utils.TIME_OUT_REMOTE_CODE
     dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
     try:
@@ -210,8 +213,12 @@ def _check_widths(networks: dict[str, Any], folder: Path, field: str) -> None:
 
 def open_pipeline(model: str, dtype: torch.dtype, revision: str | None, field: str = "generator.model") -> Any:
     """A text-to-image pipeline of diffusers, on the CPU; ``revision`` of a hub id, None for a folder."""
+    import diffusers
+    import transformers
     from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 
+    for library in (diffusers.utils, transformers.utils):
+        library.logging.disable_progress_bar()  # over files that load within seconds
     advice = "give a diffusers folder or a hub id"
     if revision is None:
         folder = Path(model)

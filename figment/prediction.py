@@ -79,7 +79,7 @@ def classify_files(
             found = [(trained.labels[c], p) for p, c in zip(*next(ranked), strict=True)][:top_k]
             if rendered:
                 with atomic(targets[i]) as partial:
-                    render_lines(picture, [f"{label}   {p:.3f}" for label, p in found]).save(partial, "PNG")
+                    render_lines(picture, [(label, f"{p:.3f}") for label, p in found]).save(partial, "PNG")
             for label, p in found:
                 yield json.dumps({"image": names[i], "label": label, "probability": round(p, 6)}, ensure_ascii=False)
     if unread:

@@ -182,25 +182,31 @@ def rendered_name(name: str) -> str:
 
 def render_tags(picture: Image.Image, tags: Sequence[Tag]) -> Image.Image:
     """The picture with its tags beside: ``*`` around unseen ones, score, row."""
-    names = (f"*{tag.tag}*" if tag.unseen else tag.tag for tag in tags)
     return render_lines(
-        picture, [f"{name}   {tag.score:.3g}   row {tag.row}" for name, tag in zip(names, tags, strict=True)]
+        picture, [(f"*{tag.tag}*" if tag.unseen else tag.tag, f"{tag.score:.3g}   row {tag.row}") for tag in tags]
     )
 
 
-def render_lines(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
-    """The picture, at least 160 px high, with ``lines`` on white at its right."""
+def render_lines(picture: Image.Image, lines: Sequence[tuple[str, str]]) -> Image.Image:
+    """The picture, at least 160 px high, with ``lines`` on white at its right: a name and its numbers. A name is ``#3`` in the
+    fourth line if no font here has all its letters."""
+    from figment.evaluation.fonts import font_file
+
     picture = as_rgb(picture)
     if picture.height < 160:
         picture = picture.resize((max(1, round(picture.width * 160 / picture.height)), 160), Image.Resampling.LANCZOS)
-    font = ImageFont.load_default(13)
+    written = []
+    for number, (name, numbers) in enumerate(lines):
+        file = font_file(f"{name}#{numbers}")
+        text = f"{name if file else f'#{number}'}   {numbers}"
+        written.append((text, ImageFont.truetype(file or font_file(text), 12)))
     height, margin = 18, 8
-    width = max((int(font.getlength(line)) for line in lines), default=0) + 2 * margin
+    width = max((int(font.getlength(text)) for text, font in written), default=0) + 2 * margin
     canvas = Image.new("RGB", (picture.width + width, max(picture.height, height * len(lines) + 2 * margin)), "white")
     canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
-    for i, line in enumerate(lines):
-        draw.text((picture.width + margin, margin + i * height), line, fill=(20, 40, 160), font=font)
+    for i, (text, font) in enumerate(written):
+        draw.text((picture.width + margin, margin + i * height), text, fill=(20, 40, 160), font=font)
     return canvas
 
 

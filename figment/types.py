@@ -5,7 +5,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -82,6 +82,9 @@ LatentSide = Annotated[Side, Field(multiple_of=8)]  # px of what a latent diffus
 
 PathText = Annotated[str, AfterValidator(_path)]
 ModelName = Annotated[str, AfterValidator(_model)]  # a hub id, a name of a library, or a folder
+Resize = Literal[
+    "bicubic", "bilinear", "bilinear_no_antialias", "squash"
+]  # of an image, as figment.images.to_tensor does it
 RegisteredName = Annotated[str, AfterValidator(_registered)]
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from figment.clip.scorer import ClipConfig
+from figment.clip.config import ClipConfig
 from figment.datasets.config import RealConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.bag_of_tricks import training_sets
@@ -20,8 +20,7 @@ from figment.prompts.tricks import Wording, build_tricks
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.config import TrainingConfig
 from figment.types import Count, PathText, RegisteredName, Seed
-from figment.validation.gates import GateConfig
-from figment.validation.verdicts import AcceptanceConfig
+from figment.validation.config import AcceptanceConfig, GateConfig
 from steps.errors import explain_errors
 from steps.evaluation import evaluate_classifiers
 from steps.gates import check_real_sets, check_sets

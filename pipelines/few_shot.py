@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from figment.adaptation.textual_inversion import InversionConfig, ProbeConfig
-from figment.clip.scorer import ClipConfig
+from figment.clip.config import ClipConfig
 from figment.datasets.few_shot import FewShotDataConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.few_shot import Method, check_names
@@ -21,7 +21,7 @@ from figment.prompts.contexts import ContextConfig
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.few_shot import FewShotTrainingConfig
 from figment.types import Count, PathText, RegisteredName, Seed
-from figment.validation.gates import GateConfig
+from figment.validation.config import GateConfig
 from steps.few_shot.concepts import learn_words
 from steps.few_shot.contexts import write_contexts
 from steps.few_shot.evaluation import evaluate_heads

@@ -12,14 +12,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from figment.clip.config import ClipConfig
 from figment.clip.label_vectors import LabelVectorConfig
-from figment.clip.scorer import ClipConfig
 from figment.datasets.zero_shot import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.semantic import SemanticConfig
 from figment.types import Count, Number, PathText, RegisteredName, Seed
-from figment.validation.gates import GateConfig
+from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy
 from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage

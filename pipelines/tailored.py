@@ -10,7 +10,7 @@ classifier out that learnt from those and from real pictures of seen classes.
 from typing import Literal
 
 from figment.adaptation.text_encoder import TuningConfig
-from figment.clip.scorer import ClipConfig
+from figment.clip.config import ClipConfig
 from figment.datasets.zero_shot import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.quotas import QuotaConfig
@@ -18,7 +18,7 @@ from figment.prompts.pair_book import PairPromptConfig
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
 from figment.training.dual_prompt import DualPromptConfig
 from figment.types import Count, PathText, RegisteredName, Seed, Side
-from figment.validation.gates import GateConfig
+from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy
 from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage

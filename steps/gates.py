@@ -21,8 +21,9 @@ from figment.ops.steps import step
 from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool
 from figment.training.lists import multilabel_list, training_list
+from figment.validation.config import GateConfig
 from figment.validation.duplicates import SIDE
-from figment.validation.gates import GateConfig, class_table, real_table, training_table
+from figment.validation.gates import class_table, real_table, training_table
 from figment.validation.hashes import HashedSet, hash_set, hash_tagged, joined
 
 # What to do where a column of a real, or of a generated, picture failed.

@@ -2,48 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from pydantic import field_validator
 from torch import Tensor
 
+from figment.clip.config import ClipConfig
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import digest, sha256_folder
 from figment.labels import LabelSpace, nearest
 from figment.model_folders import check_texts
 from figment.model_loaders import open_clip_model, open_clip_tokenizer
-from figment.types import Count, ModelName, Settings
 from models.fast_resnet import make_fast
-
-ZERO_SHOT_TEMPLATES = ("a photo of a {name}", "an image of a {name}", "{name}")
-
-
-class ClipConfig(Settings):
-    """Any open_clip model: ``local-dir:FOLDER``, ``hf-hub:OWNER/NAME``, or a name such as ViT-B-32 with ``pretrained``.
-
-    ``templates`` say ``{name}``; one that also says ``{other}`` stands for as many prompts as there are other classes: a class
-    in company, for pictures that show several.
-    """
-
-    model: ModelName
-    pretrained: str | None = None
-    templates: tuple[str, ...] = ZERO_SHOT_TEMPLATES
-    batch_size: Count = 256
-    device: str = "auto"
-
-    @field_validator("templates")
-    @classmethod
-    def _say_the_name(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        for template in templates:
-            fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
-            if "name" not in fields or fields - {"name", "other"}:
-                raise ValueError(f"{template!r} must say {{name}}, and may say {{other}}, another class")
-        return templates
 
 
 def check_clip(config: ClipConfig) -> None:

@@ -1,10 +1,12 @@
 """Fonts for names in any script: those that are installed and have a name's letters; a number where none has."""
 
+import logging
 from collections.abc import Sequence
 from functools import cache
 
 from matplotlib import font_manager
 
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of each weight that a family has not
 FIRST = "DejaVu Sans"  # comes with matplotlib
 
 
@@ -20,6 +22,15 @@ def drawable(names: Sequence[str]) -> tuple[list[str], list[str]]:
             missing -= _letters(family)
         shown.append(f"#{number}" if missing else name)
     return shown, families
+
+
+def font_file(text: str) -> str | None:
+    """The file of a font that has all letters of ``text``, for what draws with one font: matplotlib's own, or the first of those
+    installed; None if there is none."""
+    letters = {letter for letter in text if not letter.isspace()}
+    more = map(_family_with, sorted(letters - _letters(FIRST)))
+    family = next((family for family in (FIRST, *more) if family and letters <= _letters(family)), None)
+    return family and font_manager.findfont(family, fallback_to_default=False)
 
 
 @cache

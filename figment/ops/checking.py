@@ -1,11 +1,12 @@
 """One sentence for a key that is not known and for a value that does not fit: what was found, and what would be right."""
 
 import difflib
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError, create_model
 
 from figment.errors import InputError
 from figment.reading import mapping, name_of, read_yaml
@@ -35,9 +36,36 @@ def refuse_unknown(found: Iterable[str], known: Iterable[str], where: str) -> No
 def complaint(error: ValidationError, model: Any) -> str:
     """The first thing that is wrong: the field, and what was found or what is near."""
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a typo explains what is missing, too
+    return _sentence(first, model)
+
+
+def sentences(model: Any, values: Mapping[str, Any]) -> tuple[list[tuple[tuple[str, ...], str]], set[str]]:
+    """Each thing that is wrong with ``values`` for a pydantic model: its place, and the sentence of ``complaint``; and the names
+    of the model's fields that are wrong."""
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        found = [(tuple(map(str, each["loc"])) or ("",), _sentence(each, model)) for each in error.errors()]
+        return found, {place[0] for place, _ in found}
+    return [], set()
+
+
+def parameters_model(function: Callable[..., Any]) -> Any:
+    """The pydantic model of a pipeline's parameters."""
+    parameters = inspect.signature(function).parameters
+    fields: dict[str, Any] = {
+        name: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default)
+        for name, p in parameters.items()
+    }
+    return create_model("parameters", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+
+
+def _sentence(first: Any, model: Any) -> str:
     field = one_line(".".join(map(str, first["loc"])))
+    if first["type"] == "missing":
+        return f"{field}: Field required"
     if first["type"] != "extra_forbidden":
-        return f"{field}: {first['msg'].removeprefix('Value error, ')}; found {shown(first['input'])}"
+        return f"{field}: {one_line(first['msg']).removeprefix('Value error, ')}; found {shown(first['input'])}"
     models = [model]
     for name in first["loc"][:-1]:
         deeper = [m for parent in models if name in parent.model_fields for m in models_of(parent.model_fields[name])]

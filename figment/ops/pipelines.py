@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 import yaml
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import ValidationError
 from zenml.client import Client
 from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
 from zenml.config.step_configurations import StepConfigurationUpdate
@@ -25,7 +25,7 @@ from figment import store
 from figment.errors import InputError
 from figment.files import check_writable
 from figment.ops import lineage
-from figment.ops.checking import complaint, read_config, refuse_unknown
+from figment.ops.checking import complaint, parameters_model, read_config, refuse_unknown
 from figment.ops.endings import ended
 from figment.ops.stack import prepare
 from figment.ops.stacks_file import check_fields, check_run_settings
@@ -169,26 +169,27 @@ def figment_pipeline(function: Callable[..., None]) -> CheckedPipeline:
 
 
 def check_config(path: Path, entrypoint: Callable[..., None], steps: Iterable[str] | None = None) -> dict[str, Any]:
-    """The parameters of a pipeline config, validated; raises InputError naming the file, the field and what is near."""
+    """The parameters of a pipeline config, validated; raises InputError naming the file, the field and what is near. All that is
+    wrong is told by ``figment check`` (``figment.ops.config_check``)."""
     config = read_config(path)
-    refuse_unknown(config, PipelineRunConfiguration.model_fields, f"{path}")
+    check_top(config, path)
     parameters = config.get("parameters") or {}
-    signature = inspect.signature(entrypoint)
-    refuse_unknown(parameters, signature.parameters, f"{path}: parameters")
-    fields: dict[str, Any] = {
-        name: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default)
-        for name, p in signature.parameters.items()
-    }
-    model = create_model("parameters", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+    refuse_unknown(parameters, inspect.signature(entrypoint).parameters, f"{path}: parameters")
+    model = parameters_model(entrypoint)
     try:
         checked = model.model_validate(parameters)
     except ValidationError as error:
         raise InputError(f"{path}: parameters.{complaint(error, model)}") from error
     check_run(config, steps, path)
-    values = {name: getattr(checked, name) for name in fields}
+    values = {name: getattr(checked, name) for name in model.model_fields}
     if "output" in values:
         check_writable(Path(values["output"]), f"{path}: parameters.output")
     return values
+
+
+def check_top(config: dict[str, Any], path: Path) -> None:
+    """Raise InputError for a key at the top of a config that ZenML does not know."""
+    refuse_unknown(config, PipelineRunConfiguration.model_fields, f"{path}")
 
 
 def check_run(config: dict[str, Any], steps: Iterable[str] | None, path: Path) -> None:
@@ -203,5 +204,10 @@ def check_run(config: dict[str, Any], steps: Iterable[str] | None, path: Path) -
         where = f"{path}: steps.{name}"
         if not isinstance(asked, dict):
             raise InputError(f"{where}: found {shown(asked)}; expected keys with values, such as 'enable_cache: false'")
+        if asked.get("parameters"):
+            raise InputError(
+                f"{where}.parameters: found {shown(asked['parameters'])}; a step takes its values from the pipeline, whose types "
+                "bound them: give them below 'parameters' of the config"
+            )
         check_fields(StepConfigurationUpdate, {**asked, "settings": {}}, where)
         check_run_settings(asked.get("settings") or {}, f"{where}.settings")

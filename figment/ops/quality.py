@@ -14,7 +14,7 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.validation import policies
-from figment.validation.gates import GateConfig
+from figment.validation.config import GateConfig
 from figment.validation.verdicts import BLANK, REASONS
 
 ROWS_NAMED = 5

@@ -99,15 +99,10 @@ def print_results(output: Path) -> None:
 
 
 def quieten() -> None:
-    """Silence what a user can do nothing about: other packages' warnings and their progress bars over tiny files."""
+    """Silence what a user can do nothing about: other packages' warnings. (``.env`` and ``figment.model_loaders`` see to those of
+    the libraries that load models, which would take seconds to import here.)"""
     for category in (FutureWarning, UserWarning, DeprecationWarning):
         warnings.filterwarnings("ignore", category=category)
-    import diffusers
-    import transformers
-
-    for library in (diffusers.utils, transformers.utils):
-        library.logging.set_verbosity_error()
-        library.logging.disable_progress_bar()
     for name in ("alembic", "git", "great_expectations"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

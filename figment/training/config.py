@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from figment.images import Resize
-from figment.types import Count, ModelName, Natural, NonNegative, Number, Positive, Seed, Settings, Share, Side
+from figment.types import Count, ModelName, Natural, NonNegative, Number, Positive, Resize, Seed, Settings, Share, Side
 
 
 class AugmentConfig(Settings):

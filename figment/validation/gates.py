@@ -6,25 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pydantic import Field
 
 from figment.synthesis.pool import Pool
-from figment.types import Count, Integer, Settings, Share
 from figment.validation.duplicates import WORDS, first_alike, nearest_alike
 from figment.validation.hashes import HashedSet, HashStore
 from figment.validation.verdicts import BLANK
-
-
-class GateConfig(Settings):
-    """What a training list and the test pictures must hold to. Shares are of the set."""
-
-    near: Integer = Field(10, ge=0, le=24)  # bits of 256 in which two pictures' hashes may differ and still be alike
-    min_per_class: Count = 1  # pictures in every training list
-    max_duplicates: Share = 0.1  # pictures of a training list that are like an earlier one
-    max_leakage: Share = 0.0  # generated training pictures that are like a test picture
-    # Real training pictures that are like a test picture: they only give the upper bound, and CIFAR-10 itself has some.
-    max_real_leakage: Share = 0.01
-    max_blank: Share = 0.0  # real pictures that show nothing
 
 
 def training_table(chosen: pa.Table, pool: Pool, test: HashedSet, near: int) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
-from figment.types import Settings, Share
+from figment.validation.config import AcceptanceConfig
 
 SCHEMA = pa.schema(
     [
@@ -26,14 +26,6 @@ SCHEMA = pa.schema(
 HUMAN_DROP = "human_drop"  # a person said so (figment.validation.review)
 REASONS = ("accepted", "unsafe", "blank", "near_uniform", "wrong_class", "low_probability", "surplus", HUMAN_DROP)
 BLANK = 1 / 255  # contrast below which nothing at all is to be seen
-
-
-class AcceptanceConfig(Settings):
-    """A picture passes if CLIP gives the requested class at least ``min_probability`` among all classes."""
-
-    min_probability: Share = 0.5
-    require_top1: bool = True
-    min_contrast: Share = 0.02  # mean over channels of the pixels' standard deviation in [0, 1]
 
 
 def judge(probability: float, is_top1: bool, contrast: float, unsafe: bool, config: AcceptanceConfig) -> str:

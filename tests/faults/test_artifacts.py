@@ -16,7 +16,7 @@ from figment.adaptation.textual_inversion import WordsFile
 from figment.clip.label_vectors import LabelVectors
 from figment.clip.scorer import ClipConfig
 from figment.errors import InputError
-from figment.evaluation.fonts import drawable
+from figment.evaluation.fonts import drawable, font_file
 from figment.evaluation.results import Results, tabulate
 from figment.files import write_json
 from figment.labels import LabelSpace
@@ -30,7 +30,7 @@ from figment.ops.trace import read_lineage
 from figment.prompts.chat import KeptAnswer, Question
 from figment.reading import read_artifact
 from figment.synthesis.pool import Pool
-from figment.tagging import Tagger, predict_tags
+from figment.tagging import Tagger, predict_tags, render_lines
 from figment.training.histories import ComparedEpochs, Curve, Epochs
 from figment.training.semantic import SemanticConfig, build_semantic_matrix
 from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, make_multilabel_verdicts
@@ -270,3 +270,13 @@ def test_names_that_no_font_has_are_numbered_not_drawn_as_boxes():
     assert not any("Last Resort" in family for family in families)
     cjk, families = drawable(["\u732b", "dog"])
     assert cjk == (["\u732b", "dog"] if len(families) > 1 else ["#0", "dog"])
+
+
+@pytest.mark.parametrize("name", ["\u732b", "\U000f0000", "\u0436\u0443\u043a", "car"])
+def test_a_name_is_drawn_on_an_image_by_a_font_that_has_it_or_numbered(name):
+    image = Image.new("RGB", (160, 160))
+    drawn = render_lines(image, [(name, "0.500")])
+    numbered = render_lines(image, [("#0", "0.500")])
+    assert (drawn.tobytes() == numbered.tobytes()) == (font_file(name) is None)
+    assert font_file("\U000f0000") is None
+    assert font_file("car \u0436") is not None

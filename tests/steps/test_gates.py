@@ -10,7 +10,7 @@ from figment.datasets.config import RealConfig
 from figment.labels import LabelSpace
 from figment.ops import gates as ops
 from figment.ops.quality import DataQualityError
-from figment.validation.gates import GateConfig
+from figment.validation.config import GateConfig
 from steps.gates import check_real_sets
 
 SPACE = LabelSpace.of(("cat", "ship"))

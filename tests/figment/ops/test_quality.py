@@ -10,7 +10,8 @@ from figment.ops.quality import (
     plan_suite,
     verdict_suite,
 )  # fmt: skip
-from figment.validation.gates import GateConfig, class_table
+from figment.validation.config import GateConfig
+from figment.validation.gates import class_table
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from figment.datasets.labelled import open_labelled
 from figment.ops.quality import DataQualityError, check, class_suite, picture_suite
 from figment.synthesis.pool import Pool
 from figment.training.lists import open_training_list, training_list
+from figment.validation.config import GateConfig
 from figment.validation.duplicates import SIDE, distances
-from figment.validation.gates import GateConfig, class_table, real_table, training_table, twins
+from figment.validation.gates import class_table, real_table, training_table, twins
 from figment.validation.hashes import HashStore, hash_set
 
 

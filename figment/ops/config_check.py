@@ -1,0 +1,132 @@
+"""What is wrong with a pipeline's config, all of it at once, without the steps of the pipeline and their libraries.
+
+A pipeline's function is read up to its first step: its parameters with their types, and what it checks of them itself. What
+ZenML has to say is asked only of a config that holds more than parameters.
+"""
+
+import ast
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from figment.errors import InputError
+from figment.files import check_writable
+from figment.ops.checking import parameters_model, read_config, refuse_unknown, sentences
+from figment.ops.environment import ROOT
+from figment.reading import name_of
+from figment.text import shown
+
+COMMAND = re.compile(r"#\s*zenml pipeline run pipelines\.(\w+)\.\w+ ")
+PIPELINES = ROOT / "pipelines"
+EXAMPLES = ROOT / "configs" / "pocket"
+STEPS = "steps"  # the package that a pipeline imports its steps from
+RESOLVED = "parameters"
+
+
+def config_faults(path: Path) -> list[str]:
+    """A sentence for each thing that is wrong with a config, in the config's order; none if its run would begin. Raises
+    InputError for what is no config of any pipeline."""
+    config = read_config(path)
+    parameters = config.get(RESOLVED) or {}
+    name = pipeline_of(path, parameters)
+    function, steps = before_steps(name)
+    model = parameters_model(function)
+    found, wrong = sentences(model, parameters)
+    faults = [f"{path}: parameters.{sentence}{_example(name, place, path)}" for place, sentence in found]
+    checks: list[Callable[[], object]] = []
+    good = {key: value for key, value in parameters.items() if key in model.model_fields and key not in wrong}
+    if "output" in good:
+        checks.append(lambda: check_writable(Path(good["output"]).expanduser(), f"{path}: parameters.output"))
+    if not wrong:
+        values = model.model_validate(parameters)
+        checks.append(lambda: function(**{key: getattr(values, key) for key in model.model_fields}))
+    if "classes" in good and "labels" in good:
+        from figment.labels import LabelSpace
+
+        checks.append(lambda: LabelSpace.load(Path(good["labels"]).expanduser()).choose(good["classes"]))
+    if set(config) - {RESOLVED}:
+        from figment.ops.pipelines import check_run, check_top
+
+        checks.append(lambda: check_top(config, path))
+        for field in ("settings", STEPS):
+            for key, value in (config.get(field) or {}).items():
+                checks.append(lambda part={field: {key: value}}: check_run(part, steps, path))
+        rest = {key: value for key, value in config.items() if key not in (RESOLVED, "settings", STEPS)}
+        checks.append(lambda: check_run(rest, steps, path))
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:  # an InputError is one
+            sentence = str(error)
+            faults.append(sentence if sentence.startswith(str(path)) else f"{path}: {sentence}")
+    return list(dict.fromkeys(faults))
+
+
+def pipeline_of(path: Path, parameters: dict[str, Any]) -> str:
+    """The pipeline that the config's first line runs, or else the one that knows most of its parameters."""
+    known = {file.stem: _arguments(file) for file in sorted(PIPELINES.glob("*.py")) if file.stem != "__init__"}
+    with path.open(encoding="utf-8", errors="replace") as file:
+        said = COMMAND.match(file.readline(1000))
+    if said:
+        refuse_unknown([said[1]], known, f"{name_of(path)} line 1: pipeline")
+        return said[1]
+    shared = {name: len(arguments & parameters.keys()) for name, arguments in known.items()}
+    best = max(shared, key=lambda name: shared[name])
+    if not shared[best]:
+        raise InputError(
+            f"{name_of(path)}: no pipeline has any of its parameters; begin it with its command, such as "
+            "'# zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c CONFIG'"
+        )
+    return best
+
+
+def before_steps(name: str) -> tuple[Callable[..., None], list[str]]:
+    """The function of a pipeline up to its first step, and the names of its steps."""
+    tree = ast.parse((PIPELINES / f"{name}.py").read_text(encoding="utf-8"))
+    function = _function(tree, name)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    steps = [a.asname or a.name for node in imports if (node.module or "").split(".")[0] == STEPS for a in node.names]
+    called = [step for step in steps if step in _names(function)]
+    first = next((i for i, line in enumerate(function.body) if _names(line) & set(steps)), len(function.body))
+    function.body = function.body[:first] or [ast.Pass()]
+    function.decorator_list = []
+    used = _names(function)
+    kept: list[ast.stmt] = []
+    for node in imports:
+        node.names = [alias for alias in node.names if (alias.asname or alias.name) in used]
+        kept += [node] if node.names else []
+    space: dict[str, Any] = {"__name__": f"pipelines.{name}"}
+    module = ast.fix_missing_locations(ast.Module([*kept, function], []))
+    exec(compile(module, str(PIPELINES / f"{name}.py"), "exec"), space)
+    return space[name], called
+
+
+def _function(tree: ast.Module, name: str) -> ast.FunctionDef:
+    return next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+
+
+def _arguments(file: Path) -> set[str]:
+    function = _function(ast.parse(file.read_text(encoding="utf-8")), file.stem)
+    return {argument.arg for argument in [*function.args.args, *function.args.kwonlyargs]}
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def _example(name: str, place: tuple[str, ...], path: Path) -> str:
+    """What a shipped config of the same pipeline has at this place, as the end of a sentence; "" if none has anything there."""
+    for file in sorted(EXAMPLES.glob("*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        command = COMMAND.match(text)
+        if command and command[1] == name and file.resolve() != path.resolve():
+            value, at = yaml.safe_load(text)[RESOLVED], ""
+            for part in place:
+                if isinstance(value, dict) and part in value:  # a union's tag names no field
+                    value, at = value[part], part
+            if at == place[-1]:
+                return f"; such as {at}: {shown(value)}"
+    return ""

@@ -1,0 +1,25 @@
+"""What an image must show to be accepted, and what a set of images must hold to."""
+
+from pydantic import Field
+
+from figment.types import Count, Integer, Settings, Share
+
+
+class AcceptanceConfig(Settings):
+    """A picture passes if CLIP gives the requested class at least ``min_probability`` among all classes."""
+
+    min_probability: Share = 0.5
+    require_top1: bool = True
+    min_contrast: Share = 0.02  # mean over channels of the pixels' standard deviation in [0, 1]
+
+
+class GateConfig(Settings):
+    """What a training list and the test pictures must hold to. Shares are of the set."""
+
+    near: Integer = Field(10, ge=0, le=24)  # bits of 256 in which two pictures' hashes may differ and still be alike
+    min_per_class: Count = 1  # pictures in every training list
+    max_duplicates: Share = 0.1  # pictures of a training list that are like an earlier one
+    max_leakage: Share = 0.0  # generated training pictures that are like a test picture
+    # Real training pictures that are like a test picture: they only give the upper bound, and CIFAR-10 itself has some.
+    max_real_leakage: Share = 0.01
+    max_blank: Share = 0.0  # real pictures that show nothing

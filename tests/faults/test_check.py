@@ -1,0 +1,140 @@
+"""``figment check``: all that is wrong with a config at once, one sentence each, before a library of a step is imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from figment.cli import main
+
+CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.parts[1] not in ("labels", "stacks"))
+FIVE = {
+    "bag_of_tricks": {
+        "images_per_class": -1,
+        "seed": 0.5,
+        "generator.guidance_scale": float("nan"),
+        "training.epohcs": 3,
+        "output": "",
+    },
+    "tailored": {
+        "image_size": 0,
+        "tuning.width": 12,
+        "classifier.momentum": float("inf"),
+        "acceptance.min_probabilty": 0.5,
+        "seed": -1,
+    },
+    "semantic_diversity": {
+        "twin_cosine": 2,
+        "training.ks": [0],
+        "data.source": "zip",
+        "generated": "perhaps",
+        "clip.modle": "x",
+    },
+    "few_shot": {
+        "shots": True,
+        "methods": {},
+        "probe.seed": -1,
+        "training.head.learning_rate": "fast",
+        "contexts.templates": ["a photo"],
+    },
+    "predict": {"top_k": 0, "batch_size": 2.5, "pictures": "x.jpg", "tags": "", "rendred": True},
+}
+ONE = {
+    "a trick that is none": ("bag_of_tricks", {"tricks": ["base_clas"]}, "base_clas"),
+    "a class that is none": ("bag_of_tricks", {"classes": ["aeroplan"]}, "aeroplan"),
+    "a label file that is not there": ("bag_of_tricks", {"labels": "no/such.yaml"}, "no/such.yaml"),
+    "a union of an unknown trick": ("bag_of_tricks", {"unions": {"u": {"nothing": 1}}}, "nothing"),
+    "an output that is a file": ("tailored", {"output": "README.md/x"}, "parameters.output"),
+    "a method's name": ("few_shot", {"methods": {"a/b": {}}}, "a/b"),
+}
+
+
+def changed(tmp_path: Path, recipe: str, changes: dict, beside: dict | None = None) -> Path:
+    text = Path(f"configs/pocket/{recipe}.yaml").read_text()
+    config = yaml.safe_load(text) | (beside or {})
+    for field, value in changes.items():
+        place, *parents, last = config["parameters"], *field.split(".")
+        for name in parents:
+            place = place.setdefault(name, {})
+        place[last] = value
+    path = tmp_path / "config.yaml"
+    path.write_text(text.splitlines()[0] + "\n" + yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+def told(path: Path, capsys) -> list[str]:
+    """The sentences of a check that finds faults."""
+    assert main(["check", str(path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith(f"error: {path}") for line in lines), lines
+    return lines
+
+
+def test_every_shipped_config_is_ok(capsys):
+    assert main(["check", *map(str, CONFIGS)]) == 0
+    assert capsys.readouterr().out.count(": ok\n") == len(CONFIGS)
+
+
+@pytest.mark.parametrize("recipe", FIVE)
+def test_five_faults_are_told_at_once(tmp_path, capsys, recipe):
+    path = changed(tmp_path, recipe, FIVE[recipe])
+    lines = told(path, capsys)
+    assert len(lines) == 5, lines
+    for field in FIVE[recipe]:
+        *_, last = field.split(".")
+        assert sum(last in line for line in lines) == 1, (field, lines)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_fault_is_told_with_an_example_of_what_would_be_right(tmp_path, capsys):
+    (line,) = told(changed(tmp_path, "bag_of_tricks", {"generator.num_inference_steps": 0}), capsys)
+    steps = yaml.safe_load(Path("configs/pocket/bag_of_tricks.yaml").read_text())["parameters"]["generator"]
+    assert line.endswith(f"found 0; such as num_inference_steps: {steps['num_inference_steps']}")
+
+
+@pytest.mark.parametrize(("recipe", "changes", "part"), ONE.values(), ids=ONE)
+def test_what_a_pipeline_checks_itself_is_told_too(tmp_path, capsys, recipe, changes, part):
+    (line,) = told(changed(tmp_path, recipe, changes), capsys)
+    assert part in line
+
+
+@pytest.mark.parametrize("parameters", [{"labels": {}}, {"seed": 3}, {"classes": ["a"]}], ids=repr)
+def test_parameters_given_to_a_step_would_bypass_the_types_and_are_refused(tmp_path, capsys, parameters):
+    steps = {"choose_labels": {"parameters": parameters}}
+    (line,) = told(changed(tmp_path, "bag_of_tricks", {}, {"steps": steps}), capsys)
+    assert "steps.choose_labels.parameters: found" in line
+
+
+def test_faults_beside_the_parameters_are_told_with_those_within(tmp_path, capsys):
+    beside = {"setings": {}, "steps": {"choose_label": {}, "plan_images": 5}, "settings": {"dokcer": {}}}
+    lines = told(changed(tmp_path, "bag_of_tricks", {"seed": -1}, beside), capsys)
+    assert len(lines) == 5
+    for part in ("'setings'", "'choose_label'", "steps.plan_images", "'dokcer'", "parameters.seed"):
+        assert any(part in line for line in lines), part
+
+
+@pytest.mark.parametrize("text", ["parameters: {x: 1}", "", "5", "parameters: [", "a: 1\na: 2", "\0"], ids=repr)
+def test_what_is_no_config_at_all_is_one_sentence(tmp_path, capsys, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    assert len(told(path, capsys)) == 1
+
+
+def test_a_check_imports_no_step_and_no_help_imports_a_library():
+    code = "import sys; from figment.cli import main; code = main(['check', 'configs/pocket/bag_of_tricks.yaml']); "
+    heavy = "{'zenml', 'mlflow', 'dvc', 'great_expectations', 'diffusers', 'steps', 'torch'}"
+    found = subprocess.run(
+        [sys.executable, "-c", f"{code} print(code, sorted({heavy} & set(sys.modules)))"],
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.splitlines()[-1] == "0 []", found.stderr
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("figment 0.")
