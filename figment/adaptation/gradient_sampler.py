@@ -11,7 +11,9 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from figment.errors import InputError
 from figment.synthesis.config import GeneratorConfig
+from figment.synthesis.families import family_of
 from figment.synthesis.schedulers import make_scheduler
 
 
@@ -35,12 +37,18 @@ def sample(
         return {"latents": tensors["latents"].detach()} if step < given else {}
 
     pipeline.scheduler = make_scheduler(generator.scheduler, pipeline.scheduler)
+    family = family_of(type(pipeline).__name__, generator.model)
+    if "callback_on_step_end" not in inspect.signature(pipeline.__call__).parameters:
+        raise InputError(
+            f"generator.model: {generator.model!r}: a text encoder cannot be tuned through a {family.title} model; choose another"
+        )
+    always = family.scale != "guidance_scale"  # guidance is off without a negative prompt
+    negative = {"negative_prompt": [negative_prompt] * len(prompts)} if negative_prompt or always else {}
     with_gradients = inspect.unwrap(type(pipeline).__call__)  # what torch.no_grad decorates
     output = with_gradients(
         pipeline,
         prompt=list(prompts),
-        negative_prompt=[negative_prompt] * len(prompts) if negative_prompt else None,  # not the same to SDXL
-        guidance_scale=generator.guidance_scale,
+        **family.settings | negative | {family.scale: generator.guidance_scale},
         num_inference_steps=steps,
         height=generator.height,
         width=generator.width,

@@ -197,6 +197,8 @@ class Run:
                 generator = self.renderers.load(model, revision)
                 own = [row for row in records if (row["model"], row["revision"]) == (model, revision)]
                 self.lengths.look(own, generator.family, generator.pipeline)
+                if self.config.offload != "none":
+                    generator.encode_ahead(own)
             shard = OpenShard(rows)
             self.open |= {row["image_id"]: shard for row in records}
             yield records

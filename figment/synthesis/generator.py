@@ -116,6 +116,13 @@ class Generator:
             self.denoiser.compile_repeated_blocks(fullgraph=True)  # type: ignore[operator]
 
     @torch.inference_mode()
+    def encode_ahead(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Encode the rows' texts now: networks that come and go then come once for all of them."""
+        for guided in (True, False):
+            if some := [row for row in rows if self._guided(row) == guided]:
+                self.encode.meanings(some, guided)
+
+    @torch.inference_mode()
     def render(self, rows: Sequence[Mapping[str, Any]], full: int | None = None) -> Rendering:
         """Pictures of plan rows that agree in size, steps, scheduler, strength and in having an initial image or not.
 

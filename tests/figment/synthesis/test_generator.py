@@ -85,6 +85,14 @@ def test_each_text_is_encoded_once(pocket_config, synthesis, plan, monkeypatch):
     )  # and the empty text, with a stand-in prompt
 
 
+def test_texts_encoded_ahead_are_not_encoded_again(pocket_config, synthesis, plan, monkeypatch):
+    fresh = Generator(pocket_config.model, model_revision(pocket_config), synthesis)
+    rows = rows_of(plan, 6)
+    fresh.encode_ahead(rows)
+    monkeypatch.setattr(fresh.pipeline.text_encoder, "forward", lambda *a, **k: pytest.fail("encoded again"))
+    fresh.render(rows)
+
+
 def test_schedulers_swap_by_name(generator, plan):
     row = rows_of(plan, 1)[0]
     assert pictures(generator, [row | {"scheduler": "EulerDiscreteScheduler"}]).shape == (1, 3, 32, 32)
