@@ -1,4 +1,5 @@
-"""``python -m tests.conformance.table``: runs the suite and writes its outcome into docs/generators.md."""
+"""``python -m tests.conformance.table``: runs the suite and writes its outcome into docs/generators.md; with models' names, those
+models' rows alone."""
 
 import re
 import sys
@@ -22,6 +23,7 @@ COLUMNS = {
     "replay": "replay",
     "bfloat16": "bfloat16",
 }
+NAMES = tuple(f"test_{name}" for name in COLUMNS)
 MARKS = {"passed": "yes", "skipped": "no", "failed": "**FAILS**"}
 
 
@@ -37,10 +39,16 @@ class Outcomes:
             self.found[name[2], name[1]] = report.outcome
 
 
-def conformance(found: dict[tuple[str, str], str]) -> str:
-    """Models by features; ``no`` is what a contract says a model cannot do, and what is refused in a sentence."""
+def conformance(found: dict[tuple[str, str], str], page: str) -> str:
+    """Models by features; ``no`` is what a contract says a model cannot do, and what is refused in a sentence. Models that were
+    not run keep their row of the page."""
+    models = {title for title, _ in found}
     lines = [f"| model | {' | '.join(COLUMNS.values())} |", "|---" * (1 + len(COLUMNS)) + "|"]
     for case in CASES:
+        before = re.search(rf"^\| {re.escape(case.title)} \| (?!`).*$", page, re.MULTILINE)
+        if case.title not in models and before:
+            lines.append(before[0])
+            continue
         cells = (MARKS[found.get((case.title, name), "failed")] for name in COLUMNS)
         lines.append(f"| {case.title} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -73,16 +81,16 @@ def written(text: str, name: str, table: str) -> str:
     return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL)
 
 
-def main() -> int:
+def main(models: list[str]) -> int:
     outcomes, start = Outcomes(), time.perf_counter()
-    code = pytest.main(
-        ["tests/conformance/test_families.py", "-q", "-n0", "--durations=0", "--no-header"], plugins=[outcomes]
-    )
+    paths = [f"tests/conformance/test_families.py::{name}[{model}]" for model in models for name in NAMES]
+    options = ["-q", "-n0", "--durations=0", "--no-header"]
+    code = pytest.main([*options, *(paths or ["tests/conformance/test_families.py"])], plugins=[outcomes])
     page = written(DOCS.read_text(encoding="utf-8"), "contracts", contracts())
-    DOCS.write_text(written(page, "conformance", conformance(outcomes.found)), encoding="utf-8")
+    DOCS.write_text(written(page, "conformance", conformance(outcomes.found, page)), encoding="utf-8")
     print(f"{len(outcomes.found)} tests in {time.perf_counter() - start:.0f} s; written to {DOCS}")
     return int(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
