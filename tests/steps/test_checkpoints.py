@@ -36,6 +36,7 @@ from figment.training import dual_prompt, semantic, train
 from figment.training.config import TrainingConfig
 from figment.training.dual_prompt import DualPromptConfig
 from figment.training.semantic import SemanticConfig
+from figment.validation.policies import CocoPolicy
 from steps import training
 from steps.few_shot import concepts
 from steps.semantic import training as semantic_step
@@ -116,6 +117,15 @@ def prompts(inputs, output: str) -> None:
     tailored_step.train_classifier.entrypoint(SPACE, *made, 32, CLIP, config, output)
 
 
+def encoder(inputs, output: str) -> None:
+    config = TuningConfig(
+        steps=2, batch_size=1, learning_rate=3e-3, width=32, height=32, num_inference_steps=2, checkpointing=False,
+        held_out=0.3, evaluate_every=1, evaluated_images=2, evaluation_batch=2, device="cpu",
+    )  # fmt: skip
+    policy, space = CocoPolicy(min_probability=0.9999), LabelSpace.of(CLASSES)
+    tuning.tune_generator.entrypoint(space, inputs.prompts, inputs.generator, "", CLIP, policy, config, output)
+
+
 def words(inputs, output: str) -> None:
     config = InversionConfig(steps=4, batch_size=1, templates=("a photo of a {name}",), device="cpu")
     rest = ProbeConfig(images=1), SynthesisConfig(device="cpu"), CLIP, output
@@ -130,6 +140,7 @@ TRAINERS = {
     "classifier": Trainer((Checkpoint, "save"), 4, "figment/training/train.py", classifier),
     "semantic matrix": Trainer((semantic._Trainer, "save"), 4, "figment/training/semantic.py", matrix),
     "dual prompts": Trainer((Checkpoint, "save"), 4, "figment/training/dual_prompt.py", prompts),
+    "text encoder": Trainer((Checkpoint, "save"), 2, "figment/adaptation/text_encoder.py", encoder),
     "words": Trainer((Learning, "save"), 5, "figment/adaptation/concept_learning.py", words),  # and one at the end
 }
 
@@ -155,7 +166,7 @@ def weights(folder: Path) -> dict[str, str]:
 def test_a_training_resumes_whatever_was_edited_meanwhile(name, inputs, code, tmp_path, monkeypatch):
     trainer, saved = TRAINERS[name], []
     original = getattr(*trainer.save)
-    killed = [2]
+    killed = [trainer.checkpoints // 2]
 
     def save(self, *values):
         original(self, *values)
