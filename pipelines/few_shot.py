@@ -58,7 +58,7 @@ def few_shot(
     seed: Seed = 0,
 ) -> None:
     check_names(methods)
-    space, photos = choose_photos(classes, labels, data, shots, methods, generator, clip, seed, output)
+    space, photos = choose_photos(classes, labels, data, shots, methods, generator, clip, contexts, seed, output)
     checked = check_photos(space, data, shots, seed, gates, output, after=[photos])
     seen = look_at_photos(space, photos, data, shots, training, seed, output, after=[checked])
     making = [method for method in methods.values() if method.images]

@@ -17,7 +17,7 @@ from figment.clip.label_vectors import LabelVectorConfig
 from figment.datasets.zero_shot import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.synthesis.config import GeneratorConfig, SynthesisConfig
-from figment.training.semantic import SemanticConfig
+from figment.training.semantic import SemanticConfig, check_selection
 from figment.types import Count, Number, PathText, RegisteredName, Seed
 from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy
@@ -49,6 +49,7 @@ def semantic_diversity(
     register_as: RegisteredName = "figment-semantic-diversity",
     seed: Seed = 0,
 ) -> None:
+    check_selection(training)
     making = {"generator": generator, "clip": clip} if generated else {}
     space = choose_tags(data, vectors, training, **making)
     splits = prepare_pictures(space, data, training.image_size, output)

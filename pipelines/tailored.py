@@ -54,7 +54,7 @@ def tailored(
     register_as: RegisteredName = "figment-tailored",
     seed: Seed = 0,
 ) -> None:
-    labels, unseen = choose_classes(data, generator, clip, backbone, classifier)
+    labels, unseen = choose_classes(data, generator, clip, backbone, classifier, prompts, output)
     splits = prepare_pictures(labels, data, image_size, output)
     real_checked = check_splits(labels, splits, gates, output)
     book = ask_prompts(unseen, prompts, output, after=[real_checked])  # wrong data shows before anything is rendered

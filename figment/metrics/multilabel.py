@@ -103,6 +103,11 @@ def measures(scores: Tensor, targets: Tensor, ks: Sequence[int] = KS, drop_unlab
     return found
 
 
+def names_of_measures(ks: Sequence[int] = KS) -> list[str]:
+    """What ``measures`` gives."""
+    return ["mAP", *(f"{name}@{k}" for k in ks for name in ("P", "R", "F1"))]
+
+
 def measures_under(
     protocols: Mapping[str, Tensor],
     scores: Tensor,

@@ -20,6 +20,8 @@ from figment.reading import read_artifact
 from figment.text import reason_of, shown
 from figment.types import Count, ModelName, NonNegative, Number, Positive, Seed, Settings
 
+ANSWERS = "answers"  # the folder of a run that keeps what a chat model said
+
 
 class ChatConfig(Settings):
     """A chat model of transformers by hub id or folder; with ``base_url`` the model of that name on a server.
@@ -146,6 +148,28 @@ class KeptAnswer(BaseModel):
     finished: bool
 
 
+def check_chat(config: ChatConfig, cache: Path) -> None:
+    """Raise InputError now for a folder without a chat model and for a server's key that is not there. Nothing is asked for where
+    ``cache`` has answers, since they may be all, and nothing of a hub model, which is fetched when it is asked."""
+    if any(cache.glob("*/*.json")):
+        return
+    from figment.model_loaders import HUB_ID
+
+    if config.base_url or Path(config.model).is_dir() or not HUB_ID.fullmatch(config.model):
+        open_backend(config)
+
+
+def open_backend(config: ChatConfig) -> "Backend":
+    """What answers: a server, or a model here. Their libraries are imported now."""
+    if config.base_url:
+        from figment.prompts.chat_server import ChatServer
+
+        return ChatServer(config)
+    from figment.prompts.chat_local import LocalChat
+
+    return LocalChat(config)
+
+
 class Backend(Protocol):
     def answers(self, questions: Sequence[Question]) -> Iterator[Answer]:
         """An answer to each question, in any order, each as soon as it is there."""
@@ -183,14 +207,7 @@ class Chat:
 
     def _open_backend(self) -> Backend:
         if self._backend is None:
-            if self.config.base_url:
-                from figment.prompts.chat_server import ChatServer
-
-                self._backend = ChatServer(self.config)
-            else:
-                from figment.prompts.chat_local import LocalChat
-
-                self._backend = LocalChat(self.config)
+            self._backend = open_backend(self.config)
         return self._backend
 
     def _path(self, key: str) -> Path:

@@ -17,7 +17,7 @@ from figment.errors import InputError
 from figment.files import atomic
 from figment.labels import Label, LabelSpace, nearest
 from figment.prompts.book import ask_for_prompts
-from figment.prompts.chat import Chat, ChatConfig
+from figment.prompts.chat import Chat, ChatConfig, check_chat
 from figment.prompts.instructions import context_instruction
 from figment.prompts.naming import naming_pattern
 from figment.prompts.parsing import MAX_PROMPT_LENGTH, REASONING, Drop, Parsed, parse_response, read_json
@@ -78,6 +78,14 @@ def make_contexts(space: LabelSpace, config: ContextConfig, cache: Path) -> dict
     for prompt in book.prompts:
         found[prompt.labels[0]].append(prompt.text)
     return found
+
+
+def check_contexts(space: LabelSpace, config: ContextConfig, cache: Path) -> None:
+    """Raise InputError now for a file or a chat model by which ``make_contexts`` would fail."""
+    if config.file is not None:
+        read_contexts(Path(config.file), space)
+    elif config.chat is not None:
+        check_chat(config.chat, cache)
 
 
 def parse_contexts(text: str, labels: Sequence[Label], count: int) -> Parsed:

@@ -18,7 +18,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from figment.images import encode
-from figment.planning.plan import count_rows, ranges
+from figment.planning.plan import check_rows, count_rows, ranges
 from figment.synthesis.batches import batch_key, fill_batches
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, resolve_dtype
@@ -83,6 +83,7 @@ def estimate(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig, rendere
     kinds: Counter[tuple] = Counter()
     samples: dict[tuple, list[list[Mapping[str, Any]]]] = {}
     lacking: list[int] = []
+    check_rows(ranges(plan, config.shard_size), plan)
     for rows in ranges(plan, config.shard_size):
         labels = [" + ".join(names) for names in rows["labels"].to_pylist()]
         counts.update(zip(labels, rows["trick"].to_pylist(), strict=True))

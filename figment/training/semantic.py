@@ -27,6 +27,7 @@ from figment.clip.label_vectors import LabelVectors
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
+from figment.metrics.multilabel import names_of_measures
 from figment.model_folders import check_module, one_sentence
 from figment.text import reason_of
 from figment.training.classifier import build_classifier
@@ -82,6 +83,15 @@ class TrainedMatrix:
     model: SemanticMatrix
     best_epoch: int
     history: list[dict[str, float]]
+
+
+def check_selection(config: SemanticConfig) -> None:
+    """Raise InputError, before anything is trained, if ``select_by`` is no measure on the validation images."""
+    known = [f"validation/{name}" for name in names_of_measures(config.ks)]
+    if config.select_by not in known:
+        test = config.select_by.startswith(("zsl/", "gzsl/"))
+        found = "would choose by test pictures; take one of 'validation/'" if test else "is not measured"
+        raise InputError(f"training.select_by: {config.select_by!r} {found}; there are {', '.join(known)}")
 
 
 def build_semantic_matrix(config: SemanticConfig, dim: int) -> SemanticMatrix:

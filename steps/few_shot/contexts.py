@@ -7,6 +7,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
+from figment.prompts.chat import ANSWERS
 from figment.prompts.contexts import ContextConfig, make_contexts
 from figment.prompts.contexts import write_contexts as write
 
@@ -23,7 +24,7 @@ def write_contexts(labels: LabelSpace, contexts: ContextConfig, output: str) -> 
         file=FileRef.of(Path(contexts.file)).sha256 if contexts.file and Path(contexts.file).is_file() else "",
     )
     if not caching.is_current(path, key):
-        found = make_contexts(labels, contexts, Path(output) / "answers")
+        found = make_contexts(labels, contexts, Path(output) / ANSWERS)
         write(found, labels, path)
         caching.mark_current(path, key)
         tracking.log_metrics("prompts", {"contexts": sum(map(len, found.values()))})

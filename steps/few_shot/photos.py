@@ -15,6 +15,8 @@ from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
 from figment.planning.few_shot import Method
+from figment.prompts.chat import ANSWERS
+from figment.prompts.contexts import ContextConfig, check_contexts
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.families import Requests
 from figment.synthesis.sources import Sources
@@ -30,6 +32,7 @@ def choose_photos(
     methods: dict[str, Method],
     generator: GeneratorConfig,
     clip: ClipConfig,
+    contexts: ContextConfig,
     seed: int,
     output: str,
 ) -> tuple[Annotated[LabelSpace, "label_space"], Annotated[FileRef, "photos"]]:
@@ -42,6 +45,8 @@ def choose_photos(
         scales = (generator.guidance_scale if m.guidance_scale is None else m.guidance_scale for m in made)
         check_family(generator, Requests(tuple(scales), strengths=tuple(s for m in made for s in m.strengths)))
         check_generator(generator)
+    if any(method.images and method.contexts for method in methods.values()):
+        check_contexts(space, contexts, Path(output) / ANSWERS)
     listing = read_splits(data, space, shots, seed).shots
     sources, rows = Sources(Path(output) / "sources"), []
     for label, (where, content) in zip(listing.labels.tolist(), photo_files(listing), strict=True):

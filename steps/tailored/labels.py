@@ -1,12 +1,15 @@
 """Which classes, seen and unseen; and whether there will be what it takes to the end of a long run."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.labels import LabelSpace
 from figment.ops.steps import step
+from figment.prompts.chat import ANSWERS, check_chat
+from figment.prompts.pair_book import PairPromptConfig
 from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import check_generator, unknown_names
 from figment.training.dual_prompt import DualPromptConfig, build_dual_prompts
@@ -19,12 +22,16 @@ def choose_classes(
     clip: ClipConfig,
     backbone: ClipConfig,
     classifier: DualPromptConfig,
+    prompts: PairPromptConfig,
+    output: str,
 ) -> tuple[Annotated[LabelSpace, "label_space"], Annotated[LabelSpace, "unseen_labels"]]:
     """All classes of the data, and the unseen ones by themselves, which pictures are made for. Fails here, before anything is
     asked or rendered, if a later step's model is not there or does not fit."""
     space = zero_shot_space(data)
     check_generator(generator, [label.prompt_name for label in space.labels])
     load_clip(clip, [label.clip_name for label in space.labels])
+    if prompts.chat:
+        check_chat(prompts.chat, Path(output) / ANSWERS)
     build_dual_prompts(classifier, backbone, space)
     unseen = space.choose([space.names[i] for i in space.unseen_ids])
     model = generator.model

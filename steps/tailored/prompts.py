@@ -12,6 +12,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
+from figment.prompts.chat import ANSWERS
 from figment.prompts.pair_book import PairPromptConfig, describe, write_pair_prompts
 
 
@@ -19,7 +20,7 @@ from figment.prompts.pair_book import PairPromptConfig, describe, write_pair_pro
 def ask_prompts(unseen: LabelSpace, prompts: PairPromptConfig, output: str) -> Annotated[FileRef, "prompts"]:
     """prompts.parquet: text, labels, source. Raw answers lie in ``output``/answers, so a question is paid for once."""
     path = Path(output) / "prompts.parquet"
-    book = write_pair_prompts(unseen, prompts, Path(output) / "answers")
+    book = write_pair_prompts(unseen, prompts, Path(output) / ANSWERS)
     with atomic(path) as partial:
         pq.write_table(pa.Table.from_pylist([asdict(prompt) for prompt in book.prompts]), partial)
     tracking.log_parameters("prompts", prompts.model_dump())

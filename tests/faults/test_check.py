@@ -47,6 +47,9 @@ ONE = {
     "a label file that is not there": ("bag_of_tricks", {"labels": "no/such.yaml"}, "no/such.yaml"),
     "a union of an unknown trick": ("bag_of_tricks", {"unions": {"u": {"nothing": 1}}}, "nothing"),
     "an output that is a file": ("tailored", {"output": "README.md/x"}, "parameters.output"),
+    "a measure that is none": ("semantic_diversity", {"training.select_by": "validation/nonsense"}, "is not measured"),
+    "a measure of other ks": ("semantic_diversity", {"training.select_by": "validation/F1@99"}, "is not measured"),
+    "a measure of the test images": ("semantic_diversity", {"training.select_by": "zsl/mAP"}, "choose by test"),
     "a method's name": ("few_shot", {"methods": {"a/b": {}}}, "a/b"),
 }
 

@@ -59,6 +59,17 @@ def test_an_edited_row_is_not_rendered(edited, tmp_path, capsys, change):
     assert not list(tmp_path.glob("images/*.parquet"))
 
 
+@pytest.mark.parametrize("change", EDITS.values(), ids=EDITS)
+def test_an_edited_row_is_not_estimated(edited, tmp_path, capsys, change):
+    path = edited(change)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    assert main(["estimate", str(path), "-c", str(tmp_path / "config.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "plan.parquet" in error
+    assert not list(tmp_path.glob("images/*.parquet"))
+
+
 @pytest.mark.parametrize("name", ["the prompt", "the seed", "a path as id", "the guidance"])
 def test_the_sentence_names_row_and_field(edited, name):
     field = "seed" if name == "the seed" else "image_id"
