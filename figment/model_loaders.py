@@ -97,7 +97,8 @@ def component_classes(folder: Path, field: str) -> dict[str, Any]:
         transformers.ProcessorMixin, transformers.FeatureExtractionMixin, transformers.ImageProcessingMixin,
     )  # fmt: skip
     classes: dict[str, Any] = {}
-    settings = set(found._get_signature_keys(found)[1])  # of the pipeline, such as Krea 2's list of layers
+    # Settings of the pipeline may be lists too, such as Krea 2's of layers.
+    settings = set(found._get_signature_keys(found)[1])  # type: ignore[attr-defined]
     for name, value in index.items():
         if name.startswith("_") or name in settings or not isinstance(value, list):
             continue
@@ -232,7 +233,7 @@ def open_pipeline(model: str, dtype: torch.dtype, revision: str | None, field: s
                 folder = Path(DiffusionPipeline.download(model, variant="fp16", **safe))
     check_pipeline(folder, field)
     with one_sentence(f"{field}: {model!r} cannot be loaded", advice):
-        variants = {own_variant(part) for part in folder.iterdir() if part.is_dir()} - {None}
+        variants = [found for part in folder.iterdir() if part.is_dir() and (found := own_variant(part))]
         pipeline = AutoPipelineForText2Image.from_pretrained(
             str(folder),
             dtype=dtype,

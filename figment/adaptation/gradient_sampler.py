@@ -48,7 +48,7 @@ def sample(
     output = with_gradients(
         pipeline,
         prompt=list(prompts),
-        **family.settings | negative | {family.scale: generator.guidance_scale},
+        **dict(family.settings) | negative | {family.scale: generator.guidance_scale},
         num_inference_steps=steps,
         height=generator.height,
         width=generator.width,

@@ -139,7 +139,7 @@ def encode_masked(family: Family, pipeline: Any, texts: list[str], negative: boo
 
 def encode_twice(family: Family, pipeline: Any, texts: list[str], negative: bool) -> dict[str, Any]:
     """HunyuanDiT has encode_prompt run once for each of its text encoders."""
-    found = {}
+    found: dict[str, Any] = {}
     for i, (length, suffix) in enumerate(((77, ""), (256, "_2"))):
         named = encode(family, pipeline, texts, negative, text_encoder_index=i, max_sequence_length=length)
         found |= {name + suffix: value for name, value in named.items()}
@@ -315,9 +315,7 @@ def embedded_guidance(pipeline: Any, denoiser: Any, scales: list[float]) -> tupl
 
 def default_of(class_name: str, key: str) -> Any:
     """What a config of this class of diffusers means where it leaves ``key`` out."""
-    known = (
-        inspect.signature(getattr(diffusers, class_name).__init__).parameters if hasattr(diffusers, class_name) else {}
-    )
+    known = inspect.signature(getattr(diffusers, class_name)).parameters if hasattr(diffusers, class_name) else {}
     return known[key].default if key in known else None
 
 

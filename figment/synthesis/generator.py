@@ -82,7 +82,7 @@ class Generator:
         self.sources = Sources(inputs.sources or Path("sources"))
         self.encode = PromptEncoder(self.pipeline, inputs.adapters)
         self.family = self.encode.family
-        self.guidance = self.family.guidance(self.pipeline.config, self.denoiser.config)
+        self.guidance = self.family.guidance(self.pipeline.config, dict(self.denoiser.config))
         self._prepare_modules()
         self._derived: dict[tuple[str, bool], DiffusionPipeline] = {}
         self._embedded = threading.local()  # of each lane
@@ -90,12 +90,12 @@ class Generator:
             self.denoiser.register_forward_pre_hook(self._embed_guidance, with_kwargs=True)
 
     @property
-    def denoiser(self) -> torch.nn.Module:
+    def denoiser(self) -> Any:
         """The network that runs at every step: a UNet or a transformer."""
         return getattr(self.pipeline, "unet", None) or self.pipeline.transformer
 
     @property
-    def decoder(self) -> torch.nn.Module:
+    def decoder(self) -> Any:
         """The network that makes pixels of latents."""
         return getattr(self.pipeline, "vae", None) or self.pipeline.movq
 
@@ -107,13 +107,14 @@ class Generator:
 
     def _prepare_modules(self) -> None:
         channels_last = self.config.channels_last
-        if self.family.channels_last and (channels_last or (channels_last is None and self.device.type == "cuda")):
+        fits = self.family.channels_last and self.config.offload != "group"  # whose groups are copied as they were
+        if fits and (channels_last or (channels_last is None and self.device.type == "cuda")):
             for module in (self.denoiser, self.decoder):
                 module.to(memory_format=torch.channels_last)
         if self.config.vae_slicing and hasattr(self.decoder, "enable_slicing"):
             self.decoder.enable_slicing()
         if self.config.compile:
-            self.denoiser.compile_repeated_blocks(fullgraph=True)  # type: ignore[operator]
+            self.denoiser.compile_repeated_blocks(fullgraph=True)
 
     @torch.inference_mode()
     def encode_ahead(self, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from figment.model_folders import one_sentence
 def kind_of(scheduler: type, config: Mapping[str, Any]) -> str:
     """What a scheduler with these settings has a model predict: ``flow``, ``diffusion`` (noise, its velocity or the image), or
     ``other``."""
-    accepted = inspect.signature(scheduler.__init__).parameters
+    accepted = inspect.signature(scheduler).parameters
     if scheduler.__name__.startswith("FlowMatch") or ("use_flow_sigmas" in accepted and config.get("use_flow_sigmas")):
         return "flow"
     return "diffusion" if "prediction_type" in accepted else "other"
