@@ -237,7 +237,7 @@ def open_pipeline(model: str, dtype: torch.dtype, revision: str | None, field: s
         pipeline = AutoPipelineForText2Image.from_pretrained(
             str(folder),
             dtype=dtype,
-            variant=min(variants, default=None),
+            variant=min(filter(None, variants), default=None),
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -458,8 +458,8 @@ def check_clip_config(file: Path, field: str) -> None:
     preprocess = content.get("preprocess_cfg") or {}
     if not isinstance(preprocess, dict):
         raise InputError(f"{where}: preprocess_cfg is {shown(preprocess)}; a JSON object belongs there")
-    types: dict[str, Any] = {entry.name: entry.type for entry in dataclasses.fields(PreprocessCfg)}
-    _typed(preprocess, types, f"{where}: preprocess_cfg")
+    fields = {entry.name: entry.type for entry in dataclasses.fields(PreprocessCfg)}
+    _typed(preprocess, fields, f"{where}: preprocess_cfg")
     for name in ("mean", "std"):
         values = preprocess.get(name, (1, 1, 1))
         if len(values) != 3 or not all(abs(v) < 1000 and (name == "mean" or v > 0) for v in values):

@@ -199,7 +199,7 @@ def render_lines(picture: Image.Image, lines: Sequence[tuple[str, str]]) -> Imag
     for number, (name, numbers) in enumerate(lines):
         file = font_file(f"{name}#{numbers}")
         text = f"{name if file else f'#{number}'}   {numbers}"
-        written.append((text, ImageFont.truetype(file or font_file(text), 12)))
+        written.append((text, ImageFont.truetype(file or str(font_file("#")), 12)))
     height, margin = 18, 8
     width = max((int(font.getlength(text)) for text, font in written), default=0) + 2 * margin
     canvas = Image.new("RGB", (picture.width + width, max(picture.height, height * len(lines) + 2 * margin)), "white")

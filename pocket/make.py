@@ -177,7 +177,7 @@ class Workshop:
             labels = test.objects.argmax(1)
             text = scorer.text_features(LabelSpace.of(objects))
             logits = scorer.logits(test.pixels.float() / 255, text).cpu()
-            measures = {"clip": {"test photos": top1(logits, labels)}}
+            measures: dict[str, Any] = {"clip": {"test photos": top1(logits, labels)}}
         else:
             by_name = worlds(world)
             art = {"training art": by_name["wide"], "unseen art": by_name["unseen"]}

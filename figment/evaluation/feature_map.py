@@ -7,8 +7,6 @@ from typing import Literal
 import matplotlib
 import torch
 from PIL import Image
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from torch import Tensor
 
 from figment.errors import InputError
@@ -25,7 +23,11 @@ def project(features: Tensor, method: Literal["tsne", "pca"] = "tsne", seed: int
         raise InputError(f"feature map: {len(features)} pictures; give four or more")
     values = features.double().cpu().numpy()
     if method == "pca":
+        from sklearn.decomposition import PCA
+
         return torch.from_numpy(PCA(2, random_state=seed).fit_transform(values))
+    from sklearn.manifold import TSNE
+
     tsne = TSNE(2, perplexity=min(30, (len(values) - 1) / 3), init="pca", random_state=seed)
     return torch.from_numpy(tsne.fit_transform(values)).double()
 

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from figment.errors import InputError
 
@@ -33,12 +31,16 @@ def top1(logits: Tensor, labels: Tensor, resamples: int = 2000, seed: int = 0) -
     correct = (logits.argmax(1) == labels).numpy().astype(np.float64)
     if correct.std() == 0:
         return Score(float(correct[0]), float(correct[0]), float(correct[0]))
+    from scipy.stats import bootstrap  # a second, which a run that measures nothing new saves
+
     interval = bootstrap((correct,), np.mean, n_resamples=resamples, method="percentile", rng=seed).confidence_interval
     return Score(float(correct.mean()), float(interval.low), float(interval.high))
 
 
 def confusion(logits: Tensor, labels: Tensor) -> Tensor:
     """(C, C) counts: row the true class, column the predicted one."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
     return multiclass_confusion_matrix(logits.argmax(1), labels, num_classes=logits.shape[1])
 
 
@@ -50,6 +52,8 @@ def per_class(logits: Tensor, labels: Tensor) -> list[Score]:
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error (Guo et al. 2017): how far the probability of the predicted class is from the share of
     right answers, in the mean over ``bins`` of equal width weighted by their pictures."""
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     return float(multiclass_calibration_error(logits.softmax(1), labels, logits.shape[1], n_bins=bins, norm="l1"))
 
 

@@ -7,6 +7,7 @@ ZenML has to say is asked only of a config that holds more than parameters.
 import ast
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def config_faults(path: Path) -> list[str]:
         checks.append(lambda: check_top(config, path))
         for field in ("settings", STEPS):
             for key, value in (config.get(field) or {}).items():
-                checks.append(lambda part={field: {key: value}}: check_run(part, steps, path))
+                checks.append(partial(check_run, {field: {key: value}}, steps, path))
         rest = {key: value for key, value in config.items() if key not in (RESOLVED, "settings", STEPS)}
         checks.append(lambda: check_run(rest, steps, path))
     for check in checks:
