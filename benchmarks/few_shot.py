@@ -38,10 +38,12 @@ from figment.labels import LabelSpace
 from figment.metrics.accuracy import macro_accuracy
 from figment.metrics.diversity import diversity_ledger
 from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan, write_plan
+from figment.planning.sample_weights import confidence_weight, mean_effective_size
 from figment.prompts.contexts import ContextConfig, make_contexts
 from figment.synthesis.concepts import relative_noise
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
@@ -50,11 +52,10 @@ from figment.synthesis.sources import Sources
 from figment.synthesis.weights import model_revision
 from figment.training.backbone import load_backbone, view_features
 from figment.training.few_shot import FewShotTrainingConfig, Made, filter_views, learn
+from figment.training.filter_head import fit_filter
 from figment.training.head import FeatureSet, logits_of
 from figment.training.lists import open_training_list
 from figment.validation.features import FeatureStore
-from figment.validation.filter_head import fit_filter
-from figment.validation.weights import confidence_weight, mean_effective_size
 
 CONFIG = Path("configs/pocket/few_shot.yaml")
 RESULTS = Path(__file__).parent / "results"

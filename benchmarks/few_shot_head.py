@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from figment.datasets.labelled import LabelledImages
 from figment.files import write_json
 from figment.images import decode, to_tensor
+from figment.planning.sample_weights import use_of
 from figment.training.augment import augment
 from figment.training.backbone import Backbone, BackboneConfig, load_backbone, view_features
 from figment.training.config import AugmentConfig
 from figment.training.sampling import sampling_law
-from figment.validation.weights import use_of
 
 RESULT = Path("benchmarks/results/few_shot_head.json")
 BATCH, VIEWS, CLASSES, SHOTS, MADE = 16, 10, 10, 2, 10

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from figment.images import decode
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig
 
 REAL = Path("data/real")
 POCKET = GeneratorConfig(

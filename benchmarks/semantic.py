@@ -31,9 +31,10 @@ from figment.evaluation.row_spread import spread_correlation
 from figment.files import write_json
 from figment.labels import LabelSpace, key
 from figment.metrics.multilabel import measures
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import write_plan
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision

@@ -27,10 +27,11 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.ops.run import quieten
 from figment.planning.bag_of_tricks import plan_bag_of_tricks
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import count_rows, make_plan, write_plan
 from figment.planning.row import Row
 from figment.prompts.tricks import build_tricks, write_prompts
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.generator import Generator, Rendering
 from figment.synthesis.pool import Pool

@@ -30,12 +30,13 @@ from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.tagged import TaggedPictures, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.files import write_json
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.tailored import plan_tailored
 from figment.prompts.chat import ChatConfig
 from figment.prompts.pair_book import PairPromptConfig, write_pair_prompts
 from figment.prompts.tricks import Prompt
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool

@@ -21,9 +21,9 @@ from figment.adaptation.text_encoder import Tuner, TuningConfig
 from figment.clip.scorer import ClipConfig
 from figment.files import write_json
 from figment.labels import LabelSpace
+from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.pair_book import template_prompts
 from figment.prompts.pairs import label_pairs
-from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision
 from figment.validation.policies import CocoPolicy
 

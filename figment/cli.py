@@ -203,9 +203,9 @@ def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
     """Write the plan of a bag-of-tricks config: those of the other recipes need what a run makes first."""
     from figment.labels import LabelSpace
     from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of, training_sets
+    from figment.planning.generator_config import GeneratorConfig
     from figment.planning.plan import write_plan
     from figment.prompts.tricks import Wording, build_tricks, scales_of, write_prompts
-    from figment.synthesis.config import GeneratorConfig
     from figment.synthesis.families import Requests
     from figment.synthesis.weights import check_family, model_revision
 
@@ -259,7 +259,7 @@ def render_plan(options: argparse.Namespace) -> None:
 
 
 def replay_image(options: argparse.Namespace) -> None:
-    from figment.provenance import find_plans
+    from figment.planning.lookup import find_plans
     from figment.synthesis.replay import replay
 
     again = replay(options.plan or find_plans(options.image_id)[0], options.image_id)
@@ -273,7 +273,7 @@ def replay_image(options: argparse.Namespace) -> None:
 def trace_image(options: argparse.Namespace) -> None:
     from figment.ops.stack import use_tracker
     from figment.ops.trace import trace
-    from figment.provenance import find_plans
+    from figment.planning.lookup import find_plans
 
     use_tracker()
     print(trace([options.plan] if options.plan else find_plans(options.image_id), options.image_id))
@@ -288,8 +288,8 @@ def why_model(options: argparse.Namespace) -> None:
 
 
 def predict_pictures(options: argparse.Namespace) -> None:
+    from figment.evaluation.prediction import predict_files
     from figment.pictures import find_files
-    from figment.prediction import predict_files
 
     files, model = find_files(options.image), options.model or Path(MODEL)
     for line in predict_files(
@@ -321,8 +321,8 @@ def export_model(options: argparse.Namespace) -> None:
 
 
 def export_pictures(options: argparse.Namespace) -> None:
-    from figment.datasets.coco_export import export_run
     from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
+    from figment.validation.coco_export import export_run
 
     parameters = read_parameters(options.config)
     if "data" not in parameters:

@@ -15,9 +15,10 @@ from figment.clip.config import ClipConfig
 from figment.datasets.config import RealConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.bag_of_tricks import training_sets
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.quotas import QuotaConfig
 from figment.prompts.tricks import Wording, build_tricks
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.training.config import TrainingConfig
 from figment.types import Count, PathText, RegisteredName, Seed
 from figment.validation.config import AcceptanceConfig, GateConfig

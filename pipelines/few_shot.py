@@ -17,8 +17,9 @@ from figment.clip.config import ClipConfig
 from figment.datasets.few_shot import FewShotDataConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.few_shot import Method, check_names
+from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.contexts import ContextConfig
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.training.few_shot import FewShotTrainingConfig
 from figment.types import Count, PathText, RegisteredName, Seed
 from figment.validation.config import GateConfig

@@ -16,7 +16,8 @@ from figment.clip.config import ClipConfig
 from figment.clip.label_vectors import LabelVectorConfig
 from figment.datasets.zero_shot import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.planning.generator_config import GeneratorConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.training.semantic import SemanticConfig, check_selection
 from figment.types import Count, Number, PathText, RegisteredName, Seed
 from figment.validation.config import GateConfig

@@ -9,7 +9,7 @@ from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, read_labelled
 from figment.labels import LabelSpace
 from figment.ops.steps import step
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.weights import check_generator, unknown_names
 from figment.training.classifier import check_classifier
 from figment.training.config import TrainingConfig

@@ -12,9 +12,9 @@ from figment.ops.gates import Check, gate
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import ranges, write_plan
 from figment.prompts.tricks import Wording, build_tricks, read_prompts, scales_of
-from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.families import Requests
 from figment.synthesis.weights import check_family, model_revision
 

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 from figment.errors import InputError
+from figment.evaluation.prediction import predict_files
 from figment.files import atomic
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
 from figment.pictures import UnreadPictures, find_files
-from figment.prediction import predict_files
 
 
 @step(experiment_tracker=True)

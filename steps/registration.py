@@ -7,6 +7,7 @@ from figment.clip.scorer import ClipConfig
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import LabelledImages, read_labelled
 from figment.evaluation.model_card import classifier_card, measured
+from figment.evaluation.provenance import recipe_of
 from figment.evaluation.results import Results
 from figment.files import write_text
 from figment.images import Resize
@@ -16,8 +17,7 @@ from figment.manifests import Classifiers
 from figment.ops import registry, tracking
 from figment.ops.champion import accuracy_gain, challenge
 from figment.ops.steps import step
-from figment.provenance import recipe_of
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.weights import model_revision
 from figment.training.saved import Deployable, load_classifier
 

@@ -18,9 +18,10 @@ from figment.ops import timing, tracking
 from figment.ops.gates import expectations_held
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import read_plan
 from figment.reading import read_artifact
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.config import TrainingConfig

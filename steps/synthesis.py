@@ -15,11 +15,12 @@ from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
 from figment.planning.bag_of_tricks import plan_bag_of_tricks
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.quotas import QuotaConfig, fill_quotas
 from figment.prompts.tricks import Wording, build_tricks, read_prompts
 from figment.synthesis.budget import Budget
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.estimate import Estimate, estimate
 from figment.synthesis.executor import Observer, SynthesisReport
 from figment.synthesis.generator import Inputs

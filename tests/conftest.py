@@ -27,10 +27,11 @@ from figment.labels import LabelSpace  # noqa: E402
 from figment.ops import source  # noqa: E402
 from figment.ops.stack import fetch_data  # noqa: E402
 from figment.planning.bag_of_tricks import plan_bag_of_tricks  # noqa: E402
+from figment.planning.generator_config import GeneratorConfig  # noqa: E402
 from figment.planning.plan import make_plan  # noqa: E402
 from figment.prompts.tricks import build_tricks, write_prompts  # noqa: E402
 from figment.synthesis import workers  # noqa: E402
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig  # noqa: E402
+from figment.synthesis.config import SynthesisConfig  # noqa: E402
 from figment.synthesis.executor import synthesise  # noqa: E402
 from figment.synthesis.generator import Generator  # noqa: E402
 from figment.synthesis.pool import Pool  # noqa: E402

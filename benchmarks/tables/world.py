@@ -15,9 +15,10 @@ from figment.datasets.labelled import LabelledImages, read_labelled
 from figment.evaluation.features import clip_features
 from figment.labels import LabelSpace
 from figment.planning.bag_of_tricks import Shares, plan_bag_of_tricks, replicates_of
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan
 from figment.prompts.tricks import build_tricks, write_prompts
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision

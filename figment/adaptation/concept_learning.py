@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from figment.errors import InputError
 from figment.files import atomic, canonical_json, digest
 from figment.keys import checkpoint_key
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import seed_of
 from figment.synthesis.concepts import concepts_in_place, placeholder, tensor_name, text_encoders
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator
 from figment.synthesis.renderers import is_out_of_memory
 from figment.synthesis.weights import model_revision

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from figment.errors import InputError
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.families import family_of
 from figment.synthesis.schedulers import make_scheduler
 

@@ -24,9 +24,10 @@ from figment.adaptation.held_out import split_prompts
 from figment.checkpoint import Checkpoint, State
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.labels import LabelSpace
+from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.tricks import Prompt
 from figment.synthesis.concepts import text_encoders
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.generator import Generator, resolve_dtype
 from figment.types import Count, InferenceSteps, LatentSide, NonNegative, Positive, Seed, Settings

@@ -24,9 +24,10 @@ from figment.errors import InputError
 from figment.files import write_json
 from figment.images import squash
 from figment.planning.few_shot import Words
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row, record_of
 from figment.synthesis.concepts import placeholder
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
 from figment.types import Count, Seed, Settings, Share

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from figment.evaluation.provenance import Recipe
 from figment.evaluation.results import Result, Results
 from figment.images import Resize
-from figment.provenance import Recipe
 from figment.training.saved import ClassifierCard
 
 PREPARED: Mapping[Resize, str] = {  # figment/images.py, to_tensor

@@ -18,9 +18,9 @@ from PIL import Image, ImageDraw
 from figment.clip.scorer import ClipConfig
 from figment.evaluation.errors import WorstError
 from figment.evaluation.fonts import drawable
+from figment.evaluation.provenance import span
 from figment.evaluation.results import Results
 from figment.images import data_uri, decode
-from figment.provenance import span
 from figment.synthesis.pool import Pool
 from figment.training.config import TrainingConfig
 from figment.validation.verdicts import AcceptanceConfig

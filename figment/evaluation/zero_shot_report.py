@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from figment.datasets.tagged import TaggedPictures
-from figment.tagging import Tagger, predict_tags, render_tags
+from figment.evaluation.tagging import Tagger, predict_tags, render_tags
 
 TEMPLATE = Path(__file__).parent / "zero_shot.html.j2"
 PROTOCOLS = {

@@ -10,8 +10,8 @@ from typing import Any
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 
-from figment import provenance
 from figment.errors import InputError
+from figment.evaluation import provenance
 from figment.files import sha256_file
 from figment.ops import registry
 from figment.ops.lineage import CONFIG, LINEAGE, Lineage

@@ -9,9 +9,9 @@ import numpy as np
 from figment.errors import InputError
 from figment.files import digest
 from figment.names import RESERVED, check_set_names
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row
 from figment.prompts.tricks import Prompt, Trick
-from figment.synthesis.config import GeneratorConfig
 
 RECIPE = "bag_of_tricks"
 COMBINED, BEST, REAL = "combined", "best", "real"  # names of sets

@@ -12,11 +12,11 @@ from pydantic import Field, model_validator
 from figment.files import digest
 from figment.labels import Label
 from figment.names import check_set_names
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row
+from figment.planning.sample_weights import Weighting
 from figment.prompts.contexts import NAME, PLAIN, Contexts
-from figment.synthesis.config import GeneratorConfig
 from figment.types import Guidance, Natural, Number, Settings, Share
-from figment.validation.weights import Weighting
 
 RECIPE = "few_shot"
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Method(Settings):
     strengths: tuple[Number, ...] = Field((0.7,), min_length=1)
     guidance_scale: Guidance | None = None  # by default the generator's
     alpha: Share = 0.7  # how often a training item is a made picture
-    weights: Weighting = "equal"  # how often which: figment.validation.weights
+    weights: Weighting = "equal"  # how often which: figment.planning.sample_weights
     reject_below: Number = Field(0.5, gt=0, le=1)  # the weight under which weights: reject takes a picture out
     augment: bool = True  # random crop, flip, rotation of whatever is trained on
 

@@ -6,9 +6,9 @@ Pairs are those of "Diverse and Tailored Image Generation" (Zhang et al. 2024): 
 from collections.abc import Iterator, Sequence
 
 from figment.labels import Label, LabelSpace
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row
 from figment.prompts.pairs import label_pairs
-from figment.synthesis.config import GeneratorConfig
 
 RECIPE = "pairs"
 

@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from figment.planning.bag_of_tricks import Cell
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row
 from figment.prompts.tricks import Prompt
-from figment.synthesis.config import GeneratorConfig
 
 RECIPE = "tailored"
 

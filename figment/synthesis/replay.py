@@ -7,7 +7,7 @@ import numpy as np
 
 from figment.errors import InputError
 from figment.images import decode, encode
-from figment.provenance import planned_row
+from figment.planning.lookup import planned_row
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.marking import xmp_packet
 from figment.synthesis.pool import Pool

@@ -9,13 +9,13 @@ from pydantic import Field
 from torch import Tensor
 
 from figment.planning.few_shot import Method
+from figment.planning.sample_weights import Use, use_of
 from figment.training.backbone import BackboneConfig
 from figment.training.config import AugmentConfig
 from figment.training.finetune import FinetuneConfig
 from figment.training.head import FeatureSet, HeadConfig, TrainedHead, train_head
 from figment.training.sampling import sampling_law
 from figment.types import Count, Settings
-from figment.validation.weights import Use, use_of
 
 FILTER_VIEWS = 5  # random views in which a made picture is judged
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from figment.validation.weights import Use
+from figment.planning.sample_weights import Use
 
 
 def sampling_law(labels: Tensor, sources: Tensor, use: Use) -> Tensor:

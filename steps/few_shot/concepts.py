@@ -22,8 +22,9 @@ from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.planning.few_shot import Words
+from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.concepts import relative_noise
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.sources import Sources
 
 

@@ -15,9 +15,9 @@ from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
 from figment.planning.few_shot import Method
+from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.chat import ANSWERS
 from figment.prompts.contexts import ContextConfig, check_contexts
-from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.families import Requests
 from figment.synthesis.sources import Sources
 from figment.synthesis.weights import check_family, check_generator

@@ -15,10 +15,10 @@ from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import write_plan
 from figment.prompts.contexts import read_contexts
 from figment.reading import read_artifact
-from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision
 from steps.planning import check_plan
 

@@ -7,6 +7,7 @@ from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_split
 from figment.datasets.labelled import LabelledImages
 from figment.evaluation.few_shot_results import FewShotResults
 from figment.evaluation.model_card import model_card
+from figment.evaluation.provenance import recipe_of
 from figment.files import write_text
 from figment.images import Resize
 from figment.labels import LabelSpace
@@ -14,8 +15,7 @@ from figment.manifests import Classifiers
 from figment.ops import registry, tracking
 from figment.ops.champion import accuracy_gain, challenge
 from figment.ops.steps import step
-from figment.provenance import recipe_of
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig
 from figment.training.saved_few_shot import DeployableHead, load_head, load_own_backbone
 from steps.registration import CARD, licences_of
 

@@ -16,10 +16,10 @@ from figment.manifests import Classifiers, FileRef
 from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import read_plan
 from figment.prompts.contexts import read_contexts
 from figment.reading import read_artifact
-from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.pool import Pool
 from figment.synthesis.sources import Sources
 from figment.synthesis.weights import model_revision

@@ -17,6 +17,7 @@ from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.planning.few_shot import Method
 from figment.planning.plan import read_plan
+from figment.planning.sample_weights import mean_effective_size
 from figment.synthesis.pool import Pool
 from figment.training.banks import load_features
 from figment.training.few_shot import FewShotTrainingConfig, Made, learn
@@ -24,7 +25,6 @@ from figment.training.histories import read_curve
 from figment.training.lists import write_list
 from figment.training.saved_few_shot import HeadCard, load_head, save_head
 from figment.validation.verdicts import empty_pictures
-from figment.validation.weights import mean_effective_size
 
 
 @step(experiment_tracker=True)

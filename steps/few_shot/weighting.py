@@ -13,10 +13,10 @@ from figment.ops import caching, quality, tracking
 from figment.ops.gates import Check, gate
 from figment.ops.steps import step
 from figment.planning.plan import count_rows, read_plan
+from figment.planning.sample_weights import confidence_weight
 from figment.training.banks import load_features
 from figment.training.few_shot import FewShotTrainingConfig, filter_views
-from figment.validation.filter_head import fit_filter
-from figment.validation.weights import confidence_weight
+from figment.training.filter_head import fit_filter
 
 
 @step(experiment_tracker=True)

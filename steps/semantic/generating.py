@@ -8,9 +8,10 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import write_plan
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.validation.features import FeatureStore

@@ -9,7 +9,7 @@ from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.labels import LabelSpace
 from figment.ops.steps import step
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.weights import check_generator
 from figment.training.semantic import SemanticConfig, build_semantic_matrix
 

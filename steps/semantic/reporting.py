@@ -9,6 +9,7 @@ from zenml import get_step_context
 
 from figment.datasets.tagged import read_tagged
 from figment.evaluation.row_spread import spread_correlation
+from figment.evaluation.tagging import load_tagger
 from figment.evaluation.zero_shot_report import render_zero_shot_report
 from figment.files import write_json, write_text
 from figment.manifests import FileRef
@@ -16,7 +17,6 @@ from figment.ops import tracking
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.reading import read_artifact
-from figment.tagging import load_tagger
 from figment.training.histories import HISTORY, Epochs
 from figment.validation.multilabel import label_yields
 from figment.validation.policies import REASONS

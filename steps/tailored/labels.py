@@ -8,9 +8,9 @@ from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.labels import LabelSpace
 from figment.ops.steps import step
+from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.chat import ANSWERS, check_chat
 from figment.prompts.pair_book import PairPromptConfig
-from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import check_generator, unknown_names
 from figment.training.dual_prompt import DualPromptConfig, build_dual_prompts
 

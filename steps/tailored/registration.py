@@ -6,14 +6,14 @@ from typing import Annotated
 from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import read_tagged
 from figment.evaluation.model_card import model_card, table_of
+from figment.evaluation.provenance import recipe_of
 from figment.files import write_text
 from figment.manifests import FileRef
 from figment.ops import registry, tracking
 from figment.ops.champion import challenge, ranking_gain
 from figment.ops.steps import step
-from figment.provenance import recipe_of
+from figment.planning.generator_config import GeneratorConfig
 from figment.reading import read_artifact
-from figment.synthesis.config import GeneratorConfig
 from figment.training.histories import HISTORY, ComparedEpochs
 from figment.training.saved_dual_prompt import DeployableDualPrompts, load_dual_prompts
 from steps.registration import CARD, licences_of

@@ -12,12 +12,13 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.quotas import QuotaConfig, fill_quotas
 from figment.planning.tailored import plan_tailored
 from figment.prompts.tricks import read_prompts
 from figment.reading import read_artifact
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.families import Requests
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import check_family, model_revision

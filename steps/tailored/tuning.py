@@ -11,8 +11,8 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
+from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.tricks import read_prompts
-from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.weights import model_revision
 from figment.validation.policies import AcceptancePolicy
 

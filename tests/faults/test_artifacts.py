@@ -18,6 +18,7 @@ from figment.clip.scorer import ClipConfig
 from figment.errors import InputError
 from figment.evaluation.fonts import drawable, font_file
 from figment.evaluation.results import Results, tabulate
+from figment.evaluation.tagging import Tagger, predict_tags, render_lines
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -30,7 +31,6 @@ from figment.ops.trace import read_lineage
 from figment.prompts.chat import KeptAnswer, Question
 from figment.reading import read_artifact
 from figment.synthesis.pool import Pool
-from figment.tagging import Tagger, predict_tags, render_lines
 from figment.training.histories import ComparedEpochs, Curve, Epochs
 from figment.training.semantic import SemanticConfig, build_semantic_matrix
 from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, make_multilabel_verdicts

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from figment.clip.scorer import ClipConfig, load_clip
 from figment.errors import InputError
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.weights import check_generator
 from figment.training.config import TrainingConfig
 from figment.training.deployable import open_classifier

@@ -8,7 +8,8 @@ import pytest
 
 from figment.cli import main
 from figment.errors import InputError
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.planning.generator_config import GeneratorConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.families import Requests
 from figment.synthesis.generator import Generator
 from figment.synthesis.weights import check_family, check_generator, folder_revision, model_revision

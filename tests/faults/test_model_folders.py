@@ -20,8 +20,9 @@ from figment.errors import InputError
 from figment.files import sha256_file
 from figment.labels import LabelSpace
 from figment.planning.few_shot import Method
+from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.chat import Chat, ChatConfig
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import read_adapter
 from figment.synthesis.generator import Generator
 from figment.synthesis.weights import check_generator, folder_revision, unknown_names

@@ -18,9 +18,9 @@ from figment.datasets.coco import read_coco
 from figment.datasets.folders import chunks
 from figment.datasets.labelled import has_split, open_labelled
 from figment.errors import InputError
+from figment.evaluation.tagging import rendered_files
 from figment.labels import LabelSpace
 from figment.pictures import find_files, names_in, read_picture
-from figment.tagging import rendered_files
 
 SPACE = LabelSpace.of(["cat", "dog"])
 

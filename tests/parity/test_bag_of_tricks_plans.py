@@ -18,9 +18,9 @@ from figment.planning.bag_of_tricks import (
     split_evenly,
     training_sets,
 )
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan
 from figment.prompts.tricks import Wording, build_tricks, write_prompts
-from figment.synthesis.config import GeneratorConfig
 
 GENERATOR = GeneratorConfig(model="some/model", scheduler="DDIMScheduler")
 TRICKS = ("base_class", "class_prompt", "multi_domain", "random_guidance")

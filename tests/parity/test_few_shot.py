@@ -18,6 +18,8 @@ from figment.labels import Label, LabelSpace
 from figment.metrics.accuracy import calibration_error, macro_accuracy
 from figment.ops.environment import ROOT
 from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
+from figment.planning.generator_config import GeneratorConfig
+from figment.planning.sample_weights import Use, confidence_weight, use_of
 from figment.prompts.chat import ChatConfig
 from figment.prompts.contexts import (
     ContextConfig,
@@ -27,12 +29,10 @@ from figment.prompts.contexts import (
     parse_words,
     read_contexts,
 )
-from figment.synthesis.config import GeneratorConfig
 from figment.training.backbone import Backbone
+from figment.training.filter_head import CalibratedHead
 from figment.training.head import FeatureSet, HeadConfig, logits_of, train_head
 from figment.training.sampling import sampling_law
-from figment.validation.filter_head import CalibratedHead
-from figment.validation.weights import Use, confidence_weight, use_of
 
 CONFIG = yaml.safe_load((ROOT / "configs/paper/few_shot_custom_coco.yaml").read_text())
 METHODS = {name: Method(**fields) for name, fields in CONFIG["parameters"]["methods"].items()}

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from figment.adaptation.concept_learning import InversionConfig, Learning
 from figment.errors import InputError
 from figment.files import sha256_file
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row, record_of, row_of
 from figment.synthesis.concepts import add_noise, noise_seed
-from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from figment.adaptation.gradient_sampler import checkpointed, sample
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig
 from tests.figment.synthesis.test_families import flux, saved, stable_diffusion_3, stable_diffusion_xl
 
 PROMPTS = ["a photo of a dog next to a banana", "a photo of a truck"]

@@ -8,12 +8,12 @@ from figment.adaptation.text_encoder import Tuned, Tuner, TuningConfig, tune_tex
 from figment.clip.scorer import ClipConfig
 from figment.files import sha256_file
 from figment.labels import LabelSpace
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan
 from figment.planning.tailored import plan_tailored
 from figment.prompts.pair_book import template_prompts
 from figment.prompts.pairs import label_pairs
 from figment.prompts.tricks import Prompt
-from figment.synthesis.config import GeneratorConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
 from figment.validation.policies import CalibratedPolicy, CocoPolicy

@@ -15,8 +15,9 @@ from figment.adaptation.textual_inversion import ProbeConfig, forget_learning, l
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.files import sha256_file
+from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.concepts import concepts_in_place
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.synthesis.config import SynthesisConfig
 from tests.figment.synthesis.test_families import flux
 
 QUICK = InversionConfig(

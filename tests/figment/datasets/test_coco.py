@@ -11,10 +11,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from figment.datasets.coco import read_coco, read_coco_split
-from figment.datasets.coco_export import LabelledPicture, export_coco
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.ops.environment import ROOT
+from figment.validation.coco_export import LabelledPicture, export_coco
 
 SPACE = LabelSpace.model_validate(
     {"labels": [{"name": "dog"}, {"name": "potted plant"}, {"name": "tv", "synonyms": ["television"]}]}

@@ -1,6 +1,6 @@
 from figment.evaluation.model_card import classifier_card, measured
+from figment.evaluation.provenance import Recipe
 from figment.evaluation.results import Result, Results
-from figment.provenance import Recipe
 from figment.training.config import TrainingConfig
 from figment.training.saved import ClassifierCard
 

@@ -94,7 +94,7 @@ def test_a_helper_far_below_and_the_step_itself_make_a_stage_stale(code):
         ("steps.few_shot.training", "figment/training/head.py"),
         ("steps.few_shot.finetuning", "figment/training/finetune.py"),
         ("steps.few_shot.finetuning", "steps/few_shot/training.py"),
-        ("steps.few_shot.weighting", "figment/validation/filter_head.py"),
+        ("steps.few_shot.weighting", "figment/training/filter_head.py"),
         ("steps.few_shot.contexts", "figment/prompts/chat_server.py"),  # imported in a function
         ("steps.few_shot.contexts", "figment/prompts/instructions/context.txt"),
         ("steps.few_shot.features", "figment/training/backbone.py"),

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from figment.files import digest
 from figment.labels import Label
 from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan
-from figment.synthesis.config import GeneratorConfig
 
 GENERATOR = GeneratorConfig(model="some/model", guidance_scale=15, scheduler="DDIMScheduler")
 PHONE, CUP = Label(name="cell_phone"), Label(name="cup")

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from figment.labels import Label, LabelSpace
+from figment.planning.generator_config import GeneratorConfig
 from figment.planning.pairs import plan_pairs
 from figment.planning.row import Row
-from figment.synthesis.config import GeneratorConfig
 
 GENERATOR = GeneratorConfig(
     model="m", width=32, height=32, guidance_scale=4.0, num_inference_steps=12, scheduler="DDIMScheduler"

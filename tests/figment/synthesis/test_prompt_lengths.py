@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from figment.errors import InputError
-from figment.synthesis.config import GeneratorConfig, SynthesisConfig
+from figment.planning.generator_config import GeneratorConfig
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator
 from figment.synthesis.prompt_lengths import LongPrompts, excess, parts_of
 from figment.synthesis.weights import check_family, folder_revision

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from figment.errors import InputError
-from figment.synthesis.config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.weights import check_generator, model_revision, unknown_names
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

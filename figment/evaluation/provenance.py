@@ -1,7 +1,7 @@
 """Where a picture came from, what it went into, and what a model was made of: read from the files that a run leaves behind."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,11 @@ import pyarrow.parquet as pq
 
 from figment.errors import InputError
 from figment.files import sha256_file
-from figment.planning.plan import check_rows, ranges
-from figment.planning.row import SCHEMA
+from figment.planning.lookup import ARTIFACTS
 from figment.prompts.chat import KeptAnswer
 from figment.reading import read_artifact
 from figment.training.lists import TRAINING_LIST
 from figment.training.saved_few_shot import BACKBONE
-
-ARTIFACTS = Path("artifacts")
-ROWS = 100_000  # of a plan in memory at a time
 
 
 @dataclass(frozen=True)
@@ -44,33 +40,6 @@ class Recipe:
     settings: Mapping[str, str]  # scheduler, steps, guidance, size
     prompts: int  # different ones
     judged: Mapping[str, int]  # verdicts of the whole run, by reason
-
-
-def find_plans(image_id: str, root: Path = ARTIFACTS) -> list[Path]:
-    """The plans under ``root`` that ask for an image, whose id is or begins with ``image_id``. Raises InputError if none
-    does."""
-    plans = sorted(path for path in root.glob("**/plan*.parquet"))
-    found = [plan for plan in plans if next(_rows(plan, image_id, ["image_id"]), None)]
-    if not found:
-        raise InputError(f"{root}/: none of {len(plans)} plans holds an image {image_id!r}; name the plan with --plan")
-    return found
-
-
-def planned_row(plan: Path, image_id: str) -> dict[str, Any]:
-    """The one row of a plan whose id is, or begins with, ``image_id``."""
-    rows = list(_rows(plan, image_id, None))
-    if len(rows) != 1:
-        count = "no image" if not rows else f"{len(rows)} images"
-        raise InputError(
-            f"{plan}: {count} whose id begins with {image_id!r}; give one id of the plan, or its beginning"
-        )
-    check_rows([pa.Table.from_pylist(rows, SCHEMA)], plan)
-    return rows[0]
-
-
-def _rows(plan: Path, image_id: str, columns: list[str] | None) -> Iterator[dict[str, Any]]:
-    for part in ranges(plan, ROWS, columns):
-        yield from part.filter(pc.starts_with(part["image_id"], image_id.lower())).to_pylist()
 
 
 def answer_behind(row: Mapping[str, Any], output: Path) -> Answer | str:

@@ -9,8 +9,8 @@ from PIL import Image
 
 from figment.clip.label_vectors import LabelVectorConfig, LabelVectors
 from figment.errors import InputError
+from figment.evaluation.tagging import Tag, Tagger, load_tagger, predict_tags, render_tags, tag_files
 from figment.images import squash
-from figment.tagging import Tag, Tagger, load_tagger, predict_tags, render_tags, tag_files
 from figment.training.saved_semantic import SemanticCard, save_semantic
 from figment.training.semantic import SemanticConfig, build_semantic_matrix
 from models.semantic_matrix import SemanticMatrix, label_scores

@@ -10,10 +10,10 @@ from PIL import Image
 from figment.clip.label_vectors import read_names
 from figment.devices import choose_device
 from figment.errors import InputError
+from figment.evaluation.tagging import batches, load_tagger, render_lines, rendered_files, tag_files
 from figment.files import atomic
 from figment.images import to_tensor
 from figment.pictures import UnreadPictures, names_in, try_pictures
-from figment.tagging import batches, load_tagger, render_lines, rendered_files, tag_files
 from figment.training.deployable import is_classifier, open_classifier
 
 CLASSES, TAGS = 1, 10  # a picture, unless more are asked for

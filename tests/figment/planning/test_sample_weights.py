@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from figment.errors import InputError
-from figment.validation.weights import (
+from figment.planning.sample_weights import (
     confidence_weight,
     effective_sizes,
     mean_effective_size,

@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from figment.errors import InputError
+from figment.evaluation.provenance import Answer, answer_behind, find_weights, learners, recipe_of
 from figment.files import sha256_file, write_json
 from figment.ops import registry
 from figment.ops.trace import trace, why
 from figment.planning.plan import write_plan
 from figment.prompts.tricks import Prompt
-from figment.provenance import Answer, answer_behind, find_plans, find_weights, learners, planned_row, recipe_of
 
 KEY = "ab" * 32
 
@@ -52,16 +52,6 @@ def root(plan, pool, tmp_path_factory) -> Path:
     pq.write_table(pa.Table.from_pylist(chosen), folder / "training_list.parquet")
     (folder / "classifier.safetensors").write_bytes(b"weights")
     return root
-
-
-def test_an_image_is_found_by_the_beginning_of_its_id(root, plan):
-    row = plan.to_pylist()[3]
-    assert find_plans(row["image_id"][:10].upper(), root) == [root / "run" / "plan.parquet"]
-    assert planned_row(root / "run" / "plan.parquet", row["image_id"][:10]) == row
-    with pytest.raises(InputError, match="none of 1 plans holds an image 'zz'"):
-        find_plans("zz", root)
-    with pytest.raises(InputError, match=r"plan\.parquet: 18 images whose id begins with ''"):
-        planned_row(root / "run" / "plan.parquet", "")
 
 
 def test_the_answer_behind_a_prompt_is_read_from_the_chat_models_cache(root, plan):

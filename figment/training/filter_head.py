@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.metrics.accuracy import calibration_error
+from figment.planning.sample_weights import Use
 from figment.training.head import FeatureSet, HeadConfig, logits_of, train_head
 from figment.training.sampling import sampling_law
-from figment.validation.weights import Use
 
 TEMPERATURES = (0.05, 20.0)  # between which the best one is looked for
 MAX_FOLDS = 4
