@@ -15,6 +15,7 @@ from figment.evaluation import provenance
 from figment.files import sha256_file
 from figment.ops import registry
 from figment.ops.lineage import CONFIG, LINEAGE, Lineage
+from figment.planning.lookup import planned_row
 from figment.reading import read_artifact
 from figment.synthesis.pool import Pool, Shard
 
@@ -25,7 +26,7 @@ Line = tuple[str, str]
 def trace(plans: Sequence[Path], image_id: str) -> str:
     """What made an image; run by run, since several may have planned it, what asked for it and what was said of it; and which
     models learnt from it. Raises InputError if ``image_id``, the beginning of an id, is that of several images of ``plans``."""
-    rows = [provenance.planned_row(plan, image_id) for plan in plans]
+    rows = [planned_row(plan, image_id) for plan in plans]
     if len({row["image_id"] for row in rows}) > 1:
         where = ", ".join(map(str, plans))
         raise InputError(
