@@ -1,5 +1,5 @@
 """The command line of the library: ``figment check``, ``estimate``, ``render``, ``replay``, ``trace``, ``why``, ``predict``,
-``export``, ``export-coco``, ``payload``, ``stack apply``.
+``export``, ``payload``, ``stack apply``.
 
 Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
 """
@@ -88,18 +88,17 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=predict_pictures)
 
     command = commands.add_parser(
-        "export", help="write a trained classifier as ONNX, check it against torch, time both"
+        "export",
+        help="write a run's images as a data set; or a trained classifier as ONNX, check it against torch, time both",
     )
-    command.add_argument("model", type=Path, metavar="FOLDER", help="a trained classifier")
-    command.add_argument("--pictures", type=Path, help=f"what both are shown; by default {PICTURES}")
-    command.set_defaults(run=export_model)
-
-    command = commands.add_parser(
-        "export-coco", help="write the accepted pictures of a run, with their labels, as a COCO data set"
+    command.add_argument(
+        "model", type=Path, metavar="FOLDER", help="of a run, such as artifacts/tailored, or of a classifier"
     )
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="gets annotations.json and images/")
-    command.add_argument("-c", "--config", type=Path, required=True, help="the run's: tailored or semantic_diversity")
-    command.set_defaults(run=export_pictures)
+    command.add_argument("--format", help="of a run's images: folder, coco, hf (Parquet), webdataset or yolo")
+    command.add_argument("--out", type=Path, metavar="DIR", help="a new folder; by default RUN_FORMAT beside the run")
+    command.add_argument("--all", action="store_true", help="images that were not accepted, too")
+    command.add_argument("--pictures", type=Path, help=f"what ONNX and torch are shown; by default {PICTURES}")
+    command.set_defaults(run=export_folder)
 
     command = commands.add_parser(
         "payload", help="pictures as the JSON that `mlflow models predict` and an MLflow server take"
@@ -298,6 +297,20 @@ def predict_pictures(options: argparse.Namespace) -> None:
         print(line, flush=True)
 
 
+def export_folder(options: argparse.Namespace) -> None:
+    """A run's folder has a plan; any other is a model's."""
+    from figment.exports.export import FORMATS, export_run
+
+    if options.format is not None:
+        print(export_run(options.model, options.format, options.out, options.all))
+    elif (options.model / "plan.parquet").exists():
+        raise InputError(f"{options.model}: is the folder of a run; give --format, one of {', '.join(FORMATS)}")
+    elif options.out or options.all:
+        raise InputError("--out and --all are for the images of a run; give --format, too")
+    else:
+        export_model(options)
+
+
 def export_model(options: argparse.Namespace) -> None:
     from itertools import islice
 
@@ -318,20 +331,6 @@ def export_model(options: argparse.Namespace) -> None:
     print(f"{file}: probabilities within {found.difference:.1e} of torch's on {found.pictures} pictures")
     for batch, milliseconds in found.onnx_ms.items():
         print(f"batch {batch}: {milliseconds:.2f} ms, torch {found.torch_ms[batch]:.2f} ms")
-
-
-def export_pictures(options: argparse.Namespace) -> None:
-    from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
-    from figment.validation.coco_export import export_run
-
-    parameters = read_parameters(options.config)
-    if "data" not in parameters:
-        raise InputError(
-            f"{options.config}: has no parameters.data; give the config of a tailored or semantic_diversity run"
-        )
-    space = zero_shot_space(setting(options.config, parameters, "data", ZeroShotConfig))
-    output = Path(setting(options.config, parameters, "output", PathText))
-    print(export_run(output, space, options.folder))
 
 
 def print_payload(options: argparse.Namespace) -> None:

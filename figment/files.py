@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,29 @@ def atomic(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink()
     store.push(path)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``folder``; on success flush its files to disk and rename it, on failure remove it. Raises
+    InputError if ``folder`` is there already and is not an empty folder, or if it cannot be written."""
+    target = folder.resolve()
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError(f"{folder}: is there already and is not an empty folder; give a new name to write into")
+        partial.mkdir(parents=True)
+        yield partial
+        for path in (path for path in partial.rglob("*") if path.is_file()):
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder}: {error.strerror or error}; check the folder's permissions and space"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_writable(folder: Path, where: str) -> None:

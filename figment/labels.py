@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from figment.errors import InputError
 from figment.reading import kind_of, mapping, name_of, read_yaml
+from figment.types import Natural
 
 MAX_NAME_LENGTH = 64
 
@@ -82,6 +83,7 @@ class Label(BaseModel):
     unseen: bool = False  # no real picture of it may be trained on (zero-shot)
     hint: str = ""  # a word after the name that tells it from its homonyms: apple fruit, beetle insect
     parents: tuple[str, ...] = ()  # classes that are in every picture of this one: a dog is an animal
+    id: Natural | None = None  # what the data set's own files call it: MS-COCO's category ids have gaps
 
     @model_validator(mode="after")
     def _say_spaces(self) -> "Label":
@@ -113,6 +115,12 @@ class LabelSpace(BaseModel):
             if count > 1:
                 raise InputError(f"classes: {name!r} is listed more than once; list each class once")
         self._check_synonyms()
+        owners: dict[int, str] = {}
+        for i, label in enumerate(self.labels):
+            if label.id is not None and owners.setdefault(label.id, label.name) != label.name:
+                raise InputError(
+                    f"classes[{i}].id: {label.id} of {label.name!r} is that of {owners[label.id]!r}, too; give each its own"
+                )
         for i, label in enumerate(self.labels):
             for parent in label.parents:
                 self._check_known(parent, f"classes[{i}].parents")
@@ -154,7 +162,7 @@ class LabelSpace(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> "LabelSpace":
-        """Read a YAML file ``labels: [{name, prompt_name?, clip_name?, synonyms?, unseen?, hint?, parents?}, ...]``
+        """Read a YAML file ``labels: [{name, prompt_name?, clip_name?, synonyms?, unseen?, hint?, parents?, id?}, ...]``
         and ``confusable: [[a, b]]``."""
         expected = "a YAML file of labels, 'labels: [{name: ...}, ...]'"
         content = mapping(read_yaml(path, expected), name_of(path), expected)
@@ -174,6 +182,12 @@ class LabelSpace(BaseModel):
         spellings = [(key(word), i) for i, label in enumerate(self.labels) for word in label.synonyms]
         exact = dict(spellings) | {key(label.name): i for i, label in enumerate(self.labels)}
         return {_joined(name): i for name, i in exact.items()} | exact
+
+    @property
+    def data_set_ids(self) -> tuple[int, ...]:
+        """The ids of the data set if each class has one, else 1 to C."""
+        ids = tuple(label.id for label in self.labels if label.id is not None)
+        return ids if len(ids) == len(self.labels) else tuple(range(1, len(self.labels) + 1))
 
     def __len__(self) -> int:
         return len(self.labels)

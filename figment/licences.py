@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import open_clip
 from huggingface_hub import try_to_load_from_cache
 
 TEXTS = ("NOTICE", "NOTICE.txt", "LICENSE", "LICENSE.txt", "LICENSE.md")
@@ -34,6 +33,8 @@ def clip_licence(model: str, pretrained: str | None) -> str:
     """The same of an open_clip model; a name with ``pretrained`` weights is looked up in open_clip's own table."""
     if ":" in model or not pretrained:
         return licence_of(model)
+    import open_clip  # which loads torch
+
     source = open_clip.get_pretrained_cfg(model, pretrained) or {}
     return licence_of(str(source.get("hf_hub") or model).rstrip("/"))
 

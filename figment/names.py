@@ -1,5 +1,6 @@
 """One place that checks a name against all systems it goes to: MLflow, file systems, tables, and Figment's own reserved names."""
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -11,6 +12,9 @@ from figment.errors import InputError
 MODEL = re.compile(r"\w(?:[\w .+-]*[\w+-])?")
 METRIC = re.compile(r"\w(?:[\w .-]*[\w-])?")
 MAX_LENGTH = 60
+MAX_BYTES = 200  # of a file's name; file systems take 255
+# All but letters, digits and a few signs; a dot, space or dash in front, a dot or space at the end, which Windows drops.
+UNSAFE = re.compile(r"[^\w .,()'+-]|^[. -]|[. ]$")
 DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # file names that Windows reserves
 RESERVED = ("chance", "CLIP zero-shot", "real")  # rows of the results table
 
@@ -44,6 +48,28 @@ def check_set_names(names: Iterable[str], where: str, taken: Iterable[str] = RES
 def folder_key(name: str) -> str:
     """What two names have in common if they would be the same folder on some system."""
     return unicodedata.normalize("NFKC", name).casefold().replace(" ", "_")
+
+
+def file_names(names: Iterable[str]) -> dict[str, str]:
+    """A folder's name for each of ``names``, the name itself where every file system takes it. Otherwise what is unsafe is
+    written as in a URL (``a/b`` is ``a%2Fb``), what is longer than ``MAX_BYTES`` is cut, and what would be the same folder on
+    some system as one before has a part of its hash at its end."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        safe = UNSAFE.sub(lambda match: _escaped(match[0]), name)
+        if DEVICES.fullmatch(safe):
+            safe = _escaped(safe[0]) + safe[1:]
+        if not safe or len(safe.encode()) > MAX_BYTES or folder_key(safe) in taken:
+            cut = safe.encode()[: MAX_BYTES - 17].decode(errors="ignore")
+            safe = f"{cut}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+        taken.add(folder_key(safe))
+        found[name] = safe
+    return found
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
 
 
 def _checked(name: str, where: str, allowed: re.Pattern[str], more: str) -> str:

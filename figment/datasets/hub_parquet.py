@@ -126,8 +126,13 @@ def class_names(schema: pa.Schema, label: str) -> list[str]:
         found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     except (ValueError, RecursionError):
         return []
-    for field in ("info", "features", label, "names"):
+    for field in ("info", "features", label):
         found = found.get(field) if isinstance(found, dict) else None
+    if isinstance(found, list) and len(found) == 1:  # of a list of labels, as older versions write it
+        found = found[0]
+    elif isinstance(found, dict) and "feature" in found:  # as newer ones do
+        found = found["feature"]
+    found = found.get("names") if isinstance(found, dict) else None
     if isinstance(found, dict):
         found = [found.get(str(i)) for i in range(len(found))]
     return found if isinstance(found, list) and all(isinstance(name, str) for name in found) else []

@@ -193,7 +193,6 @@ def test_yaml_that_would_be_read_wrongly_is_refused_by_line(tmp_path, text, sent
 
 COMMANDS = {
     "estimate": ["estimate", "-c"],
-    "export-coco": ["export-coco", "folder", "-c"],
     "render": ["render", "plan.parquet", "-c"],
     "stack apply": ["stack", "apply"],
 }

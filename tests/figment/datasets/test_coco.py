@@ -1,20 +1,15 @@
-import contextlib
 import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
-from pycocotools.coco import COCO
 
 from figment.datasets.coco import read_coco, read_coco_split
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.ops.environment import ROOT
-from figment.validation.coco_export import LabelledPicture, export_coco
 
 SPACE = LabelSpace.model_validate(
     {"labels": [{"name": "dog"}, {"name": "potted plant"}, {"name": "tv", "synonyms": ["television"]}]}
@@ -224,52 +219,3 @@ def test_a_missing_split_file_is_named(zero_shot):
     names = r"annotations/instances_val2014_unseen_48_17\.json or zs_split/val_unseen\.json"
     with pytest.raises(InputError, match=f"holds no {names}"):
         read_coco_split(root, "zsl", space)
-
-
-label_sets = st.lists(st.sets(st.sampled_from(SPACE.names), min_size=1), min_size=1, max_size=6)
-
-
-@given(label_sets)
-def test_an_exported_set_is_read_back_equal(tmp_path_factory, labels):
-    folder = tmp_path_factory.mktemp("export")
-    formats = ("PNG", "JPEG", "WEBP")
-    pictures = [
-        LabelledPicture(f"{i:04x}", picture(i, (8 + i, 6), formats[i % 3]), sorted(names))
-        for i, names in enumerate(labels)
-    ]
-    path = export_coco(pictures, SPACE, folder, category_ids=[18, 64, 72])
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(str(path))
-    assert {c["name"]: c["id"] for c in coco.loadCats(coco.getCatIds())} == {"dog": 18, "potted plant": 64, "tv": 72}
-    assert len(coco.getImgIds()) == len(labels)
-    for i, names in enumerate(labels):
-        (image,) = coco.loadImgs([i + 1])
-        annotations = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]]))
-        assert {coco.cats[a["category_id"]]["name"] for a in annotations} == names
-        assert (image["width"], image["height"]) == (8 + i, 6)
-        assert all(a["bbox"] == [0, 0, 8 + i, 6] and a["area"] == (8 + i) * 6 for a in annotations)
-        assert (folder / "images" / image["file_name"]).read_bytes() == pictures[i].data
-    found = read_coco(path, folder / "images", SPACE)
-    assert [{SPACE.names[c] for c in row.nonzero()[:, 0].tolist()} for row in found.targets] == labels
-
-
-@pytest.mark.parametrize(
-    ("item", "ids", "sentence"),
-    [
-        (LabelledPicture("../x", picture(), ["dog"]), (), "picture '../x': its id is there twice or not of letters"),
-        (
-            LabelledPicture("a", picture(), ["cow"]),
-            (),
-            r"picture 'a': labels \['cow'\] are empty, twice the same or not",
-        ),
-        (LabelledPicture("a", picture(), []), (), "are empty"),
-        (LabelledPicture("a", picture(), ["tv", "television"]), (), "twice the same"),
-        (LabelledPicture("a", b"junk", ["dog"]), (), "not a readable picture"),
-        (LabelledPicture("a", picture(image_format="BMP"), ["dog"]), (), "is BMP; export JPEG, PNG, WEBP"),
-        (LabelledPicture("a", picture(), ["dog"]), (1, 2), "category_ids: 2 ids for 3 classes"),
-    ],
-)
-def test_what_cannot_be_exported_is_named_and_no_json_is_written(tmp_path, item, ids, sentence):
-    with pytest.raises(InputError, match=sentence):
-        export_coco([item], SPACE, tmp_path, ids)
-    assert not (tmp_path / "annotations.json").exists()
