@@ -14,7 +14,7 @@ from pydantic import Field
 
 from figment.clip.config import ClipConfig
 from figment.clip.label_vectors import LabelVectorConfig
-from figment.datasets.zero_shot import ZeroShotConfig
+from figment.datasets.config import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.config import SynthesisConfig

@@ -9,15 +9,15 @@ classifier out that learnt from those and from real pictures of seen classes.
 
 from typing import Literal
 
-from figment.adaptation.text_encoder import TuningConfig
+from figment.adaptation.config import TuningConfig
 from figment.clip.config import ClipConfig
-from figment.datasets.zero_shot import ZeroShotConfig
+from figment.datasets.config import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.quotas import QuotaConfig
 from figment.prompts.pair_book import PairPromptConfig
 from figment.synthesis.config import SynthesisConfig
-from figment.training.dual_prompt import DualPromptConfig
+from figment.training.config import DualPromptConfig
 from figment.types import Count, PathText, RegisteredName, Seed, Side
 from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from figment.adaptation.adapters import save_adapter
+from figment.adaptation.config import TuningConfig
 from figment.adaptation.gradient_sampler import checkpointed, sample
 from figment.adaptation.held_out import split_prompts
 from figment.checkpoint import Checkpoint, State
@@ -30,37 +30,12 @@ from figment.synthesis.concepts import text_encoders
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.generator import Generator, resolve_dtype
-from figment.types import Count, InferenceSteps, LatentSide, NonNegative, Positive, Seed, Settings
 from figment.validation.grouping import grouping_softmax, presence_probabilities
 from figment.validation.policies import AcceptancePolicy, is_settled, make_multilabel_verdicts, settle
 from models.losses import AsymmetricLoss
 
 CHECKPOINT = "tuning.pt"  # of no use once the result is written
 CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
-
-
-class TuningConfig(Settings):
-    """The defaults are the paper's for MS-COCO; for NUS-WIDE it takes 26,000 steps."""
-
-    steps: Count = 4000
-    batch_size: Count = 1  # pictures a step
-    learning_rate: Positive = 7e-8
-    weight_decay: NonNegative = 1e-3
-    max_gradient_norm: Positive = 1.0
-    width: LatentSide = 560
-    height: LatentSide = 560
-    num_inference_steps: InferenceSteps = 30
-    differentiated_steps: Count | None = None  # the sampler's last k; all by default
-    checkpointing: bool = True  # the memory of one sampler step instead of all, for one forward pass more
-    held_out: float = Field(
-        0.1, gt=0, lt=0.5
-    )  # share of the prompts that chooses the checkpoint, and of those that measure it
-    evaluate_every: Count = 200  # steps
-    evaluated_images: Count = 256  # pictures of the held-out prompts at each evaluation
-    evaluation_batch: Count = 16
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of all but the text encoder: float32
-    device: str = "auto"
-    seed: Seed = 0
 
 
 class Quality(BaseModel):

@@ -8,15 +8,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from figment.clip.label_vectors import read_names
 from figment.datasets import hub_parquet
 from figment.datasets.coco import read_coco_split
+from figment.datasets.config import ZeroShotConfig
 from figment.datasets.hub_parquet import RowGroup
 from figment.datasets.multilabel import MultiLabelSet, Split
 from figment.datasets.nus_wide import nus_wide_space, read_nus_wide
@@ -27,22 +26,9 @@ from figment.errors import InputError
 from figment.images import decode, squash
 from figment.labels import Label, LabelSpace, nearest
 from figment.pictures import read_picture
-from figment.types import Number, PathText, Seed, Settings
 
 SPLITS: tuple[Split, ...] = ("train", "zsl", "gzsl")
 BATCH = 256  # pictures decoded at a time
-
-
-class ZeroShotConfig(Settings):
-    """``labels`` says which classes are unseen: a YAML file (for ``nus_wide`` of the unseen alone), or a folder with the lists
-    seen.txt and unseen.txt, a name a line. ``root`` is the folder of the data set; for ``parquet`` that of train*.parquet, of
-    whose images the seen classes are known, and test*.parquet, of whose images all are: columns ``image`` and ``labels``."""
-
-    source: Literal["parquet", "coco", "nus_wide", "open_images"]
-    root: PathText
-    labels: PathText
-    validation: Number = Field(0.1, gt=0, lt=1)  # share of the training pictures that chooses the epoch
-    seed: Seed = 0  # of what validates
 
 
 def zero_shot_space(config: ZeroShotConfig) -> LabelSpace:

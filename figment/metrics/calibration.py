@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import beta
 
 from figment.errors import InputError
 from figment.types import Natural, Settings, Share
@@ -34,6 +33,8 @@ def proportion_interval(successes: np.ndarray, trials: int, confidence: float) -
     tail, k = (1 - confidence) / 2, np.asarray(successes)
     if trials == 0:
         return np.zeros(k.shape), np.ones(k.shape)
+    from scipy.stats import beta  # a second, which a check of a config saves
+
     low = np.where(k == 0, 0.0, beta.ppf(tail, np.maximum(k, 1), trials - k + 1))
     high = np.where(k == trials, 1.0, beta.ppf(1 - tail, k + 1, np.maximum(trials - k, 1)))
     return low, high

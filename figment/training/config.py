@@ -68,3 +68,29 @@ class TrainingConfig(AugmentConfig):
                 f"batch_size {self.batch_size} is not divisible by processes {self.processes}; it is that of all together"
             )
         return self
+
+
+class DualPromptConfig(Settings):
+    """The defaults are the paper's for MS-COCO. For NUS-WIDE it takes batches of 96, prompts at 0.0005 and 100 classes a
+    batch."""
+
+    context: Count = 64  # learnt vectors before a class's name
+    fusion_scale: Positive | None = 1e-4  # of the new branches' scales at the start; None: no branches
+    batches: Literal["alternating", "mixed"] = (
+        "alternating"  # real and generated pictures in turn, an epoch each, or together
+    )
+    unknown: Literal["ignore", "negative"] = "ignore"  # what a target of -1 means
+    epochs: Count = 50
+    batch_size: Count = 32
+    classes_per_batch: Count | None = None  # drawn for each batch where there are more; all by default
+    learning_rate: Positive = 0.002  # of the prompts
+    fusion_learning_rate: Positive = 1e-4
+    warmup_rate: Positive = 1e-5  # of all in the first epoch
+    momentum: Number = Field(0.9, ge=0, lt=1)
+    weight_decay: NonNegative = 5e-4
+    loss_scale: Positive = 0.01  # the loss is a sum over pictures and classes
+    cutout: Share = 0.5
+    randaugment: bool = True
+    held_out: Number = Field(0.1, gt=0, lt=1)  # share of the generated pictures that helps to choose the epoch
+    seed: Seed = 0
+    device: str = "auto"

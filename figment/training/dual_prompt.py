@@ -13,7 +13,6 @@ from typing import Literal
 import open_clip
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -27,40 +26,14 @@ from figment.labels import LabelSpace
 from figment.model_folders import check_texts
 from figment.model_loaders import open_clip_tokenizer
 from figment.text import reason_of
+from figment.training.config import DualPromptConfig
 from figment.training.randaugment import augment_picture
-from figment.types import Count, NonNegative, Number, Positive, Seed, Settings, Share
 from models.dual_prompt import DualPromptClassifier, OpenClip, aggregate_regions, presence
 from models.losses import AsymmetricLoss
 
 CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 BATCH = 256  # pictures, where nothing is learnt
 FEW = 2048  # pictures an epoch that are augmented before workers have started
-
-
-class DualPromptConfig(Settings):
-    """The defaults are the paper's for MS-COCO. For NUS-WIDE it takes batches of 96, prompts at 0.0005 and 100 classes a
-    batch."""
-
-    context: Count = 64  # learnt vectors before a class's name
-    fusion_scale: Positive | None = 1e-4  # of the new branches' scales at the start; None: no branches
-    batches: Literal["alternating", "mixed"] = (
-        "alternating"  # real and generated pictures in turn, an epoch each, or together
-    )
-    unknown: Literal["ignore", "negative"] = "ignore"  # what a target of -1 means
-    epochs: Count = 50
-    batch_size: Count = 32
-    classes_per_batch: Count | None = None  # drawn for each batch where there are more; all by default
-    learning_rate: Positive = 0.002  # of the prompts
-    fusion_learning_rate: Positive = 1e-4
-    warmup_rate: Positive = 1e-5  # of all in the first epoch
-    momentum: Number = Field(0.9, ge=0, lt=1)
-    weight_decay: NonNegative = 5e-4
-    loss_scale: Positive = 0.01  # the loss is a sum over pictures and classes
-    cutout: Share = 0.5
-    randaugment: bool = True
-    held_out: Number = Field(0.1, gt=0, lt=1)  # share of the generated pictures that helps to choose the epoch
-    seed: Seed = 0
-    device: str = "auto"
 
 
 @dataclass(frozen=True)

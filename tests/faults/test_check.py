@@ -126,7 +126,8 @@ def test_what_is_no_config_at_all_is_one_sentence(tmp_path, capsys, text):
 
 
 def test_a_check_imports_no_step_and_no_help_imports_a_library():
-    code = "import sys; from figment.cli import main; code = main(['check', 'configs/pocket/bag_of_tricks.yaml']); "
+    configs = [f"configs/pocket/{recipe}.yaml" for recipe in ("bag_of_tricks", "tailored", "predict")]
+    code = f"import sys; from figment.cli import main; code = main(['check', *{configs}]); "
     heavy = "{'zenml', 'mlflow', 'dvc', 'great_expectations', 'diffusers', 'steps', 'torch'}"
     found = subprocess.run(
         [sys.executable, "-c", f"{code} print(code, sorted({heavy} & set(sys.modules)))"],
