@@ -33,7 +33,7 @@ from figment.model_folders import (
     read_json,
     reason,
 )
-from figment.text import shown
+from figment.text import chat_messages, shown
 
 CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]  # all of a model but its weights
 VARIANT = re.compile(r"\.(fp16|bf16)[.-]")  # in the name of a file of weights
@@ -263,8 +263,6 @@ def open_chat(
     question, with the message ``system`` before it if there is one, and the variables in ``template``."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from figment.prompts.chat import messages
-
     folder = Path(model) if Path(model).is_dir() else fetch(model, revision, field, CONFIGS)
     check_files(folder, field, weights=Path(model).is_dir())
     read_json(folder / "config.json", field)
@@ -292,7 +290,7 @@ def open_chat(
     how = "without a system message" if system is None else "with a system message"
     advice = "set or remove prompts.system, mend prompts.template, or give another model"
     with one_sentence(f"{field}: the chat template of {model!r} cannot be used {how}", advice):
-        talk = messages(PROBE, system)
+        talk = chat_messages(PROBE, system)
         tokenizer.apply_chat_template(talk, add_generation_prompt=True, **(template or {}))
     return tokenizer, network
 

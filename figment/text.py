@@ -96,3 +96,8 @@ def reason_of(error: BaseException, secrets: Iterable[str] = (), limit: int = MA
     else:
         text = f"{type(error).__name__}: {', '.join(map(shown, args))}"
     return one_line(text, secrets, limit) or type(error).__name__
+
+
+def chat_messages(text: str, system: str | None) -> list[dict[str, str]]:
+    """What a model is told: a system message where there is one, then the question."""
+    return [*([] if system is None else [{"role": "system", "content": system}]), {"role": "user", "content": text}]

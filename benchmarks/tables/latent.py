@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.latent.conditioning import LinearCaptioner, render_conditioned
+from benchmarks.latent.samplers import SAMPLERS, mean_cosine, moments
 from benchmarks.tables.cells import cell, ledger
 from benchmarks.tables.recipes import table2_training
 from benchmarks.tables.world import PER_CLASS, World
 from figment.datasets.labelled import LabelledImages
 from figment.files import atomic, digest
-from figment.latent.conditioning import LinearCaptioner, render_conditioned
-from figment.latent.samplers import SAMPLERS, mean_cosine, moments
 from figment.synthesis.generator import Generator
 from figment.synthesis.schedulers import make_scheduler
 from figment.synthesis.weights import model_revision

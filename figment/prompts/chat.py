@@ -121,11 +121,6 @@ class Question:
         return digest({name: value for name, value in asdict(self).items() if name != "options" or value})
 
 
-def messages(text: str, system: str | None) -> list[dict[str, str]]:
-    """What a model is told: a system message where there is one, then the question."""
-    return [*([] if system is None else [{"role": "system", "content": system}]), {"role": "user", "content": text}]
-
-
 @dataclass(frozen=True)
 class Answer:
     """A raw answer; ``finished`` is false if it was cut at ``max_new_tokens``. ``key`` is its question's."""

@@ -14,8 +14,8 @@ from figment.devices import choose_device
 from figment.errors import InputError
 from figment.model_folders import check_texts, one_sentence
 from figment.model_loaders import open_chat
-from figment.prompts.chat import Answer, ChatConfig, Question, messages, only_thought, thought_too_long
-from figment.text import shown
+from figment.prompts.chat import Answer, ChatConfig, Question, only_thought, thought_too_long
+from figment.text import chat_messages, shown
 
 
 class GumbelNoise(LogitsProcessor):
@@ -85,7 +85,7 @@ class LocalChat:
     def _inputs(self, questions: Sequence[Question]) -> BatchEncoding:
         """The questions in the model's own chat template."""
         return self.tokenizer.apply_chat_template(
-            [messages(q.text, self.config.system) for q in questions],
+            [chat_messages(q.text, self.config.system) for q in questions],
             add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True, **self.config.template,
         )  # fmt: skip
 

@@ -17,8 +17,8 @@ from typing import Any
 import httpx2
 
 from figment.errors import InputError
-from figment.prompts.chat import Answer, ChatConfig, Question, check_address, messages, only_thought, thought_too_long
-from figment.text import one_line, reason_of
+from figment.prompts.chat import Answer, ChatConfig, Question, check_address, only_thought, thought_too_long
+from figment.text import chat_messages, one_line, reason_of
 
 MAX_ANSWER_BYTES = 4_000_000
 MAX_WAIT_SECONDS = 60
@@ -171,7 +171,7 @@ class ChatServer:
     def _body(self, question: Question, with_schema: bool) -> dict[str, Any]:
         body = {
             "model": self.config.model,
-            "messages": messages(question.text, self.config.system),
+            "messages": chat_messages(question.text, self.config.system),
             "temperature": question.temperature,
             "top_p": question.top_p,
             "max_tokens": question.max_new_tokens,

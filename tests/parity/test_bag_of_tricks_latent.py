@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.latent.samplers import SAMPLERS, hull, mean_cosine, moments, triples
 from figment.errors import InputError
-from figment.latent.samplers import SAMPLERS, hull, mean_cosine, moments, triples
 
 
 def circle(n: int) -> torch.Tensor:

@@ -22,8 +22,8 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from benchmarks.latent.conditioning import LinearCaptioner, embedding_arguments, render_conditioned
 from figment.errors import InputError
-from figment.latent.conditioning import LinearCaptioner, embedding_arguments, render_conditioned
 
 WIDTH = 32  # of the image embeddings
 
