@@ -30,8 +30,8 @@ def write_coco(samples: Iterable[Sample], folder: Path, classes: Classes) -> Non
             file.write(("" if image_id == 1 else ",") + "\n" + _json(image))
             for label in sample.labels:
                 annotation_id += 1
-                annotation = {"id": annotation_id, "image_id": image_id, "category_id": classes.ids[label]}
-                annotation |= {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0}
+                ids = {"id": annotation_id, "image_id": image_id, "category_id": classes.ids[label]}
+                annotation = ids | {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0}
                 waiting.write(("" if annotation_id == 1 else ",") + "\n" + _json(annotation))
         file.write('],\n"annotations": [')
         waiting.seek(0)

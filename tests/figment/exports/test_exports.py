@@ -121,7 +121,7 @@ def by_folder(out: Path) -> Shown:
 def by_pycocotools(out: Path) -> Shown:
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(out / "annotations.json"))
-    assert [Path(coco.imgs[i]["file_name"]).stem for i in range(1, len(coco.imgs) + 1)]
+    assert sorted(coco.imgs) == list(range(1, len(coco.imgs) + 1))
     shown = {}
     for image in coco.loadImgs(coco.getImgIds()):
         with Image.open(out / "images" / image["file_name"]) as opened:
@@ -251,11 +251,14 @@ def test_all_are_exported_where_all_are_asked_for(tmp_path, kind):
     assert "--format coco --all" in (out / "README.md").read_text()
 
 
+ANY_NAME = {
+    name: reader for name, reader in READERS.items() if name != "coco by ours"
+}  # our label spaces refuse such names
+
+
 @pytest.mark.parametrize("kind", ["single", "multi"])
-@pytest.mark.parametrize(("layout", "read"), READERS.values(), ids=READERS)
+@pytest.mark.parametrize(("layout", "read"), ANY_NAME.values(), ids=ANY_NAME)
 def test_hostile_names_are_kept_and_lead_nowhere(tmp_path, layout, read, kind):
-    if read is by_our_coco:
-        pytest.skip("our label spaces take no such names")
     labels = [[name] for name in HOSTILE] if kind == "single" else [[name, "car"] for name in HOSTILE if name != "car"]
     expected = make_run(tmp_path / "run", labels, kind=kind)
     out = export(tmp_path / "run", layout)
