@@ -12,6 +12,7 @@ from figment.files import sha256_file, write_json
 from figment.ops import registry
 from figment.ops.trace import trace, why
 from figment.planning.plan import write_plan
+from figment.prompts.chat import Question
 from figment.prompts.tricks import Prompt
 
 KEY = "ab" * 32
@@ -31,7 +32,7 @@ def root(plan, pool, tmp_path_factory) -> Path:
         for (text, labels, trick), row in book.items()
     ]
     pq.write_table(pa.Table.from_pylist([asdict(prompt) for prompt in prompts]), output / "prompts.parquet")
-    question = {"model": "models/pocket/chat", "text": "Write about a car."}
+    question = asdict(Question("Write about a car.", 0, "models/pocket/chat", "main", 0.6, 0.9, 800, 0))
     write_json(
         output / "answers" / KEY[:2] / f"{KEY}.json",
         {"question": question, "answer": "A car.\x1b[2J", "finished": True},
