@@ -15,7 +15,7 @@ from figment.datasets.labelled import has_split, open_labelled, read_labelled
 from figment.evaluation.feature_map import feature_map
 from figment.evaluation.features import clip_features
 from figment.evaluation.plots import write_plots
-from figment.evaluation.results import REAL, Results, tabulate
+from figment.evaluation.results import REAL, Result, Results, tabulate
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.manifests import Classifiers, FileRef
@@ -59,7 +59,14 @@ def evaluate_classifiers(
         write_json(file, results.model_dump(mode="json"))
         caching.mark_current(file, key)
     results = read_artifact(file, Results)
-    tracking.log_metrics("evaluation", numbers(results))
+    found = {row.name: numbers(row, results) for row in results.rows}
+    for item in classifiers.items:
+        with tracking.classifier(item.name):
+            tracking.log_metrics("evaluation", found[item.name])
+    tracking.log_headline(
+        {"accuracy": results[results.confusion_of].top1},
+        [{"trained on": row.name, "images": row.images, **found[row.name]} for row in results.rows],
+    )
     tracking.log_file(picture)
     write_json(Path(output) / "metrics.json", {row.name: round(row.top1, 4) for row in results.rows})
     write_plots(results, classifiers[results.confusion_of].weights.open().parent, Path(output))
@@ -87,16 +94,13 @@ def measure(
     return results, feature_map(*sets[results.confusion_of], shots, shot_labels, labels.names, most=MAPPED)
 
 
-def numbers(results: Results) -> dict[str, float]:
-    """The metrics of a run: ``top1/SET``, ``vendi/SET`` and so on."""
-    found: dict[str, float] = {}
-    for row in results.rows:
-        values = {"top1": row.top1, "calibration_error": row.calibration_error, "gap_closed": row.gap_closed}
-        if ledger := results.diversity.get(row.name):
-            values |= {"vendi": ledger.vendi, "distance": ledger.distance, "frechet": ledger.frechet}
-            values |= {"recall": ledger.reach.recall, "coverage": ledger.reach.coverage}
-        found |= {f"{what}/{row.name.replace(' ', '_')}": v for what, v in values.items() if v is not None}
-    return found
+def numbers(row: Result, results: Results) -> dict[str, float]:
+    """The metrics of a classifier."""
+    values = {"top1": row.top1, "calibration_error": row.calibration_error, "gap_closed": row.gap_closed}
+    if ledger := results.diversity.get(row.name):
+        values |= {"vendi": ledger.vendi, "distance": ledger.distance, "frechet": ledger.frechet}
+        values |= {"recall": ledger.reach.recall, "coverage": ledger.reach.coverage}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def features_of_sets(

@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import get_step_context
-
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
-from figment.ops import quality, tracking
+from figment.ops import quality
 from figment.ops.gates import Check, gate
-from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of
 from figment.planning.generator_config import GeneratorConfig
@@ -34,11 +31,8 @@ def plan_images(
     output: str,
 ) -> Annotated[FileRef, "plan"]:
     """One row an image to be made: as many as the largest of the ``sets`` (images of every class by trick) wants."""
-    tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
     chosen = build_tricks(tricks, domains, generator.guidance_scale, wording)
     check_family(generator, Requests(scales_of(chosen)))
-    choices = {"classes": labels.names, "tricks": tricks, "domains": domains or "the grammar's", **wording.model_dump()}
-    tracking.log_parameters("planning", {**choices, "sets": sets, "seed": seed})
     path = Path(output) / "plan.parquet"
     book = read_prompts(prompts.open())
     images = replicates_of(sets, book)

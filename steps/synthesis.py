@@ -73,7 +73,6 @@ def synthesise_images(
 ) -> tuple[Annotated[FileRef, "planned"], Annotated[FileRef, "images"]]:
     """The plan with its top-ups, and the pool's manifest, once every planned image is in it. Interrupted, the next run
     goes on where this one stopped."""
-    tracking.log_parameters("synthesis", {**synthesis.model_dump(), "quota": quota and quota.model_dump()})
     file = plan.open()
     pool, scorer = Pool(file.parent / "images"), ClipScorer(clip)
     render = prepare(file, pool, synthesis, clip, LiveAcceptance(pool, scorer, labels, acceptance))

@@ -35,7 +35,6 @@ def train_classifiers(
     output: str,
 ) -> Annotated[Classifiers, "classifiers"]:
     """One classifier a set (images of every class by trick), and, if there are any to train on, one on real pictures."""
-    tracking.log_parameters("training", training.model_dump())
     pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
     items = []
     for name, shares in sets.items():
@@ -44,18 +43,19 @@ def train_classifiers(
         write_list(chosen, folder)
         inputs = {"labels": labels, "images": digest(chosen.to_pylist()), "training": training}
         curve: Curve = []
-        card = train_on(
-            name,
-            caching.result_key(__name__, **inputs),
-            lambda chosen=chosen, name=name: open_training_list(
-                chosen, pool, labels, training.image_size, name, training.resize, training.native_size
-            ),
-            labels,
-            training,
-            Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs)),
-            lambda step, m, curve=curve: curve.append((step, m)),
-        )
-        tracking.log_curve(f"training/{name}", curve)
+        with tracking.classifier(name):
+            card = train_on(
+                name,
+                caching.result_key(__name__, **inputs),
+                lambda chosen=chosen, name=name: open_training_list(
+                    chosen, pool, labels, training.image_size, name, training.resize, training.native_size
+                ),
+                labels,
+                training,
+                Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs)),
+                lambda step, m, curve=curve: curve.append((step, m)),
+            )
+            tracking.log_curve("training", curve)
         items.append(
             ClassifierRef(name=name, images=card.images, weights=FileRef.of(folder / "classifier.safetensors"))
         )
@@ -65,24 +65,25 @@ def train_classifiers(
         data = caching.data_digest(Path(real.path), "train")
         inputs = {"labels": labels, "real": [real, data], "training": training}
         curve = []
-        card = train_on(
-            REAL,
-            caching.result_key(__name__, **inputs),
-            lambda: open_labelled(
-                Path(real.path),
-                "train",
+        with tracking.classifier(REAL):
+            card = train_on(
+                REAL,
+                caching.result_key(__name__, **inputs),
+                lambda: open_labelled(
+                    Path(real.path),
+                    "train",
+                    labels,
+                    training.image_size,
+                    real.train_per_class,
+                    training.resize,
+                    training.native_size,
+                ),
                 labels,
-                training.image_size,
-                real.train_per_class,
-                training.resize,
-                training.native_size,
-            ),
-            labels,
-            training,
-            Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs)),
-            lambda step, m: curve.append((step, m)),
-        )
-        tracking.log_curve(f"training/{REAL}", curve)
+                training,
+                Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs)),
+                lambda step, m: curve.append((step, m)),
+            )
+            tracking.log_curve("training", curve)
         items.append(
             ClassifierRef(name=REAL, images=card.images, weights=FileRef.of(folder / "classifier.safetensors"))
         )

@@ -60,7 +60,6 @@ def validate_images(
             f"{path}: image_id {shown(min(unknown, key=str))} is not in the plan; remove the file and run again"
         )
     gate("verdicts", [Check(verdicts.to_pandas(), quality.verdict_suite(labels, len(planned)))], Path(output))
-    tracking.log_parameters("validation", {"clip": clip.model_dump(), **acceptance.model_dump(), "review": review})
     if decided:
         known = len(decided.keys() & set(planned["image_id"].to_pylist()))
         tracking.log_metrics("validation", {"reviewed": known, "reviewed_but_not_planned": len(decided) - known})

@@ -1,6 +1,6 @@
 """Who made this: git revision, DVC hashes, ZenML run and MLflow run, each naming the others.
 
-MLflow's run carries them as tags, ZenML's run as metadata, and ``lineage.json`` beside the artifacts says the same without
+MLflow's run carries them as a tag, ZenML's run as metadata, and ``lineage.json`` beside the artifacts says the same without
 either; ``config.yaml`` beside it runs the same again. DVC names the folder that holds both files.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import mlflow
 import yaml
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME
 from pydantic import BaseModel, ConfigDict
 from zenml import get_step_context, log_metadata
 
@@ -22,6 +23,7 @@ from figment.ops import tracking
 from figment.ops.versioning import dvc_md5
 
 LINEAGE, CONFIG = "lineage.json", "config.yaml"
+PARAMETERS = "parameters"  # all leaves of a run's config, in what ZenML calls its extra
 SHA, DIRTY, NO_GIT = "FIGMENT_GIT_SHA", "FIGMENT_GIT_DIRTY", "no git"
 PRODUCTS = ("artifacts", "dvc.lock")  # tracked by git in part
 SEEDS = re.compile(r"seed_\d+(\.yaml)?|seeds\.json")  # figment/ops/seeds.py
@@ -55,6 +57,18 @@ def revision() -> dict[str, str]:
     return found if found[SHA] != NO_GIT else {SHA: os.environ.get(SHA, NO_GIT), DIRTY: os.environ.get(DIRTY, "true")}
 
 
+def begin() -> None:
+    """At the first tracked step of a run: its config, and the code that runs it, before anything can fail."""
+    try:
+        run = get_step_context().pipeline_run
+    except RuntimeError:  # a step called as a function
+        return
+    tracking.log_parameters(run.config.extra.get(PARAMETERS) or run.config.parameters or {})
+    sha, dirty = revision().values()
+    commit = {} if sha == NO_GIT else {MLFLOW_GIT_COMMIT: sha}
+    tracking.tag({MLFLOW_SOURCE_NAME: f"pipelines.{run.pipeline.name}", "git.dirty": dirty, **commit})
+
+
 def record(output: Path) -> Lineage:
     """Within a tracked step: make this run's four systems name each other, and leave it in ``output`` too."""
     run, mlflow_run = get_step_context().pipeline_run, mlflow.active_run()
@@ -70,7 +84,7 @@ def record(output: Path) -> Lineage:
         data_md5=tags["dvc.data_md5"],
         outputs={Path(path).name: md5 for path, md5 in dvc_md5(*made).items()},
     )
-    tracking.tag(tags | {f"dvc.{name}_md5": md5 for name, md5 in lineage.outputs.items()})
+    tracking.tag({"lineage": lineage.model_dump_json()})
     log_metadata(
         {"mlflow.run": lineage.mlflow_run, **tags, "dvc.outputs": lineage.outputs}, run_id_name_or_prefix=run.id
     )

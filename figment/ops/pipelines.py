@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import click
 import yaml
 from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 from zenml.client import Client
 from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
 from zenml.config.step_configurations import StepConfigurationUpdate
@@ -24,7 +26,7 @@ from zenml.pipelines.pipeline_definition import Pipeline
 from figment import store
 from figment.errors import InputError
 from figment.files import check_writable
-from figment.ops import lineage
+from figment.ops import lineage, tracking
 from figment.ops.checking import complaint, parameters_model, read_config, refuse_unknown
 from figment.ops.endings import ended
 from figment.ops.stack import prepare
@@ -98,6 +100,10 @@ class CheckedPipeline(Pipeline):
         if config_path:
             parameters = check_config(Path(config_path), self.entrypoint, self.invocations)
             config = read_config(Path(config_path))
+            given = tracking.parameters(to_jsonable_python(parameters))
+            self.configure(extra={lineage.PARAMETERS: given, **(config.get("extra") or {})}, merge=False)
+            if not (overrides.get("run_name") or config.get("run_name")):
+                overrides["run_name"] = run_name(self.name, Path(config_path))
             if store.url():
                 offer(parameters, Path(config_path))
         if store.url():
@@ -113,6 +119,13 @@ class CheckedPipeline(Pipeline):
         names = {invocation: called.step.name for invocation, called in self.invocations.items()}
         overrides |= with_stack(Client().active_stack_model, names, config)
         return super()._compile(config_path=config_path, **overrides)
+
+
+def run_name(recipe: str, config: Path) -> str:
+    """What ZenML and MLflow call a run: its recipe, and its config with the folder of that."""
+    config = config.absolute()
+    parts = dict.fromkeys((recipe, config.parent.name, config.stem))
+    return re.sub(r"[^\w.-]+", "_", "-".join(filter(None, parts)))[:150] + "-{date}-{time}"
 
 
 def check_environment() -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from figment import store
 from figment.manifests import FileRef
-from figment.ops import tracking
+from figment.ops import lineage, tracking
 from figment.ops.stack import fetch_data
 
 
@@ -24,7 +24,8 @@ def step(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     def decorate(function: Callable[..., Any]) -> Any:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            tracking.note_run()
+            if tracking.note_run():
+                lineage.begin()
             if not store.url():
                 return function(*args, **kwargs)
             fetch_data()

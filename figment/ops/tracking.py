@@ -1,10 +1,14 @@
 """MLflow: one run a pipeline run, shared by its tracked steps; a metric is called ``<stage>/<what>``."""
 
+import contextlib
+import hashlib
+import json
 import logging
 import os
 import platform
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,10 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from PIL import Image
 from torch import nn
+from zenml.exceptions import RunInterruptedException
 
 from figment.images import Resize
 from figment.text import reason_of
@@ -25,6 +31,7 @@ from figment.text import reason_of
 ARTIFACTS = Path(".figment/mlartifacts")
 AT_ONCE = 1000  # metrics, MLflow's own limit
 PROCESS = "figment.process"  # a run's tag
+FORBIDDEN = re.compile(r"[^\w.\- /:]|^[./]|//|/\.|/$")  # in a parameter's name
 logger = logging.getLogger(__name__)
 _open: dict[str, str] = {}  # the pipeline's MLflow run in this process, and where it is tracked
 
@@ -41,16 +48,19 @@ def ensure_experiment(name: str, tracking_uri: str) -> None:
                 raise
 
 
-def note_run() -> None:
+def note_run() -> bool:
     """At the beginning of a step: the pipeline's MLflow run is under way until the pipeline ends, though ZenML calls it finished
-    after each tracked step. It notes the process that works on it."""
-    if run := mlflow.active_run():
-        if run.info.run_id not in _open:
-            mlflow.set_tag(PROCESS, _process())
-        _open[run.info.run_id] = mlflow.get_tracking_uri()
-    else:
+    after each tracked step. It notes the process that works on it. Returns whether this process sees the run first."""
+    run = mlflow.active_run()
+    if run is None:
         for run_id, uri in _open.items():
             mlflow.MlflowClient(uri).update_run(run_id, status="RUNNING")
+        return False
+    first = run.info.run_id not in _open
+    if first:
+        mlflow.set_tag(PROCESS, _process())
+    _open[run.info.run_id] = mlflow.get_tracking_uri()
+    return first
 
 
 def end_runs(status: str) -> None:
@@ -61,6 +71,57 @@ def end_runs(status: str) -> None:
         except Exception as error:  # the pipeline has ended, and may have because of the same fault
             logger.warning("MLflow run %s could not be marked %s: %s", run_id, status, reason_of(error))
     _open.clear()
+
+
+@contextlib.contextmanager
+def classifier(name: str) -> Iterator[None]:
+    """Within a tracked step, what is logged meanwhile goes to the child run of this classifier (a trick, a set, a method): all
+    have the same metrics' names, so that MLflow compares classifiers as it compares runs. Ends as what is done in it ends."""
+    parent = mlflow.active_run()
+    if parent is None:
+        yield
+        return
+    within = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'"
+    children = mlflow.MlflowClient().search_runs([parent.info.experiment_id], within, max_results=AT_ONCE)
+    known = next((child.info.run_id for child in children if child.info.run_name == name), None)
+    mlflow.start_run(known, parent.info.experiment_id, name, nested=True, log_system_metrics=False)
+    status = "FAILED"
+    try:
+        if not known:
+            mlflow.set_tag(PROCESS, _process())
+            mlflow.log_param("classifier", name)
+        yield
+        status = "FINISHED"
+    except (KeyboardInterrupt, RunInterruptedException):  # the latter: ZenML's signal handler
+        status = "KILLED"
+        raise
+    finally:
+        mlflow.end_run(status)
+
+
+def log_headline(metrics: Mapping[str, float], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Of the whole run: the metrics by which runs are ranked, without a stage's name so that they come first; and the table of
+    all that was compared, also as the run's description."""
+    mlflow.log_metrics({name.replace("@", "_at_"): float(value) for name, value in metrics.items()})
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    mlflow.log_table({column: [row.get(column) for row in rows] for column in columns}, "results.json")
+    cells = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
+    mlflow.set_tag(MLFLOW_RUN_NOTE, "\n".join(f"| {' | '.join(line)} |" for line in cells))
+
+
+def log_sets(headline: str, metrics: Mapping[str, float]) -> None:
+    """``SET/MEASURE`` of one classifier on several sets of images, of which ``headline`` comes first as MEASURE."""
+    tracked = {name: value for name, value in metrics.items() if "/" in name}
+    sets = dict.fromkeys(name.rpartition("/")[0] for name in tracked)
+    rows = [{n.rpartition("/")[2]: v for n, v in tracked.items() if n.rpartition("/")[0] == each} for each in sets]
+    log_metrics("evaluation", metrics)
+    named = [{"images": each, **row} for each, row in zip(sets, rows, strict=True)]
+    log_headline({headline.rpartition("/")[2]: metrics[headline]} if headline in metrics else {}, named)
+
+
+def _cell(value: object) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    return text.replace("|", "\\|")
 
 
 def close_dead_runs(experiment: str) -> None:
@@ -81,13 +142,51 @@ def _process(number: int | None = None) -> str:
         return ""
 
 
-def log_parameters(stage: str, values: Mapping[str, Any]) -> None:
-    """Flat parameters of a stage; nested mappings become dotted names."""
-    mlflow.log_params({f"{stage}.{name}": value for name, value in _flatten(values).items()})
+def log_parameters(values: Mapping[str, Any]) -> None:
+    """Every leaf of a run's config, by its dotted name."""
+    mlflow.log_params(parameters(values))
+
+
+def parameters(values: Mapping[str, Any]) -> dict[str, str]:
+    """The leaves by which a run is found and compared: ``epochs`` beside ``steps`` that replace them decided nothing."""
+    leaves = flatten(values)
+    replaced = {
+        name for name in leaves if name.endswith(".epochs") and leaves.get(f"{name[:-6]}steps", "None") != "None"
+    }
+    return {name: value for name, value in leaves.items() if name not in replaced}
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """The leaves of nested mappings as text, by dotted names that MLflow takes; lists are joined, and what is long ends with its
+    digest."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+            continue
+        if isinstance(value, list | tuple) and value:
+            plain = not any(isinstance(item, Mapping | list | tuple) for item in value)
+            value = ", ".join(map(str, value)) if plain else json.dumps(value, ensure_ascii=False, default=str)
+        allowed = FORBIDDEN.sub("_", name)
+        flat[_shortened(name if allowed == name else f"{allowed} {text_digest(name)}", 250)] = _shortened(
+            str(value), 500
+        )
+    return flat
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 30]}... {text_digest(text)}"
+
+
+def text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def log_metrics(stage: str, values: Mapping[str, float], step: int | None = None) -> None:
-    mlflow.log_metrics({f"{stage}/{name}": float(value) for name, value in values.items()}, step=step)
+    """MLflow allows no ``@`` in a name, as of ``P@3``."""
+    named = {f"{stage}/{name}".replace("@", "_at_"): float(value) for name, value in values.items()}
+    mlflow.log_metrics(named, step=step)
 
 
 def log_curve(stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
@@ -148,16 +247,6 @@ def register_classifier(
     if card:
         mlflow.MlflowClient().update_model_version(name, version, card.read_text(encoding="utf-8"))
     return version
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    return flat
 
 
 def log_confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> None:

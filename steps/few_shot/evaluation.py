@@ -76,14 +76,24 @@ def evaluate_heads(
         first = seen_by_clip[next(iter(tests))]
         ledgers = compare_sets(sets, first.features[:, 0], first.labels, labels.names)
         results = results.model_copy(update={"diversity": ledgers})
-        for name, ledger in ledgers.items():
-            tracking.log_metrics("evaluation", {f"vendi/{name}": ledger.vendi, f"recall/{name}": ledger.reach.recall})
+    log_results(results, heads)
     metrics = {f"{row.name}/{test}": found.value for row in results.rows for test, found in row.tests.items()}
-    tracking.log_metrics("evaluation", {f"accuracy/{n.replace(' ', '_')}": v for n, v in metrics.items()})
     write_json(Path(output) / "few_shot.json", results.model_dump(mode="json"))
     write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
     Console(width=120).print(results_table(results))
     return results
+
+
+def log_results(results: FewShotResults, heads: Classifiers) -> None:
+    """A child run a method, and the table."""
+    rows = {row.name: {f"accuracy/{test}": found.value for test, found in row.tests.items()} for row in results.rows}
+    for name, ledger in results.diversity.items():
+        rows[name] |= {"vendi": ledger.vendi, "recall": ledger.reach.recall}
+    for item in heads.items:
+        with tracking.classifier(item.name):
+            tracking.log_metrics("evaluation", rows[item.name])
+    first = next(iter(rows[results.deployed].values()))
+    tracking.log_headline({"accuracy": first}, [{"method": name, **found} for name, found in rows.items()])
 
 
 def finetuned_features(

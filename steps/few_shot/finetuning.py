@@ -90,7 +90,7 @@ def finetune_heads(
     items = []
     for item in heads.items:
         folder = Path(output) / "finetuned" / item.name
-        for at, metrics in read_curve(folder):
-            tracking.log_metrics(f"finetuning/{item.name}", metrics, at)
+        with tracking.classifier(item.name):
+            tracking.log_curve("finetuning", list(read_curve(folder)))
         items.append(ClassifierRef(name=item.name, images=item.images, weights=FileRef.of(folder / "head.safetensors")))
     return Classifiers(items=tuple(items))

@@ -12,7 +12,6 @@ from figment.files import atomic
 from figment.images import decode
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
-from figment.ops import tracking
 from figment.ops.steps import step
 from figment.planning.few_shot import Method
 from figment.planning.generator_config import GeneratorConfig
@@ -38,7 +37,6 @@ def choose_photos(
 ) -> tuple[Annotated[LabelSpace, "label_space"], Annotated[FileRef, "photos"]]:
     """The classes, and photos.parquet with a row a shot: its class, where it came from, the SHA-256 of its file, which now
     lies in sources/ too. Fails here, before anything is asked or rendered, if a later step's model is not there."""
-    tracking.log_parameters("data", {**data.model_dump(), "shots": shots, "seed": seed})
     space = LabelSpace.load(Path(labels)).choose(classes)
     load_clip(clip, [label.clip_name for label in space.labels])
     if made := [method for method in methods.values() if method.images]:

@@ -5,14 +5,11 @@ from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from zenml import get_step_context
 
 from figment.adaptation.textual_inversion import WordsFile
 from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
-from figment.ops import tracking
-from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
 from figment.planning.generator_config import GeneratorConfig
@@ -35,9 +32,6 @@ def plan_pictures(
     words: FileRef | None = None,
 ) -> tuple[Annotated[FileRef, "plan"], Annotated[FileRef, "pictures"]]:
     """plan.parquet, each picture once; pictures.parquet with a row for each use of one: method, photo (its number), id."""
-    tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
-    named = {name: method.model_dump(mode="json") for name, method in methods.items()}
-    tracking.log_parameters("planning", {**generator.model_dump(), **named, "seed": seed})
     shots = [
         Shot(row["image"], labels.labels[labels.names.index(row["label"])])
         for row in pq.read_table(photos.open()).to_pylist()

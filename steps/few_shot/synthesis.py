@@ -15,7 +15,6 @@ from steps.synthesis import prepare
 @step(experiment_tracker=True)
 def make_pictures(plan: FileRef, synthesis: SynthesisConfig, clip: ClipConfig) -> Annotated[FileRef, "images"]:
     """The pool's manifest, once every planned picture is in it. Interrupted, the next run goes on where this one stopped."""
-    tracking.log_parameters("synthesis", synthesis.model_dump())
     file = plan.open()
     pool = Pool(file.parent / "images")
     prepare(file, pool, synthesis, clip, FeatureStore(pool, ClipScorer(clip)))(file)

@@ -42,7 +42,6 @@ def train_heads(
     weights: FileRef | None = None,
 ) -> Annotated[Classifiers, "heads"]:
     """``output``/heads/METHOD: weights, card and loss curve. What is there already under the same inputs is not learnt again."""
-    tracking.log_parameters("training", training.model_dump())
     photos = load_features(photo_features.open())
     made: dict[str, Made] = {}
     used: dict[str, Used] = {}
@@ -81,8 +80,8 @@ def train_heads(
             write_json(folder / "history.json", found.history)
             save_head(found.head, card, folder)
             caching.mark_current(file, key)
-        for at, metrics in read_curve(folder):
-            tracking.log_metrics(f"training/{name}", metrics, at)
+        with tracking.classifier(name):
+            tracking.log_curve("training", list(read_curve(folder)))
         items.append(ClassifierRef(name=name, images=load_head(folder)[1].made, weights=FileRef.of(file)))
     return Classifiers(items=tuple(items))
 

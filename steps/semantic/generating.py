@@ -24,7 +24,6 @@ def plan_unseen(
     labels: LabelSpace, generator: GeneratorConfig, images_per_label: int, seed: int, output: str
 ) -> Annotated[FileRef, "plan"]:
     """One row an image to be made of an unseen label."""
-    tracking.log_parameters("planning", {**generator.model_dump(), "images_per_label": images_per_label, "seed": seed})
     path = Path(output) / "plan.parquet"
     write_plan(
         plan_pairs(labels, labels.unseen_ids, generator, model_revision(generator), images_per_label, seed), path
@@ -37,7 +36,6 @@ def plan_unseen(
 def render_unseen(plan: FileRef, synthesis: SynthesisConfig, clip: ClipConfig) -> Annotated[FileRef, "images"]:
     """The pool's manifest, once every planned image is in it; CLIP's features beside. Interrupted, the next run goes on where
     this one stopped."""
-    tracking.log_parameters("synthesis", synthesis.model_dump())
     file = plan.open()
     pool = Pool(file.parent / "images")
     prepare(file, pool, synthesis, clip, FeatureStore(pool, ClipScorer(clip)))(file)

@@ -10,7 +10,7 @@ from figment.datasets.zero_shot import ZeroShotConfig, write_splits
 from figment.files import sha256_file, write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
-from figment.ops import caching, tracking
+from figment.ops import caching
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.zero_shot import made_pictures
@@ -46,5 +46,4 @@ def prepare_pictures(
         content = {file: sha256_file(path.parent / file) for file in files}
         write_json(path, {"pictures": counts, "made": len(made) if made else 0, "sha256": content})
         caching.mark_current(path, key)
-    tracking.log_parameters("data", data.model_dump(mode="json"))
     return FileRef.of(path)

@@ -39,7 +39,7 @@ def report_matrix(
     metrics = {name: value for name, value in kept.items() if "/" in name}
     metrics |= {"row_spread/all": correlation.all, "row_spread/two_or_more": correlation.with_two_or_more}
     metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
-    tracking.log_metrics("evaluation", {name.replace("@", "_at_"): value for name, value in metrics.items()})
+    tracking.log_sets("zsl/mAP", metrics)
     write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
     path = Path(output) / "report.html"
     made = read_artifact(splits.open(), dict[str, Any])

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import get_step_context
 
 from figment.clip.label_vectors import LabelVectorConfig, make_label_vectors
 from figment.files import write_json
@@ -12,7 +11,6 @@ from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
-from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.training.lists import multilabel_list, write_list
 from figment.training.saved_semantic import SemanticCard, save_semantic
@@ -32,8 +30,6 @@ def train_matrix(
 ) -> Annotated[FileRef, "model"]:
     """``output``/model: weights, card, and history.json with every epoch's measures. Killed, the next run goes on after the
     last epoch that was finished."""
-    tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
-    tracking.log_parameters("training", training.model_dump())
     folder = Path(output) / "model"
     inputs = {
         "labels": labels,
@@ -50,8 +46,7 @@ def train_matrix(
         found = make_label_vectors(labels, vectors)
 
         def log(epoch: int, row: dict[str, float]) -> None:
-            named = {name.replace("@", "_at_"): value for name, value in row.items()}  # MLflow allows no @
-            tracking.log_metrics("training", named, epoch)
+            tracking.log_metrics("training", row, epoch)
 
         trained = train_zero_shot(splits.open().parent, labels, found, training, twin_cosine, state, unfinished, log)
         write_json(folder / "history.json", {"kept": trained.best_epoch, "epochs": trained.history})

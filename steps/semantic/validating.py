@@ -51,7 +51,6 @@ def validate_unseen(
             caching.mark_current(output, key)
     verdicts = pq.read_table(path)
     gate("verdicts", [Check(verdicts.to_pandas(), quality.multilabel_verdict_suite(count_rows(file)))], file.parent)
-    tracking.log_parameters("validation", {"clip": clip.model_dump(), **acceptance.model_dump()})
     tracking.log_metrics("validation", {f"reason/{name}": n for name, n in reasons(verdicts, REASONS).items()})
     tracking.log_metrics("validation", {f"yield/{name}": share for name, share in label_yields(verdicts).items()})
     if isinstance(acceptance, CalibratedPolicy):

@@ -23,6 +23,5 @@ def ask_prompts(unseen: LabelSpace, prompts: PairPromptConfig, output: str) -> A
     book = write_pair_prompts(unseen, prompts, Path(output) / ANSWERS)
     with atomic(path) as partial:
         pq.write_table(pa.Table.from_pylist([asdict(prompt) for prompt in book.prompts]), partial)
-    tracking.log_parameters("prompts", prompts.model_dump())
     tracking.log_metrics("prompts", describe(book))
     return FileRef.of(path)

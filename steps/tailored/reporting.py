@@ -38,7 +38,7 @@ def report_tailored(
     metrics["filter/passed"] = sum(judged["accepted"].to_pylist()) / len(judged)
     if tuned:
         metrics |= {"tuning/before": tuned.before.acceptance, "tuning/after": tuned.after.acceptance}
-    tracking.log_metrics("evaluation", {name.replace("@", "_at_"): value for name, value in metrics.items()})
+    tracking.log_sets("zsl/mAP", metrics)
     write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
     provenance = {
         "plan": f"{len(planned)} images, sha256 {plan.sha256}",

@@ -48,14 +48,6 @@ def synthesise_pairs(
     tuned text encoder, if there is one. Interrupted, the next run goes on where this one stopped."""
     check_family(generator, Requests((generator.guidance_scale,), negative_prompt))
     adapter = read_artifact(tuning.open(), Tuned).adapter if tuning else ""
-    settings = {
-        "images_per_pair": images_per_pair,
-        "negative_prompt": negative_prompt,
-        "adapter": adapter,
-        "seed": seed,
-    }
-    tracking.log_parameters("planning", {**generator.model_dump(), **settings, "quota": quota and quota.model_dump()})
-    tracking.log_parameters("synthesis", synthesis.model_dump())
     path = Path(output) / "plan.parquet"
     rows_for = partial(
         plan_tailored,

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from zenml import get_step_context
 
 from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig, clip_digest
@@ -14,7 +13,6 @@ from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
-from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.dual_prompt import CHECKPOINT_VERSION, DualPromptConfig
@@ -37,8 +35,6 @@ def train_classifier(
 ) -> Annotated[FileRef, "classifier"]:
     """``output``/classifier: weights, card, and history.json with every epoch's validation, the kept one's measures on the
     test pictures and those of CLIP as it is. Killed, the next run goes on after the last epoch that was finished."""
-    tracking.tag(lineage_tags(get_step_context().pipeline_run.name))
-    tracking.log_parameters("training", {"backbone": backbone.model_dump(), **classifier.model_dump()})
     folder = Path(output) / "classifier"
     inputs = {
         "labels": labels,
@@ -57,8 +53,7 @@ def train_classifier(
         made = accepted_pictures(shown, Pool(images.open().parent), labels, image_size)
 
         def log(epoch: int, row: dict[str, float]) -> None:
-            named = {name.replace("@", "_at_"): value for name, value in row.items()}  # MLflow allows no @
-            tracking.log_metrics("training", named, epoch)
+            tracking.log_metrics("training", row, epoch)
 
         trained, measured = train_tailored(root, made, labels, backbone, classifier, checkpoint, log)
         zsl, gzsl = (read_tagged(root / name) for name in ("zsl", "gzsl"))

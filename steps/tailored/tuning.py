@@ -40,7 +40,6 @@ def tune_generator(
         "tuning": tuning,
     }
     key = caching.result_key(__name__, **inputs)
-    tracking.log_parameters("tuning", tuning.model_dump())
     if not caching.is_current(path, key):
         tuned = tune_text_encoder(
             read_prompts(prompts.open()),

@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pydantic_core import to_jsonable_python
 from zenml.client import Client
 
 from figment.cli import main as figment
+from figment.ops import tracking
 from figment.ops.pipelines import check_config
 from figment.ops.run import main
 from figment.ops.versioning import dvc_md5
@@ -92,21 +94,31 @@ def test_the_report_mlflow_and_dvc_metrics_agree(output):
     html = (output / "report.html").read_text()
     mlflow.set_tracking_uri(TRACKING)
     client = mlflow.MlflowClient(TRACKING)
-    experiment = client.get_experiment_by_name("bag_of_tricks")
-    run = client.search_runs([experiment.experiment_id], max_results=1)[0]
+    run = client.get_run(json.loads((output / "lineage.json").read_text())["mlflow_run"])
+    within = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    children = {child.info.run_name: child for child in client.search_runs([run.info.experiment_id], within)}
     metrics = json.loads((output / "metrics.json").read_text())
     for row in results["rows"]:
         assert f"<b>{100 * row['top1']:.1f} %</b>" in html
-        assert run.data.metrics[f"evaluation/top1/{row['name'].replace(' ', '_')}"] == pytest.approx(row["top1"])
+        if row["name"] in children:
+            assert children[row["name"]].data.metrics["evaluation/top1"] == pytest.approx(row["top1"])
         assert metrics[row["name"]] == pytest.approx(row["top1"], abs=1e-4)
     for name, ledger in results["diversity"].items():
         assert f"<td>{ledger['vendi']:.2f}</td>" in html
-        assert run.data.metrics[f"evaluation/vendi/{name.replace(' ', '_')}"] == pytest.approx(ledger["vendi"])
+        assert children[name].data.metrics["evaluation/vendi"] == pytest.approx(ledger["vendi"])
+    assert set(children) == {row["name"] for row in results["rows"][2:]}
+    assert {child.info.status for child in children.values()} == {run.info.status} == {"FINISHED"}
+    assert all("training/loss" in child.data.metrics for child in children.values())
+    assert run.data.metrics["accuracy"] == pytest.approx(children["combined"].data.metrics["evaluation/top1"])
+    assert run.data.tags["mlflow.note.content"].startswith("| trained on | images | top1 |")
     assert set(results["diversity"]) == {row["name"] for row in results["rows"][2:-1]}
     assert 'alt="t-SNE of CLIP features"' in html
     artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert {"report.html", "feature_map.png", "accepted.png", "rejected.png", "confusion.json"} <= artifacts
-    assert run.data.tags["dvc.data_md5"] == yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["md5"]
+    lineage = json.loads(run.data.tags["lineage"])
+    assert lineage["data_md5"] == yaml.safe_load(Path("data.dvc").read_text())["outs"][0]["md5"]
+    config = to_jsonable_python(check_config(output / "config.yaml", bag_of_tricks.entrypoint))
+    assert run.data.params == tracking.parameters(config)
     assert run.data.params["training.model"] == "test_resnet"
 
 
@@ -123,9 +135,9 @@ def test_the_registered_classifier_predicts_at_any_batch_size(output):
 def test_git_dvc_zenml_and_mlflow_name_each_other(output):
     lineage = json.loads((output / "lineage.json").read_text())
     run = mlflow.MlflowClient(TRACKING).get_run(lineage["mlflow_run"])
-    assert run.data.tags["zenml.run"] == lineage["zenml_run"]
-    assert run.data.tags["git.sha"] == lineage["git_sha"]
-    assert run.data.tags["dvc.images_md5"] == lineage["outputs"]["images"]
+    assert json.loads(run.data.tags["lineage"]) == lineage
+    assert run.data.tags["mlflow.source.git.commit"] == lineage["git_sha"]
+    assert run.data.tags["git.dirty"] == str(lineage["git_dirty"]).lower()
     inputs = {item.dataset.name: item.dataset.digest for item in run.inputs.dataset_inputs}
     assert inputs == {"data": lineage["data_md5"], "images": lineage["outputs"]["images"]}
     assert any(name.startswith("system/") for name in run.data.metrics)

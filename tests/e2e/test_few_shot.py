@@ -82,12 +82,16 @@ def test_the_report_mlflow_and_dvc_metrics_agree(output):
     metrics = json.loads((output / "metrics.json").read_text())
     html = (output / "report.html").read_text()
     client = mlflow.MlflowClient(TRACKING)
-    run = client.search_runs([client.get_experiment_by_name("few_shot").experiment_id], max_results=1)[0]
+    run = client.get_run(json.loads((output / "lineage.json").read_text())["mlflow_run"])
+    within = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    children = {child.info.run_name: child for child in client.search_runs([run.info.experiment_id], within)}
+    assert {"real_guidance", "all"} < children.keys()
     for row in results["rows"]:
         for test, found in row["tests"].items():
             assert metrics[f"{row['name']}/{test}"] == pytest.approx(found["value"], abs=1e-4)
-            logged = run.data.metrics[f"evaluation/accuracy/{row['name'].replace(' ', '_')}/{test}"]
-            assert logged == pytest.approx(found["value"])
+            if row["name"] in children:
+                logged = children[row["name"]].data.metrics[f"evaluation/accuracy/{test}"]
+                assert logged == pytest.approx(found["value"])
             assert f"<td>{100 * found['value']:.1f} [" in html
     assert set(results["diversity"]) == {"real_guidance", "da_fusion", "noise", "prompts", "weights", "all"}
     assert html.count("<figure") == 3 * 2 * (1 + 6)

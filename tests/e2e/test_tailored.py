@@ -116,14 +116,14 @@ def test_the_numbers_are_the_same_in_the_report_mlflow_and_dvc_metrics(output):
     tuned, html = tuned_of(output), (output / "report.html").read_text()
     mlflow.set_tracking_uri(TRACKING)
     client = mlflow.MlflowClient(TRACKING)
-    experiment = client.get_experiment_by_name("tailored")
-    run = client.search_runs([experiment.experiment_id], max_results=1)[0]
+    run = client.get_run(json.loads((output / "lineage.json").read_text())["mlflow_run"])
     for name in ("zsl/mAP", "zsl/F1@3", "gzsl/mAP", "gzsl/P@3"):
         for kind, prefix in (("test", ""), ("clip", "clip_")):
             value = history[kind][name]
             assert metrics[prefix + name] == pytest.approx(value, abs=1e-4)
             assert run.data.metrics[f"evaluation/{prefix}{name.replace('@', '_at_')}"] == pytest.approx(value)
             assert f"<td>{100 * value:.1f}</td>" in html
+    assert run.data.metrics["mAP"] == run.data.metrics["evaluation/zsl/mAP"]
     curve = client.get_metric_history(run.info.run_id, "training/validation/mAP")
     assert [point.value for point in curve] == pytest.approx([row["validation/mAP"] for row in history["epochs"]])
     curve = client.get_metric_history(run.info.run_id, "tuning/acceptance")

@@ -150,8 +150,6 @@ def _quiet(monkeypatch):
     """Nothing is logged, and a checkpoint is due after every epoch."""
     for module in (training, semantic_step, tailored_step, tuning, concepts):
         monkeypatch.setattr(module, "tracking", MagicMock())
-        for name in ("get_step_context", "lineage_tags"):
-            monkeypatch.setattr(module, name, MagicMock(), raising=False)
     monkeypatch.setattr(training, "Checkpoint", partial(Checkpoint, every_seconds=0.0))
     monkeypatch.setattr(textual_inversion, "SAVE_SECONDS", 0.0)
 

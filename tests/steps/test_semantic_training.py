@@ -23,8 +23,6 @@ CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=2)
 def run(tmp_path, monkeypatch):
     """The step, whose training leaves a state and is counted instead of done."""
     monkeypatch.setattr(training, "tracking", MagicMock())
-    monkeypatch.setattr(training, "get_step_context", MagicMock())
-    monkeypatch.setattr(training, "lineage_tags", MagicMock())
     monkeypatch.setattr(
         training, "make_label_vectors", lambda space, _: LabelVectors.of(space.names, torch.eye(3), "test")
     )
