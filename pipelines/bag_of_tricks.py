@@ -18,6 +18,7 @@ from figment.planning.bag_of_tricks import training_sets
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.quotas import QuotaConfig
 from figment.prompts.tricks import Wording, build_tricks
+from figment.recipes.bag_of_tricks import BagOfTricks
 from figment.synthesis.config import SynthesisConfig
 from figment.training.config import TrainingConfig
 from figment.types import Count, PathText, RegisteredName, Seed
@@ -89,21 +90,9 @@ def bag_of_tricks(
     classifiers = train_classifiers(space, images, verdicts, sets, training, real, output, after=[checked])
     results = evaluate_classifiers(space, images, classifiers, clip, real, training.image_size, output)
     errors = explain_errors(space, images, classifiers, results, clip, real, output)
-    report = write_report(
-        planned,
-        images,
-        verdicts,
-        checked,
-        classifiers,
-        results,
-        errors,
-        generator,
-        synthesis,
-        clip,
-        acceptance,
-        training,
-        review,
-        output,
+    recipe = BagOfTricks(
+        generator=generator, synthesis=synthesis, clip=clip, acceptance=acceptance, training=training, review=review
     )
+    report = write_report(recipe, [planned, images, verdicts, checked, classifiers, results, errors], output)
     version = register_classifier(space, classifiers, results, generator, clip, real, register_as, output)
     record_lineage(output, after=[report, version])

@@ -19,6 +19,7 @@ from figment.ops.pipelines import figment_pipeline
 from figment.planning.few_shot import Method, check_names
 from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.contexts import ContextConfig
+from figment.recipes.few_shot import FewShot
 from figment.synthesis.config import SynthesisConfig
 from figment.training.few_shot import FewShotTrainingConfig
 from figment.types import Count, PathText, RegisteredName, Seed
@@ -31,12 +32,12 @@ from steps.few_shot.finetuning import finetune_heads
 from steps.few_shot.photos import choose_photos
 from steps.few_shot.planning import plan_pictures
 from steps.few_shot.registration import register_head
-from steps.few_shot.reporting import report_few_shot
 from steps.few_shot.synthesis import make_pictures
 from steps.few_shot.training import train_heads
 from steps.few_shot.weighting import weigh_pictures
 from steps.gates import check_made, check_photos
 from steps.lineage import record_lineage
+from steps.reporting import write_report
 
 
 @figment_pipeline
@@ -63,7 +64,7 @@ def few_shot(
     checked = check_photos(space, data, shots, seed, gates, output, after=[photos])
     seen = look_at_photos(space, photos, data, shots, training, seed, output, after=[checked])
     making = [method for method in methods.values() if method.images]
-    said = learnt = plan = pictures = images = seen_pictures = weights = None
+    said = learnt = plan = pictures = images = seen_pictures = weights = unseen_before = None
     if any(method.contexts for method in making):
         said = write_contexts(space, contexts, output, after=[seen])
     if any(method.concepts for method in making):
@@ -80,8 +81,7 @@ def few_shot(
     if training.finetune:
         heads = finetune_heads(space, methods, data, shots, heads, training, seed, output, **made)
     results = evaluate_heads(space, data, shots, photos, seen, heads, clip, seed, output, images, pictures)
-    report = report_few_shot(
-        space, photos, heads, results, generator, output, plan, pictures, images, weights, said, learnt
-    )
+    found = [space, photos, heads, results, checked, unseen_before, plan, pictures, images, weights, said, learnt]
+    report = write_report(FewShot(generator=generator), [item for item in found if item is not None], output)
     version = register_head(space, heads, results, data, shots, generator, register_as, seed, output)
     record_lineage(output, after=[report, version])

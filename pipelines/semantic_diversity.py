@@ -17,6 +17,7 @@ from figment.clip.label_vectors import LabelVectorConfig
 from figment.datasets.config import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.generator_config import GeneratorConfig
+from figment.recipes.semantic_diversity import SemanticDiversity
 from figment.synthesis.config import SynthesisConfig
 from figment.training.semantic import SemanticConfig, check_selection
 from figment.types import Count, Number, PathText, RegisteredName, Seed
@@ -24,11 +25,11 @@ from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy
 from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage
+from steps.reporting import write_report
 from steps.semantic.generating import plan_unseen, render_unseen
 from steps.semantic.labels import choose_tags
 from steps.semantic.pictures import prepare_pictures
 from steps.semantic.registration import register_matrix
-from steps.semantic.reporting import report_matrix
 from steps.semantic.training import train_matrix
 from steps.semantic.validating import validate_unseen
 
@@ -55,14 +56,16 @@ def semantic_diversity(
     space = choose_tags(data, vectors, training, **making)
     splits = prepare_pictures(space, data, training.image_size, output)
     checked = [check_splits(space, splits, gates, output)]  # wrong data shows before anything is rendered
-    verdicts = None
+    verdicts, made = None, []
     if generated:
         plan = plan_unseen(space, generator, images_per_label, seed, output, after=checked)
         images = render_unseen(plan, synthesis, clip)
         verdicts = validate_unseen(space, plan, images, clip, acceptance)
         splits = prepare_pictures(space, data, training.image_size, output, images, verdicts)
         checked.append(check_tagged(space, splits, images, verdicts, gates, output))
+        made = [plan, images, verdicts]
     model = train_matrix(space, splits, vectors, training, twin_cosine, output, verdicts, after=checked)
-    report = report_matrix(splits, model, output, verdicts)
+    recipe = SemanticDiversity(generator=generator, clip=clip)
+    report = write_report(recipe, [splits, model, *made, *checked], output)
     version = register_matrix(model, splits, generator, clip, register_as, output, after=[report])
     record_lineage(output, after=[version])

@@ -16,6 +16,7 @@ from figment.ops.pipelines import figment_pipeline
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.quotas import QuotaConfig
 from figment.prompts.pair_book import PairPromptConfig
+from figment.recipes.tailored import Tailored
 from figment.synthesis.config import SynthesisConfig
 from figment.training.config import DualPromptConfig
 from figment.types import Count, PathText, RegisteredName, Seed, Side
@@ -23,12 +24,12 @@ from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy
 from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage
+from steps.reporting import write_report
 from steps.semantic.pictures import prepare_pictures
 from steps.semantic.validating import validate_unseen
 from steps.tailored.labels import choose_classes
 from steps.tailored.prompts import ask_prompts
 from steps.tailored.registration import register_prompts
-from steps.tailored.reporting import report_tailored
 from steps.tailored.synthesis import synthesise_pairs
 from steps.tailored.training import train_classifier
 from steps.tailored.tuning import tune_generator
@@ -78,6 +79,7 @@ def tailored(
     model = train_classifier(
         labels, splits, images, verdicts, image_size, backbone, classifier, output, after=[checked]
     )
-    report = report_tailored(unseen, plan, images, verdicts, model, output, tuned)
+    found = [unseen, plan, images, verdicts, checked, model, *([tuned] if tuned else [])]
+    report = write_report(Tailored(generator=generator, clip=clip, backbone=backbone), found, output)
     version = register_prompts(model, splits, generator, clip, backbone, register_as, output)
     record_lineage(output, after=[report, version])

@@ -23,6 +23,7 @@ class Accuracy(BaseModel):
     low: float
     high: float
     gain: tuple[float, float, float] | None = None  # mean and 95 % interval
+    over_clip: tuple[float, float, float] | None = None  # the same over CLIP zero-shot
 
 
 class MethodResult(BaseModel):
@@ -75,6 +76,7 @@ def tabulate_few_shot(
             test: _accuracy(
                 macro_score(scores[test], truth),
                 None if compared is None else paired_macro_difference(scores[test], compared[test], truth),
+                None if name == CLIP else paired_macro_difference(scores[test], clip_logits[test], truth),
             )
             for test, truth in truths.items()
         }
@@ -90,6 +92,6 @@ def tabulate_few_shot(
     )
 
 
-def _accuracy(score: Score, gain: Score | None) -> Accuracy:
-    paired = None if gain is None else (gain.top1, gain.low, gain.high)
-    return Accuracy(value=score.top1, low=score.low, high=score.high, gain=paired)
+def _accuracy(score: Score, gain: Score | None, over_clip: Score | None) -> Accuracy:
+    paired, clip = (None if found is None else (found.top1, found.low, found.high) for found in (gain, over_clip))
+    return Accuracy(value=score.top1, low=score.low, high=score.high, gain=paired, over_clip=clip)

@@ -1,224 +1,262 @@
-"""The report: one self-contained HTML file. Everything a model or a user wrote is escaped."""
+"""A report is a list of sections: one HTML file from one template. What models and users wrote is escaped."""
 
 import base64
 import io
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Literal
 
 import matplotlib
-import pyarrow as pa
-import pyarrow.compute as pc
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw
 
-from figment.clip.scorer import ClipConfig
-from figment.evaluation.errors import WorstError
 from figment.evaluation.fonts import drawable
-from figment.evaluation.provenance import span
-from figment.evaluation.results import Results
+from figment.evaluation.verdict import Summary, Verdict, outcome_of
 from figment.images import data_uri, decode
-from figment.synthesis.pool import Pool
-from figment.training.config import TrainingConfig
-from figment.validation.verdicts import AcceptanceConfig
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
+EMBEDDED = 128  # px of an image in the page, at most; twice what is shown, for sharp screens
+
+History = Sequence[tuple[int, Mapping[str, float]]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table. ``bar`` in [0, 1] draws a bar in place of the text, ``heat`` in [0, 1] colours the cell."""
+
+    text: str
+    strong: bool = False
+    code: bool = False
+    bar: float | None = None
+    heat: float | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Table:
+    """``help`` explains columns, one line each, below the table. ``marked`` are the numbers of the rows that stand out. A table
+    of ``words`` has a name and a text in each row; a ``matrix`` has upright column titles."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | Cell]]
+    help: Mapping[str, str] = field(default_factory=dict)
+    marked: frozenset[int] = frozenset()
+    kind: Literal["numbers", "words", "matrix"] = "numbers"
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """One picture of a contact sheet, with what was asked and what was found."""
+    """A small image with its caption. A click on one with ``image_id`` is the review's decision to ``overrule`` its verdict."""
 
-    image_id: str
-    label: str
-    trick: str
-    prompt: str
-    reason: str
-    predicted: str
-    probability: float
-    guidance: float
     uri: str
+    caption: str
+    alt: str
+    title: str = ""
+    image_id: str = ""
+    overrule: Literal["", "keep", "drop"] = ""
+    kind: Literal["", "rejected", "source"] = ""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the plan asks for by one trick."""
+class Images:
+    """A contact sheet: by group, such as a class, rows of thumbnails. ``natural``: at their own size."""
 
-    trick: str
-    images: int
-    prompts: int
-    how: str
-    examples: tuple[str, ...]
+    groups: Sequence[tuple[str, Sequence[Sequence[Thumbnail]]]]
+    natural: bool = False
 
 
-def pick_thumbnails(plan: pa.Table, verdicts: pa.Table, pool: Pool, accepted: int, rejected: int) -> list[Thumbnail]:
-    """For every class up to ``accepted`` accepted pictures, spread over the tricks, and ``rejected`` rejected ones."""
-    rows = {row["image_id"]: row for row in plan.to_pylist()}
-    queues: dict[tuple[str, bool], dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
-    for verdict in verdicts.to_pylist():
-        queues[verdict["label"], verdict["accepted"]][verdict["trick"]].append(verdict)
-    chosen = []
-    for (_, passed), by_trick in queues.items():
-        in_turn = [v for group in _round_robin(list(by_trick.values())) for v in group]
-        chosen += in_turn[: accepted if passed else rejected]
-    pictures: dict[str, dict[str, Any]] = {}
-    for batch in pool.read([v["image_id"] for v in chosen], ["image_id", "image"]):
-        pictures |= {row["image_id"]: row["image"] for row in batch.to_pylist()}
-    return [
-        Thumbnail(
-            image_id=v["image_id"],
-            label=v["label"],
-            trick=v["trick"],
-            prompt=rows[v["image_id"]]["prompt"],
-            reason=v["reason"],
-            predicted=v["predicted"],
-            probability=v["probability"],
-            guidance=rows[v["image_id"]]["guidance_scale"],
-            uri=_uri(pictures[v["image_id"]]),
+@dataclass(frozen=True)
+class Plot:
+    """An SVG that matplotlib drew, or an image as a data URI; ``alt`` says what it shows."""
+
+    alt: str
+    svg: str = ""
+    uri: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; ``preformatted`` keeps its lines, as those of a licence."""
+
+    text: str
+    preformatted: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """``lead`` says in a sentence what is shown."""
+
+    heading: str
+    blocks: Sequence[Table | Images | Plot | Text]
+    lead: str = ""
+
+    @property
+    def anchor(self) -> str:
+        return "".join(c if c.isalnum() else "-" for c in self.heading.lower())
+
+
+@dataclass(frozen=True)
+class Report:
+    """The first section has the headline table. ``model``: the folder of the model that is registered; ``reviewed``: the
+    decisions that this run applied, which the page exports with the new ones; ``metrics``: what goes into metrics.json, if the
+    report writes it."""
+
+    title: str
+    lead: str
+    verdict: Sequence[Verdict]
+    sections: Sequence[Section]
+    model: str
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    licences: Mapping[str, str] = field(default_factory=dict)
+    reviewed: Mapping[str, bool] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    logged: Mapping[str, Image.Image] = field(default_factory=dict)  # images for the experiment tracker, by file name
+    price_per_hour: float | None = None
+
+    def summary(self, file: Path) -> Summary:
+        """The end of the run for a terminal; ``file`` is the rendered report."""
+        table = next(block for block in self.sections[0].blocks if isinstance(block, Table))
+        kept = [number for number, name in enumerate(table.columns) if name or not number]
+        return Summary(
+            title=self.title,
+            heading=self.sections[0].heading,
+            columns=tuple(table.columns[number] for number in kept),
+            rows=tuple(tuple(str(row[number]) for number in kept) for row in table.rows),
+            verdict=tuple(self.verdict),
+            report=file.as_posix(),
+            model=self.model,
         )
-        for v in chosen
-    ]
 
 
-def contact_sheet(thumbnails: Sequence[Thumbnail], labels: Sequence[str], columns: int, cell: int = 64) -> Image.Image:
-    """A picture of the thumbnails, one row a class with its name, under each its trick or why it was rejected."""
-    margin, caption = 96, 12
-    sheet = Image.new("RGB", (margin + columns * (cell + 4), len(labels) * (cell + caption + 4)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for row, label in enumerate(labels):
-        y = row * (cell + caption + 4)
-        draw.text((4, y + cell // 2 - 6), label, fill="black")
-        for column, thumbnail in enumerate([t for t in thumbnails if t.label == label][:columns]):
-            x = margin + column * (cell + 4)
-            data = base64.b64decode(thumbnail.uri.partition(",")[2])
-            picture = decode(data, thumbnail.image_id).resize((cell, cell), Image.Resampling.NEAREST)
-            sheet.paste(picture, (x, y))
-            if thumbnail.reason == "accepted":
-                words, colour = thumbnail.trick, "gray"
-            else:
-                seen_as = f"is {thumbnail.predicted}?"
-                words, colour = (seen_as if thumbnail.reason == "wrong_class" else thumbnail.reason), "firebrick"
-            draw.text((x, y + cell), words.replace("_", " ")[:14], fill=colour, font_size=9)
-    return sheet
-
-
-def what_was_asked(plan: pa.Table, examples: int = 3) -> list[Asked]:
-    """The plan in a few lines: for each trick its images, how they are made, and some of its prompts."""
-    asked = []
-    for trick in sorted(plan["trick"].unique().to_pylist()):
-        rows = plan.filter(pc.equal(plan["trick"], trick))
-        prompts = rows["prompt"].unique().to_pylist()
-        steps, guidance, width, height = (
-            span(rows[name]) for name in ("num_inference_steps", "guidance_scale", "width", "height")
-        )
-        how = f"{span(rows['scheduler'])}, {steps} steps, guidance {guidance}, {width} x {height} px"
-        asked.append(Asked(trick, len(rows), len(prompts), how, tuple(sorted(prompts)[:examples])))
-    return asked
-
-
-def what_was_chosen(
-    generator: str, clip: ClipConfig, acceptance: AcceptanceConfig, review: str | None, training: TrainingConfig
-) -> dict[str, str]:
-    """The choices behind a run, in words."""
-    most = ", and more than any other" if acceptance.require_top1 else ""
-    return {
-        "generator": generator,
-        "checked by": f"CLIP {clip.model} {clip.pretrained or ''}".rstrip()
-        + f": the class has probability {acceptance.min_probability:g} or more{most}",
-        "reviewed": f"by a person, in {review}" if review else "by nobody",
-        "classifier": f"{training.model}, {training.image_size} px, from random weights, seed {training.seed}",
-    }
-
-
-def costs(metrics: Mapping[str, float], seconds: float, price_per_hour: float | None) -> dict[str, str]:
-    """What a run cost, from what it logged and how long it took."""
-    rendered = int(metrics.get("synthesis/rendered", 0))
-    rate = metrics.get("synthesis/images_per_second")
-    found = {"rendered": f"{rendered:,} pictures" + (f", {rate:.1f} a second" if rendered and rate else "")}
-    found["time"] = f"{seconds:,.0f} s ({seconds / 3600:.2f} hours)"
-    if price_per_hour is not None:
-        found["money"] = f"{seconds / 3600 * price_per_hour:,.2f} at {price_per_hour:g} an hour"
-    return found
-
-
-def curves(histories: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]], metric: str) -> str:
-    """An inline SVG of one metric of several runs, of those points that have it."""
-    shown, families = drawable(list(histories))
-    plt.rcParams["font.family"] = families
-    figure, axes = plt.subplots(figsize=(7, 2.6))
-    for name, history in zip(shown, histories.values(), strict=True):
-        points = [(step, values[metric]) for step, values in history if metric in values]
-        axes.plot(*zip(*points, strict=True), label=name.replace("_", " "), linewidth=1.2) if points else None
-    axes.set_xlabel("step")
-    axes.set_ylabel(metric.replace("_", " "))
-    axes.legend(fontsize=7, frameon=False, ncols=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
-    return buffer.getvalue().partition("<svg")[1] + buffer.getvalue().partition("<svg")[2]
-
-
-def render_report(
-    title: str,
-    results: Results,
-    thumbnails: Sequence[Thumbnail],
-    reasons: Mapping[str, int],
-    yields: Mapping[str, Mapping[str, float]],
-    histories: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]],
-    provenance: Mapping[str, Any],
-    licences: Mapping[str, str],
-    map_of_features: Image.Image | None = None,
-    *,
-    asked: Sequence[Asked] = (),
-    settings: Mapping[str, Any] = MappingProxyType({}),
-    errors: Sequence[WorstError] = (),
-    gates: Mapping[str, int] = MappingProxyType({}),
-    costs: Mapping[str, str] = MappingProxyType({}),
-    seconds: Mapping[str, float] = MappingProxyType({}),
-    reviewed: Mapping[str, bool] = MappingProxyType({}),
-) -> str:
-    """The HTML text. ``settings``: what the user chose; ``gates``: expectations that each gate held the run to; ``costs``: in
-    words; ``seconds``: of each step; ``reviewed``: the decisions that this run took, which the page exports with the new ones.
-    What is left out has no section."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined)
-    measured = {name for history in histories.values() for _, values in history for name in values}
+def render(report: Report, more: Sequence[Section] = (), provenance: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The HTML text; ``more`` follows the report's own sections, ``provenance`` its own."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["kind"] = lambda block, kind: type(block).__name__ == kind
+    sections = [*report.sections, *more, *_origins({**report.provenance, **provenance}, report.licences)]
+    shown = [block for section in sections for block in section.blocks if isinstance(block, Images)]
     return environment.get_template(TEMPLATE.name).render(
-        title=title,
-        results=results,
-        thumbnails=thumbnails,
-        reasons=reasons,
-        yields=yields,
-        curves=[curves(histories, metric) for metric in ("loss", "validation_top1") if metric in measured],
-        provenance=provenance,
-        licences=licences,
-        feature_map=map_of_features and _png(map_of_features),
-        asked=asked,
-        settings=settings,
-        errors=errors,
-        gates=gates,
-        costs=costs,
-        seconds=seconds,
-        reviewed=[(image_id, "keep" if kept else "drop") for image_id, kept in reviewed.items()],
+        report=report,
+        sections=sections,
+        reviewable=any(image.image_id for block in shown for _, rows in block.groups for row in rows for image in row),
+        reviewed=[(image_id, "keep" if kept else "drop") for image_id, kept in report.reviewed.items()],
     )
 
 
-def _round_robin(groups: Sequence[Sequence[dict]]) -> list[list[dict]]:
-    longest = max((len(group) for group in groups), default=0)
-    return [[group[i] for group in groups if i < len(group)] for i in range(longest)]
+def _origins(provenance: Mapping[str, str], licences: Mapping[str, str]) -> list[Section]:
+    rows = [(name, Cell(value, code=True)) for name, value in provenance.items()]
+    found = [Section("Provenance", [Table((), rows, kind="words")])] if rows else []
+    blocks: list[Text] = []
+    for terms in dict.fromkeys(licences.values()):
+        blocks.append(Text(", ".join(name for name, its in licences.items() if its == terms) + ":"))
+        blocks.append(Text(terms, preformatted=True))
+    return [*found, Section("Licences", blocks)] if blocks else found
 
 
-def _png(image: Image.Image) -> str:
+def cost_section(metrics: Mapping[str, float], seconds: Mapping[str, float], price_per_hour: float | None) -> Section:
+    """What a run cost, from the ``metrics`` that it logged and the ``seconds`` of each step."""
+    total, rendered = sum(seconds.values()), int(metrics.get("synthesis/rendered", 0))
+    rate = metrics.get("synthesis/images_per_second")
+    rows = [("rendered", f"{rendered:,} images" + (f", {rate:.1f} a second" if rendered and rate else ""))]
+    rows.append(("time", f"{total:,.0f} s ({total / 3600:.2f} hours)"))
+    if price_per_hour is not None:
+        rows.append(("money", f"{total / 3600 * price_per_hour:,.2f} at {price_per_hour:g} an hour"))
+    longest = max(seconds.values(), default=0) or 1
+    by_step = [(plain(name), f"{value:.1f} s", Cell("", bar=value / longest)) for name, value in seconds.items()]
+    tables = [Table((), rows, kind="words"), Table(("step", "time", ""), by_step)]
+    return Section("Cost and time of this run", tables)
+
+
+def gate_section(held: Mapping[str, int]) -> Section:
+    """``held``: how many expectations each quality gate checked."""
+    passed = ", ".join(f"{name} ({count})" for name, count in held.items())
+    text = f"Passed: {passed}. In brackets: the number of expectations; their pages are in gates/ and in MLflow."
+    return Section("Quality gates", [Text(text)])
+
+
+def curve(histories: Mapping[str, History], metric: str, x: str = "step", y: str = "") -> Plot:
+    """One metric of several runs over their steps or epochs, where they have it."""
+    y = y or plain(metric)
+    shown, families = drawable(list(histories))
+    with plt.rc_context({"font.family": families}):
+        figure, axes = plt.subplots(figsize=(7, 2.6))
+        for name, history in zip(shown, histories.values(), strict=True):
+            points = [(step, values[metric]) for step, values in history if metric in values]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=plain(name).replace("$", r"\$"), linewidth=1.2)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        if axes.lines:
+            axes.legend(fontsize=7, frameon=False, ncols=3)
+        axes.spines[["top", "right"]].set_visible(False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        plt.close(figure)
+    svg = buffer.getvalue()
+    return Plot(f"{y} by {x}: {', '.join(map(plain, histories))}", svg=svg[svg.index("<svg") :])
+
+
+def contact_sheet(images: Images, columns: int, cell: int = 64) -> Image.Image:
+    """One image of the thumbnails: a row a group with its name, under each thumbnail its caption."""
+    margin, caption = 96, 12
+    sheet = Image.new("RGB", (margin + columns * (cell + 4), len(images.groups) * (cell + caption + 4)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (name, rows) in enumerate(images.groups):
+        y = number * (cell + caption + 4)
+        draw.text((4, y + cell // 2 - 6), name, fill="black")
+        for column, thumbnail in enumerate([one for row in rows for one in row][:columns]):
+            x = margin + column * (cell + 4)
+            data = base64.b64decode(thumbnail.uri.partition(",")[2])
+            sheet.paste(decode(data, thumbnail.alt).resize((cell, cell), Image.Resampling.NEAREST), (x, y))
+            colour = "firebrick" if thumbnail.kind == "rejected" else "gray"
+            draw.text((x, y + cell), thumbnail.caption[:14], fill=colour, font_size=9)
+    return sheet
+
+
+def png_uri(image: Image.Image, side: int | None = None) -> str:
+    """A data URI; with ``side`` a larger image is fitted into that many px."""
+    if side and max(image.size) > side:
+        image = image.copy()
+        image.thumbnail((side, side))
     buffer = io.BytesIO()
-    image.save(buffer, "png")
+    image.save(buffer, "PNG")
     return data_uri(buffer.getvalue(), "png")
 
 
-def _uri(image: Mapping[str, Any]) -> str:
-    return data_uri(image["bytes"], image["path"].rpartition(".")[2].replace("jpg", "jpeg"))
+def pool_uri(image: Mapping[str, bytes | str], where: str) -> str:
+    """A data URI of a pool's image, fitted into ``EMBEDDED`` px."""
+    return png_uri(decode(image["bytes"], where), EMBEDDED)  # type: ignore[arg-type]  # a pool's bytes
+
+
+def plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """As ``12.3 %``; nothing for None."""
+    return "" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def signed(gain: Sequence[float] | None) -> str:
+    """A gain with its interval in points, as ``+1.2 [-0.3, +2.7] ?``, the mark if it is undecided; nothing for None."""
+    if gain is None:
+        return ""
+    mark = " ?" if outcome_of(gain) == "undecided" else ""
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in gain)) + mark
+
+
+def counts(found: Mapping[str, int]) -> str:
+    """As ``12 accepted, 3 wrong class``, without what has none."""
+    return ", ".join(f"{count} {plain(name)}" for name, count in found.items() if count)

@@ -27,11 +27,6 @@ class Result(BaseModel):
     per_class: tuple[float, ...] = ()  # top-1 among each class's pictures, in the labels' order
     calibration_error: float | None = None
 
-    @property
-    def decided(self) -> bool:
-        """Whether the interval of the gain over base class leaves zero out."""
-        return self.gain is None or not self.gain[1] <= 0 <= self.gain[2]
-
 
 class Results(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +37,7 @@ class Results(BaseModel):
     confusion: tuple[tuple[int, ...], ...]  # of confusion_of: row the true class, column the predicted
     confusion_of: str
     diversity: dict[str, Ledger] = {}  # of each synthetic set, at the same number of pictures
+    gains: dict[str, tuple[float, float, float]] = {}  # of confusion_of over its rivals, paired: mean and 95 % interval
 
     def __getitem__(self, name: str) -> Result:
         return next(row for row in self.rows if row.name == name)
@@ -76,10 +72,17 @@ def tabulate(
         rows.append(row)
     shown = next((name for name in DEPLOYED if name in logits), next(iter(logits)))
     matrix = accuracy.confusion(logits[shown], truth)
+    rivals = {BASE: base, CLIP: clip_logits, REAL: bound}
+    paired = {
+        name: accuracy.paired_difference(logits[shown], scores, truth)
+        for name, scores in rivals.items()
+        if scores is not None and name != shown
+    }
     return Results(
         labels=labels.names,
         test_images=len(truth),
         rows=tuple(rows),
         confusion=tuple(tuple(line) for line in matrix.tolist()),
         confusion_of=shown,
+        gains={name: (gain.top1, gain.low, gain.high) for name, gain in paired.items()},
     )

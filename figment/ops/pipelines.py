@@ -33,6 +33,7 @@ from figment.ops.stack import prepare
 from figment.ops.stacks_file import check_fields, check_run_settings
 from figment.ops.stacks_steps import merge, with_stack
 from figment.ops.steps import named
+from figment.ops.summary import print_results
 from figment.ops.tracking import close_dead_runs, end_runs, ensure_experiment
 from figment.text import shown
 
@@ -42,8 +43,11 @@ class CheckedPipeline(Pipeline):
     compiled with what the active stack's file asks for it; with a store (``figment.store``) it knows of that wherever it
     runs.
 
-    However it is called, the stack is prepared first; what fails is raised as the InputError at its bottom, if there is one, and
-    MLflow's run says how it ended. Called by ``zenml pipeline run`` it ends as Figment's own commands do."""
+    However it is called, the stack is prepared first; what fails is raised as the InputError at its bottom, if there is one;
+    MLflow's run says how it ended, the terminal what it found. Called by ``zenml pipeline run`` it ends as Figment's own
+    commands do."""
+
+    _output: Path | None = None  # the run's folder, if a config names one
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if PipelineCompilationContext.is_active():  # within another pipeline
@@ -71,6 +75,9 @@ class CheckedPipeline(Pipeline):
         try:
             result = super().__call__(*args, **kwargs)
             status = "FINISHED"
+            if self._output:
+                store.bring([self._output])
+                print_results(self._output)
             return result
         except Exception as error:
             cause = root_cause(failed.error or error)
@@ -104,6 +111,7 @@ class CheckedPipeline(Pipeline):
             self.configure(extra={lineage.PARAMETERS: given, **(config.get("extra") or {})}, merge=False)
             if not (overrides.get("run_name") or config.get("run_name")):
                 overrides["run_name"] = run_name(self.name, Path(config_path))
+            self._output = Path(parameters["output"]) if "output" in parameters else None
             if store.url():
                 offer(parameters, Path(config_path))
         if store.url():

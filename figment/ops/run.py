@@ -2,7 +2,7 @@
 
     python -m figment.ops.run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml [--seeds 0 1 2]
 
-``zenml pipeline run`` with the same arguments does the same work without the table at the end.
+``zenml pipeline run`` with the same arguments does the same work.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from typing import Any
 from figment import store
 from figment.ops.endings import ended
 from figment.ops.environment import load_environment
-from figment.reading import read_artifact
 from figment.types import expanded_path
 
 
@@ -62,40 +61,9 @@ def run(pipeline: str, config: Path, seeds: Sequence[int] | None = None) -> None
 
 
 def run_once(instance: Any, config: Path, output: Path) -> None:
-    """Run the pipeline with the config, whose output folder this is, and print its table."""
+    """Run the pipeline with the config, whose output folder this is; it prints how it ended."""
     instance.with_options(config_path=str(config))()
     store.bring([output])
-    print_results(output)
-
-
-def print_results(output: Path) -> None:
-    """The table of ``results.json``, if the pipeline made one."""
-    file = output / "results.json"
-    if not file.is_file():
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    from figment.evaluation.results import Results
-
-    results = read_artifact(file, Results)
-    table = Table(title=f"top-1 on {results.test_images} real pictures of {len(results.labels)} classes")
-    for column in ("trained on", "pictures", "top-1 %", "over base class", "gap closed"):
-        table.add_column(column, justify="left" if column == "trained on" else "right", no_wrap=True)
-    for row in results.rows:
-        exact = row.low == row.high
-        table.add_row(
-            row.name.replace("_", " "),
-            "" if row.images is None else str(row.images),
-            f"{100 * row.top1:.1f}" + ("" if exact else f" [{100 * row.low:.1f}, {100 * row.high:.1f}]"),
-            ""
-            if row.gain is None
-            else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * g for g in row.gain)) + " ?" * (not row.decided),
-            "" if row.gap_closed is None else f"{100 * row.gap_closed:.0f} %",
-        )
-    Console(width=100).print(table)
-    print("[...]: 95 % bootstrap intervals over the test pictures; ?: not decided, the interval holds zero")
-    print(f"report: {output / 'report.html'}")
 
 
 def quieten() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from figment.clip.label_vectors import LabelVectors, twin_free
 from figment.datasets.tagged import TaggedPictures
 from figment.labels import LabelSpace
+from figment.metrics.accuracy import map_difference
 from figment.metrics.multilabel import KS, measures_under
 from figment.training.semantic import score_pictures
 from models.semantic_matrix import Pooling, SemanticMatrix
@@ -37,6 +38,23 @@ def both_scores(zsl: TaggedPictures, gzsl: TaggedPictures) -> Callable[[Score], 
         return of_zsl, of_gzsl
 
     return scores
+
+
+def ranking_gains(
+    score: Score, rival: Score | None, zsl: TaggedPictures, gzsl: TaggedPictures, unseen_ids: Sequence[int]
+) -> dict[str, tuple[float, float, float]]:
+    """Mean average precision of ``score`` minus that of ``rival``, or of a random ranking, over the labels that have a positive:
+    by protocol (``zsl`` ranks the unseen labels, ``gzsl`` all) the value and its paired 95 % interval."""
+    both = both_scores(zsl, gzsl)
+    dice = torch.Generator().manual_seed(0)
+    found = {}
+    ours, theirs = both(score), both(rival) if rival else (None, None)
+    for name, own, other, pictures in zip(("zsl", "gzsl"), ours, theirs, (zsl, gzsl), strict=True):
+        ranked = list(unseen_ids) if name == "zsl" else list(range(own.shape[1]))
+        other = torch.rand(own.shape, generator=dice) if other is None else other
+        gain = map_difference(own[:, ranked], other[:, ranked], (pictures.targets[:, ranked] > 0).int())
+        found[name] = (gain.top1, gain.low, gain.high)
+    return found
 
 
 def _digests(pixels: Tensor) -> list[bytes]:

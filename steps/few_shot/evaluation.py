@@ -6,14 +6,12 @@ from typing import Annotated
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
 from figment.datasets.labelled import StreamedImages
 from figment.evaluation.features import clip_features
-from figment.evaluation.few_shot_report import results_table
 from figment.evaluation.few_shot_results import FewShotResults, tabulate_few_shot
 from figment.files import write_json
 from figment.labels import LabelSpace
@@ -80,7 +78,6 @@ def evaluate_heads(
     metrics = {f"{row.name}/{test}": found.value for row in results.rows for test, found in row.tests.items()}
     write_json(Path(output) / "few_shot.json", results.model_dump(mode="json"))
     write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
-    Console(width=120).print(results_table(results))
     return results
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
+from torch import Tensor
 
 from figment.clip.label_vectors import LabelVectorConfig, make_label_vectors
+from figment.datasets.tagged import read_tagged
 from figment.files import write_json
 from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
@@ -13,8 +15,9 @@ from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.training.lists import multilabel_list, write_list
+from figment.training.protocols import ranking_gains
 from figment.training.saved_semantic import SemanticCard, save_semantic
-from figment.training.semantic import CHECKPOINT_VERSION, SemanticConfig
+from figment.training.semantic import CHECKPOINT_VERSION, SemanticConfig, score_pictures
 from figment.training.zero_shot import train_zero_shot
 
 
@@ -49,7 +52,13 @@ def train_matrix(
             tracking.log_metrics("training", row, epoch)
 
         trained = train_zero_shot(splits.open().parent, labels, found, training, twin_cosine, state, unfinished, log)
-        write_json(folder / "history.json", {"kept": trained.best_epoch, "epochs": trained.history})
+        zsl, gzsl = (read_tagged(splits.open().parent / name) for name in ("zsl", "gzsl"))
+
+        def score(pixels: Tensor) -> Tensor:
+            return score_pictures(trained.model, pixels, found.vectors, training.pooling)
+
+        gains = ranking_gains(score, None, zsl, gzsl, labels.unseen_ids)
+        write_json(folder / "history.json", {"kept": trained.best_epoch, "gains": gains, "epochs": trained.history})
         unseen = tuple(labels.names[i] for i in labels.unseen_ids)
         card = SemanticCard(
             key=key, labels=labels.names, unseen=unseen, dim=found.dim, vectors=vectors, training=training

@@ -15,8 +15,9 @@ from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
-from figment.training.dual_prompt import CHECKPOINT_VERSION, DualPromptConfig
+from figment.training.dual_prompt import CHECKPOINT_VERSION, DualPromptConfig, Scorer
 from figment.training.lists import multilabel_list, write_list
+from figment.training.protocols import ranking_gains
 from figment.training.saved_dual_prompt import WEIGHTS, DualPromptCard, save_dual_prompts
 from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
 from figment.validation.multilabel import shown_labels
@@ -57,7 +58,9 @@ def train_classifier(
 
         trained, measured = train_tailored(root, made, labels, backbone, classifier, checkpoint, log)
         zsl, gzsl = (read_tagged(root / name) for name in ("zsl", "gzsl"))
-        baseline = test_evaluator(labels, zsl, gzsl)(clip_scorer(backbone, labels))
+        clip = clip_scorer(backbone, labels)
+        baseline = test_evaluator(labels, zsl, gzsl)(clip)
+        gains = ranking_gains(Scorer(trained.model), clip, zsl, gzsl, labels.unseen_ids)
         write_json(
             folder / "history.json",
             {
@@ -65,6 +68,7 @@ def train_classifier(
                 "made": len(made),
                 "test": measured,
                 "clip": baseline,
+                "gains": gains,
                 "epochs": trained.history,
             },
         )

@@ -26,7 +26,7 @@ from figment.metrics.calibration import threshold_from_negatives, threshold_from
 from figment.ops import gates, registry
 from figment.ops.lineage import LINEAGE
 from figment.ops.quality import DataQualityError, check, picture_suite, verdict_suite, weight_suite
-from figment.ops.run import print_results
+from figment.ops.summary import print_results
 from figment.ops.trace import read_lineage
 from figment.prompts.chat import KeptAnswer, Question
 from figment.reading import read_artifact
@@ -137,14 +137,49 @@ def test_edited_results_are_refused_with_what_to_remove(tmp_path, text):
     with pytest.raises(
         InputError, match=r"results\.json: .*; expected what Figment wrote; remove .*results\.json"
     ) as caught:
-        print_results(tmp_path)
+        read_artifact(tmp_path / "results.json", Results)
     assert "\n" not in str(caught.value)
 
 
-def test_results_as_they_were_written_are_read(tmp_path, capsys):
-    write_json(tmp_path / "results.json", Results.model_validate(GOOD | {"rows": [ROW]}).model_dump(mode="json"))
+def test_results_as_they_were_written_are_read(tmp_path):
+    found = Results.model_validate(GOOD | {"rows": [ROW]})
+    write_json(tmp_path / "results.json", found.model_dump(mode="json"))
+    assert read_artifact(tmp_path / "results.json", Results) == found
+
+
+ENDED = {
+    "title": "T", "heading": "top-1", "columns": ["trained on", "top-1"], "rows": [["a [bold]b", "50.0 %"]],
+    "verdict": [{"text": "a is 1.0 points over b: decided.", "outcome": "better"}], "report": "r.html", "model": "m",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "garbage",
+        "",
+        "[]",
+        "\0",
+        json.dumps(ENDED | {"rows": 5}),
+        json.dumps(ENDED | {"verdict": [{"outcome": "best"}]}),
+    ],
+    ids=["garbage", "nothing", "a list", "NUL", "a wrong type", "an unknown outcome"],
+)
+def test_an_edited_summary_is_refused_with_what_to_remove(tmp_path, text):
+    (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(InputError, match=r"summary\.json: .*; expected what Figment wrote; remove .*summary\.json"):
+        print_results(tmp_path)
+
+
+def test_a_run_ends_with_its_table_verdict_paths_and_next_command(tmp_path, capsys):
     print_results(tmp_path)
-    assert "report:" in capsys.readouterr().out
+    assert capsys.readouterr().out == ""
+    write_json(tmp_path / "summary.json", ENDED)
+    print_results(tmp_path)
+    said = capsys.readouterr().out
+    assert "a [bold]b" in said, "names are text, not markup"
+    ends = ["a is 1.0 points over b: decided.", "report: r.html", "model: m", "next: figment predict IMAGE --model m"]
+    assert said.splitlines()[-4:] == ends
 
 
 CURVE, EPOCHS = [[0, {"loss": 1.0}]], {"kept": 1, "epochs": [{"loss": 1.0}]}

@@ -1,150 +1,140 @@
+"""One page from sections of any recipe."""
+
 import html as escaping
 import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
-import torch
 from PIL import Image
 
-from figment.clip.scorer import ClipConfig, ClipScorer
-from figment.evaluation.errors import Neighbour, WorstError
 from figment.evaluation.report import (
+    EMBEDDED,
+    Cell,
+    Images,
+    Plot,
+    Report,
+    Section,
+    Table,
+    Text,
+    Thumbnail,
     contact_sheet,
-    costs,
-    pick_thumbnails,
-    render_report,
-    what_was_asked,
-    what_was_chosen,
+    cost_section,
+    counts,
+    curve,
+    gate_section,
+    png_uri,
+    render,
 )
-from figment.evaluation.results import Result, Results
-from figment.metrics.diversity import diversity_ledger
-from figment.training.config import TrainingConfig
+from figment.evaluation.verdict import Verdict
 from figment.validation.review import read_review
-from figment.validation.validate import validate
-from figment.validation.verdicts import AcceptanceConfig, reasons, yields
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+PIXEL = png_uri(Image.new("RGB", (32, 32), "red"))
+IDS = ["a" * 64, "b" * 64, "c" * 64]
 
 
-@pytest.fixture(scope="module")
-def verdicts(plan, pool, labels):
-    scorer = ClipScorer(ClipConfig(model="local-dir:models/pocket/clip"))
-    return validate(plan, pool, labels, scorer, AcceptanceConfig(min_probability=0.5))
+def thumbnails(text: str = "car") -> Images:
+    found = [Thumbnail(PIXEL, text, text, text, image_id, "drop") for image_id in IDS[:2]]
+    rejected = Thumbnail(PIXEL, text, text, text, IDS[2], "keep", "rejected")
+    return Images([(text, [[*found, rejected]]), ("none of it", [[]])])
 
 
-@pytest.fixture(scope="module")
-def thumbnails(plan, verdicts, pool):
-    return pick_thumbnails(plan, verdicts, pool, accepted=2, rejected=2)
-
-
-def results(labels):
-    row = Result(name="base_class", images=18, top1=0.5, low=0.4, high=0.6, gap_closed=0.25)
-    return Results(
-        labels=labels.names, test_images=10, rows=(row,), confusion=((5, 0, 0),) * 3, confusion_of="base_class"
+def report(text: str = "car", **changes) -> Report:
+    """Every kind of block, with ``text`` wherever a model's or a user's may be."""
+    numbers = Table(
+        (text, "top-1", ""),
+        [(text, Cell("50.0 %", strong=True), Cell("", bar=0.5)), (Cell(text, code=True), "1", Cell("", bar=1.0))],
+        {text: text, "top-1": "the share of right answers"},
+        marked=frozenset({1}),
     )
-
-
-def page(labels, thumbnails, verdicts, title="T", **more) -> str:
-    by = {name: yields(verdicts, name) for name in ("trick", "label")}
-    histories = {"base_class": [(1, {"loss": 2.0}), (2, {"loss": 1.0})]}
-    return render_report(
-        title,
-        results(labels),
-        thumbnails,
-        reasons(verdicts),
-        by,
-        histories,
-        {"plan": "<x>"},
-        {"a model": "a notice"},
-        **more,
+    matrix = Table(
+        ("", *[f"{text} {i}" for i in range(30)]), [(text, *(Cell("3", heat=0.5) for _ in range(30)))], kind="matrix"
     )
+    words = Table((), [(text, f"{text} " * 40)], kind="words")
+    sections = [
+        Section("Results", [numbers], text),
+        Section(
+            f"Images of {text}", [thumbnails(text), Images([("", [[Thumbnail(PIXEL, text, text)]])], natural=True)]
+        ),
+        Section("Details", [matrix, words, Text(text), Text(text, preformatted=True)]),
+        Section("Plots", [curve({text: [(1, {"loss": 2.0}), (2, {"loss": 1.0})]}, "loss"), Plot(text, uri=PIXEL)]),
+    ]
+    verdict = [Verdict(text=text), Verdict(text=f"{text} is better", outcome="better")]
+    made = Report(text, text, verdict, sections, "artifacts/model", {"plan": text, "chain": "x" * 300}, {text: text})
+    return replace(made, **changes)
 
 
-def test_thumbnails_are_few_and_spread_over_the_tricks(thumbnails, verdicts):
-    by_class = {}
-    for thumbnail in thumbnails:
-        by_class.setdefault((thumbnail.label, thumbnail.reason == "accepted"), []).append(thumbnail.trick)
-    assert all(len(tricks) <= 2 for tricks in by_class.values())
-    assert any(len(set(tricks)) == 2 for tricks in by_class.values())
+def test_the_page_opens_with_title_verdict_and_headline_table():
+    html = render(report())
+    places = [html.index(part) for part in ("<h1>", '<ul class="verdict">', '<h2 id="results">', "<table", "<figure")]
+    assert places == sorted(places)
+    assert '<li class="better">car is better</li>' in html
+    assert '<li class="score">car</li>' in html
 
 
-def test_the_page_is_self_contained_and_shows_the_numbers(labels, thumbnails, verdicts):
-    html = page(labels, thumbnails, verdicts)
+def test_the_page_is_self_contained_and_every_image_and_plot_has_a_text():
+    html = render(report())
     assert not re.findall(r'(?:src|href)="(?!data:|#)', html)
-    assert "50.0 %" in html
-    assert "40.0 – 60.0" in html
-    assert html.count("<img") == len(thumbnails)
-    assert "<svg" in html
+    assert all(re.search(r'alt="[^"]+"', tag) for tag in re.findall(r"<img[^>]*>", html))
+    assert re.findall(r'role="img" aria-label="([^"]+)"', html) == ["loss by step: car", "car"]
+    assert html.count("<svg") == 1
 
 
-def test_what_models_and_users_wrote_is_escaped(labels, thumbnails, verdicts):
-    html = page(labels, thumbnails, verdicts, title="<script>alert(1)</script>")
-    assert html.count("<script>") == 1, "its own"
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    assert "&lt;x&gt;" in html
+def test_measures_are_explained_and_marked_rows_stand_out():
+    html = render(report())
+    assert "<dt>top-1</dt>: <dd>the share of right answers</dd>" in html
+    assert re.search(r'<tr class="marked"><td><code>car</code></td>', html)
+    assert '<td><b>50.0 %</b></td><td class="bar"><i style="width: 50.0%"></i></td>' in html.replace("\n", "")
 
 
-def test_a_contact_sheet_has_a_row_a_class(labels, thumbnails):
-    assert contact_sheet(thumbnails, labels.names, columns=4, cell=16).size == (96 + 4 * 20, 3 * 32)
+@pytest.mark.parametrize(
+    "text", [HOSTILE, "</script><script>alert(1)</script>", '" onmouseover="alert(1)', "{{ 7 * 7 }} & $x_1$"]
+)
+def test_what_models_and_users_wrote_is_escaped_everywhere(text):
+    html = render(report(text), [gate_section({text: 3})], {"run": text})
+    html = re.sub(r"<!--.*?-->", "", html, flags=re.DOTALL)  # what matplotlib notes of its texts
+    own = {"<script>": 1, "<img src=x": 0, '" onmouseover="': 0}
+    for found, count in own.items():
+        assert html.count(found) == count, found
+    assert escaping.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in html
 
 
-def test_diversity_and_the_map_are_shown_where_there_are_any(labels, thumbnails, verdicts):
-    assert "Diversity" not in page(labels, thumbnails, verdicts)
-    dice = torch.Generator().manual_seed(0)
-    features = torch.nn.functional.normalize(torch.randn(60, 8, generator=dice), dim=1)
-    ledger = diversity_ledger(features, torch.arange(60) % 3, features, torch.arange(60) % 3, labels.names)
-    found = results(labels).model_copy(update={"diversity": {"base_class": ledger}})
-    html = render_report("T", found, [], {}, {}, {"a": [(1, {"loss": 1.0})]}, {}, {}, Image.new("RGB", (4, 4)))
-    assert f"<td>{ledger.vendi:.2f}</td>" in html
-    assert "at 20 pictures of a class" in html
-    assert 'src="data:image/png;base64,' in html
+def test_only_a_page_with_images_to_decide_on_has_a_script():
+    assert "<script" in render(report())
+    assert "<script" not in render(report(sections=[Section("Results", [Table(("a",), [("b",)])])]))
 
 
-@pytest.fixture(scope="module")
-def whole_page(plan, labels, thumbnails, verdicts) -> str:
-    """With every section, and something hostile in each text that a model or a user wrote."""
-    hostile = "<img src=x onerror=alert(1)>"
-    pixel = thumbnails[0].uri
-    neighbour = Neighbour(image_id="a" * 64, label=hostile, trick="base_class", similarity=0.5, uri=pixel)
-    error = WorstError(
-        where=hostile, truth="car", predicted="frog", probability=0.9, uri=pixel, neighbours=(neighbour,) * 4
-    )
-    asked = what_was_asked(plan)
-    chosen = what_was_chosen(hostile, ClipConfig(model="c"), AcceptanceConfig(), hostile, TrainingConfig())
-    return render_report(
-        "T",
-        results(labels),
-        thumbnails,
-        reasons(verdicts),
-        {name: yields(verdicts, name) for name in ("trick", "label")},
-        {"base_class": [(1, {"loss": 2.0}), (2, {"loss": 1.0, "validation_top1": 0.5})]},
-        {"images": "0" * 64, "command": "figment why " + "artifacts/" * 30},
-        {hostile: hostile, "CLIP": hostile},
-        asked=asked,
-        settings=chosen,
-        errors=[error] * 3,
-        gates={"plan": 9},
-        costs=costs({"synthesis/rendered": 1280.0, "synthesis/images_per_second": 8.0}, 1800, 2.5),
-        seconds={"plan_images": 1.0, "train_classifiers": 99.5},
-    )
+def test_the_summary_is_the_headline_without_its_bars(tmp_path):
+    found = report().summary(tmp_path / "report.html")
+    assert found.columns == ("car", "top-1")
+    assert found.rows == (("car", "50.0 %"), ("car", "1"))
+    assert found.heading == "Results"
+    assert found.model == "artifacts/model"
+    assert found.report == (tmp_path / "report.html").as_posix()
 
 
-def test_every_section_is_there_and_nothing_hostile_is_html(whole_page, plan):
-    assert "onerror=alert(1)&gt;" in whole_page
-    assert "<img src=x" not in whole_page
-    for found in (
-        "What was asked",
-        "Worst errors",
-        "taken for <b>frog</b> (0.90)",
-        "Quality gates passed: plan (<b>9</b>)",
-        "1,280 pictures, 8.0 a second",
-        "1.25 at 2.5 an hour",
-        "train classifiers",
-        "9 pictures from",
-    ):
-        assert found in whole_page
-    assert whole_page.count("<svg") == 2
-    assert escaping.escape(plan["prompt"][0].as_py()) in whole_page
+def test_large_images_are_embedded_small():
+    large = png_uri(Image.effect_noise((1000, 750), 50).convert("RGB"), EMBEDDED)
+    assert len(large) < 100_000
+
+
+def test_cost_and_time_are_in_words():
+    metrics = {"synthesis/rendered": 1280.0, "synthesis/images_per_second": 8.0}
+    html = render(report(), [cost_section(metrics, {"plan_images": 1.0, "train": 1799.0}, 2.5)])
+    for found in ("1,280 images, 8.0 a second", "1.25 at 2.5 an hour", "plan images", "1,800 s (0.50 hours)"):
+        assert found in html
+    assert "an hour" not in render(report(), [cost_section({}, {}, None)])
+
+
+def test_counts_leave_out_what_there_is_none_of():
+    assert counts({"accepted": 3, "blank": 0, "wrong_class": 1}) == "3 accepted, 1 wrong class"
+
+
+def test_a_contact_sheet_has_a_row_a_group():
+    assert contact_sheet(thumbnails(), columns=4, cell=16).size == (96 + 4 * 20, 2 * 32)
 
 
 @pytest.fixture(scope="module")
@@ -164,34 +154,23 @@ def in_browser(chromium: str, tmp_path, page: str, script: str, width: int) -> s
     return escaping.unescape(re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1])
 
 
-def test_decisions_in_a_browser_are_a_review_that_the_next_run_reads(chromium, tmp_path, whole_page, thumbnails):
-    first, second, third = thumbnails[:3]
-    script = f"""
-        for (const id of ["{first.image_id}", "{second.image_id}", "{third.image_id}"])
-          document.querySelector(`[data-id="${{id}}"]`).click();
-        document.querySelector('[data-id="{third.image_id}"]').click();
-        document.title = csv();"""
-    (tmp_path / "review.csv").write_text(in_browser(chromium, tmp_path, whole_page, script, 1200) + "\n")
-    decided = {t.image_id: t.reason != "accepted" for t in (first, second)}
+@pytest.mark.parametrize(
+    ("before", "clicked", "decided"),
+    [
+        ({}, [0, 1, 2, 1], {IDS[0]: False, IDS[2]: True}),
+        ({IDS[0]: True, IDS[1]: False, "f" * 64: False}, [1, 2], {IDS[0]: True, "f" * 64: False, IDS[2]: True}),
+    ],
+    ids=["a second click takes it back", "what was decided before is exported too"],
+)
+def test_decisions_in_a_browser_are_a_review_that_the_next_run_reads(chromium, tmp_path, before, clicked, decided):
+    clicks = "".join(f"document.querySelector('[data-id=\"{IDS[number]}\"]').click();" for number in clicked)
+    found = in_browser(chromium, tmp_path, render(report(reviewed=before)), f"{clicks} document.title = csv();", 1200)
+    (tmp_path / "review.csv").write_text(found + "\n")
     assert read_review(tmp_path / "review.csv") == decided
 
 
-def test_what_was_decided_before_is_exported_too_and_a_click_takes_it_back(
-    chromium, tmp_path, labels, thumbnails, verdicts
-):
-    before = {thumbnails[0].image_id: True, thumbnails[1].image_id: False, "f" * 64: False}
-    script = f"""
-        for (const id of ["{thumbnails[1].image_id}", "{thumbnails[2].image_id}"])
-          document.querySelector(`[data-id="${{id}}"]`).click();
-        document.title = csv();"""
-    html = page(labels, thumbnails, verdicts, reviewed=before)
-    (tmp_path / "review.csv").write_text(in_browser(chromium, tmp_path, html, script, 1200) + "\n")
-    third = {thumbnails[2].image_id: thumbnails[2].reason != "accepted"}
-    assert read_review(tmp_path / "review.csv") == {thumbnails[0].image_id: True, "f" * 64: False} | third
-
-
 @pytest.mark.parametrize("width", [500, 1200])
-def test_no_width_of_window_makes_the_page_scroll_sideways(chromium, tmp_path, whole_page, width):
+def test_no_width_of_window_makes_the_page_scroll_sideways(chromium, tmp_path, width):
     script = "document.title = document.documentElement.scrollWidth + ' ' + innerWidth;"
-    needed, there = map(int, in_browser(chromium, tmp_path, whole_page, script, width).split())
+    needed, there = map(int, in_browser(chromium, tmp_path, render(report("class " * 8)), script, width).split())
     assert needed <= there <= width

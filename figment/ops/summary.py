@@ -1,0 +1,25 @@
+"""The lines that every run ends with."""
+
+from pathlib import Path
+
+from figment.evaluation.verdict import SUMMARY, Summary
+from figment.reading import read_artifact
+
+
+def print_results(output: Path) -> None:
+    """The headline table and the verdict of a run's report, where it and the model are, and the next command."""
+    file = output / SUMMARY
+    if not file.is_file():
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    summary = read_artifact(file, Summary)
+    table = Table(title=f"{summary.title}: {summary.heading}", title_justify="left")
+    for number, column in enumerate(summary.columns):
+        table.add_column(Text(column), justify="right" if number else "left")
+    for row in summary.rows:
+        table.add_row(*map(Text, row))
+    Console(width=120).print(table)
+    print("\n".join(summary.lines))

@@ -1,0 +1,1 @@
+"""What a paper's recipe differs in: the sections of its report."""

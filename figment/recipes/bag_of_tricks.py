@@ -1,0 +1,253 @@
+"""The report of the bag of tricks: one classifier a trick and a union of tricks, beside CLIP and the real-trained bound."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from figment.clip.scorer import ClipConfig
+from figment.evaluation import verdict
+from figment.evaluation.errors import WorstError
+from figment.evaluation.provenance import span
+from figment.evaluation.report import (
+    Cell,
+    Images,
+    Plot,
+    Report,
+    Section,
+    Table,
+    Text,
+    Thumbnail,
+    contact_sheet,
+    counts,
+    curve,
+    percent,
+    plain,
+    png_uri,
+    pool_uri,
+    signed,
+)
+from figment.evaluation.results import CHANCE, Results
+from figment.manifests import Classifiers
+from figment.planning.generator_config import GeneratorConfig
+from figment.recipes.made import Made, generator_name, licences
+from figment.recipes.tables import diversity_section
+from figment.synthesis.config import SynthesisConfig
+from figment.synthesis.pool import Pool
+from figment.training.config import TrainingConfig
+from figment.types import Settings
+from figment.validation.review import read_review
+from figment.validation.verdicts import AcceptanceConfig, reasons, yields
+
+ACCEPTED, REJECTED = 12, 6  # images a class
+HELP = {
+    "top-1": "the share of real images whose most probable class is the right one",
+    "95 % interval": "where top-1 lies for other test images of the same kind (bootstrap)",
+    "over base class": "points of top-1 over the simplest prompts on the same images, with the paired interval; ?: undecided",
+    "gap closed": "how much of the way from base class to the classifier trained on real images",
+    "calibration error": "how far a stated probability is from the share of right answers, in the mean",
+}
+
+
+class BagOfTricks(Settings):
+    """The choices behind a run that its report names."""
+
+    kind: Literal["bag_of_tricks"] = "bag_of_tricks"
+    generator: GeneratorConfig
+    synthesis: SynthesisConfig
+    clip: ClipConfig
+    acceptance: AcceptanceConfig
+    training: TrainingConfig
+    review: str | None = None
+
+    def report(self, made: Made) -> Report:
+        """From the plan, the images and their verdicts, the classifiers, Results and their worst errors."""
+        plan, judged, results = made.plan, made.table("verdicts"), made.get(Results)
+        chosen = pick_thumbnails(plan, judged, made.pool, ACCEPTED, REJECTED)
+        accepted, rejected = (
+            Images([(label, [chosen.get((label, kept), [])]) for label in results.labels]) for kept in (True, False)
+        )
+        errors, histories = made.read("errors", list[WorstError]), made.curves()
+        measured = {name for history in histories.values() for _, values in history for name in values}
+        model = made.get(Classifiers)[results.confusion_of].weights.open().parent
+        sections = [
+            results_section(results),
+            Section(
+                "Accepted images",
+                [accepted],
+                "Click an image to overrule CLIP: an accepted one is dropped, a rejected one kept. Save the decisions and name "
+                "the file as review: in the config; the next run applies them, and its report keeps them: a click on a "
+                "decided image takes the decision back.",
+            ),
+            Section("Rejected images, and why", [rejected]),
+            *([errors_section(errors, results.confusion_of)] if errors else []),
+            Section("Top-1 by class (%)", [by_class(results)]),
+            Section(f"Confusion of {plain(results.confusion_of)}", [confusion(results)], "Rows: the true class."),
+            *([diversity_section(results.diversity, "real images")] if results.diversity else []),
+            Section(
+                f"Real and synthetic features ({plain(results.confusion_of)})",
+                [Plot("t-SNE of CLIP features", uri=png_uri(Image.open(made.folder / "feature_map.png")))],
+            ),
+            Section("Validation", validation(judged)),
+            Section("What was asked", [asked(plan), Table((), list(self.choices().items()), kind="words")]),
+            Section(
+                "Training",
+                [curve(histories, name) for name in ("loss", "validation_top1") if name in measured],
+            ),
+        ]
+        return Report(
+            title="Figment: bag of tricks",
+            lead=f"{len(results.labels)} classes: {', '.join(results.labels)}. Tested on {results.test_images} real images.",
+            verdict=verdict_of(results),
+            sections=sections,
+            model=model.as_posix(),
+            provenance={**made.origins, "the chain": f"figment why {model}"},
+            licences=licences(self.generator, self.clip),
+            reviewed=read_review(Path(self.review)) if self.review else {},
+            logged={
+                "accepted.png": contact_sheet(accepted, ACCEPTED),
+                "rejected.png": contact_sheet(rejected, REJECTED),
+            },
+            price_per_hour=self.synthesis.price_per_hour,
+        )
+
+    def choices(self) -> dict[str, str]:
+        """In words."""
+        most = ", and more than any other" if self.acceptance.require_top1 else ""
+        bar = f"the class has probability {self.acceptance.min_probability:g} or more{most}"
+        return {
+            "generator": generator_name(self.generator),
+            "checked by": f"CLIP {self.clip.model} {self.clip.pretrained or ''}".rstrip() + f": {bar}",
+            "reviewed": f"by a person, in {self.review}" if self.review else "no",
+            "classifier": f"{self.training.model}, {self.training.image_size} px, from random weights, seed {self.training.seed}",
+        }
+
+
+def verdict_of(results: Results) -> list[verdict.Verdict]:
+    """The score of the classifier that is registered, then what it is beside each rival that was measured with it."""
+    row, subject = results[results.confusion_of], plain(results.confusion_of)
+    said = [verdict.score(subject, "top-1", row.top1, row.low, row.high, f"{results.test_images} real images")]
+    said += [verdict.compare(subject, plain(rival), gain) for rival, gain in results.gains.items()]
+    if not results.gains:
+        chance = results[CHANCE].top1
+        said.append(verdict.compare(subject, CHANCE, (row.top1 - chance, row.low - chance, row.high - chance)))
+    return said
+
+
+def results_section(results: Results) -> Section:
+    rows = [
+        (
+            plain(row.name),
+            "–" if row.images is None else str(row.images),
+            Cell(percent(row.top1), strong=True),
+            "" if row.low == row.high else f"{100 * row.low:.1f} – {100 * row.high:.1f}",
+            Cell("", bar=row.top1),
+            signed(row.gain),
+            percent(row.gap_closed, 0),
+            percent(row.calibration_error),
+        )
+        for row in results.rows
+    ]
+    columns = ("trained on", "images", "top-1", "95 % interval", "", *list(HELP)[2:])
+    kept = frozenset(number for number, row in enumerate(results.rows) if row.name == results.confusion_of)
+    lead = "The marked classifier is registered; it was chosen before anything was measured."
+    return Section("Results", [Table(columns, rows, HELP, kept)], lead)
+
+
+def by_class(results: Results) -> Table:
+    rows = [
+        (plain(row.name), *(f"{100 * share:.0f}" for share in row.per_class)) for row in results.rows if row.per_class
+    ]
+    return Table(("trained on", *results.labels), rows)
+
+
+def confusion(results: Results) -> Table:
+    rows = []
+    for label, line in zip(results.labels, results.confusion, strict=True):
+        total = sum(line) or 1
+        rows.append((label, *(Cell(str(count or ""), heat=count / total) for count in line)))
+    return Table(("", *results.labels), rows, kind="matrix")
+
+
+def errors_section(errors: Sequence[WorstError], name: str) -> Section:
+    groups = []
+    for error in errors:
+        what = f"{error.truth}, taken for {error.predicted} ({error.probability:.2f})"
+        near = [
+            Thumbnail(n.uri, f"{n.label}, {plain(n.trick)} ({n.similarity:.2f})", n.label, n.image_id[:12])
+            for n in error.neighbours
+        ]
+        wrong = Thumbnail(error.uri, "test image", what, error.where, kind="source")
+        groups.append((what, [[wrong, *near]]))
+    lead = (
+        "Real test images it is surest of and wrong about, each with the nearest of the images it was trained on (cosine of "
+        "CLIP features)."
+    )
+    return Section(f"Worst errors of {plain(name)}", [Images(groups)], lead)
+
+
+def validation(judged: pa.Table) -> list[Table | Text]:
+    tables: list[Table | Text] = [Text(f"{counts(reasons(judged))}.")]
+    for by in ("trick", "label"):
+        rows = [(plain(name), percent(share, 0), Cell("", bar=share)) for name, share in yields(judged, by).items()]
+        tables.append(Table((by, "accepted", ""), rows))
+    return tables
+
+
+def asked(plan: pa.Table, examples: int = 3) -> Table:
+    """The plan in a few lines: for each trick its images, how they are made, and some of its prompts."""
+    rows = []
+    for trick in sorted(plan["trick"].unique().to_pylist()):
+        part = plan.filter(pc.equal(plan["trick"], trick))
+        prompts = sorted(part["prompt"].unique().to_pylist())
+        steps, guidance, width, height = (
+            span(part[name]) for name in ("num_inference_steps", "guidance_scale", "width", "height")
+        )
+        such = ", ".join(f"“{prompt}”" for prompt in prompts[:examples])
+        how = f"{span(part['scheduler'])}, {steps} steps, guidance {guidance}, {width} x {height} px"
+        rows.append((plain(trick), f"{len(part)} images from {len(prompts)} prompts such as {such}; {how}"))
+    return Table((), rows, kind="words")
+
+
+def pick_thumbnails(
+    plan: pa.Table, verdicts: pa.Table, pool: Pool, accepted: int, rejected: int
+) -> dict[tuple[str, bool], list[Thumbnail]]:
+    """By class and whether they passed, up to ``accepted`` or ``rejected`` images, spread over the tricks."""
+    queues: dict[tuple[str, bool], dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for judged in verdicts.to_pylist():
+        queues[judged["label"], judged["accepted"]][judged["trick"]].append(judged)
+    chosen = {
+        (label, passed): _round_robin(list(by_trick.values()))[: accepted if passed else rejected]
+        for (label, passed), by_trick in queues.items()
+    }
+    ids = [judged["image_id"] for group in chosen.values() for judged in group]
+    rows = {
+        row["image_id"]: row for row in plan.filter(pc.is_in(plan["image_id"], pa.array(ids, pa.string()))).to_pylist()
+    }
+    images = {
+        row["image_id"]: row["image"] for part in pool.read(ids, ["image_id", "image"]) for row in part.to_pylist()
+    }
+    return {
+        group: [_thumbnail(judged, rows[judged["image_id"]], images[judged["image_id"]]) for judged in found]
+        for group, found in chosen.items()
+    }
+
+
+def _thumbnail(judged: Mapping[str, Any], row: Mapping[str, Any], image: Mapping[str, Any]) -> Thumbnail:
+    image_id, probability = judged["image_id"], f"{judged['probability']:.2f}"
+    title = f"{row['prompt']} | guidance {row['guidance_scale']} | p = {probability} | {image_id[:12]}"
+    uri = pool_uri(image, image_id)
+    if judged["accepted"]:
+        return Thumbnail(uri, plain(judged["trick"]), row["prompt"], title, image_id, "drop")
+    seen = f": {judged['predicted']}" if judged["reason"] == "wrong_class" else ""
+    why = f"{plain(judged['reason'])}{seen} ({probability})"
+    return Thumbnail(uri, why, row["prompt"], title, image_id, "keep", "rejected")
+
+
+def _round_robin(groups: Sequence[Sequence[dict]]) -> list[dict]:
+    longest = max(map(len, groups), default=0)
+    return [group[i] for i in range(longest) for group in groups if i < len(group)]

@@ -1,0 +1,122 @@
+"""The report of a semantic matrix: its measures, how they came about, and tagged test images."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from PIL import Image
+
+from figment.clip.scorer import ClipConfig
+from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.evaluation import verdict
+from figment.evaluation.report import Images, Report, Section, Table, Text, Thumbnail, counts, png_uri
+from figment.evaluation.row_spread import spread_correlation
+from figment.evaluation.tagging import Tagger, load_tagger, predict_tags, render_tags
+from figment.planning.generator_config import GeneratorConfig
+from figment.reading import read_artifact
+from figment.recipes.made import IMAGES, Made, licences
+from figment.recipes.tables import MEASURES, epochs_section, yields_table
+from figment.training.histories import HISTORY, Epochs
+from figment.types import Settings
+from figment.validation.multilabel import label_yields
+from figment.validation.policies import REASONS
+from figment.validation.verdicts import reasons
+
+PROTOCOLS = {
+    "validation": "held-out training images, seen labels",
+    "zsl": "unseen labels alone (ZSL)",
+    "zsl_twin_free": "unseen labels without a near-synonym among the seen",
+    "gzsl": "all labels together (GZSL)",
+}
+TAGS, EXAMPLES = 5, 12  # tags an image, images
+MODEL = "semantic"  # the file of weights
+
+
+class SemanticDiversity(Settings):
+    kind: Literal["semantic_diversity"] = "semantic_diversity"
+    generator: GeneratorConfig
+    clip: ClipConfig
+
+    def report(self, made: Made) -> Report:
+        """From the splits, the trained matrix and, if images were generated, from their verdicts. The test images were measured
+        in every epoch but chose none."""
+        folder = made.path(MODEL).parent
+        test, tagger = read_tagged(made.path("splits").parent / "gzsl"), load_tagger(folder)
+        history, splits = read_artifact(folder / HISTORY, Epochs), made.read("splits", dict[str, Any])
+        correlation = spread_correlation(tagger.model, test, tagger.labels)
+        kept = history.epochs[history.kept - 1]
+        metrics = {name: value for name, value in kept.items() if "/" in name}
+        metrics |= {"row_spread/all": correlation.all, "row_spread/two_or_more": correlation.with_two_or_more}
+        metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
+        seen, unseen = (
+            [name for name in tagger.labels.names if (name in tagger.unseen) is kind] for kind in (False, True)
+        )
+        rows = list(range(0, len(test), max(1, len(test) // EXAMPLES)))[:EXAMPLES]
+        columns = {"loss": "loss", **{f"{name}/mAP": f"{name} mAP" for name in protocols(metrics)}}
+        sections = [measures_section(history.kept, metrics), examples_section(tagger, test, rows)]
+        if made.file("verdicts"):
+            judged = made.table("verdicts")
+            text = f"Images in which CLIP does not see what was asked for are not trained on: {counts(reasons(judged, REASONS))}."
+            accepted = {name: share for name, share in label_yields(judged).items() if name in unseen}
+            sections.append(Section("Images generated for unseen labels", [Text(text), yields_table(accepted)]))
+        sections.append(epochs_section(history, columns))
+        return Report(
+            title="Semantic diversity",
+            lead=f"{len(seen)} seen labels: {', '.join(seen)}. {len(unseen)} unseen labels: {', '.join(unseen)}.",
+            verdict=verdict_of(history),
+            sections=sections,
+            model=folder.as_posix(),
+            provenance={
+                "images of each set": ", ".join(f"{count} {name}" for name, count in splits["pictures"].items()),
+                "of them generated for unseen labels": str(splits["made"]),
+                **made.origins,
+                "weights": f"sha256 {made.file(MODEL).sha256}",  # type: ignore[union-attr]  # there always are
+                "the chain": f"figment why {folder}",
+            },
+            licences=licences(self.generator, self.clip) if made.file(IMAGES) else {},
+            metrics=metrics,
+        )
+
+
+def verdict_of(history: Epochs) -> list[verdict.Verdict]:
+    """The matrix beside a ranking by chance, of the unseen labels and of all."""
+    kept = history.epochs[history.kept - 1]
+    found = []
+    for name in ("zsl", "gzsl"):
+        found.append(verdict.Verdict(text=f"The matrix: {100 * kept[f'{name}/mAP']:.1f} % mAP on {PROTOCOLS[name]}."))
+        if gain := history.gains.get(name):
+            found.append(verdict.compare("It", "a ranking by chance", gain, unit="points of mAP"))
+    return found
+
+
+def protocols(metrics: Mapping[str, float]) -> dict[str, str]:
+    return {name: text for name, text in PROTOCOLS.items() if f"{name}/mAP" in metrics}
+
+
+def measures_section(kept: int, metrics: Mapping[str, float]) -> Section:
+    """``metrics`` are ``PROTOCOL/MEASURE`` of the kept epoch."""
+    measures = [name.partition("/")[2] for name in metrics if name.startswith("gzsl/")]
+    rows = [
+        (text, *(f"{100 * metrics[f'{name}/{measure}']:.1f}" for measure in measures))
+        for name, text in protocols(metrics).items()
+    ]
+    correlation = metrics.get("row_spread/two_or_more")
+    found = (
+        "there is no correlation to report, one of the two never varies"
+        if correlation is None
+        else f"the rank correlation of row spread with tag diversity is {correlation:.2f} among images with two tags or more"
+    )
+    text = f"A protocol leaves out the images without any of its labels. Rows of the matrix and tags: {found}."
+    heading = f"Measures of epoch {kept}, the one that validates best (%)"
+    return Section(heading, [Table(("ranked", *measures), rows, MEASURES), Text(text)])
+
+
+def examples_section(tagger: Tagger, test: TaggedPictures, rows: Sequence[int]) -> Section:
+    images = [Image.fromarray(test.pixels[row].permute(1, 2, 0).numpy()) for row in rows]
+    truth = [[tagger.labels.names[j] for j in (test.targets[row] > 0).nonzero().flatten().tolist()] for row in rows]
+    shown = []
+    for image, tags, labels in zip(images, predict_tags(tagger, images, TAGS), truth, strict=True):
+        alt = f"a test image tagged {', '.join(tag.tag for tag in tags)}"
+        shown.append(Thumbnail(png_uri(render_tags(image, tags)), ", ".join(labels), alt))
+    lead = "Unseen tags are between stars; tags of one row share a direction of meaning. Below each: what it shows."
+    return Section("Test images and their best tags", [Images([("", [shown])], natural=True)], lead)
