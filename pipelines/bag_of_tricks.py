@@ -93,6 +93,8 @@ def bag_of_tricks(
     recipe = BagOfTricks(
         generator=generator, synthesis=synthesis, clip=clip, acceptance=acceptance, training=training, review=review
     )
-    report = write_report(recipe, [planned, images, verdicts, checked, classifiers, results, errors], output)
+    report = write_report(
+        recipe.model_dump(mode="json"), [planned, images, verdicts, checked, classifiers, results, errors], output
+    )
     version = register_classifier(space, classifiers, results, generator, clip, real, register_as, output)
     record_lineage(output, after=[report, version])

@@ -82,6 +82,7 @@ def few_shot(
         heads = finetune_heads(space, methods, data, shots, heads, training, seed, output, **made)
     results = evaluate_heads(space, data, shots, photos, seen, heads, clip, seed, output, images, pictures)
     found = [space, photos, heads, results, checked, unseen_before, plan, pictures, images, weights, said, learnt]
-    report = write_report(FewShot(generator=generator), [item for item in found if item is not None], output)
+    recipe = FewShot(generator=generator).model_dump(mode="json")
+    report = write_report(recipe, [item for item in found if item is not None], output)
     version = register_head(space, heads, results, data, shots, generator, register_as, seed, output)
     record_lineage(output, after=[report, version])

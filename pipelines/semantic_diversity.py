@@ -66,6 +66,6 @@ def semantic_diversity(
         made = [plan, images, verdicts]
     model = train_matrix(space, splits, vectors, training, twin_cosine, output, verdicts, after=checked)
     recipe = SemanticDiversity(generator=generator, clip=clip)
-    report = write_report(recipe, [splits, model, *made, *checked], output)
+    report = write_report(recipe.model_dump(mode="json"), [splits, model, *made, *checked], output)
     version = register_matrix(model, splits, generator, clip, register_as, output, after=[report])
     record_lineage(output, after=[version])

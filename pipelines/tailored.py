@@ -80,6 +80,7 @@ def tailored(
         labels, splits, images, verdicts, image_size, backbone, classifier, output, after=[checked]
     )
     found = [unseen, plan, images, verdicts, checked, model, *([tuned] if tuned else [])]
-    report = write_report(Tailored(generator=generator, clip=clip, backbone=backbone), found, output)
+    recipe = Tailored(generator=generator, clip=clip, backbone=backbone).model_dump(mode="json")
+    report = write_report(recipe, found, output)
     version = register_prompts(model, splits, generator, clip, backbone, register_as, output)
     record_lineage(output, after=[report, version])

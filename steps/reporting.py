@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from zenml import get_step_context
 
 from figment.evaluation.report import cost_section, gate_section, render
@@ -21,15 +21,17 @@ from figment.recipes.made import Made
 from figment.recipes.semantic_diversity import SemanticDiversity
 from figment.recipes.tailored import Tailored
 
-Recipe = Annotated[BagOfTricks | FewShot | SemanticDiversity | Tailored, Field(discriminator="kind")]
+RECIPE: TypeAdapter[BagOfTricks | FewShot | SemanticDiversity | Tailored] = TypeAdapter(
+    Annotated[BagOfTricks | FewShot | SemanticDiversity | Tailored, Field(discriminator="kind")]
+)
 
 
 @step(experiment_tracker=True)
-def write_report(recipe: Recipe, made: list[Any], output: str) -> Annotated[FileRef, "report"]:
+def write_report(recipe: dict[str, Any], made: list[Any], output: str) -> Annotated[FileRef, "report"]:
     """report.html: self-contained, for a browser; summary.json: how the run ended, for a terminal. ``made``: what the run's steps
-    returned, of which ``recipe`` takes what it shows."""
+    returned, of which ``recipe`` (one of figment.recipes as a mapping: ZenML takes no union) takes what it shows."""
     found = Made(Path(output), made)
-    report = recipe.report(found)
+    report = RECIPE.validate_python(recipe).report(found)
     if report.metrics:
         tracking.log_sets("zsl/mAP", report.metrics)
         write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in report.metrics.items()})
