@@ -7,11 +7,11 @@ set -u
 cifar=$1 out=$2 end=${3:-480}
 export PYTHONUNBUFFERED=1
 mkdir -p "$out"
-photos() { python3 -m pocket.make pocket/photos.yaml --device cuda --stage "$1" world.source="$cifar" work="$out/work/photos" "${@:2}" >> "$out/photos.log" 2>&1; }
-drawings() { python3 -m pocket.make pocket/drawings.yaml --device "${device:-cuda}" --stage "$1" work="$out/work/drawings" "${@:2}" >> "$out/drawings.log" 2>&1; }
+photos() { python3 -m pocket.make pocket/photos.yaml --device cuda --stage "$1" world.source="$cifar" work="$out/train/photos" "${@:2}" >> "$out/photos.log" 2>&1; }
+drawings() { python3 -m pocket.make pocket/drawings.yaml --device "${device:-cuda}" --stage "$1" work="$out/train/drawings" "${@:2}" >> "$out/drawings.log" 2>&1; }
 ship() {  # WORLD: what is finished so far
     for stage in generator clip judge; do
-        for model in "$out/work/$1"/world-*/$stage/finished; do
+        for model in "$out/train/$1"/world-*/$stage/finished; do
             [ -d "$model" ] && rm -rf "$out/$1/$stage" && mkdir -p "$out/$1" && cp -r "$model" "$out/$1/$stage"
         done
     done
