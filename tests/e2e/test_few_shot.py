@@ -179,7 +179,7 @@ def test_seeds_are_children_of_one_run_with_their_mean(tmp_path):
     assert main([PIPELINE, "-c", str(config), "--seeds", "0", "3"]) == 0
     found = [json.loads((tmp_path / "out" / f"seed_{seed}" / "metrics.json").read_text()) for seed in (0, 3)]
     assert found[0] != found[1]
-    name, client = "standard/same_artist", mlflow.MlflowClient(TRACKING)
+    name, client = "standard/same_artists", mlflow.MlflowClient(TRACKING)
     mean = (found[0][name] + found[1][name]) / 2
     assert json.loads((tmp_path / "out" / "seeds.json").read_text())["metrics"][name]["value"] == pytest.approx(mean)
     parent = client.search_runs([client.get_experiment_by_name("few_shot").experiment_id], max_results=1)[0]
