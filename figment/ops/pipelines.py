@@ -121,7 +121,7 @@ class CheckedPipeline(Pipeline):
         if isinstance(tracker, MLFlowExperimentTracker):
             tracker.configure_mlflow()
             ensure_experiment(self.name, tracker.get_tracking_uri())
-            close_dead_runs(self.name)
+            close_dead_runs(self.name, tracker.get_tracking_uri())
         if ExecutionMode.STOP_ON_FAILURE in Client().active_stack.orchestrator.supported_execution_modes:
             self.configure(execution_mode=ExecutionMode.STOP_ON_FAILURE)  # nobody waits for what no longer helps
         names = {invocation: called.step.name for invocation, called in self.invocations.items()}

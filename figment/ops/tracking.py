@@ -124,9 +124,11 @@ def _cell(value: object) -> str:
     return text.replace("|", "\\|")
 
 
-def close_dead_runs(experiment: str) -> None:
-    """Mark as KILLED the runs whose process on this machine is gone."""
-    client = mlflow.MlflowClient()
+def close_dead_runs(experiment: str, tracking_uri: str) -> None:
+    """In a database without a server, mark as KILLED the runs whose process on this machine is gone."""
+    if not tracking_uri.startswith("sqlite"):
+        return
+    client = mlflow.MlflowClient(tracking_uri)
     found = client.get_experiment_by_name(experiment)
     for run in client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'") if found else ():
         host, number = [*run.data.tags.get(PROCESS, "").split(" "), "", ""][:2]

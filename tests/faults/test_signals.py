@@ -265,5 +265,5 @@ def test_the_run_of_a_process_that_is_gone_is_killed(step, process, status):
     client.update_run(begun[0], status="RUNNING")
     if process is not None:
         client.set_tag(begun[0], tracking.PROCESS, process.format(host=platform.node(), own=os.getpid()))
-    tracking.close_dead_runs("tried")
+    tracking.close_dead_runs("tried", mlflow.get_tracking_uri())
     assert mlflow.get_run(begun[0]).info.status == status
