@@ -8,7 +8,7 @@ from typing import Any
 
 from figment.errors import InputError
 from figment.model_folders import read_json
-from figment.model_loaders import CONFIGS, fetch
+from figment.model_loaders.hub import CONFIGS, fetch
 
 FIELD = "generator.model"
 COMMIT = re.compile("[0-9a-f]{40}")

@@ -15,7 +15,7 @@ from figment.errors import InputError
 from figment.files import digest, sha256_folder
 from figment.labels import LabelSpace, nearest
 from figment.model_folders import check_texts
-from figment.model_loaders import open_clip_model, open_clip_tokenizer
+from figment.model_loaders.clip import open_clip_model, open_clip_tokenizer
 from models.fast_resnet import make_fast
 
 

@@ -148,7 +148,7 @@ def check_chat(config: ChatConfig, cache: Path) -> None:
     ``cache`` has answers, since they may be all, and nothing of a hub model, which is fetched when it is asked."""
     if any(cache.glob("*/*.json")):
         return
-    from figment.model_loaders import HUB_ID
+    from figment.model_loaders.hub import HUB_ID
 
     if config.base_url or Path(config.model).is_dir() or not HUB_ID.fullmatch(config.model):
         open_backend(config)

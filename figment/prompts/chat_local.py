@@ -13,7 +13,7 @@ from transformers.generation import TemperatureLogitsWarper, TopPLogitsWarper
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.model_folders import check_texts, one_sentence
-from figment.model_loaders import open_chat
+from figment.model_loaders.chat import open_chat
 from figment.prompts.chat import Answer, ChatConfig, Question, only_thought, thought_too_long
 from figment.text import chat_messages, shown
 

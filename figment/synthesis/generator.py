@@ -16,7 +16,7 @@ from torch import Tensor
 
 from figment.devices import choose_device
 from figment.errors import InputError
-from figment.model_loaders import open_pipeline
+from figment.model_loaders.pipelines import open_pipeline
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.families import Requests, embedded_guidance, guidance_of, refusal

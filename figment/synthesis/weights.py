@@ -14,7 +14,8 @@ from figment.files import sha256_folder
 from figment.labels import key, nearest
 from figment.model_configs import COMMIT, ModelConfigs, is_local, read_configs
 from figment.model_folders import check_files, parse_json
-from figment.model_loaders import CONFIGS, check_pipeline, component_classes, fetch
+from figment.model_loaders.hub import CONFIGS, fetch
+from figment.model_loaders.pipelines import check_pipeline, component_classes
 from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.families import Requests, default_of, family_of, refusal
 from figment.synthesis.schedulers import check_scheduler

@@ -24,7 +24,7 @@ from figment.devices import choose_device, cores
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.model_folders import check_texts
-from figment.model_loaders import open_clip_tokenizer
+from figment.model_loaders.clip import open_clip_tokenizer
 from figment.text import reason_of
 from figment.training.config import DualPromptConfig
 from figment.training.randaugment import augment_picture
