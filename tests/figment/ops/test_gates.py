@@ -41,7 +41,7 @@ def test_a_gate_that_passes_leaves_its_page_in_mlflow(labels, tmp_path, run):
     assert "passed" in html
     assert not re.findall(r'(?:src|href)="|https?://', html)
     findings = json.loads((tmp_path / "gates" / "training_list.json").read_text())["findings"]
-    assert [finding["rows"] for finding in findings] == [2] * 6
+    assert [finding["rows"] for finding in findings] == [2] * 10
     assert html.count("✓") == len(findings)
 
 
