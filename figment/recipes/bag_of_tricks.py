@@ -166,7 +166,7 @@ def by_class(results: Results) -> Table:
 
 
 def confusion(results: Results) -> Table:
-    rows = []
+    rows: list[tuple[str | Cell, ...]] = []
     for label, line in zip(results.labels, results.confusion, strict=True):
         total = sum(line) or 1
         rows.append((label, *(Cell(str(count or ""), heat=count / total) for count in line)))
