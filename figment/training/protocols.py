@@ -5,6 +5,7 @@ out; precision, recall and F1 of the k best are counted over all pictures at onc
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -44,7 +45,8 @@ def ranking_gains(
     score: Score, rival: Score | None, zsl: TaggedPictures, gzsl: TaggedPictures, unseen_ids: Sequence[int]
 ) -> dict[str, tuple[float, float, float]]:
     """Mean average precision of ``score`` minus that of ``rival``, or of a random ranking, over the labels that have a positive:
-    by protocol (``zsl`` ranks the unseen labels, ``gzsl`` all) the value and its paired 95 % interval."""
+    by protocol (``zsl`` ranks the unseen labels, ``gzsl`` all) the value and its paired 95 % interval. A protocol that shows none
+    of its labels is left out."""
     both = both_scores(zsl, gzsl)
     dice = torch.Generator().manual_seed(0)
     found = {}
@@ -53,7 +55,8 @@ def ranking_gains(
         ranked = list(unseen_ids) if name == "zsl" else list(range(own.shape[1]))
         other = torch.rand(own.shape, generator=dice) if other is None else other
         gain = map_difference(own[:, ranked], other[:, ranked], (pictures.targets[:, ranked] > 0).int())
-        found[name] = (gain.top1, gain.low, gain.high)
+        if math.isfinite(gain.low):  # it is not where no label of the protocol has a positive
+            found[name] = (gain.top1, gain.low, gain.high)
     return found
 
 

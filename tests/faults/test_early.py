@@ -2,7 +2,6 @@
 
 import inspect
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import pytest
 import yaml
@@ -11,7 +10,6 @@ from figment.errors import InputError
 from figment.ops.pipelines import check_config
 from pipelines.few_shot import few_shot
 from pipelines.tailored import tailored
-from steps.few_shot import photos
 from steps.few_shot.photos import choose_photos
 from steps.tailored.labels import choose_classes
 
@@ -39,7 +37,6 @@ def first_step(step, pipeline, recipe: str, tmp_path: Path, **changes):
 
 @pytest.mark.parametrize(("contexts", "found"), CONTEXTS.values(), ids=CONTEXTS)
 def test_contexts_of_few_shot(tmp_path, monkeypatch, contexts, found):
-    monkeypatch.setattr(photos, "tracking", MagicMock())
     with pytest.raises(InputError, match=found) as caught:
         first_step(choose_photos, few_shot, "few_shot", tmp_path, contexts=contexts)
     assert "\n" not in str(caught.value)

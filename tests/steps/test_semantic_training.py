@@ -35,6 +35,8 @@ def run(tmp_path, monkeypatch):
         return TrainedMatrix(build_semantic_matrix(config, 3), 1, [{"epoch": 1}])
 
     monkeypatch.setattr(training, "train_zero_shot", train)
+    monkeypatch.setattr(training, "read_tagged", MagicMock())
+    monkeypatch.setattr(training, "ranking_gains", lambda *_: {})
     (tmp_path / "splits.json").write_text(json.dumps({}))
     splits = FileRef.of(tmp_path / "splits.json")
     return SimpleNamespace(

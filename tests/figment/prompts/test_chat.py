@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -215,7 +216,8 @@ def test_ctrl_c_ends_a_process_that_waits_for_a_slow_server(server, tmp_path):
         "Chat(ChatConfig(model='m', base_url=sys.argv[1]), Path(sys.argv[2])).ask(['a', 'b'])"
     )
     command = [sys.executable, "-c", program, server.config.base_url, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever started the tests may ignore Ctrl-C
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heeds) as process:
         try:
             for _ in range(6000):
                 if len(server.asked) == 2 or process.poll() is not None:

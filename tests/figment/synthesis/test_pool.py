@@ -101,7 +101,7 @@ def test_shards_of_many_writers_are_seen_before_and_after_they_are_sealed(plan, 
 @pytest.mark.parametrize("text", ["{broken", "[]", '{"shards": [{"file": 3}]}', '{"rows": 1}'])
 def test_a_manifest_that_is_none_is_named_and_kept(tmp_path, text):
     (tmp_path / "MANIFEST.json").write_text(text)
-    with pytest.raises(InputError, match=r"MANIFEST\.json: not a manifest"):
+    with pytest.raises(InputError, match=r"MANIFEST\.json: not readable .*expected a manifest"):
         Pool(tmp_path)
     assert (tmp_path / "MANIFEST.json").read_text() == text
 
