@@ -25,6 +25,7 @@ from zenml.pipelines.pipeline_definition import Pipeline
 
 from figment import store
 from figment.errors import InputError
+from figment.evaluation.verdict import SUMMARY
 from figment.files import check_writable
 from figment.ops import lineage, tracking
 from figment.ops.checking import complaint, parameters_model, read_config, refuse_unknown
@@ -76,7 +77,7 @@ class CheckedPipeline(Pipeline):
             result = super().__call__(*args, **kwargs)
             status = "FINISHED"
             if self._output:
-                store.bring([self._output])
+                store.bring([self._output / SUMMARY])  # of a run elsewhere no more than this
                 print_results(self._output)
             return result
         except Exception as error:
