@@ -25,7 +25,8 @@ from torch import Tensor
 
 from benchmarks.pocket_shots import POCKET, TEMPLATES, Photos, photos_of
 from benchmarks.tables.statistics import mean
-from figment.adaptation.textual_inversion import InversionConfig, learn_concepts
+from figment.adaptation.config import InversionConfig
+from figment.adaptation.textual_inversion import learn_concepts
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.files import write_json
 from figment.ops.run import quieten

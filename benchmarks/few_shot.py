@@ -28,17 +28,20 @@ import yaml
 from torch import Tensor
 
 from benchmarks.tables.statistics import Mean, difference, mean
-from figment.adaptation.textual_inversion import InversionConfig, ProbeConfig, learn_concepts, probe_concepts
+from figment.adaptation.config import InversionConfig, ProbeConfig
+from figment.adaptation.textual_inversion import learn_concepts, probe_concepts
 from figment.clip.scorer import ClipConfig, ClipScorer
-from figment.datasets.few_shot import FewShotDataConfig, open_photos, photo_files, read_splits
+from figment.datasets.config import FewShotDataConfig
+from figment.datasets.few_shot import open_photos, photo_files, read_splits
 from figment.datasets.labelled import StreamedImages
 from figment.evaluation.features import clip_features
 from figment.files import digest, write_json
 from figment.labels import LabelSpace
 from figment.metrics.accuracy import macro_accuracy
 from figment.metrics.diversity import diversity_ledger
-from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
+from figment.planning.few_shot import Shot, Words, plan_few_shot
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import Method
 from figment.planning.plan import make_plan, write_plan
 from figment.planning.sample_weights import confidence_weight, mean_effective_size
 from figment.prompts.contexts import ContextConfig, make_contexts
@@ -51,7 +54,8 @@ from figment.synthesis.renderers import Renderers
 from figment.synthesis.sources import Sources
 from figment.synthesis.weights import model_revision
 from figment.training.backbone import load_backbone, view_features
-from figment.training.few_shot import FewShotTrainingConfig, Made, filter_views, learn
+from figment.training.config import FewShotTrainingConfig
+from figment.training.few_shot import Made, filter_views, learn
 from figment.training.filter_head import fit_filter
 from figment.training.head import FeatureSet, logits_of
 from figment.training.lists import open_training_list

@@ -27,8 +27,8 @@ from figment.files import write_json
 from figment.images import decode, to_tensor
 from figment.planning.sample_weights import use_of
 from figment.training.augment import augment
-from figment.training.backbone import Backbone, BackboneConfig, load_backbone, view_features
-from figment.training.config import AugmentConfig
+from figment.training.backbone import Backbone, load_backbone, view_features
+from figment.training.config import AugmentConfig, BackboneConfig
 from figment.training.sampling import sampling_law
 
 RESULT = Path("benchmarks/results/few_shot_head.json")

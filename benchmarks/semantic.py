@@ -23,7 +23,8 @@ import pyarrow as pa
 import torch
 from scipy.stats import t as student
 
-from figment.clip.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors, read_npz_vectors, twins
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import LabelVectors, make_label_vectors, read_npz_vectors, twins
 from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedPictures, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
@@ -38,8 +39,9 @@ from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
+from figment.training.config import SemanticConfig
 from figment.training.protocols import columns_of
-from figment.training.semantic import SemanticConfig, predict_scores
+from figment.training.semantic import predict_scores
 from figment.training.zero_shot import made_pictures, train_zero_shot
 from figment.validation.multilabel import shown_labels, validate_multilabel
 from figment.validation.policies import REASONS, CocoPolicy

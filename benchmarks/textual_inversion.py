@@ -39,7 +39,8 @@ def main() -> None:
 
 def learn(classes: list[str], steps: int) -> None:
     """Child: Figment's learning of these classes."""
-    from figment.adaptation.textual_inversion import InversionConfig, learn_concepts
+    from figment.adaptation.config import InversionConfig
+    from figment.adaptation.textual_inversion import learn_concepts
 
     config = InversionConfig(steps=steps, templates=TEMPLATES, initialise="neutral")
     with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +182,8 @@ def step_times(classes: list[str]) -> dict[str, float]:
     """Processor seconds of one step of every concept, after one to warm up."""
     import torch
 
-    from figment.adaptation.concept_learning import InversionConfig, Learning
+    from figment.adaptation.concept_learning import Learning
+    from figment.adaptation.config import InversionConfig
 
     torch.set_num_threads(1)
     photos, names = photos_of("train", 4, 0, classes), {name: name for name in classes}

@@ -12,16 +12,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from figment.adaptation.textual_inversion import InversionConfig, ProbeConfig
+from figment.adaptation.config import InversionConfig, ProbeConfig
 from figment.clip.config import ClipConfig
-from figment.datasets.few_shot import FewShotDataConfig
+from figment.datasets.config import FewShotDataConfig
 from figment.ops.pipelines import figment_pipeline
-from figment.planning.few_shot import Method, check_names
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import Method, check_names
 from figment.prompts.contexts import ContextConfig
 from figment.recipes.few_shot import FewShot
 from figment.synthesis.config import SynthesisConfig
-from figment.training.few_shot import FewShotTrainingConfig
+from figment.training.config import FewShotTrainingConfig
 from figment.types import Count, PathText, RegisteredName, Seed
 from figment.validation.config import GateConfig
 from steps.few_shot.concepts import learn_words

@@ -12,14 +12,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from figment.clip.config import ClipConfig
-from figment.clip.label_vectors import LabelVectorConfig
+from figment.clip.config import ClipConfig, LabelVectorConfig
 from figment.datasets.config import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.generator_config import GeneratorConfig
 from figment.recipes.semantic_diversity import SemanticDiversity
 from figment.synthesis.config import SynthesisConfig
-from figment.training.semantic import SemanticConfig, check_selection
+from figment.training.config import SemanticConfig, check_selection
 from figment.types import Count, Number, PathText, RegisteredName, Seed
 from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy

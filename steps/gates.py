@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from figment.datasets.config import RealConfig
-from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
+from figment.datasets.config import FewShotDataConfig, RealConfig
+from figment.datasets.few_shot import open_photos, read_splits
 from figment.datasets.labelled import has_split, open_labelled
 from figment.datasets.tagged import read_tagged
 from figment.labels import LabelSpace

@@ -5,18 +5,18 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
-from pydantic import Field, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
+from figment.adaptation.config import InversionConfig
 from figment.errors import InputError
 from figment.files import atomic, canonical_json, digest
 from figment.keys import checkpoint_key
@@ -28,44 +28,11 @@ from figment.synthesis.generator import Generator
 from figment.synthesis.renderers import is_out_of_memory
 from figment.synthesis.weights import model_revision
 from figment.text import reason_of
-from figment.types import Count, Number, Positive, Seed, Settings, Share
 
 CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 Photos = Mapping[str, Sequence[np.ndarray]]
 NEUTRAL = "the"  # the word that DIAGen's concepts start from
 WEIGHT_DECAY = 0.01
-TEMPLATES = (
-    "a photo of a {name}", "a photo of the {name}", "a close-up photo of a {name}", "a cropped photo of the {name}",
-    "a bright photo of a {name}", "a dark photo of the {name}", "a photo of one {name}", "a good photo of a {name}",
-)  # fmt: skip
-
-
-class InversionConfig(Settings):
-    """How concepts are learnt. DIAGen's own: 1000 steps of 4 pictures, rate 2e-3, one vector, from a neutral word."""
-
-    steps: Count = 1000
-    batch_size: Count = 4  # pictures of each concept in a step
-    max_batch: int = Field(
-        32, gt=0
-    )  # pictures in one pass of the network, of all concepts together; decides memory alone
-    learning_rate: Positive = 2e-3
-    vectors: Count = 1  # per concept
-    # share of the steps, the last, whose vectors are averaged; 0: as published
-    average: Number = Field(0.5, ge=0, lt=1)
-    initialise: Literal["name", "neutral"] = "name"  # from the words of the class's prompt name, or from "the"
-    templates: tuple[str, ...] = Field(TEMPLATES, min_length=1)
-    flip: Share = 0.5  # probability that a photo is mirrored
-    seed: Seed = 0
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen model; the vectors are float32
-    device: str = "auto"
-
-    @field_validator("templates")
-    @classmethod
-    def _one_name_each(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        for template in templates:
-            if template.count("{name}") != 1:
-                raise ValueError(f"template {template!r} must say {{name}} once")
-        return templates
 
 
 class Draw(NamedTuple):

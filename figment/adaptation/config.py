@@ -1,10 +1,10 @@
-"""What the user may choose about the tuning of a generator."""
+"""What the user may choose about the adaptation of a generator: tuning it, and learning words."""
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from figment.types import Count, InferenceSteps, LatentSide, NonNegative, Positive, Seed, Settings
+from figment.types import Count, InferenceSteps, LatentSide, NonNegative, Number, Positive, Seed, Settings, Share
 
 
 class TuningConfig(Settings):
@@ -28,4 +28,47 @@ class TuningConfig(Settings):
     evaluation_batch: Count = 16
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of all but the text encoder: float32
     device: str = "auto"
+    seed: Seed = 0
+
+
+TEMPLATES = (
+    "a photo of a {name}", "a photo of the {name}", "a close-up photo of a {name}", "a cropped photo of the {name}",
+    "a bright photo of a {name}", "a dark photo of the {name}", "a photo of one {name}", "a good photo of a {name}",
+)  # fmt: skip
+
+
+class InversionConfig(Settings):
+    """How concepts are learnt. DIAGen's own: 1000 steps of 4 pictures, rate 2e-3, one vector, from a neutral word."""
+
+    steps: Count = 1000
+    batch_size: Count = 4  # pictures of each concept in a step
+    max_batch: int = Field(
+        32, gt=0
+    )  # pictures in one pass of the network, of all concepts together; decides memory alone
+    learning_rate: Positive = 2e-3
+    vectors: Count = 1  # per concept
+    # share of the steps, the last, whose vectors are averaged; 0: as published
+    average: Number = Field(0.5, ge=0, lt=1)
+    initialise: Literal["name", "neutral"] = "name"  # from the words of the class's prompt name, or from "the"
+    templates: tuple[str, ...] = Field(TEMPLATES, min_length=1)
+    flip: Share = 0.5  # probability that a photo is mirrored
+    seed: Seed = 0
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen model; the vectors are float32
+    device: str = "auto"
+
+    @field_validator("templates")
+    @classmethod
+    def _one_name_each(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            if template.count("{name}") != 1:
+                raise ValueError(f"template {template!r} must say {{name}} once")
+        return templates
+
+
+class ProbeConfig(Settings):
+    """How concepts are tried out before a plan is built on them."""
+
+    images: Count = 8  # of each concept
+    template: str = "a photo of a {name}"
+    retrieval: Share = 0.5  # share of a concept's pictures that must be nearest to its own photos
     seed: Seed = 0

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from tqdm import tqdm
 
-from figment.adaptation.concept_learning import InversionConfig, Learning, Photos
+from figment.adaptation.concept_learning import Learning, Photos
+from figment.adaptation.config import InversionConfig, ProbeConfig
 from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.files import write_json
@@ -30,7 +31,6 @@ from figment.synthesis.concepts import placeholder
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
-from figment.types import Count, Seed, Settings, Share
 
 SAVE_SECONDS = 60.0
 
@@ -97,15 +97,6 @@ def _check(photos: Photos, names: Mapping[str, str]) -> None:
                 raise InputError(
                     f"concept {name!r}: photo {i} is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3)"
                 )
-
-
-class ProbeConfig(Settings):
-    """How concepts are tried out before a plan is built on them."""
-
-    images: Count = 8  # of each concept
-    template: str = "a photo of a {name}"
-    retrieval: Share = 0.5  # share of a concept's pictures that must be nearest to its own photos
-    seed: Seed = 0
 
 
 class ConceptProbe(BaseModel):

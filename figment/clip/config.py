@@ -1,10 +1,11 @@
 """Which CLIP, and the prompts by which it is asked for a class."""
 
 from string import Formatter
+from typing import Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
-from figment.types import Count, ModelName, Settings
+from figment.types import Count, ModelName, PathText, Settings
 
 ZERO_SHOT_TEMPLATES = ("a photo of a {name}", "an image of a {name}", "{name}")
 
@@ -30,3 +31,23 @@ class ClipConfig(Settings):
             if "name" not in fields or fields - {"name", "other"}:
                 raise ValueError(f"{template!r} must say {{name}}, and may say {{other}}, another class")
         return templates
+
+
+class LabelVectorConfig(Settings):
+    """A word-vector file if ``file`` is given, else the text tower of ``clip``. ``columns`` is a text file with the name of
+    each vector, one a line, for a pickle that does not say and has no classes.pickle beside it."""
+
+    file: PathText | None = None
+    columns: PathText | None = None
+    clip: ClipConfig | None = None
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> Self:
+        if self.file is None and self.clip is None:
+            raise ValueError("neither file nor clip is given; name a word-vector file, or a CLIP model by clip.model")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The file, or what CLIP's model is called."""
+        return self.file or (self.clip.model if self.clip else "")

@@ -11,42 +11,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
 from torch import Tensor
 
 from figment import safe_pickle
-from figment.clip.scorer import ClipConfig, ClipScorer
+from figment.clip.config import LabelVectorConfig
+from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key, nearest
 from figment.reading import read_text, why_unreadable
 from figment.text import reason_of, shown
-from figment.types import PathText, Settings
-
-
-class LabelVectorConfig(Settings):
-    """A word-vector file if ``file`` is given, else the text tower of ``clip``. ``columns`` is a text file with the name of
-    each vector, one a line, for a pickle that does not say and has no classes.pickle beside it."""
-
-    file: PathText | None = None
-    columns: PathText | None = None
-    clip: ClipConfig | None = None
-
-    @model_validator(mode="after")
-    def _from_somewhere(self) -> Self:
-        if self.file is None and self.clip is None:
-            raise ValueError("neither file nor clip is given; name a word-vector file, or a CLIP model by clip.model")
-        return self
-
-    @property
-    def source(self) -> str:
-        """The file, or what CLIP's model is called."""
-        return self.file or (self.clip.model if self.clip else "")
 
 
 @dataclass(frozen=True)

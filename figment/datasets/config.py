@@ -1,10 +1,12 @@
-"""Where the real pictures are that measure a classifier."""
+"""Where real images are: those that measure a classifier, that a recipe learns from, or a few photos of each class."""
 
-from typing import Literal
+from os.path import normpath
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from figment.types import Count, Number, PathText, Seed, Settings
+from figment.names import check_set_names
+from figment.types import Count, Natural, Number, PathText, Seed, Settings
 
 
 class RealConfig(Settings):
@@ -27,3 +29,31 @@ class ZeroShotConfig(Settings):
     labels: PathText
     validation: Number = Field(0.1, gt=0, lt=1)  # share of the training pictures that chooses the epoch
     seed: Seed = 0  # of what validates
+
+
+class FewShotDataConfig(Settings):
+    """Where the photos are. ``train`` and the values of ``tests`` (name of a test set -> where it is) mean
+
+    * ``folders``: a folder below ``root`` with one folder a class (Custom COCO, ImageFolder);
+    * ``coco``: a folder of pictures below ``root``, such as val2017, described by annotations/instances_val2017.json;
+    * ``focus``: nothing for ``train``; the only test set is what the training split leaves;
+    * ``parquet``: a folder below ``root`` with train*.parquet for ``train``, with test*.parquet for a test set, as on the
+      Hugging Face Hub (``image``, ``label``).
+    """
+
+    source: Literal["folders", "coco", "focus", "parquet"]
+    root: PathText
+    train: str = "train"
+    tests: dict[str, str] = Field({"test": "test"}, min_length=1)
+    # The first so many photos in a class's drawn order may be shots, whatever ``shots`` is; those after them may validate.
+    largest_shots: Count = 8
+    held_out: Natural | None = None  # at most so many photos of a class validate
+
+    @model_validator(mode="after")
+    def _nothing_measures_itself(self) -> Self:
+        check_set_names(self.tests, "tests")
+        if self.source in ("folders", "coco"):
+            for name, where in self.tests.items():
+                if normpath(where) == normpath(self.train):
+                    raise ValueError(f"tests.{name} is {where!r}, the training photos; give a folder of other photos")
+        return self

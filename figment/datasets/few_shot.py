@@ -6,55 +6,23 @@ Every layout is listed in sorted order, so the same seed draws the same photos o
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os.path import normpath
 from pathlib import Path
-from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from figment.datasets import coco_largest, focus, folders, hub_parquet
+from figment.datasets.config import FewShotDataConfig
 from figment.datasets.labelled import StreamedImages
 from figment.datasets.listing import Chunk, Listing, select
 from figment.errors import InputError
 from figment.images import encode
 from figment.labels import LabelSpace, key
-from figment.names import check_set_names
 from figment.pictures import passed_over
-from figment.types import Count, Natural, PathText, Settings
 
 FOCUS_TRAINING = 108  # photos of a class that the published split keeps for training and validation; the others test
 FOCUS_SEED = 0  # one test set for all seeds; the published split has no seed
-
-
-class FewShotDataConfig(Settings):
-    """Where the photos are. ``train`` and the values of ``tests`` (name of a test set -> where it is) mean
-
-    * ``folders``: a folder below ``root`` with one folder a class (Custom COCO, ImageFolder);
-    * ``coco``: a folder of pictures below ``root``, such as val2017, described by annotations/instances_val2017.json;
-    * ``focus``: nothing for ``train``; the only test set is what the training split leaves;
-    * ``parquet``: a folder below ``root`` with train*.parquet for ``train``, with test*.parquet for a test set, as on the
-      Hugging Face Hub (``image``, ``label``).
-    """
-
-    source: Literal["folders", "coco", "focus", "parquet"]
-    root: PathText
-    train: str = "train"
-    tests: dict[str, str] = Field({"test": "test"}, min_length=1)
-    # The first so many photos in a class's drawn order may be shots, whatever ``shots`` is; those after them may validate.
-    largest_shots: Count = 8
-    held_out: Natural | None = None  # at most so many photos of a class validate
-
-    @model_validator(mode="after")
-    def _nothing_measures_itself(self) -> Self:
-        check_set_names(self.tests, "tests")
-        if self.source in ("folders", "coco"):
-            for name, where in self.tests.items():
-                if normpath(where) == normpath(self.train):
-                    raise ValueError(f"tests.{name} is {where!r}, the training photos; give a folder of other photos")
-        return self
 
 
 @dataclass(frozen=True)

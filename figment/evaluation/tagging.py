@@ -12,7 +12,8 @@ from typing import TypeVar
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from figment.clip.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import LabelVectors, make_label_vectors
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from figment.errors import InputError
+from figment.metrics.measures import KS
 
-KS = (3, 5)  # labels of an image that precision, recall and F1 are given for, unless others are asked for
 RANKED = 2**20  # scores ranked at a time
 
 
@@ -101,11 +101,6 @@ def measures(scores: Tensor, targets: Tensor, ks: Sequence[int] = KS, drop_unlab
     for k, counted in precision_recall_f1_at(scores, shown, ks).items():
         found |= {f"P@{k}": counted.precision, f"R@{k}": counted.recall, f"F1@{k}": counted.f1}
     return found
-
-
-def names_of_measures(ks: Sequence[int] = KS) -> list[str]:
-    """What ``measures`` gives."""
-    return ["mAP", *(f"{name}@{k}" for k in ks for name in ("P", "R", "F1"))]
 
 
 def measures_under(

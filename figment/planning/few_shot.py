@@ -4,68 +4,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from figment.files import digest
 from figment.labels import Label
-from figment.names import check_set_names
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import Method
 from figment.planning.row import Row
-from figment.planning.sample_weights import Weighting
 from figment.prompts.contexts import NAME, PLAIN, Contexts
-from figment.types import Guidance, Natural, Number, Settings, Share
 
 RECIPE = "few_shot"
 T = TypeVar("T")
-
-
-class Method(Settings):
-    """What is made of every photo, and how it is used beside it. The defaults are the photos alone, augmented.
-
-    For each picture a prompt, a noise and a strength are drawn independently, so every combination may occur; the published
-    code walks through prompts and noises side by side and meets half of the pairs (P8).
-    """
-
-    images: Natural = 0  # made of each photo (M)
-    concepts: bool = False  # prompts say the word learnt for the class, not its name
-    # standard deviations added to the word's coordinates; as often none is added as one of them
-    noise: tuple[Number, ...] = ()
-    relative_noise: bool = False  # they are multiples of the word's length
-    noise_once: bool = (
-        False  # one draw for all pictures of a class and deviation, as published; or a fresh one for each
-    )
-    contexts: bool = False  # prompts are the language model's, not "a photo of a ..."
-    # share of the noise schedule; DA-Fusion draws one of four
-    strengths: tuple[Number, ...] = Field((0.7,), min_length=1)
-    guidance_scale: Guidance | None = None  # by default the generator's
-    alpha: Share = 0.7  # how often a training item is a made picture
-    weights: Weighting = "equal"  # how often which: figment.planning.sample_weights
-    reject_below: Number = Field(0.5, gt=0, le=1)  # the weight under which weights: reject takes a picture out
-    augment: bool = True  # random crop, flip, rotation of whatever is trained on
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.noise and not self.concepts:
-            raise ValueError("noise is added to learnt words; set concepts: true, or leave noise out")
-        if any(sigma <= 0 for sigma in self.noise) or any(not 0 < s <= 1 for s in self.strengths):
-            raise ValueError("noise must be above 0 (none is always among the choices), strengths in (0, 1]")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """What prompts say; methods of one kind, strength and scale share their pictures."""
-        words = ["concept" if self.concepts else "name"]
-        words += ["noise"] if self.noise else []
-        words += ["contexts"] if self.contexts else []
-        return "_".join(words)
-
-
-def check_names(methods: Mapping[str, Method]) -> None:
-    """Raise InputError for a method's name that cannot name a folder, a metric and a row of the table."""
-    check_set_names(methods, "methods")
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
 """How much each synthetic picture counts, from a classifier's probability of its label ("DIAGen", weighting mechanism)."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from figment.errors import InputError
-
-Weighting = Literal["equal", "per_photo", "global", "reject"]
+from figment.planning.methods import Weighting
 
 
 def confidence_weight(probability: Any) -> Any:

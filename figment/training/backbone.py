@@ -16,20 +16,7 @@ from figment.errors import InputError
 from figment.labels import nearest
 from figment.model_folders import check_module, check_weights, one_sentence
 from figment.training.augment import augment
-from figment.training.config import AugmentConfig
-from figment.types import Count, ModelName, PathText, Settings, Side
-
-
-class BackboneConfig(Settings):
-    """``timm:NAME`` with its pretrained weights, or those in the file ``weights``; ``open_clip:MODEL`` as ``ClipConfig.model``
-    says it. Pictures are squashed to ``image_size`` px before they are changed at random."""
-
-    model: ModelName = "timm:resnet50"
-    # of timm: a safetensors file instead of the hub's; of open_clip: the ``pretrained`` tag
-    weights: PathText | None = None
-    image_size: Side = 256
-    batch_size: Count = 64
-    device: str = "auto"
+from figment.training.config import AugmentConfig, BackboneConfig
 
 
 class Backbone(nn.Module):

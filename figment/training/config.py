@@ -1,10 +1,25 @@
-"""What the user may choose about a classifier's training."""
+"""What the user may choose about the training of a classifier, a semantic matrix or a few-shot head."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from figment.types import Count, ModelName, Natural, NonNegative, Number, Positive, Resize, Seed, Settings, Share, Side
+from figment.errors import InputError
+from figment.metrics.measures import names_of_measures
+from figment.types import (
+    Count,
+    ModelName,
+    Natural,
+    NonNegative,
+    Number,
+    PathText,
+    Positive,
+    Resize,
+    Seed,
+    Settings,
+    Share,
+    Side,
+)
 
 
 class AugmentConfig(Settings):
@@ -94,3 +109,91 @@ class DualPromptConfig(Settings):
     held_out: Number = Field(0.1, gt=0, lt=1)  # share of the generated pictures that helps to choose the epoch
     seed: Seed = 0
     device: str = "auto"
+
+
+class SemanticConfig(Settings):
+    """The defaults are the paper's recipe: TResNet-M, 7 rows (NUS-WIDE; 2 for COCO), Adam under one cycle, cutout and
+    RandAugment, 10 epochs of batches of 32. Its ``regularisation`` is 0.3, for COCO 0.01; it starts from ImageNet
+    weights, ``model: tresnet_m.miil_in1k, pretrained: true``."""
+
+    model: ModelName = "tresnet_m"
+    pretrained: bool = False  # timm's weights of that name, from the hub or its cache
+    stem: Literal["native", "small"] = "native"
+    image_size: Side = 224
+    rows: Count = 7
+    regularisation: Share | None = 0.3
+    diversity_weight: bool = True
+    pooling: Literal["max", "mean"] = "max"
+    unknown: Literal["ignore", "negative"] = "ignore"  # what a target of -1 means
+    epochs: Count = 10
+    batch_size: Count = Field(32, gt=1)
+    learning_rate: Positive = 2.5e-5  # the highest of the cycle
+    warmup: Number = Field(0.1, ge=0, lt=1)  # share of the steps in which the rate rises
+    weight_decay: NonNegative = 3e-4  # on matrices only; added to the gradient, as Adam has it
+    cutout: Share = 0.5  # side of the rectangle, as a share of the picture's
+    randaugment: bool = True
+    ema_decay: float | None = Field(
+        None, gt=0, lt=1
+    )  # if given, the moving average of the weights is kept and measured
+    mixed_precision: bool = True  # on a GPU
+    ks: tuple[Count, ...] = (3, 5)  # precision, recall and F1 are measured of the k best tags
+    select_by: str = "validation/mAP"  # which of the measures chooses the epoch
+    workers: Natural = 0  # processes that augment
+    seed: Seed = 0
+    device: str = "auto"
+
+
+def check_selection(config: SemanticConfig) -> None:
+    """Raise InputError, before anything is trained, if ``select_by`` is no measure on the validation images."""
+    known = [f"validation/{name}" for name in names_of_measures(config.ks)]
+    if config.select_by not in known:
+        test = config.select_by.startswith(("zsl/", "gzsl/"))
+        found = "would choose by test pictures; take one of 'validation/'" if test else "is not measured"
+        raise InputError(f"training.select_by: {config.select_by!r} {found}; there are {', '.join(known)}")
+
+
+class BackboneConfig(Settings):
+    """``timm:NAME`` with its pretrained weights, or those in the file ``weights``; ``open_clip:MODEL`` as ``ClipConfig.model``
+    says it. Pictures are squashed to ``image_size`` px before they are changed at random."""
+
+    model: ModelName = "timm:resnet50"
+    # of timm: a safetensors file instead of the hub's; of open_clip: the ``pretrained`` tag
+    weights: PathText | None = None
+    image_size: Side = 256
+    batch_size: Count = 64
+    device: str = "auto"
+
+
+class HeadConfig(Settings):
+    """Adam at a constant rate; the defaults are DIAGen's classifier's: 50 epochs of 200 batches of 16."""
+
+    steps: Count = 10_000
+    batch_size: Count = 16
+    learning_rate: Positive = 1e-4
+    weight_decay: NonNegative = 0.0  # L2, in the gradient
+    validate_every: Count = 200  # steps
+
+
+class FinetuneConfig(Settings):
+    """Adam at constant rates."""
+
+    steps: Count = 1000
+    batch_size: Count = 16
+    learning_rate: Positive = 1e-5  # of the backbone
+    head_learning_rate: Positive = 1e-4
+    weight_decay: NonNegative = 0.0  # L2, in the gradient
+    validate_every: Count = 100  # steps
+
+
+class FewShotTrainingConfig(Settings):
+    """The defaults are DIAGen's. ``validate_on: held_out`` lets labelled photos beyond the shots choose the step that is kept
+    and calibrate the filter, as published; ``nothing`` takes the last step and calibrates by cross-fitting, with no more
+    labels than the shots have."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    augmentation: AugmentConfig = AugmentConfig(crop_scale=0.7, rotation=15)
+    views: Count = 20  # random views of each picture, drawn once
+    head: HeadConfig = HeadConfig()
+    filter: HeadConfig = HeadConfig(weight_decay=1e-2)
+    validate_on: str = Field("held_out", pattern="^(held_out|nothing)$")
+    finetune: FinetuneConfig | None = None  # if given, the backbone learns on from each head; {} for the defaults

@@ -5,33 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from figment.planning.few_shot import Method
+from figment.planning.methods import Method
 from figment.planning.sample_weights import Use, use_of
-from figment.training.backbone import BackboneConfig
-from figment.training.config import AugmentConfig
-from figment.training.finetune import FinetuneConfig
-from figment.training.head import FeatureSet, HeadConfig, TrainedHead, train_head
+from figment.training.config import HeadConfig
+from figment.training.head import FeatureSet, TrainedHead, train_head
 from figment.training.sampling import sampling_law
-from figment.types import Count, Settings
 
 FILTER_VIEWS = 5  # random views in which a made picture is judged
-
-
-class FewShotTrainingConfig(Settings):
-    """The defaults are DIAGen's. ``validate_on: held_out`` lets labelled photos beyond the shots choose the step that is kept
-    and calibrate the filter, as published; ``nothing`` takes the last step and calibrates by cross-fitting, with no more
-    labels than the shots have."""
-
-    backbone: BackboneConfig = BackboneConfig()
-    augmentation: AugmentConfig = AugmentConfig(crop_scale=0.7, rotation=15)
-    views: Count = 20  # random views of each picture, drawn once
-    head: HeadConfig = HeadConfig()
-    filter: HeadConfig = HeadConfig(weight_decay=1e-2)
-    validate_on: str = Field("held_out", pattern="^(held_out|nothing)$")
-    finetune: FinetuneConfig | None = None  # if given, the backbone learns on from each head; {} for the defaults
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from figment.errors import InputError
 from figment.metrics.accuracy import calibration_error
 from figment.planning.sample_weights import Use
-from figment.training.head import FeatureSet, HeadConfig, logits_of, train_head
+from figment.training.config import HeadConfig
+from figment.training.head import FeatureSet, logits_of, train_head
 from figment.training.sampling import sampling_law
 
 TEMPERATURES = (0.05, 20.0)  # between which the best one is looked for

@@ -14,20 +14,8 @@ from figment.datasets.labelled import LabelledImages
 from figment.metrics.accuracy import macro_accuracy
 from figment.training.augment import augment
 from figment.training.backbone import Backbone
-from figment.training.config import AugmentConfig
+from figment.training.config import AugmentConfig, FinetuneConfig
 from figment.training.head import TrainedHead
-from figment.types import Count, NonNegative, Positive, Settings
-
-
-class FinetuneConfig(Settings):
-    """Adam at constant rates."""
-
-    steps: Count = 1000
-    batch_size: Count = 16
-    learning_rate: Positive = 1e-5  # of the backbone
-    head_learning_rate: Positive = 1e-4
-    weight_decay: NonNegative = 0.0  # L2, in the gradient
-    validate_every: Count = 100  # steps
 
 
 def finetune(

@@ -8,17 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from figment.metrics.accuracy import macro_accuracy
-from figment.types import Count, NonNegative, Positive, Settings
-
-
-class HeadConfig(Settings):
-    """Adam at a constant rate; the defaults are DIAGen's classifier's: 50 epochs of 200 batches of 16."""
-
-    steps: Count = 10_000
-    batch_size: Count = 16
-    learning_rate: Positive = 1e-4
-    weight_decay: NonNegative = 0.0  # L2, in the gradient
-    validate_every: Count = 200  # steps
+from figment.training.config import HeadConfig
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from figment.errors import InputError
 from figment.files import atomic, sha256_file, write_json
 from figment.model_folders import load_state, one_sentence, read_json, read_tensors
-from figment.planning.few_shot import Method
-from figment.training.backbone import Backbone, BackboneConfig, load_backbone
+from figment.planning.methods import Method
+from figment.training.backbone import Backbone, load_backbone
+from figment.training.config import BackboneConfig
 
 BACKBONE = "backbone.safetensors"
 

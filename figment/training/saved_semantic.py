@@ -6,10 +6,12 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from figment.clip.label_vectors import LabelVectorConfig, LabelVectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import LabelVectors
 from figment.files import atomic, write_json
 from figment.model_folders import load_state, one_sentence, read_json, read_tensors
-from figment.training.semantic import SemanticConfig, build_semantic_matrix
+from figment.training.config import SemanticConfig
+from figment.training.semantic import build_semantic_matrix
 from models.semantic_matrix import Pooling, SemanticMatrix, label_scores
 
 VECTORS = "label_vectors"

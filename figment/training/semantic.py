@@ -11,11 +11,9 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import timm
 import torch
-from pydantic import Field
 from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -27,13 +25,11 @@ from figment.clip.label_vectors import LabelVectors
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
-from figment.metrics.multilabel import names_of_measures
 from figment.model_folders import check_module, one_sentence
 from figment.text import reason_of
 from figment.training.classifier import build_classifier
-from figment.training.config import TrainingConfig
+from figment.training.config import SemanticConfig, TrainingConfig
 from figment.training.randaugment import augment_picture
-from figment.types import Count, ModelName, Natural, NonNegative, Number, Positive, Seed, Settings, Share, Side
 from models.losses import SemanticDiversityLoss
 from models.semantic_matrix import LabelScores, Pooling, SemanticMatrix, label_scores
 
@@ -41,38 +37,6 @@ CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (fi
 UNREADABLE = (
     OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError, struct.error
 )  # fmt: skip
-
-
-class SemanticConfig(Settings):
-    """The defaults are the paper's recipe: TResNet-M, 7 rows (NUS-WIDE; 2 for COCO), Adam under one cycle, cutout and
-    RandAugment, 10 epochs of batches of 32. Its ``regularisation`` is 0.3, for COCO 0.01; it starts from ImageNet
-    weights, ``model: tresnet_m.miil_in1k, pretrained: true``."""
-
-    model: ModelName = "tresnet_m"
-    pretrained: bool = False  # timm's weights of that name, from the hub or its cache
-    stem: Literal["native", "small"] = "native"
-    image_size: Side = 224
-    rows: Count = 7
-    regularisation: Share | None = 0.3
-    diversity_weight: bool = True
-    pooling: Pooling = "max"
-    unknown: Literal["ignore", "negative"] = "ignore"  # what a target of -1 means
-    epochs: Count = 10
-    batch_size: Count = Field(32, gt=1)
-    learning_rate: Positive = 2.5e-5  # the highest of the cycle
-    warmup: Number = Field(0.1, ge=0, lt=1)  # share of the steps in which the rate rises
-    weight_decay: NonNegative = 3e-4  # on matrices only; added to the gradient, as Adam has it
-    cutout: Share = 0.5  # side of the rectangle, as a share of the picture's
-    randaugment: bool = True
-    ema_decay: float | None = Field(
-        None, gt=0, lt=1
-    )  # if given, the moving average of the weights is kept and measured
-    mixed_precision: bool = True  # on a GPU
-    ks: tuple[Count, ...] = (3, 5)  # precision, recall and F1 are measured of the k best tags
-    select_by: str = "validation/mAP"  # which of the measures chooses the epoch
-    workers: Natural = 0  # processes that augment
-    seed: Seed = 0
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -83,15 +47,6 @@ class TrainedMatrix:
     model: SemanticMatrix
     best_epoch: int
     history: list[dict[str, float]]
-
-
-def check_selection(config: SemanticConfig) -> None:
-    """Raise InputError, before anything is trained, if ``select_by`` is no measure on the validation images."""
-    known = [f"validation/{name}" for name in names_of_measures(config.ks)]
-    if config.select_by not in known:
-        test = config.select_by.startswith(("zsl/", "gzsl/"))
-        found = "would choose by test pictures; take one of 'validation/'" if test else "is not measured"
-        raise InputError(f"training.select_by: {config.select_by!r} {found}; there are {', '.join(known)}")
 
 
 def build_semantic_matrix(config: SemanticConfig, dim: int) -> SemanticMatrix:

@@ -11,8 +11,9 @@ from figment.errors import InputError
 from figment.images import decode, squash
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
+from figment.training.config import SemanticConfig
 from figment.training.protocols import columns_of, zero_shot_evaluator
-from figment.training.semantic import SemanticConfig, TrainedMatrix, train_semantic_matrix
+from figment.training.semantic import TrainedMatrix, train_semantic_matrix
 
 
 def train_zero_shot(

@@ -7,14 +7,8 @@ from typing import Annotated
 import numpy as np
 import pyarrow.parquet as pq
 
-from figment.adaptation.textual_inversion import (
-    InversionConfig,
-    ProbeConfig,
-    WordsFile,
-    forget_learning,
-    learn_concepts,
-    probe_concepts,
-)
+from figment.adaptation.config import InversionConfig, ProbeConfig
+from figment.adaptation.textual_inversion import WordsFile, forget_learning, learn_concepts, probe_concepts
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.files import write_json
 from figment.labels import LabelSpace

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from figment.clip.scorer import ClipConfig, ClipScorer
-from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
+from figment.datasets.config import FewShotDataConfig
+from figment.datasets.few_shot import open_photos, read_splits
 from figment.datasets.labelled import StreamedImages
 from figment.evaluation.features import clip_features
 from figment.evaluation.few_shot_results import FewShotResults, tabulate_few_shot

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import pyarrow as pa
 
-from figment.datasets.few_shot import FewShotDataConfig, check_held_out, open_photos, read_splits
+from figment.datasets.config import FewShotDataConfig
+from figment.datasets.few_shot import check_held_out, open_photos, read_splits
 from figment.files import sha256_file
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -15,7 +16,7 @@ from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool
 from figment.training.backbone import load_backbone, view_features
 from figment.training.banks import save_features
-from figment.training.few_shot import FewShotTrainingConfig
+from figment.training.config import FewShotTrainingConfig
 from figment.training.head import FeatureSet
 from figment.training.lists import open_training_list
 

@@ -6,18 +6,20 @@ from typing import Annotated
 import pyarrow as pa
 import torch
 
-from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
+from figment.datasets.config import FewShotDataConfig
+from figment.datasets.few_shot import open_photos, read_splits
 from figment.datasets.labelled import LabelledImages
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
-from figment.planning.few_shot import Method
+from figment.planning.methods import Method
 from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool
 from figment.training.backbone import load_backbone
-from figment.training.few_shot import FewShotTrainingConfig, law_of
+from figment.training.config import FewShotTrainingConfig
+from figment.training.few_shot import law_of
 from figment.training.finetune import finetune
 from figment.training.histories import read_curve
 from figment.training.lists import open_training_list, write_list

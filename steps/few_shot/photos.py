@@ -7,14 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment.clip.scorer import ClipConfig, load_clip
-from figment.datasets.few_shot import FewShotDataConfig, photo_files, read_splits
+from figment.datasets.config import FewShotDataConfig
+from figment.datasets.few_shot import photo_files, read_splits
 from figment.files import atomic
 from figment.images import decode
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops.steps import step
-from figment.planning.few_shot import Method
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import Method
 from figment.prompts.chat import ANSWERS
 from figment.prompts.contexts import ContextConfig, check_contexts
 from figment.synthesis.families import Requests

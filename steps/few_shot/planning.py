@@ -11,8 +11,9 @@ from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops.steps import step
-from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
+from figment.planning.few_shot import Shot, Words, plan_few_shot
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import Method
 from figment.planning.plan import write_plan
 from figment.prompts.contexts import read_contexts
 from figment.reading import read_artifact

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from figment.datasets.few_shot import FewShotDataConfig, open_photos, read_splits
+from figment.datasets.config import FewShotDataConfig
+from figment.datasets.few_shot import open_photos, read_splits
 from figment.datasets.labelled import LabelledImages
 from figment.evaluation.few_shot_results import FewShotResults
 from figment.evaluation.model_card import model_card

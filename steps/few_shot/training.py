@@ -15,12 +15,13 @@ from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
-from figment.planning.few_shot import Method
+from figment.planning.methods import Method
 from figment.planning.plan import read_plan
 from figment.planning.sample_weights import mean_effective_size
 from figment.synthesis.pool import Pool
 from figment.training.banks import load_features
-from figment.training.few_shot import FewShotTrainingConfig, Made, learn
+from figment.training.config import FewShotTrainingConfig
+from figment.training.few_shot import Made, learn
 from figment.training.histories import read_curve
 from figment.training.lists import write_list
 from figment.training.saved_few_shot import HeadCard, load_head, save_head

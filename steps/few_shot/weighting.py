@@ -15,7 +15,8 @@ from figment.ops.steps import step
 from figment.planning.plan import count_rows, read_plan
 from figment.planning.sample_weights import confidence_weight
 from figment.training.banks import load_features
-from figment.training.few_shot import FewShotTrainingConfig, filter_views
+from figment.training.config import FewShotTrainingConfig
+from figment.training.few_shot import filter_views
 from figment.training.filter_head import fit_filter
 
 

@@ -4,14 +4,16 @@ from typing import Annotated
 
 import torch
 
-from figment.clip.label_vectors import LabelVectorConfig, make_label_vectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import make_label_vectors
 from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.labels import LabelSpace
 from figment.ops.steps import step
 from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.weights import check_generator
-from figment.training.semantic import SemanticConfig, build_semantic_matrix
+from figment.training.config import SemanticConfig
+from figment.training.semantic import build_semantic_matrix
 
 
 @step

@@ -6,7 +6,8 @@ from typing import Annotated
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from figment.clip.label_vectors import LabelVectorConfig, make_label_vectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import make_label_vectors
 from figment.datasets.tagged import read_tagged
 from figment.files import write_json
 from figment.keys import checkpoint_key
@@ -14,10 +15,11 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
+from figment.training.config import SemanticConfig
 from figment.training.lists import multilabel_list, write_list
 from figment.training.protocols import ranking_gains
 from figment.training.saved_semantic import SemanticCard, save_semantic
-from figment.training.semantic import CHECKPOINT_VERSION, SemanticConfig, score_pictures
+from figment.training.semantic import CHECKPOINT_VERSION, score_pictures
 from figment.training.zero_shot import train_zero_shot
 
 

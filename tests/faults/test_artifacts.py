@@ -31,8 +31,9 @@ from figment.ops.trace import read_lineage
 from figment.prompts.chat import KeptAnswer, Question
 from figment.reading import read_artifact
 from figment.synthesis.pool import Pool
+from figment.training.config import SemanticConfig
 from figment.training.histories import ComparedEpochs, Curve, Epochs
-from figment.training.semantic import SemanticConfig, build_semantic_matrix
+from figment.training.semantic import build_semantic_matrix
 from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, make_multilabel_verdicts
 from figment.validation.review import read_review
 from figment.validation.verdicts import AcceptanceConfig, judge, make_verdicts

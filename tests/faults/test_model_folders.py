@@ -14,27 +14,28 @@ from safetensors.torch import load_file, save_file
 
 from figment.adaptation.adapters import save_adapter
 from figment.cli import main
-from figment.clip.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import LabelVectors, make_label_vectors
 from figment.clip.scorer import ClipConfig, ClipScorer, clip_digest, load_clip
 from figment.errors import InputError
 from figment.files import sha256_file
 from figment.labels import LabelSpace
-from figment.planning.few_shot import Method
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import Method
 from figment.prompts.chat import Chat, ChatConfig
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import read_adapter
 from figment.synthesis.generator import Generator
 from figment.synthesis.weights import check_generator, folder_revision, unknown_names
-from figment.training.backbone import BackboneConfig, load_backbone
+from figment.training.backbone import load_backbone
 from figment.training.classifier import build_classifier
-from figment.training.config import TrainingConfig
+from figment.training.config import BackboneConfig, SemanticConfig, TrainingConfig
 from figment.training.dual_prompt import DualPromptConfig, build_dual_prompts
 from figment.training.saved import ClassifierCard, save_classifier
 from figment.training.saved_dual_prompt import DualPromptCard, save_dual_prompts
 from figment.training.saved_few_shot import HeadCard, save_head
 from figment.training.saved_semantic import SemanticCard, save_semantic
-from figment.training.semantic import SemanticConfig, build_semantic_matrix
+from figment.training.semantic import build_semantic_matrix
 from pocket.judge import check_judge
 from tests.faults.model_harm import (
     AUTO_MAP,

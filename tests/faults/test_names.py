@@ -9,7 +9,7 @@ from figment.errors import InputError
 from figment.ops.pipelines import check_config
 from figment.ops.run import main
 from figment.planning.bag_of_tricks import training_sets
-from figment.planning.few_shot import Method, check_names
+from figment.planning.methods import Method, check_names
 from pipelines.bag_of_tricks import bag_of_tricks
 
 REGISTERED = [

@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 
 from figment.cli import main
-from figment.clip.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import LabelVectors, make_label_vectors
 from figment.images import as_rgb, squash
 from figment.labels import LabelSpace
+from figment.training.config import SemanticConfig
 from figment.training.saved_semantic import SemanticCard, load_semantic, save_semantic
-from figment.training.semantic import SemanticConfig, build_semantic_matrix, predict_scores
+from figment.training.semantic import build_semantic_matrix, predict_scores
 
 NAMES = ("car", "dog", "elk", "red")
 CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=3)

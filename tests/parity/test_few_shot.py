@@ -12,13 +12,15 @@ from scipy.stats import chi2_contingency
 from torch import nn
 
 from figment.datasets import coco_largest
-from figment.datasets.few_shot import FewShotDataConfig, draw_shots, read_splits
+from figment.datasets.config import FewShotDataConfig
+from figment.datasets.few_shot import draw_shots, read_splits
 from figment.images import to_tensor
 from figment.labels import Label, LabelSpace
 from figment.metrics.accuracy import calibration_error, macro_accuracy
 from figment.ops.environment import ROOT
-from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
+from figment.planning.few_shot import Shot, Words, plan_few_shot
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import Method
 from figment.planning.sample_weights import Use, confidence_weight, use_of
 from figment.prompts.chat import ChatConfig
 from figment.prompts.contexts import (
@@ -30,8 +32,9 @@ from figment.prompts.contexts import (
     read_contexts,
 )
 from figment.training.backbone import Backbone
+from figment.training.config import HeadConfig
 from figment.training.filter_head import CalibratedHead
-from figment.training.head import FeatureSet, HeadConfig, logits_of, train_head
+from figment.training.head import FeatureSet, logits_of, train_head
 from figment.training.sampling import sampling_law
 
 CONFIG = yaml.safe_load((ROOT / "configs/paper/few_shot_custom_coco.yaml").read_text())

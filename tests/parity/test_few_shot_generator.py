@@ -10,7 +10,8 @@ from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from figment.adaptation.concept_learning import InversionConfig, Learning
+from figment.adaptation.concept_learning import Learning
+from figment.adaptation.config import InversionConfig
 from figment.errors import InputError
 from figment.files import sha256_file
 from figment.planning.generator_config import GeneratorConfig

@@ -15,11 +15,11 @@ import torch
 from pydantic import BaseModel
 
 from figment.adaptation import concept_learning, text_encoder, textual_inversion
-from figment.adaptation.concept_learning import InversionConfig, Learning
+from figment.adaptation.concept_learning import Learning
+from figment.adaptation.config import TEMPLATES, InversionConfig, ProbeConfig
 from figment.adaptation.text_encoder import TuningConfig
-from figment.adaptation.textual_inversion import ProbeConfig
 from figment.checkpoint import Checkpoint
-from figment.clip.label_vectors import LabelVectorConfig
+from figment.clip.config import LabelVectorConfig
 from figment.clip.scorer import ClipConfig
 from figment.datasets.config import RealConfig
 from figment.datasets.tagged import NAMES, write_tagged
@@ -33,9 +33,8 @@ from figment.prompts.pairs import label_pairs
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.sources import Sources
 from figment.training import dual_prompt, semantic, train
-from figment.training.config import TrainingConfig
+from figment.training.config import SemanticConfig, TrainingConfig
 from figment.training.dual_prompt import DualPromptConfig
-from figment.training.semantic import SemanticConfig
 from figment.validation.policies import CocoPolicy
 from steps import training
 from steps.few_shot import concepts
@@ -247,7 +246,7 @@ DEFAULTS: dict[str, tuple[int, type[BaseModel], int, dict[str, object]]] = {
     "words": (
         concept_learning.CHECKPOINT_VERSION, InversionConfig, 1,
         {"steps": 1000, "batch_size": 4, "learning_rate": 0.002, "vectors": 1, "average": 0.5, "initialise": "name",
-         "templates": concept_learning.TEMPLATES, "flip": 0.5, "seed": 0, "dtype": "auto"},
+         "templates": TEMPLATES, "flip": 0.5, "seed": 0, "dtype": "auto"},
     ),
 }  # fmt: skip
 

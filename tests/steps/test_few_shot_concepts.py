@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from figment.adaptation.concept_learning import InversionConfig, Learning
-from figment.adaptation.textual_inversion import ProbeConfig
+from figment.adaptation.concept_learning import Learning
+from figment.adaptation.config import InversionConfig, ProbeConfig
 from figment.clip.scorer import ClipConfig
 from figment.images import encode
 from figment.labels import LabelSpace

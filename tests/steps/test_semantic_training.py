@@ -7,11 +7,13 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from figment.clip.label_vectors import LabelVectorConfig, LabelVectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import LabelVectors
 from figment.clip.scorer import ClipConfig
 from figment.labels import Label, LabelSpace
 from figment.manifests import FileRef
-from figment.training.semantic import SemanticConfig, TrainedMatrix, build_semantic_matrix
+from figment.training.config import SemanticConfig
+from figment.training.semantic import TrainedMatrix, build_semantic_matrix
 from steps.semantic import training
 
 SPACE = LabelSpace(labels=tuple(Label(name=name, unseen=name == "elk") for name in ("dog", "cat", "elk")))

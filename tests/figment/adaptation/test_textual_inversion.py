@@ -10,8 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from figment.adaptation import textual_inversion
-from figment.adaptation.concept_learning import InversionConfig, Learning
-from figment.adaptation.textual_inversion import ProbeConfig, forget_learning, learn_concepts, probe_concepts
+from figment.adaptation.concept_learning import Learning
+from figment.adaptation.config import InversionConfig, ProbeConfig
+from figment.adaptation.textual_inversion import forget_learning, learn_concepts, probe_concepts
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.files import sha256_file

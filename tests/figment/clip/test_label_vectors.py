@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import (
-    LabelVectorConfig,
     LabelVectors,
     differ_in_number,
     make_label_vectors,

@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from figment.datasets.few_shot import (
-    FewShotDataConfig,
-    check_held_out,
-    draw_shots,
-    open_photos,
-    photo_files,
-    read_splits,
-)
+from figment.datasets.config import FewShotDataConfig
+from figment.datasets.few_shot import check_held_out, draw_shots, open_photos, photo_files, read_splits
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.ops.environment import ROOT

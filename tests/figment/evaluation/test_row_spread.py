@@ -9,7 +9,8 @@ from scipy.stats import spearmanr
 from figment.clip.label_vectors import LabelVectors
 from figment.datasets.tagged import TaggedPictures
 from figment.evaluation.row_spread import direction_spread, spread_correlation
-from figment.training.semantic import SemanticConfig, build_semantic_matrix
+from figment.training.config import SemanticConfig
+from figment.training.semantic import build_semantic_matrix
 from models.semantic_diversity_loss import semantic_diversity
 
 NAMES = ("dog", "cat", "dogs", "bus", "elk", "sky")

@@ -7,12 +7,14 @@ import timm
 import torch
 from PIL import Image
 
-from figment.clip.label_vectors import LabelVectorConfig, LabelVectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import LabelVectors
 from figment.errors import InputError
 from figment.evaluation.tagging import Tag, Tagger, load_tagger, predict_tags, render_tags, tag_files
 from figment.images import squash
+from figment.training.config import SemanticConfig
 from figment.training.saved_semantic import SemanticCard, save_semantic
-from figment.training.semantic import SemanticConfig, build_semantic_matrix
+from figment.training.semantic import build_semantic_matrix
 from models.semantic_matrix import SemanticMatrix, label_scores
 
 NAMES = ("car", "dog", "elk", "red")

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from figment.files import digest
 from figment.labels import Label
-from figment.planning.few_shot import Method, Shot, Words, plan_few_shot
+from figment.planning.few_shot import Shot, Words, plan_few_shot
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import Method
 from figment.planning.plan import make_plan
 
 GENERATOR = GeneratorConfig(model="some/model", guidance_scale=15, scheduler="DDIMScheduler")

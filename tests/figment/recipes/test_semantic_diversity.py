@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from figment.clip.label_vectors import LabelVectorConfig, LabelVectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import LabelVectors
 from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedPictures
 from figment.evaluation.report import render
@@ -12,10 +13,11 @@ from figment.files import write_json
 from figment.manifests import FileRef
 from figment.recipes.made import Made
 from figment.recipes.semantic_diversity import SemanticDiversity, verdict_of
+from figment.training.config import SemanticConfig
 from figment.training.histories import Epochs
 from figment.training.protocols import ranking_gains
 from figment.training.saved_semantic import SemanticCard, save_semantic
-from figment.training.semantic import SemanticConfig, build_semantic_matrix
+from figment.training.semantic import build_semantic_matrix
 
 NAMES = ("car", "dog <b>", "elk", "red")
 CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=3)

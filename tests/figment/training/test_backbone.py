@@ -8,8 +8,8 @@ from torch import nn
 
 from figment.datasets.labelled import LabelledImages
 from figment.errors import InputError
-from figment.training.backbone import Backbone, BackboneConfig, load_backbone, view_features
-from figment.training.config import AugmentConfig
+from figment.training.backbone import Backbone, load_backbone, view_features
+from figment.training.config import AugmentConfig, BackboneConfig
 
 POCKET = BackboneConfig(model="open_clip:local-dir:models/pocket/clip", image_size=32, device="cpu")
 CHANGES = AugmentConfig(crop_scale=0.7, rotation=15)

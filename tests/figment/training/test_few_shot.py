@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 from figment.errors import InputError
-from figment.planning.few_shot import Method
-from figment.training.backbone import Backbone, BackboneConfig
+from figment.planning.methods import Method
+from figment.training.backbone import Backbone
 from figment.training.banks import load_features, save_features
+from figment.training.config import BackboneConfig, HeadConfig
 from figment.training.few_shot import FILTER_VIEWS, Made, filter_views, learn
-from figment.training.head import FeatureSet, HeadConfig, logits_of
+from figment.training.head import FeatureSet, logits_of
 from figment.training.saved_few_shot import DeployableHead, HeadCard, load_head, save_head
 
 CONFIG = HeadConfig(steps=200, learning_rate=0.05)

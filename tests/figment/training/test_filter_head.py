@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from figment.errors import InputError
+from figment.training.config import HeadConfig
 from figment.training.filter_head import cross_fitted_logits, fit_filter, fit_temperature
-from figment.training.head import FeatureSet, HeadConfig
+from figment.training.head import FeatureSet
 
 CONFIG = HeadConfig(steps=200, batch_size=16, learning_rate=0.05)
 

@@ -7,10 +7,10 @@ from torch import nn
 
 from figment.datasets.labelled import LabelledImages
 from figment.errors import InputError
-from figment.planning.few_shot import Method
-from figment.training.backbone import Backbone, BackboneConfig, load_backbone
-from figment.training.config import AugmentConfig
-from figment.training.finetune import FinetuneConfig, classify, finetune
+from figment.planning.methods import Method
+from figment.training.backbone import Backbone, load_backbone
+from figment.training.config import AugmentConfig, BackboneConfig, FinetuneConfig
+from figment.training.finetune import classify, finetune
 from figment.training.saved_few_shot import HeadCard, load_own_backbone, save_backbone
 
 CONFIG = FinetuneConfig(steps=40, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2, validate_every=10)

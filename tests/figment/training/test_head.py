@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from figment.planning.sample_weights import Use, use_of
-from figment.training.head import FeatureSet, HeadConfig, logits_of, train_head
+from figment.training.config import HeadConfig
+from figment.training.head import FeatureSet, logits_of, train_head
 from figment.training.sampling import sampling_law
 
 CONFIG = HeadConfig(steps=300, batch_size=16, learning_rate=0.05, validate_every=25)

@@ -5,8 +5,9 @@ from figment.clip.label_vectors import LabelVectors
 from figment.datasets.tagged import TaggedPictures
 from figment.labels import Label, LabelSpace
 from figment.metrics.multilabel import measures
+from figment.training.config import SemanticConfig
 from figment.training.protocols import both_scores, columns_of, zero_shot_evaluator
-from figment.training.semantic import SemanticConfig, build_semantic_matrix, predict_scores
+from figment.training.semantic import build_semantic_matrix, predict_scores
 
 NAMES = ("dog", "cat", "dogs", "bus", "elk", "sky")
 SPACE = LabelSpace(labels=tuple(Label(name=name, unseen=name in ("dogs", "elk", "sky")) for name in NAMES))

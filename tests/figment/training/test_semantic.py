@@ -8,11 +8,12 @@ import torch
 from safetensors.torch import save_file
 from torchmetrics.functional.classification import binary_average_precision
 
-from figment.clip.label_vectors import LabelVectorConfig, LabelVectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import LabelVectors
 from figment.errors import InputError
+from figment.training.config import SemanticConfig
 from figment.training.saved_semantic import SemanticCard, load_semantic, save_semantic
 from figment.training.semantic import (
-    SemanticConfig,
     build_semantic_matrix,
     hold_out_rows,
     predict_scores,

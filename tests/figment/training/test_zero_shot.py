@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from figment.clip.label_vectors import LabelVectorConfig, LabelVectors, make_label_vectors
+from figment.clip.config import LabelVectorConfig
+from figment.clip.label_vectors import LabelVectors, make_label_vectors
 from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedPictures
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
@@ -13,8 +14,9 @@ from figment.planning.plan import make_plan
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
+from figment.training.config import SemanticConfig
 from figment.training.saved_semantic import DeployableMatrix
-from figment.training.semantic import SemanticConfig, build_semantic_matrix, predict_scores
+from figment.training.semantic import build_semantic_matrix, predict_scores
 from figment.training.zero_shot import made_pictures, train_zero_shot
 from pocket.data_sets import write_scenes
 
