@@ -1,5 +1,5 @@
 """The command line of the library: ``figment check``, ``estimate``, ``render``, ``replay``, ``trace``, ``why``, ``predict``,
-``export``, ``payload``, ``stack apply``.
+``evaluate``, ``export``, ``payload``, ``stack apply``.
 
 Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
 """
@@ -88,11 +88,29 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=predict_pictures)
 
     command = commands.add_parser(
-        "export",
-        help="write a run's images as a data set; or a trained classifier as ONNX, check it against torch, time both",
+        "evaluate", help="measure a trained model of any kind on labelled images: intervals and a table of classes"
+    )
+    command.add_argument("model", type=Path, metavar="FOLDER", help="a trained model")
+    command.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="class folders, Parquet, CIFAR batches, or the folder of a run's split; once for each set",
     )
     command.add_argument(
-        "model", type=Path, metavar="FOLDER", help="of a run, such as artifacts/tailored, or of a classifier"
+        "--json", type=Path, metavar="FILE", help="write all of it there, with the confusion of classes"
+    )
+    command.add_argument("--device", default="auto")
+    command.set_defaults(run=evaluate_model)
+
+    command = commands.add_parser(
+        "export",
+        help="write a run's images as a data set; or a trained model of any kind as ONNX, check it against torch, time both",
+    )
+    command.add_argument(
+        "model", type=Path, metavar="FOLDER", help="of a run, such as artifacts/tailored, or of a trained model"
     )
     command.add_argument("--format", help="of a run's images: folder, coco, hf (Parquet), webdataset or yolo")
     command.add_argument("--out", type=Path, metavar="DIR", help="a new folder; by default RUN_FORMAT beside the run")
@@ -297,6 +315,19 @@ def predict_pictures(options: argparse.Namespace) -> None:
         print(line, flush=True)
 
 
+def evaluate_model(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from figment.evaluation.evaluate import evaluate, table_of
+    from figment.files import write_json
+
+    found = evaluate(options.model, options.data, options.device)
+    if options.json:
+        write_json(options.json, [each.model_dump(mode="json") for each in found])
+    for each in found:
+        Console().print(table_of(each))
+
+
 def export_folder(options: argparse.Namespace) -> None:
     """A run's folder has a plan; any other is a model's."""
     from figment.exports.export import FORMATS, export_run
@@ -318,17 +349,17 @@ def export_model(options: argparse.Namespace) -> None:
 
     from figment.images import to_tensor
     from figment.pictures import find_files, read_pictures
-    from figment.training.deployable import open_classifier
+    from figment.training.kinds.registry import open_model
     from figment.training.onnx_export import compare, export_onnx
 
-    trained = open_classifier(options.model)
-    model, size, file = trained.network, trained.image_size, options.model / "classifier.onnx"
+    trained = open_model(options.model)
+    model, size, file = trained.scorer(), trained.preparation[0], options.model / "model.onnx"
     pictures = (picture for path in find_files([options.pictures or PICTURES]) for picture in read_pictures(path))
-    pixels = torch.stack([to_tensor(p, size, trained.resize, trained.native_size) for p in islice(pictures, 256)])
+    pixels = torch.stack([to_tensor(p, *trained.preparation) for p in islice(pictures, 256)])
     pixels = pixels.float() / 255
     export_onnx(model, size, file)
     found = compare(model, file, pixels)
-    print(f"{file}: probabilities within {found.difference:.1e} of torch's on {found.pictures} pictures")
+    print(f"{file}: scores within {found.difference:.1e} of torch's on {found.pictures} pictures")
     for batch, milliseconds in found.onnx_ms.items():
         print(f"batch {batch}: {milliseconds:.2f} ms, torch {found.torch_ms[batch]:.2f} ms")
 

@@ -199,20 +199,23 @@ def check_module(module: nn.Module, what: str) -> None:
     check_finite(dict(module.named_parameters()), what)
 
 
-def load_state(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Into a network, all of it. Raises InputError if names or shapes are others than the network's."""
-    own = module.state_dict()
-    missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+def load_state(
+    module: nn.Module, tensors: Mapping[str, Tensor], what: str, own: Mapping[str, Tensor] | None = None
+) -> None:
+    """Into a network, all of it, or all of ``own``, a part of its state. Raises InputError if names or shapes are others than
+    the network's."""
+    part = module.state_dict() if own is None else own
+    missing, unknown = sorted(part.keys() - tensors.keys()), sorted(tensors.keys() - part.keys())
     if missing or unknown:
         wrong = f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which its model has not"
         raise InputError(f"{what}: it {wrong}; restore the file, or train again")
     for name, tensor in tensors.items():
-        if own[name].shape != tensor.shape:
+        if part[name].shape != tensor.shape:
             raise InputError(
-                f"{what}: {name!r} is of shape {tuple(tensor.shape)}, its model's of {tuple(own[name].shape)}; restore the file, "
-                "or train again"
+                f"{what}: {name!r} is of shape {tuple(tensor.shape)}, its model's of {tuple(part[name].shape)}; restore the "
+                "file, or train again"
             )
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(dict(tensors), strict=own is None)
 
 
 def unreadable(tokenizer: Any, texts: Sequence[str]) -> list[str]:

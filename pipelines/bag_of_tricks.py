@@ -30,7 +30,7 @@ from steps.labels import choose_labels
 from steps.lineage import record_lineage
 from steps.planning import plan_images
 from steps.prompts import write_prompts
-from steps.registration import register_classifier
+from steps.registration import register_model
 from steps.reporting import write_report
 from steps.synthesis import render_part, synthesise_images
 from steps.training import train_classifiers
@@ -88,7 +88,7 @@ def bag_of_tricks(
     verdicts = validate_images(space, planned, images, clip, acceptance, quota, review, output)
     checked = check_sets(space, images, verdicts, sets, real, gates, output, real_checked)
     classifiers = train_classifiers(space, images, verdicts, sets, training, real, output, after=[checked])
-    results = evaluate_classifiers(space, images, classifiers, clip, real, training.image_size, output)
+    results, deployed = evaluate_classifiers(space, images, classifiers, clip, real, training.image_size, output)
     errors = explain_errors(space, images, classifiers, results, clip, real, output)
     recipe = BagOfTricks(
         generator=generator, synthesis=synthesis, clip=clip, acceptance=acceptance, training=training, review=review
@@ -96,5 +96,5 @@ def bag_of_tricks(
     report = write_report(
         recipe.model_dump(mode="json"), [planned, images, verdicts, checked, classifiers, results, errors], output
     )
-    version = register_classifier(space, classifiers, results, generator, clip, real, register_as, output)
+    version = register_model(deployed, generator, [clip], register_as, output, real=real)
     record_lineage(output, after=[report, version])

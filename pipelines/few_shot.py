@@ -31,12 +31,12 @@ from steps.few_shot.features import look_at_photos, look_at_pictures
 from steps.few_shot.finetuning import finetune_heads
 from steps.few_shot.photos import choose_photos
 from steps.few_shot.planning import plan_pictures
-from steps.few_shot.registration import register_head
 from steps.few_shot.synthesis import make_pictures
 from steps.few_shot.training import train_heads
 from steps.few_shot.weighting import weigh_pictures
 from steps.gates import check_made, check_photos
 from steps.lineage import record_lineage
+from steps.registration import PhotosConfig, register_model
 from steps.reporting import write_report
 
 
@@ -80,9 +80,10 @@ def few_shot(
     heads = train_heads(space, methods, seen, training, seed, output, picture_features=seen_pictures, **made)
     if training.finetune:
         heads = finetune_heads(space, methods, data, shots, heads, training, seed, output, **made)
-    results = evaluate_heads(space, data, shots, photos, seen, heads, clip, seed, output, images, pictures)
+    results, deployed = evaluate_heads(space, data, shots, photos, seen, heads, clip, seed, output, images, pictures)
     found = [space, photos, heads, results, checked, unseen_before, plan, pictures, images, weights, said, learnt]
     recipe = FewShot(generator=generator).model_dump(mode="json")
     report = write_report(recipe, [item for item in found if item is not None], output)
-    version = register_head(space, heads, results, data, shots, generator, register_as, seed, output)
+    tested = PhotosConfig(data=data, shots=shots, seed=seed)
+    version = register_model(deployed, generator, [], register_as, output, photos=tested)
     record_lineage(output, after=[report, version])

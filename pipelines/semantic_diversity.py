@@ -24,11 +24,11 @@ from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy
 from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage
+from steps.registration import register_model
 from steps.reporting import write_report
 from steps.semantic.generating import plan_unseen, render_unseen
 from steps.semantic.labels import choose_tags
 from steps.semantic.pictures import prepare_pictures
-from steps.semantic.registration import register_matrix
 from steps.semantic.training import train_matrix
 from steps.semantic.validating import validate_unseen
 
@@ -66,5 +66,5 @@ def semantic_diversity(
     model = train_matrix(space, splits, vectors, training, twin_cosine, output, verdicts, after=checked)
     recipe = SemanticDiversity(generator=generator, clip=clip)
     report = write_report(recipe.model_dump(mode="json"), [splits, model, *made, *checked], output)
-    version = register_matrix(model, splits, generator, clip, register_as, output, after=[report])
+    version = register_model(model, generator, [clip], register_as, output, splits=splits, after=[report])
     record_lineage(output, after=[version])

@@ -24,12 +24,12 @@ from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy
 from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage
+from steps.registration import register_model
 from steps.reporting import write_report
 from steps.semantic.pictures import prepare_pictures
 from steps.semantic.validating import validate_unseen
 from steps.tailored.labels import choose_classes
 from steps.tailored.prompts import ask_prompts
-from steps.tailored.registration import register_prompts
 from steps.tailored.synthesis import synthesise_pairs
 from steps.tailored.training import train_classifier
 from steps.tailored.tuning import tune_generator
@@ -82,5 +82,5 @@ def tailored(
     found = [unseen, plan, images, verdicts, checked, model, *([tuned] if tuned else [])]
     recipe = Tailored(generator=generator, clip=clip, backbone=backbone).model_dump(mode="json")
     report = write_report(recipe, found, output)
-    version = register_prompts(model, splits, generator, clip, backbone, register_as, output)
+    version = register_model(model, generator, [clip, backbone], register_as, output, splits=splits)
     record_lineage(output, after=[report, version])

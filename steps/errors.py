@@ -16,7 +16,8 @@ from figment.manifests import Classifiers, FileRef
 from figment.ops import caching
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
-from figment.training.saved import load_classifier
+from figment.training.kinds.timm_classifier import TIMM
+from figment.training.saved import load_model
 from figment.validation.features import FeatureStore
 
 ERRORS, NEIGHBOURS = 12, 4
@@ -39,17 +40,17 @@ def explain_errors(
         __name__, weights=chosen.weights.sha256, real=[real.model_dump(), data], clip=clip_digest(clip)
     )
     if not caching.is_current(path, key):
-        (model, card), scorer = load_classifier(folder), ClipScorer(clip)
+        model, scorer = load_model(folder, TIMM), ClipScorer(clip)
         tests = [
             open_labelled(Path(real.path), real.test, labels, size, real.test_per_class, resize, native_size)
             for size, resize, native_size in (
-                (card.training.image_size, card.training.resize, card.training.native_size),
+                model.preparation,
                 (scorer.size, "bicubic", None),
             )
         ]
         learnt = pq.read_table(folder / "training_list.parquet")["image_id"].to_pylist()
         store = FeatureStore(Pool(images.open().parent), scorer)
-        errors = explain(model, *tests, learnt, store, labels.names, ERRORS, NEIGHBOURS)
+        errors = explain(model.network, *tests, learnt, store, labels.names, ERRORS, NEIGHBOURS)
         write_json(path, [error.model_dump() for error in errors])
         caching.mark_current(path, key)
     return FileRef.of(path)

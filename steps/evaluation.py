@@ -25,7 +25,8 @@ from figment.ops.steps import step
 from figment.reading import read_artifact
 from figment.synthesis.pool import Pool
 from figment.training.classifier import predict
-from figment.training.saved import load_classifier
+from figment.training.kinds.timm_classifier import TIMM
+from figment.training.saved import Measure, add_metrics, load_model
 from figment.validation.features import FeatureStore
 
 SHOTS = 1000  # real pictures of a class that diversity is measured against, at most
@@ -41,9 +42,10 @@ def evaluate_classifiers(
     real: RealConfig,
     image_size: int,
     output: str,
-) -> Annotated[Results, "results"]:
+) -> tuple[Annotated[Results, "results"], Annotated[FileRef, "deployed"]]:
     """Top-1 with intervals, per class, calibration, gains over base class and the gap closed; the diversity ledger and the map
-    of real and synthetic features; metrics.json for DVC, metrics for MLflow."""
+    of real and synthetic features; metrics.json for DVC, metrics for MLflow. And the weights to register: of the combined set (or
+    the only trick), never the best on the test images."""
     file, picture = Path(output) / "results.json", Path(output) / "feature_map.png"
     key = caching.result_key(
         __name__,
@@ -70,23 +72,34 @@ def evaluate_classifiers(
     tracking.log_file(picture)
     write_json(Path(output) / "metrics.json", {row.name: round(row.top1, 4) for row in results.rows})
     write_plots(results, classifiers[results.confusion_of].weights.open().parent, Path(output))
-    return results
+    for item in classifiers.items:
+        add_metrics(item.weights.open().parent, measures(results[item.name], results))
+    return results, classifiers[results.confusion_of].weights
+
+
+def measures(result: Result, results: Results) -> list[Measure]:
+    """What a classifier's model.json notes of its row of the table."""
+    found = [
+        Measure(name="top-1", value=result.top1, low=result.low, high=result.high, images=results.test_images),
+        Measure(name="calibration error", value=result.calibration_error or 0),
+    ]
+    shares = zip(results.labels, result.per_class, strict=False)
+    return found + [Measure(name=f"top-1 of {label}", value=share) for label, share in shares]
 
 
 def measure(
     labels: LabelSpace, pool: Pool, classifiers: Classifiers, clip: ClipConfig, real: RealConfig, image_size: int
 ) -> tuple[Results, Image.Image]:
     """All numbers, and the map."""
-    loaded = {item.name: load_classifier(item.weights.open().parent) for item in classifiers.items}
-    training = next(iter(loaded.values()))[1].training
-    resized = training.resize, training.native_size
+    loaded = {item.name: load_model(item.weights.open().parent, TIMM) for item in classifiers.items}
+    _, *resized = next(iter(loaded.values())).preparation
     test = read_labelled(Path(real.path), real.test, labels, image_size, real.test_per_class, *resized)
     scorer = ClipScorer(clip)
     seen_by_clip = read_labelled(
         Path(real.path), real.test, labels, scorer.size, real.test_per_class
     )  # at its own size
     clip_logits = scorer.logits(seen_by_clip.pixels, scorer.text_features(labels)).cpu()
-    logits = {name: predict(model, test.pixels) for name, (model, _) in loaded.items()}
+    logits = {name: predict(model.network, test.pixels) for name, model in loaded.items()}
     results = tabulate(labels, test.labels, clip_logits, logits, {item.name: item.images for item in classifiers.items})
     sets = features_of_sets(labels, FeatureStore(pool, scorer), classifiers)
     shots, shot_labels = features_of_shots(labels, scorer, real)

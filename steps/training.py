@@ -18,6 +18,7 @@ from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.config import TrainingConfig
 from figment.training.lists import open_training_list, training_list, write_list
+from figment.training.saved import WEIGHTS
 from figment.training.sets import CHECKPOINT, train_on
 from figment.training.train import CHECKPOINT_VERSION
 
@@ -44,7 +45,7 @@ def train_classifiers(
         inputs = {"labels": labels, "images": digest(chosen.to_pylist()), "training": training}
         curve: Curve = []
         with tracking.classifier(name):
-            card = train_on(
+            saved = train_on(
                 name,
                 caching.result_key(__name__, **inputs),
                 lambda chosen=chosen, name=name: open_training_list(
@@ -56,9 +57,7 @@ def train_classifiers(
                 lambda step, m, curve=curve: curve.append((step, m)),
             )
             tracking.log_curve("training", curve)
-        items.append(
-            ClassifierRef(name=name, images=card.images, weights=FileRef.of(folder / "classifier.safetensors"))
-        )
+        items.append(ClassifierRef(name=name, images=saved.images, weights=FileRef.of(folder / WEIGHTS)))
 
     if has_split(Path(real.path), "train"):
         folder = Path(output) / "classifiers" / REAL
@@ -66,7 +65,7 @@ def train_classifiers(
         inputs = {"labels": labels, "real": [real, data], "training": training}
         curve = []
         with tracking.classifier(REAL):
-            card = train_on(
+            saved = train_on(
                 REAL,
                 caching.result_key(__name__, **inputs),
                 lambda: open_labelled(
@@ -84,7 +83,5 @@ def train_classifiers(
                 lambda step, m: curve.append((step, m)),
             )
             tracking.log_curve("training", curve)
-        items.append(
-            ClassifierRef(name=REAL, images=card.images, weights=FileRef.of(folder / "classifier.safetensors"))
-        )
+        items.append(ClassifierRef(name=REAL, images=saved.images, weights=FileRef.of(folder / WEIGHTS)))
     return Classifiers(items=tuple(items))

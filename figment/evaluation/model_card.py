@@ -1,11 +1,10 @@
-"""The model card: what a classifier is for, what it learnt from, under whose terms, and how well it does."""
+"""The model card: what a classifier is for, what it was trained on, under whose terms, and how well it does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from figment.evaluation.provenance import Recipe
-from figment.evaluation.results import Result, Results
 from figment.images import Resize
-from figment.training.saved import ClassifierCard
+from figment.training.saved import Measure, SavedModel
 
 PREPARED: Mapping[Resize, str] = {  # figment/images.py, to_tensor
     "bicubic": "centre-cropped to a square, then resized bicubically",
@@ -16,40 +15,31 @@ PREPARED: Mapping[Resize, str] = {  # figment/images.py, to_tensor
 
 
 def model_card(
-    title: str,
-    about: str,
-    image_size: int,
-    resize: Resize,
-    labels: Sequence[str],
-    measured: Sequence[str],
-    training: str,
-    recipe: Recipe | None,
-    licences: Mapping[str, str],
-    scores: str = "probabilities",
+    title: str, saved: SavedModel, recipe: Recipe | None, licences: Mapping[str, str], scores: str = "probabilities"
 ) -> str:
-    """Markdown. ``resize`` is how pictures of other sizes become square, ``measured`` and ``training`` are what the recipe has to
-    say of its numbers and its network, ``scores`` what comes out, ``licences`` the terms of each model that the training
-    pictures owe something to, by what it did."""
+    """Markdown, of a model of any kind. ``scores`` is what comes out, ``licences`` the terms of each model that the training
+    images owe something to, by what it did."""
+    size = saved.preprocessing.image_size
     lines = [
         f"# {title}",
         "",
-        about,
+        about(saved, recipe),
         "",
         "## Use",
         "",
-        f"In: pictures (N, 3, {image_size}, {image_size}) float32 in [0, 1], RGB; any N; of other sizes "
-        f"{PREPARED[resize]}. Out: {scores} (N, {len(labels)}), in this order. It knows nothing else, and says one of these of "
-        "whatever it is shown.",
+        f"In: images (N, 3, {size}, {size}) float32 in [0, 1], RGB; any N; of other sizes "
+        f"{PREPARED[saved.preprocessing.resize]}. Out: {scores} (N, {len(saved.labels)}), in this order. It knows nothing else, "
+        "and says one of these of whatever it is shown.",
         "",
-        ", ".join(labels),
+        ", ".join(saved.labels.names),
         "",
         "## Measured",
         "",
-        *measured,
+        *table_of(saved.metrics),
         "",
         "## Network and training",
         "",
-        training,
+        saved.training,
         "",
         *(_data(recipe) if recipe else []),
         "## Licences",
@@ -63,42 +53,35 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
-def measured(result: Result, results: Results) -> str:
-    """One clause: top-1 with its interval, and on what."""
-    interval = f"{100 * result.low:.1f}, {100 * result.high:.1f}"
-    return f"top-1 {100 * result.top1:.1f} % [{interval}] on {results.test_images} real pictures of {len(results.labels)} classes"
+def about(saved: SavedModel, recipe: Recipe | None) -> str:
+    """What it was trained on, and of which classes it has seen no real image."""
+    names, unseen = saved.labels.names, saved.labels.unseen_ids
+    if not recipe:
+        source = ", trained on real images alone"
+    elif 0 < saved.images <= recipe.images:
+        source = ", trained on generated images alone"
+    else:
+        source = ", trained on real and generated images"
+    without = f" No real image of {', '.join(names[i] for i in unseen)} was trained on." if unseen else ""
+    return f"A classifier of {len(names)} classes{source}.{without}"
 
 
-def classifier_card(
-    title: str, name: str, card: ClassifierCard, results: Results, recipe: Recipe | None, licences: Mapping[str, str]
-) -> str:
-    """The card of a bag of tricks' classifier."""
-    result, training = results[name], card.training
-    numbers = [
-        f"{measured(result, results)} (95 % bootstrap interval); expected calibration error "
-        f"{100 * (result.calibration_error or 0):.1f} %.",
-        "",
-        "| class | top-1 |",
-        "|---|---|",
-        *(f"| {label} | {100 * share:.0f} % |" for label, share in zip(results.labels, result.per_class, strict=False)),
-    ]
-    network = (
-        f"{training.model} of timm, stem {training.stem}; {card.images} pictures; "
-        + (f"{training.steps} steps" if training.steps else f"{training.epochs} epochs")
-        + f" of {training.batch_size}, AdamW {training.learning_rate:g}, seed {training.seed}."
-    )
-    about = (
-        f"A classifier of {len(card.labels)} classes, trained from random weights on "
-        f"{'synthetic pictures alone' if recipe else 'real pictures'}."
-    )
-    return model_card(
-        title, about, training.image_size, training.resize, card.labels.names, numbers, network, recipe, licences
-    )
+def measured(saved: SavedModel) -> str:
+    """One clause: the mean average precisions where there are any, else the first measure."""
+    ranking = [found for found in saved.metrics if found.name in ("gzsl/mAP", "zsl/mAP")]
+    return ", ".join(f"{found.name} {_value(found)}" for found in ranking or saved.metrics[:1])
 
 
-def table_of(numbers: Mapping[str, float]) -> list[str]:
-    """A Markdown table of measures in [0, 1]."""
-    return ["| measure | % |", "|---|---|", *(f"| {name} | {100 * value:.1f} |" for name, value in numbers.items())]
+def _value(found: Measure) -> str:
+    text = f"{100 * found.value:.1f} %"
+    if found.low is not None and found.high is not None:
+        text += f" [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return text + (f" on {found.images} real images" if found.images else "")
+
+
+def table_of(metrics: Iterable[Measure]) -> list[str]:
+    """A Markdown table of measures in [0, 1]; intervals are of 95 %."""
+    return ["| measure | value |", "|---|---|", *(f"| {found.name} | {_value(found)} |" for found in metrics)]
 
 
 def _data(recipe: Recipe) -> list[str]:
@@ -111,7 +94,7 @@ def _data(recipe: Recipe) -> list[str]:
     return [
         "## Data",
         "",
-        f"{recipe.images} generated pictures from {recipe.prompts} different prompts; "
+        f"{recipe.images} generated images from {recipe.prompts} different prompts; "
         + ", ".join(f"{name} {value}" for name, value in recipe.settings.items())
         + ".",
         "",

@@ -14,7 +14,9 @@ from figment.evaluation.tagging import batches, load_tagger, render_lines, rende
 from figment.files import atomic
 from figment.images import to_tensor
 from figment.pictures import UnreadPictures, names_in, try_pictures
-from figment.training.deployable import is_classifier, open_classifier
+from figment.training.kinds.registry import open_model
+from figment.training.kinds.semantic_matrix import SEMANTIC_MATRIX
+from figment.training.saved import TrainedModel, read_model
 
 CLASSES, TAGS = 1, 10  # a picture, unless more are asked for
 
@@ -34,41 +36,46 @@ def predict_files(
     their vectors from where its labels' came from. With a folder ``rendered`` each picture is
     written there with its lines beside.
     """
-    if not is_classifier(model):
+    if read_model(model).kind == SEMANTIC_MATRIX.name:
         tagger = load_tagger(model, device)
         tagger = tagger.choose(read_names(tags), str(tags)) if tags else tagger
         yield from tag_files(tagger, files, TAGS if top_k is None else top_k, batch_size, rendered)
     elif tags:
         raise InputError(f"{tags}: {model} holds a classifier, which has classes of its own; leave the tags out")
     else:
-        yield from classify_files(model, files, top_k, batch_size, rendered, device)
+        yield from classify_files(open_model(model), model, files, top_k, batch_size, rendered, device)
 
 
 @torch.inference_mode()
 def classify_files(
-    model: Path, files: Sequence[Path], top_k: int | None, batch_size: int, rendered: Path | None, device: str
+    trained: TrainedModel,
+    folder: Path,
+    files: Sequence[Path],
+    top_k: int | None,
+    batch_size: int,
+    rendered: Path | None,
+    device: str,
 ) -> Iterator[str]:
     """Lines of JSON ``{"image", "label", "probability"}``, each picture's ``top_k`` classes (by default one, or
     ten if a picture may show several), the most probable first.
 
     A picture that cannot be read has a line ``{"image", "error"}``, and UnreadPictures is raised at the end.
     """
-    trained, where = open_classifier(model), choose_device(device)
-    top_k = (CLASSES if trained.exclusive else TAGS) if top_k is None else top_k
+    where = choose_device(device)
+    top_k = (CLASSES if trained.kind.exclusive else TAGS) if top_k is None else top_k
     if top_k < 1 or batch_size < 1:
         raise InputError(f"top_k is {top_k} and batch_size {batch_size}; both are at least 1")
-    classifier = trained.network.to(where)
+    classifier = trained.scorer().to(where)
     names = [name for file in files for name in names_in(file)]
     targets = rendered_files(names, rendered) if rendered else []
     unread: list[InputError] = []
     pictures = (picture for file in files for picture in try_pictures(file))
     for batch in batches(enumerate(pictures), batch_size):
-        sizes = trained.image_size, trained.resize, trained.native_size
-        pixels = [to_tensor(picture, *sizes) for _, picture in batch if isinstance(picture, Image.Image)]
+        pixels = [to_tensor(picture, *trained.preparation) for _, picture in batch if isinstance(picture, Image.Image)]
         seen = classifier(torch.stack(pixels).to(where) / 255).cpu() if pixels else torch.empty(0, len(trained.labels))
         if not torch.isfinite(seen).all():
             raise InputError(
-                f"{model}: gives probabilities that are not finite; its weights are damaged: train it again"
+                f"{folder}: gives probabilities that are not finite; its weights are damaged: train it again"
             )
         ranked = iter(zip(*(each.tolist() for each in seen.sort(dim=1, descending=True, stable=True)), strict=True))
         for i, picture in batch:

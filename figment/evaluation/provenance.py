@@ -16,7 +16,7 @@ from figment.planning.lookup import ARTIFACTS
 from figment.prompts.chat import KeptAnswer
 from figment.reading import read_artifact
 from figment.training.lists import TRAINING_LIST
-from figment.training.saved_few_shot import BACKBONE
+from figment.training.saved import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,16 @@ def learners(image_id: str, root: Path = ARTIFACTS) -> list[Path]:
 
 
 def weights_in(folder: Path) -> Path:
-    """The weights of a model's folder. Raises InputError if it holds none, or several."""
-    files = sorted(path for path in folder.glob("*.safetensors") if path.name != BACKBONE)
-    if len(files) != 1:
-        raise InputError(f"{folder}: holds {len(files)} .safetensors files; give the folder of one trained model")
-    return files[0]
+    """The weights of a model's folder. Raises InputError if it holds none."""
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{folder}: holds no {WEIGHTS}; give the folder of a trained model")
+    return folder / WEIGHTS
 
 
 def find_weights(sha256: str, folder: str | None = None, root: Path = ARTIFACTS) -> Path | None:
     """The weights with this content in ``folder`` or else anywhere under ``root``, if they are still there."""
-    files = [*(Path(folder).glob("*.safetensors") if folder else ()), *sorted(root.glob("**/*.safetensors"))]
-    return next((file for file in files if sha256_file(file) == sha256), None)
+    files = [*([Path(folder) / WEIGHTS] if folder else ()), *sorted(root.glob(f"**/{WEIGHTS}"))]
+    return next((file for file in files if file.is_file() and sha256_file(file) == sha256), None)
 
 
 def output_of(folder: Path) -> Path:

@@ -20,7 +20,8 @@ from figment.files import atomic
 from figment.images import as_rgb, squash
 from figment.labels import LabelSpace, key
 from figment.pictures import UnreadPictures, names_in, try_pictures
-from figment.training.saved_semantic import load_semantic
+from figment.training.kinds.semantic_matrix import SEMANTIC_MATRIX
+from figment.training.saved import load_model
 from figment.training.semantic import predict_scores
 from models.semantic_matrix import Pooling, SemanticMatrix
 
@@ -88,11 +89,12 @@ class Tagger:
 
 
 def load_tagger(folder: Path, device: str = "cpu") -> Tagger:
-    """From a folder that ``save_semantic`` wrote."""
-    model, labels, card = load_semantic(folder)
-    training = card.training
-    unseen = frozenset(card.unseen)
-    return Tagger(model.to(choose_device(device)), labels, unseen, training.image_size, training.pooling, card.vectors)
+    """From the folder of a semantic matrix."""
+    model = load_model(folder, SEMANTIC_MATRIX)
+    space, training = model.saved.labels, model.settings.training
+    unseen = frozenset(space.names[i] for i in space.unseen_ids)
+    matrix, labels = model.network.matrix.to(choose_device(device)), model.network.label_vectors(space.names)
+    return Tagger(matrix, labels, unseen, training.image_size, training.pooling, model.settings.vectors)
 
 
 def predict_tags(

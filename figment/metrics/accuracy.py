@@ -1,5 +1,6 @@
 """Top-1 accuracy, calibration and differences between classifiers, with bootstrap intervals."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,16 +94,29 @@ def paired_macro_difference(
 def map_difference(first: Tensor, second: Tensor, targets: Tensor, resamples: int = 500, seed: int = 0) -> Score:
     """Mean average precision of ``first`` (N, C) minus that of ``second`` on the same pictures with 0/1 ``targets`` (N, C), over
     the classes that have a positive, with the paired bootstrap's interval: each resample weights the pictures anew."""
+    return _map_bootstrap(
+        lambda weights: _weighted_map(first, targets, weights) - _weighted_map(second, targets, weights),
+        len(targets),
+        resamples,
+        seed,
+    )
+
+
+def map_score(scores: Tensor, targets: Tensor, resamples: int = 500, seed: int = 0) -> Score:
+    """Mean average precision of ``scores`` (N, C) with 0/1 ``targets`` (N, C), over the classes that have a positive, with its
+    95 % bootstrap interval over the images."""
+    return _map_bootstrap(lambda weights: _weighted_map(scores, targets, weights), len(targets), resamples, seed)
+
+
+def _map_bootstrap(measure: Callable[[np.ndarray], np.ndarray], count: int, resamples: int, seed: int) -> Score:
+    """``measure`` takes weights (R, N) and gives (R,)."""
     rng = np.random.default_rng(seed)
-    count = len(targets)
     means = []
     for block in range(0, resamples, WEIGHTED):
         drawn = rng.multinomial(count, np.full(count, 1 / count), size=min(WEIGHTED, resamples - block))
-        means.append(_weighted_map(first, targets, drawn) - _weighted_map(second, targets, drawn))
+        means.append(measure(drawn))
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
-    whole = np.ones((1, count))
-    value = float((_weighted_map(first, targets, whole) - _weighted_map(second, targets, whole))[0])
-    return Score(value, float(low), float(high))
+    return Score(float(measure(np.ones((1, count)))[0]), float(low), float(high))
 
 
 def _weighted_map(scores: Tensor, targets: Tensor, weights: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.training.config import TrainingConfig
 from figment.training.histories import read_curve
-from figment.training.saved import ClassifierCard, read_card, save_classifier
+from figment.training.kinds.timm_classifier import TIMM, timm_preprocessing
+from figment.training.saved import Provenance, SavedModel, find_model, save_model
 from figment.training.train import train_classifier
 
 CHECKPOINT = "checkpoint.pt"  # of no use once the classifier is saved
@@ -22,21 +23,36 @@ def train_on(
     config: TrainingConfig,
     unfinished: Checkpoint,
     log: Callable[[int, dict[str, float]], None],
-) -> ClassifierCard:
-    """The card of the classifier in the folder of ``unfinished``, trained now if its ``key`` is not the one given; an
+) -> SavedModel:
+    """What is saved of the classifier in the folder of ``unfinished``, trained now if its ``key`` is not the one given; an
     interrupted training resumes from ``unfinished``. ``log`` sees the loss curve either way: it is kept beside the weights."""
     folder = unfinished.path.parent
-    card = read_card(folder)
-    if card is None or card.key != key:
+    saved = find_model(folder)
+    if saved is None or saved.provenance.key != key:
         history: list[tuple[int, dict[str, float]]] = []
         learnt_from = images().load_if_it_fits()
         model = train_classifier(
             learnt_from, len(labels), config, lambda step, m: history.append((step, m)), name, unfinished
         )
         write_json(folder / "history.json", history)
-        card = ClassifierCard(key=key, labels=labels, training=config, images=len(learnt_from))
-        save_classifier(model, card, folder)
+        saved = SavedModel(
+            labels=labels,
+            preprocessing=timm_preprocessing(config),
+            images=len(learnt_from),
+            training=described(config),
+            provenance=Provenance(key=key),
+        )
+        save_model(TIMM, model, config, saved, folder)
         unfinished.path.unlink(missing_ok=True)
     for step, metrics in read_curve(folder):
         log(step, metrics)
-    return card
+    return saved
+
+
+def described(config: TrainingConfig) -> str:
+    """A sentence on the network and its training."""
+    length = f"{config.steps} steps" if config.steps else f"{config.epochs} epochs"
+    return (
+        f"{config.model} of timm from random weights, stem {config.stem}; {length} of {config.batch_size}, AdamW "
+        f"{config.learning_rate:g}, seed {config.seed}."
+    )

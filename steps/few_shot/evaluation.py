@@ -12,6 +12,7 @@ from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.config import FewShotDataConfig
 from figment.datasets.few_shot import open_photos, read_splits
 from figment.datasets.labelled import StreamedImages
+from figment.devices import choose_device
 from figment.evaluation.features import clip_features
 from figment.evaluation.few_shot_results import FewShotResults, tabulate_few_shot
 from figment.files import write_json
@@ -25,7 +26,8 @@ from figment.training.backbone import view_features
 from figment.training.banks import load_features, save_features
 from figment.training.config import AugmentConfig
 from figment.training.head import FeatureSet, logits_of
-from figment.training.saved_few_shot import HeadCard, load_head, load_own_backbone
+from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD
+from figment.training.saved import Measure, TrainedModel, add_metrics, load_model
 from figment.validation.features import FeatureStore
 
 
@@ -42,21 +44,22 @@ def evaluate_heads(
     output: str,
     images: FileRef | None = None,
     pictures: FileRef | None = None,
-) -> Annotated[FewShotResults, "results"]:
+) -> tuple[Annotated[FewShotResults, "results"], Annotated[FileRef, "deployed"]]:
     """Macro accuracy with intervals and gains over the photos alone; the diversity ledger against the first test set's photos;
-    few_shot.json, metrics.json for DVC, metrics for MLflow."""
+    few_shot.json, metrics.json for DVC, metrics for MLflow. And the weights to register: of the deployed method, chosen before
+    anything was measured."""
     seen = load_features(photo_features.open())
     tests = {name: seen[f"test/{name}"] for name in data.tests}
     scorer = ClipScorer(clip)
     seen_by_clip = clip_photos(labels, data, shots, seed, scorer, output)
     text = scorer.text_features(labels)
     folders = {item.name: item.weights.open().parent for item in heads.items}
-    loaded = {name: load_head(folder) for name, folder in folders.items()}
+    loaded = {name: load_model(folder, FEW_SHOT_HEAD) for name, folder in folders.items()}
     own_features = {
-        name: finetuned_features(labels, data, shots, seed, card, folders[name], photo_features)
-        if card.finetuned
+        name: finetuned_features(labels, data, shots, seed, model, heads[name].weights, photo_features)
+        if model.settings.finetuned
         else tests
-        for name, (_, card) in loaded.items()
+        for name, model in loaded.items()
     }
     results = tabulate_few_shot(
         labels,
@@ -64,10 +67,10 @@ def evaluate_heads(
         {name: found.labels for name, found in tests.items()},
         {name: scorer.compare(seen_by_clip[name].features[:, 0], text).cpu() for name in tests},
         {
-            name: {test: logits_of(head, own.features[:, 0]) for test, own in own_features[name].items()}
-            for name, (head, _) in loaded.items()
+            name: {test: logits_of(model.network.head, own.features[:, 0]) for test, own in own_features[name].items()}
+            for name, model in loaded.items()
         },
-        {name: (card.made, card.effective_size) for name, (_, card) in loaded.items()},
+        {name: (model.settings.made, model.settings.effective_size) for name, model in loaded.items()},
     )
     if images and pictures:
         store = FeatureStore(Pool(images.open().parent), scorer)
@@ -79,7 +82,19 @@ def evaluate_heads(
     metrics = {f"{row.name}/{test}": found.value for row in results.rows for test, found in row.tests.items()}
     write_json(Path(output) / "few_shot.json", results.model_dump(mode="json"))
     write_json(Path(output) / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
-    return results
+    for name, folder in folders.items():
+        found = [
+            Measure(
+                name=f"macro accuracy on {test}",
+                value=each.value,
+                low=each.low,
+                high=each.high,
+                images=results.pictures[test],
+            )
+            for test, each in results[name].tests.items()
+        ]
+        add_metrics(folder, found)
+    return results, heads[results.deployed].weights
 
 
 def log_results(results: FewShotResults, heads: Classifiers) -> None:
@@ -99,16 +114,17 @@ def finetuned_features(
     data: FewShotDataConfig,
     shots: int,
     seed: int,
-    card: HeadCard,
-    folder: Path,
+    model: TrainedModel,
+    weights: FileRef,
     photo_features: FileRef,
 ) -> dict[str, FeatureSet]:
     """The test photos' features by a backbone that has learnt, by test set; kept beside it."""
-    path = folder / "tests.safetensors"
-    key = caching.result_key(__name__, backbone=card.finetuned, photos=photo_features.sha256)
+    path = Path(weights.path).parent / "tests.safetensors"
+    key = caching.result_key(__name__, backbone=weights.sha256, photos=photo_features.sha256)
     if not caching.is_current(path, key):
-        backbone = load_own_backbone(card, folder, card.backbone.device)
-        size, batch = card.backbone.image_size, card.backbone.batch_size
+        config = model.settings.backbone
+        backbone = model.network.backbone.to(choose_device(config.device))
+        size, batch = config.image_size, config.batch_size
         found = {
             name: FeatureSet(
                 view_features(open_photos(listing, size), backbone, batch, AugmentConfig(), 0, seed), listing.labels

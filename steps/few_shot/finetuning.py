@@ -9,6 +9,7 @@ import torch
 from figment.datasets.config import FewShotDataConfig
 from figment.datasets.few_shot import open_photos, read_splits
 from figment.datasets.labelled import LabelledImages
+from figment.devices import choose_device
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
@@ -17,14 +18,14 @@ from figment.ops.steps import step
 from figment.planning.methods import Method
 from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool
-from figment.training.backbone import load_backbone
 from figment.training.config import FewShotTrainingConfig
 from figment.training.few_shot import law_of
 from figment.training.finetune import finetune
 from figment.training.histories import read_curve
+from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD, FewShotClassifier
 from figment.training.lists import open_training_list, write_list
-from figment.training.saved_few_shot import load_head, save_backbone, save_head
-from steps.few_shot.training import Used, used_by_each
+from figment.training.saved import WEIGHTS, load_model, save_model
+from steps.few_shot.training import Used, described, used_by_each
 
 
 @step(experiment_tracker=True)
@@ -57,7 +58,7 @@ def finetune_heads(
             training=training.model_dump(mode="json"),
             seed=seed,
         )
-        if not caching.is_current(folder / "head.safetensors", key):
+        if not caching.is_current(folder / WEIGHTS, key):
             todo[item.name] = item.weights.open().parent, folder, key
     if todo:
         size = training.backbone.image_size
@@ -75,24 +76,29 @@ def finetune_heads(
         nothing = Used(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0), pa.table({}))
         for name, (start, folder, key) in todo.items():
             own, method = used.get(name, nothing), methods[name]
-            head, card = load_head(start)
-            backbone = load_backbone(training.backbone)
+            base = load_model(start, FEW_SHOT_HEAD)
+            backbone = base.network.backbone.to(choose_device(training.backbone.device))
             learnt_from = LabelledImages(
                 torch.cat([photos.pixels, made[own.rows]]), torch.cat([photos.labels, photos.labels[own.sources]])
             )
             law, _ = law_of(method, photos.labels, own.sources, own.weights)
             augmentation = training.augmentation if method.augment else None
-            found = finetune(backbone, head, learnt_from, law, augmentation, training.finetune, seed, held_out)
-            sha256 = save_backbone(backbone, folder)
+            found = finetune(
+                backbone, base.network.head, learnt_from, law, augmentation, training.finetune, seed, held_out
+            )
             write_json(folder / "history.json", found.history)
             if name in used:
                 write_list(own.listed, folder)
-            save_head(found.head, card.model_copy(update={"key": key, "kept": found.kept, "finetuned": sha256}), folder)
-            caching.mark_current(folder / "head.safetensors", key)
+            settings = base.settings.model_copy(update={"kept": found.kept, "finetuned": True})
+            provenance = base.saved.provenance.model_copy(update={"key": key})
+            update = {"training": described(settings), "provenance": provenance, "metrics": ()}
+            network = FewShotClassifier(backbone, found.head)
+            save_model(FEW_SHOT_HEAD, network, settings, base.saved.model_copy(update=update), folder)
+            caching.mark_current(folder / WEIGHTS, key)
     items = []
     for item in heads.items:
         folder = Path(output) / "finetuned" / item.name
         with tracking.classifier(item.name):
             tracking.log_curve("finetuning", list(read_curve(folder)))
-        items.append(ClassifierRef(name=item.name, images=item.images, weights=FileRef.of(folder / "head.safetensors")))
+        items.append(ClassifierRef(name=item.name, images=item.images, weights=FileRef.of(folder / WEIGHTS)))
     return Classifiers(items=tuple(items))

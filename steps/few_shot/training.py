@@ -19,12 +19,14 @@ from figment.planning.methods import Method
 from figment.planning.plan import read_plan
 from figment.planning.sample_weights import mean_effective_size
 from figment.synthesis.pool import Pool
+from figment.training.backbone import load_backbone
 from figment.training.banks import load_features
 from figment.training.config import FewShotTrainingConfig
 from figment.training.few_shot import Made, learn
 from figment.training.histories import read_curve
+from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD, FewShotClassifier, HeadSettings, head_preprocessing
 from figment.training.lists import write_list
-from figment.training.saved_few_shot import HeadCard, load_head, save_head
+from figment.training.saved import WEIGHTS, Provenance, SavedModel, save_model
 from figment.validation.verdicts import empty_pictures
 
 
@@ -51,10 +53,10 @@ def train_heads(
         used = used_by_each(plan, pictures, images, weights)
         made = {name: Made(features[own.rows], own.sources, own.weights) for name, own in used.items()}
     inputs = [file.sha256 for file in (photo_features, pictures, picture_features, weights) if file]
-    items = []
+    items, backbone = [], None
     for name, method in methods.items():
         folder = Path(output) / "heads" / name
-        file = folder / "head.safetensors"
+        file = folder / WEIGHTS
         key = caching.result_key(
             __name__,
             labels=labels.model_dump(mode="json"),
@@ -68,9 +70,7 @@ def train_heads(
         if not caching.is_current(file, key):
             own = made.get(name)
             found, use = learn(method, photos["shots"], own, len(labels), training.head, seed, photos.get("held_out"))
-            card = HeadCard(
-                key=key,
-                labels=labels.names,
+            settings = HeadSettings(
                 name=name,
                 method=method,
                 backbone=training.backbone,
@@ -79,12 +79,30 @@ def train_heads(
                 kept=found.kept,
             )
             write_json(folder / "history.json", found.history)
-            save_head(found.head, card, folder)
+            backbone = backbone or load_backbone(training.backbone)
+            saved = SavedModel(
+                labels=labels,
+                preprocessing=head_preprocessing(backbone, training.backbone.image_size),
+                images=len(photos["shots"].labels) + settings.made,
+                training=described(settings),
+                provenance=Provenance(key=key, data={"features": photo_features.sha256}),
+            )
+            save_model(FEW_SHOT_HEAD, FewShotClassifier(backbone, found.head), settings, saved, folder)
             caching.mark_current(file, key)
         with tracking.classifier(name):
             tracking.log_curve("training", list(read_curve(folder)))
-        items.append(ClassifierRef(name=name, images=load_head(folder)[1].made, weights=FileRef.of(file)))
+        count = len(made[name].sources) if name in made else 0
+        items.append(ClassifierRef(name=name, images=count, weights=FileRef.of(file)))
     return Classifiers(items=tuple(items))
+
+
+def described(settings: HeadSettings) -> str:
+    """A sentence on the network and its training."""
+    backbone = settings.backbone
+    return (
+        f"Method {settings.name}: a linear head on the {'fine-tuned' if settings.finetuned else 'frozen'} {backbone.model}, "
+        f"{backbone.image_size} px, step {settings.kept}."
+    )
 
 
 class Used(NamedTuple):

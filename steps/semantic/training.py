@@ -1,5 +1,6 @@
 """Train the semantic matrix; measure it after every epoch; keep the one that validates best."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,15 @@ from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.training.config import SemanticConfig
+from figment.training.kinds.semantic_matrix import (
+    SEMANTIC_MATRIX,
+    LabelledMatrix,
+    SemanticSettings,
+    semantic_preprocessing,
+)
 from figment.training.lists import multilabel_list, write_list
 from figment.training.protocols import ranking_gains
-from figment.training.saved_semantic import SemanticCard, save_semantic
+from figment.training.saved import WEIGHTS, Measure, Provenance, SavedModel, save_model
 from figment.training.semantic import CHECKPOINT_VERSION, score_pictures
 from figment.training.zero_shot import train_zero_shot
 
@@ -44,7 +51,7 @@ def train_matrix(
         "twin_cosine": twin_cosine,
     }
     key, unfinished = caching.result_key(__name__, **inputs), checkpoint_key(CHECKPOINT_VERSION, **inputs)
-    weights, state = folder / "semantic.safetensors", folder / "training.pt"
+    weights, state = folder / WEIGHTS, folder / "training.pt"
     if verdicts:
         write_list(multilabel_list(pq.read_table(verdicts.open())), folder)
     if not caching.is_current(weights, key):
@@ -61,11 +68,24 @@ def train_matrix(
 
         gains = ranking_gains(score, None, zsl, gzsl, labels.unseen_ids)
         write_json(folder / "history.json", {"kept": trained.best_epoch, "gains": gains, "epochs": trained.history})
-        unseen = tuple(labels.names[i] for i in labels.unseen_ids)
-        card = SemanticCard(
-            key=key, labels=labels.names, unseen=unseen, dim=found.dim, vectors=vectors, training=training
+        kept = trained.history[trained.best_epoch - 1].items()
+        saved = SavedModel(
+            labels=labels,
+            preprocessing=semantic_preprocessing(trained.model, training.image_size),
+            training=(
+                f"{training.model} of timm with {training.rows} principal vectors; {training.epochs} epochs, seed "
+                f"{training.seed}. Any other tag can be added by its vector alone (`figment predict --tags`)."
+            ),
+            metrics=tuple(
+                Measure(name=name, value=value)
+                for name, value in sorted(kept)
+                if name.startswith(("gzsl/", "zsl/")) and math.isfinite(value)
+            ),
+            provenance=Provenance(key=key, data={"splits": splits.sha256}),
         )
-        save_semantic(trained.model, found, card, folder)
+        settings = SemanticSettings(vectors=vectors, training=training)
+        network = LabelledMatrix(trained.model, found.vectors, training.pooling)
+        save_model(SEMANTIC_MATRIX, network, settings, saved, folder)
         caching.mark_current(weights, key)
     state.unlink(missing_ok=True)
     return FileRef.of(weights)

@@ -1,5 +1,6 @@
 """Train the classifier on real pictures of seen classes and accepted ones of unseen classes."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,10 @@ from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.dual_prompt import CHECKPOINT_VERSION, DualPromptConfig, Scorer
+from figment.training.kinds.dual_prompt import DUAL_PROMPT, DualPromptSettings, dual_prompt_preprocessing
 from figment.training.lists import multilabel_list, write_list
 from figment.training.protocols import ranking_gains
-from figment.training.saved_dual_prompt import WEIGHTS, DualPromptCard, save_dual_prompts
+from figment.training.saved import WEIGHTS, Measure, Provenance, SavedModel, save_model
 from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
 from figment.validation.multilabel import shown_labels
 
@@ -72,15 +74,21 @@ def train_classifier(
                 "epochs": trained.history,
             },
         )
-        card = DualPromptCard(
-            key=key,
+        numbers = measured | {f"CLIP as it is: {name}": value for name, value in baseline.items()}
+        saved = SavedModel(
             labels=labels,
-            clip=backbone,
-            clip_digest=clip_digest(backbone),
-            image_size=image_size,
-            training=classifier,
+            preprocessing=dual_prompt_preprocessing(trained.model, image_size),
+            training=(
+                f"Prompts and fusion trained on the frozen CLIP {backbone.model}; epoch {trained.best_epoch} of "
+                f"{len(trained.history)}, chosen by images held out from training; {len(made)} generated images."
+            ),
+            metrics=tuple(Measure(name=name, value=value) for name, value in numbers.items() if math.isfinite(value)),
+            provenance=Provenance(
+                key=key, data={"splits": splits.sha256, "images": images.sha256, "verdicts": verdicts.sha256}
+            ),
         )
-        save_dual_prompts(trained.model, card, folder)
+        settings = DualPromptSettings(clip=backbone, clip_digest=clip_digest(backbone), training=classifier)
+        save_model(DUAL_PROMPT, trained.model, settings, saved, folder)
         caching.mark_current(path, key)
     checkpoint.path.unlink(missing_ok=True)
     return FileRef.of(path)

@@ -202,7 +202,7 @@ def test_a_generated_picture_among_the_test_pictures_stops_the_run(output, confi
     changed["parameters"]["real"]["path"] = str(tmp_path / "real")
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(changed))
-    weights = {path: path.read_bytes() for path in output.glob("classifiers/*/classifier.safetensors")}
+    weights = {path: path.read_bytes() for path in output.glob("classifiers/*/model.safetensors")}
 
     assert main([PIPELINE, "-c", str(path)]) == 2
     said = capsys.readouterr().err
@@ -246,7 +246,7 @@ def test_pods_that_share_nothing_but_a_store_find_the_same_numbers(output, confi
         assert there["git_sha"] == here["git_sha"]
         assert not [name for name in store.list() if name.endswith("checkpoint.pt")]
     empty = {folder.name.partition("-")[2] for folder in tmp_path.iterdir() if not list(folder.glob(SHARDS))}
-    assert {"plan_images", "validate_images", "register_classifier"} < empty, "who looks at no picture fetches none"
+    assert {"plan_images", "validate_images", "register_model"} < empty, "who looks at no picture fetches none"
     assert [file.name for file in Path("artifacts/pods").rglob("*") if file.is_file()] == ["summary.json"]
 
 

@@ -18,7 +18,7 @@ from figment.cli import main as figment
 from figment.metrics.accuracy import macro_accuracy
 from figment.ops.run import main
 from figment.training.banks import load_features
-from figment.training.saved_few_shot import load_head
+from figment.training.kinds.registry import open_model
 from tests.e2e.processes import start
 
 PIPELINE = "pipelines.few_shot.few_shot"
@@ -121,7 +121,7 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
     assert "learnt from" in said
     card = (output / "heads/all" / "model_card.md").read_text()
     assert "## Licences" in card
-    assert "generated pictures from" in card
+    assert "generated images from" in card
     lineage = json.loads((output / "lineage.json").read_text())
     assert {"plan.parquet", "images", "report.html"} <= set(lineage["outputs"])
     assert {page.stem for page in (output / "gates").glob("*.html")} >= GATES
@@ -150,7 +150,7 @@ def test_killed_at_any_stage_it_ends_as_if_nothing_had_happened(output, tmp_path
     """kill -9 as soon as each stage's first file is there; the last run goes through."""
     config = write_config(tmp_path)
     again = tmp_path / "out"
-    for sign in ("adapters/*.safetensors", "images/*.parquet", "heads/da_fusion/head.safetensors"):
+    for sign in ("adapters/*.safetensors", "images/*.parquet", "heads/da_fusion/model.safetensors"):
         process = start(PIPELINE, config)
         deadline = time.monotonic() + 600
         while process.exitcode is None and not list(again.glob(sign)):
@@ -193,10 +193,10 @@ def check_fine_tuned(output: Path, methods: Collection[str]):
     """Every method's backbone has learnt from its own pictures, and what it says of the test photos is what is reported."""
     results = json.loads((output / "few_shot.json").read_text())
     for name in methods:
-        head, card = load_head(output / "finetuned" / name)
-        frozen, before = load_head(output / "heads" / name)
-        assert (card.kept, card.made, before.finetuned) == (4, before.made, "")
-        assert not head.weight.equal(frozen.weight)
+        tuned, frozen = (open_model(output / folder / name) for folder in ("finetuned", "heads"))
+        head, before = tuned.network.head, frozen.settings
+        assert (tuned.settings.kept, tuned.settings.made, before.finetuned) == (4, before.made, False)
+        assert not head.weight.equal(frozen.network.head.weight)
         tests = load_features(output / "finetuned" / name / "tests.safetensors")
         base = load_features(output / "features" / "photos.safetensors")
         assert set(tests) == {"same_artists", "other_artists"}

@@ -13,7 +13,7 @@ import yaml
 from figment.cli import main as figment
 from figment.labels import LabelSpace
 from figment.ops.run import main
-from figment.training.saved_semantic import load_semantic
+from figment.training.saved import read_model
 from figment.validation.policies import REASONS
 from pocket.data_sets import write_scenes
 
@@ -55,9 +55,10 @@ def output(config) -> Path:
 
 def test_made_pictures_that_pass_join_the_training(output):
     plan = pq.read_table(output / "plan.parquet").to_pylist()
-    _, labels, card = load_semantic(output / "model")
+    labels = read_model(output / "model").labels
+    unseen = {labels.names[i] for i in labels.unseen_ids}
     assert len(plan) == 8 * 4
-    assert all(set(card.unseen) & set(row["labels"]) for row in plan)
+    assert all(unseen & set(row["labels"]) for row in plan)
     verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
     passed = sum(verdict["accepted"] for verdict in verdicts)
     assert sorted(v["image_id"] for v in verdicts) == [row["image_id"] for row in plan]
@@ -115,7 +116,7 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
     assert "learnt from" in said
     card = (output / "model" / "model_card.md").read_text()
     assert "## Licences" in card
-    assert "generated pictures from" in card
+    assert "generated images from" in card
     lineage = json.loads((output / "lineage.json").read_text())
     assert {"plan.parquet", "images", "report.html"} <= set(lineage["outputs"])
     assert "workers" not in lineage["outputs"]

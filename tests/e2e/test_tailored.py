@@ -22,7 +22,7 @@ from figment.labels import LabelSpace
 from figment.ops import tracking
 from figment.ops.run import main
 from figment.training.dual_prompt import Scorer
-from figment.training.saved_dual_prompt import load_dual_prompts
+from figment.training.kinds.registry import open_model
 from pocket.data_sets import write_scenes
 from tests.e2e.processes import start
 
@@ -98,14 +98,14 @@ def test_the_classifier_learnt_from_what_passed_and_beats_chance(output):
     history = json.loads((output / "classifier" / "history.json").read_text())
     verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
     assert history["made"] == sum(v["accepted"] for v in verdicts)
-    model, card = load_dual_prompts(output / "classifier")
-    assert card.labels.names == tuple(label["name"] for label in LABELS["labels"])
+    trained = open_model(output / "classifier")
+    assert trained.labels == tuple(label["name"] for label in LABELS["labels"])
     validation = read_tagged(output / "splits" / "validation")
     chance = float((validation.targets[:, :4] > 0).float().mean())
     assert history["epochs"][history["kept"] - 1]["validation_seen/mAP"] > chance + 0.05
     zsl = read_tagged(output / "splits" / "zsl")
     assert history["test"]["zsl/mAP"] > float((zsl.targets[:, 4:] > 0).float().mean())
-    assert Scorer(model)(zsl.pixels).shape == (len(zsl), 7)
+    assert Scorer(trained.network)(zsl.pixels).shape == (len(zsl), 7)
     validated = [row["validation/mAP"] for row in history["epochs"]]
     assert history["kept"] == 1 + validated.index(max(validated))
 
@@ -140,7 +140,7 @@ def test_the_registered_classifier_scores_any_number_of_pictures(output):
     mlflow.set_tracking_uri(TRACKING)
     version = (output / "registered.txt").read_text()
     registered = mlflow.pyfunc.load_model(f"models:/figment-tailored/{version}")
-    own = Scorer(load_dual_prompts(output / "classifier")[0])
+    own = Scorer(open_model(output / "classifier").network)
     pixels = read_tagged(output / "splits" / "gzsl").pixels[:3]
     for batch in (1, 3):
         scores = registered.predict((pixels[:batch].numpy() / 255).astype(np.float32))
@@ -160,7 +160,7 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
     assert "learnt from" in said
     card = (output / "classifier" / "model_card.md").read_text()
     assert "## Licences" in card
-    assert "generated pictures from" in card
+    assert "generated images from" in card
     lineage = json.loads((output / "lineage.json").read_text())
     assert {"plan.parquet", "images", "report.html"} <= set(lineage["outputs"])
     assert {page.stem for page in (output / "gates").glob("*.html")} >= GATES
@@ -195,7 +195,7 @@ def test_interrupted_wherever_it_hurts_it_goes_on_and_ends_with_the_same_classif
     assert not (again / "tuning.json").exists()
     for stage, reached, finished in (
         ("synthesis", lambda step: len(list(again.glob("images/*.parquet"))) > 1, again / "images" / "MANIFEST.json"),
-        ("training", lambda step: step == 2, again / "classifier" / "prompts.safetensors"),
+        ("training", lambda step: step == 2, again / "classifier" / "model.safetensors"),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(tracking, "log_metrics", interrupting(tracking.log_metrics, stage, reached))
@@ -204,7 +204,7 @@ def test_interrupted_wherever_it_hurts_it_goes_on_and_ends_with_the_same_classif
         assert not finished.exists()
     assert tuned_of(again) == tuned_of(output)
     assert main([PIPELINE, "-c", str(config)]) == 0
-    for file in ("classifier/prompts.safetensors", "plan.parquet", "verdicts.parquet", "metrics.json"):
+    for file in ("classifier/model.safetensors", "plan.parquet", "verdicts.parquet", "metrics.json"):
         assert (again / file).read_bytes() == (output / file).read_bytes(), file
 
 

@@ -16,18 +16,17 @@ from figment.errors import InputError
 from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.weights import check_generator
 from figment.training.config import TrainingConfig
-from figment.training.deployable import open_classifier
-from figment.training.saved import ClassifierCard, save_classifier
-from figment.training.train import build_classifier
+from figment.training.kinds.registry import open_model
 from tests.faults.model_harm import CHAT, CLIP, GENERATOR
 from tests.faults.test_model_folders import SPACE, ask
+from tests.saved_models import save_timm
 
 EXAMPLES = int(os.environ.get("FIGMENT_FUZZ_EXAMPLES", "5"))
 OPENED = {
     "generator": lambda folder: check_generator(GeneratorConfig(model=str(folder)), ["frog"]),
     "clip": lambda folder: load_clip(ClipConfig(model=f"local-dir:{folder}"), ["frog"]),
     "chat": ask,
-    "classifier": open_classifier,
+    "classifier": open_model,
 }
 FILES = {
     "generator": (
@@ -36,7 +35,7 @@ FILES = {
     ),
     "clip": ("open_clip_config.json", "tokenizer_config.json", "tokenizer.json"),
     "chat": ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"),
-    "classifier": ("classifier.json",),
+    "classifier": ("model.json",),
 }  # fmt: skip
 WORDS = [
     "auto_map",
@@ -65,9 +64,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
     for name, source in (("generator", GENERATOR), ("clip", CLIP), ("chat", CHAT)):
         shutil.copytree(source, root / name)
-    training = TrainingConfig(model="test_resnet", image_size=16)
-    card = ClassifierCard(key="k", labels=SPACE, training=training, images=0)
-    save_classifier(build_classifier(training, len(SPACE)), card, root / "classifier")
+    save_timm(root / "classifier", SPACE, TrainingConfig(model="test_resnet", image_size=16))
     return {name: root / name for name in OPENED}
 
 

@@ -21,21 +21,14 @@ from figment.errors import InputError
 from figment.files import sha256_file
 from figment.labels import LabelSpace
 from figment.planning.generator_config import GeneratorConfig
-from figment.planning.methods import Method
 from figment.prompts.chat import Chat, ChatConfig
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import read_adapter
 from figment.synthesis.generator import Generator
 from figment.synthesis.weights import check_generator, folder_revision, unknown_names
 from figment.training.backbone import load_backbone
-from figment.training.classifier import build_classifier
 from figment.training.config import BackboneConfig, SemanticConfig, TrainingConfig
 from figment.training.dual_prompt import DualPromptConfig, build_dual_prompts
-from figment.training.saved import ClassifierCard, save_classifier
-from figment.training.saved_dual_prompt import DualPromptCard, save_dual_prompts
-from figment.training.saved_few_shot import HeadCard, save_head
-from figment.training.saved_semantic import SemanticCard, save_semantic
-from figment.training.semantic import build_semantic_matrix
 from pocket.judge import check_judge
 from tests.faults.model_harm import (
     AUTO_MAP,
@@ -58,6 +51,7 @@ from tests.faults.model_harm import (
     tensors,
     text,
 )
+from tests.saved_models import save_dual_prompts, save_head, save_matrix, save_timm
 
 SPACE = LabelSpace.of(["cat", "dog", "frog"])
 TRAINING = TrainingConfig(model="test_resnet", image_size=16)
@@ -336,15 +330,15 @@ def test_a_chat_model_runs_no_code_beside_its_own_class(tmp_path, harm):
     opened_or_refused(lambda: ask(folder), folder)
 
 
-WEIGHTS, CARD = "classifier.safetensors", "classifier.json"
+WEIGHTS, CARD = "model.safetensors", "model.json"
 CLASSIFIER_FAULTS = {
     **{f"card: {name}": text(CARD, content) for name, content in ODD_JSON.items()},
     "card without labels": edit(CARD, labels=...),
-    "labels as numbers": edit(CARD, labels=[1, 2]),
-    "model of the hub": edit(CARD, training__model="hf_hub:evil/evil"),
-    "model in a folder": edit(CARD, training__model="local-dir:evil"),
-    "another model": edit(CARD, training__model="test_vit"),
-    "pickled weights": pickled(WEIGHTS, "classifier.bin"),
+    "labels as numbers": edit(CARD, labels__labels=[1, 2]),
+    "model of the hub": edit(CARD, settings__model="hf_hub:evil/evil"),
+    "model in a folder": edit(CARD, settings__model="local-dir:evil"),
+    "another model": edit(CARD, settings__model="test_vit"),
+    "pickled weights": pickled(WEIGHTS, "model.bin"),
     "a pickle called safetensors": both(pickled(WEIGHTS, "x.bin"), lambda f: (f / "x.bin").rename(f / WEIGHTS)),
     "no weights": remove(WEIGHTS),
     "weights cut short": cut(WEIGHTS),
@@ -369,42 +363,35 @@ def predict(folder: Path, capsys) -> str:
 
 @cases(CLASSIFIER_FAULTS)
 def test_a_trained_classifier_is_refused(tmp_path, capsys, harm):
-    card = ClassifierCard(key="k", labels=SPACE, training=TRAINING, images=0)
-    save_classifier(build_classifier(TRAINING, len(SPACE)), card, tmp_path / "model")
+    save_timm(tmp_path / "model", SPACE, TRAINING)
     harm(tmp_path / "model")
-    assert "classifier" in predict(tmp_path / "model", capsys)
+    assert "model.json" in predict(tmp_path / "model", capsys)
 
 
 SEMANTIC_FAULTS = {
-    "card: a list": text("semantic.json", "[]"),
-    "more names than vectors": edit("semantic.json", labels=["cat", "dog", "frog", "elk"]),
-    "other vectors": edit("semantic.json", dim=5),
-    "weights with NaN": tensors("semantic.safetensors", not_a_number),
-    "weights without vectors": tensors("semantic.safetensors", lambda found: found.pop("label_vectors")),
-    "pickled weights": pickled("semantic.safetensors", "semantic.pt"),
+    "card: a list": text(CARD, "[]"),
+    "more names than vectors": edit(CARD, labels__labels=[{"name": name} for name in ("cat", "dog", "frog", "elk")]),
+    "no source of vectors": edit(CARD, settings__vectors={}),
+    "other vectors": tensors(WEIGHTS, lambda found: found.update(vectors=torch.eye(3, 5))),
+    "weights with NaN": tensors(WEIGHTS, not_a_number),
+    "weights without vectors": tensors(WEIGHTS, lambda found: found.pop("vectors")),
+    "pickled weights": pickled(WEIGHTS, "model.pt"),
 }
 
 
 @cases(SEMANTIC_FAULTS)
 def test_a_semantic_matrix_is_refused(tmp_path, capsys, harm):
     config = SemanticConfig(model="test_resnet", image_size=16, rows=2, pretrained=False, device="cpu")
-    labels = LabelVectors(SPACE.names, torch.eye(3, 4))
-    vectors = LabelVectorConfig(clip=ClipConfig(model=f"local-dir:{CLIP}"))
-    card = SemanticCard(key="k", labels=labels.names, unseen=(), dim=4, vectors=vectors, training=config)
-    save_semantic(build_semantic_matrix(config, 4), labels, card, tmp_path / "model")
+    save_matrix(tmp_path / "model", LabelVectors(SPACE.names, torch.eye(3, 4)), config)
     harm(tmp_path / "model")
-    assert "semantic" in predict(tmp_path / "model", capsys)
+    assert "model.json" in predict(tmp_path / "model", capsys)
 
 
 def test_dual_prompts_run_no_code_of_the_clip_that_their_card_names(tmp_path, capsys):
     CLIP_CODE["trust_remote_code for the tokenizer"](evil := copy(CLIP, tmp_path / "clip"))
-    training = DualPromptConfig(context=4, device="cpu")
-    model = build_dual_prompts(training, ClipConfig(model=f"local-dir:{CLIP}"), SPACE)
+    save_dual_prompts(tmp_path / "model", SPACE, DualPromptConfig(context=4, device="cpu"))
     clip = ClipConfig(model=f"local-dir:{evil}")
-    card = DualPromptCard(
-        key="k", labels=SPACE, clip=clip, clip_digest=clip_digest(clip), image_size=32, training=training
-    )
-    save_dual_prompts(model, card, tmp_path / "model")
+    edit(CARD, settings__clip__model=clip.model, settings__clip_digest=clip_digest(clip))(tmp_path / "model")
     assert "trust_remote_code" in predict(tmp_path / "model", capsys)
 
 
@@ -426,10 +413,9 @@ def test_a_few_shot_head_runs_no_code_of_the_backbone_that_its_card_names(tmp_pa
     backbone = BackboneConfig(
         model=model.format(folder=tmp_path), weights=str(tmp_path / weights) if weights else None, image_size=16, device="cpu"
     )  # fmt: skip
-    card = HeadCard(
-        key="k", labels=SPACE.names, name="base", method=Method(), backbone=backbone, made=0, effective_size=0, kept=1
-    )
-    save_head(torch.nn.Linear(4, 3), card, tmp_path / "model")
+    own = BackboneConfig(model="open_clip:local-dir:models/pocket/clip", image_size=32, device="cpu")
+    save_head(tmp_path / "model", SPACE, own)
+    edit(CARD, settings__backbone=backbone.model_dump(mode="json"))(tmp_path / "model")
     predict(tmp_path / "model", capsys)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import figment.ops.stack
 import figment.ops.trace
-import figment.training.deployable
+import figment.training.kinds.registry
 import figment.training.onnx_export
 from figment.cli import main
 from figment.ops.environment import ROOT
@@ -35,17 +35,17 @@ def test_a_model_is_a_folder_first_and_a_name_otherwise(monkeypatch, tmp_path, c
 
 
 def test_pictures_that_nobody_named_are_those_of_the_clone(monkeypatch):
-    trained = SimpleNamespace(network=nn.Identity(), image_size=8, resize="squash", native_size=None)
+    trained = SimpleNamespace(scorer=nn.Identity, preparation=(8, "squash", None))
     opened, shown = [], []
 
     def compare(model, file, pixels):
         shown.append((file, pixels.shape))
         return SimpleNamespace(difference=0.0, pictures=len(pixels), onnx_ms={}, torch_ms={})
 
-    monkeypatch.setattr(figment.training.deployable, "open_classifier", lambda path: opened.append(path) or trained)
+    monkeypatch.setattr(figment.training.kinds.registry, "open_model", lambda path: opened.append(path) or trained)
     monkeypatch.setattr(figment.training.onnx_export, "export_onnx", lambda *arguments: None)
     monkeypatch.setattr(figment.training.onnx_export, "compare", compare)
     monkeypatch.chdir(ROOT / "configs")
     assert main(["export", "stacks"]) == 0
     assert opened == [Path("configs/stacks")]
-    assert shown == [(Path("configs/stacks/classifier.onnx"), (256, 3, 8, 8))]
+    assert shown == [(Path("configs/stacks/model.onnx"), (256, 3, 8, 8))]

@@ -16,8 +16,10 @@ from figment.clip.label_vectors import LabelVectors, make_label_vectors
 from figment.images import as_rgb, squash
 from figment.labels import LabelSpace
 from figment.training.config import SemanticConfig
-from figment.training.saved_semantic import SemanticCard, load_semantic, save_semantic
-from figment.training.semantic import build_semantic_matrix, predict_scores
+from figment.training.kinds.semantic_matrix import SEMANTIC_MATRIX
+from figment.training.saved import load_model
+from figment.training.semantic import predict_scores
+from tests.saved_models import save_matrix
 
 NAMES = ("car", "dog", "elk", "red")
 CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=3)
@@ -33,8 +35,7 @@ def model(tmp_path_factory) -> Path:
         "\n".join(f"{word} {' '.join(map(str, row))}" for word, row in zip(words, numbers.tolist(), strict=True))
     )
     source = LabelVectorConfig(file=str(file))
-    card = SemanticCard(key="", labels=NAMES, unseen=("elk", "red"), dim=6, vectors=source, training=CONFIG)
-    save_semantic(build_semantic_matrix(CONFIG, 6), LabelVectors.of(NAMES, numbers[:4], "test"), card, folder)
+    save_matrix(folder, LabelVectors.of(NAMES, numbers[:4], "test"), CONFIG, ("elk", "red"), source)
     return folder
 
 
@@ -93,10 +94,12 @@ def test_a_tag_that_the_model_was_not_trained_with_is_known_by_its_vector_alone(
     assert set(given) == {"Horse", "horse", "car"}
     assert [given[tag]["unseen"] for tag in ("Horse", "car")] == [True, False]
     assert given["car"]["score"] == pytest.approx(trained["car"]["score"], rel=1e-5)
-    matrix, _, card = load_semantic(model)
-    vector = make_label_vectors(LabelSpace.of(["horse"]), card.vectors).vectors
+    loaded = load_model(model, SEMANTIC_MATRIX)
+    vector = make_label_vectors(LabelSpace.of(["horse"]), loaded.settings.vectors).vectors
     pixels = squash(as_rgb(Image.open(file)), 32)[None]
-    assert given["Horse"]["score"] == pytest.approx(float(predict_scores(matrix, pixels, vector).scores), rel=1e-5)
+    assert given["Horse"]["score"] == pytest.approx(
+        float(predict_scores(loaded.network.matrix, pixels, vector).scores), rel=1e-5
+    )
 
 
 def test_paths_are_relative_to_where_the_command_was_given(model, tmp_path, capsys, monkeypatch):
@@ -125,7 +128,7 @@ def test_paths_are_relative_to_where_the_command_was_given(model, tmp_path, caps
             ["{tmp}/fine.png", "--tags", "{tmp}/strange.txt"],
             "the model does not know 'elks'; {model}/words.txt: no vector for 1 of 1 labels: 'elks'",
         ),
-        (["{tmp}/fine.png", "--model", "{tmp}/empty"], "empty: no trained semantic matrix"),
+        (["{tmp}/fine.png", "--model", "{tmp}/empty"], "empty: no trained model in model.json"),
         (["{tmp}/fine.png", "--device", "abacus"], "device: 'abacus' cannot be used"),
         (["{tmp}/fine.png", "{tmp}/fine.png", "--rendered", "{tmp}/out"], "two pictures would be rendered"),
     ],

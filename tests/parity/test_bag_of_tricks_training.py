@@ -15,9 +15,10 @@ from figment.metrics.accuracy import per_class, top1
 from figment.ops.environment import ROOT
 from figment.training.classifier import build_classifier, check_classifier, predict
 from figment.training.config import TrainingConfig
-from figment.training.saved import ClassifierCard, load_classifier, save_classifier
+from figment.training.saved import read_model
 from figment.training.schedule import learning_rate
 from figment.training.train import train_classifier
+from tests.saved_models import save_timm
 
 CIFAR10 = LabelSpace.load(ROOT / "configs/labels/cifar10.yaml")
 CIFAR100 = LabelSpace.load(ROOT / "configs/labels/cifar100.yaml")
@@ -205,11 +206,10 @@ def test_accuracy_is_micro_and_known_for_each_class():
 
 def test_a_classifier_is_saved_where_told_unlike_the_published_code(tmp_path):
     config = TrainingConfig(model="test_resnet")
-    card = ClassifierCard(key="k", labels=CIFAR10, training=config, images=1)
     folder = tmp_path / "saved_models" / "x.pt"
-    assert save_classifier(build_classifier(config, 10), card, folder) == folder / "classifier.safetensors"
-    assert sorted(p.name for p in folder.iterdir()) == ["classifier.json", "classifier.safetensors"]
-    assert load_classifier(folder)[1] == card
+    save_timm(folder, CIFAR10, config)
+    assert sorted(p.name for p in folder.iterdir()) == ["model.json", "model.safetensors"]
+    assert read_model(folder).labels == CIFAR10
 
 
 def test_a_hold_out_never_empties_a_small_set_unlike_the_published_code(tmp_path):

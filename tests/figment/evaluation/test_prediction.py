@@ -15,8 +15,8 @@ from figment.cli import main
 from figment.images import to_tensor
 from figment.labels import LabelSpace
 from figment.training.config import TrainingConfig
-from figment.training.saved import ClassifierCard, Deployable, load_classifier, save_classifier
-from figment.training.train import build_classifier
+from figment.training.kinds.registry import open_model
+from tests.saved_models import save_timm
 
 SPACE = LabelSpace.of(["cat", "dog", "elk"])
 CONFIG = TrainingConfig(model="test_resnet", image_size=16)
@@ -28,8 +28,7 @@ def model(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = build_classifier(CONFIG, len(SPACE))
-    save_classifier(network, ClassifierCard(key="k", labels=SPACE, training=CONFIG, images=0), folder)
+        save_timm(folder, SPACE, CONFIG)
     return folder
 
 
@@ -64,20 +63,18 @@ def test_a_folder_with_parquet_in_it_is_classified_whatever_the_batch(model, fol
     assert {k: found[0][0][k] for k in ("label", "probability")} == {
         k: found[0][2][k] for k in ("label", "probability")
     }
-    network, _ = load_classifier(model)
     pixels = torch.zeros(1, 3, 16, 16)
-    assert Deployable(network)(pixels).sum().item() == pytest.approx(1, abs=1e-5)
+    assert open_model(model).scorer()(pixels).sum().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_picture_goes_through_the_size_that_the_classifier_learnt_at(model, folder, tmp_path, capsys):
-    network, card = load_classifier(model)
-    training = CONFIG.model_copy(update={"native_size": 4})
-    save_classifier(network, card.model_copy(update={"training": training}), tmp_path)
+    trained = open_model(model)
+    save_timm(tmp_path, SPACE, CONFIG.model_copy(update={"native_size": 4}), trained.network)
     assert main(["predict", str(folder / "round.jpg"), "--model", str(tmp_path)]) == 0
     picture = Image.open(folder / "round.jpg").convert("RGB")
     with torch.no_grad():
-        by_hand = Deployable(network)(to_tensor(picture, 16, CONFIG.resize, 4)[None] / 255).max().item()
-        directly = Deployable(network)(to_tensor(picture, 16)[None] / 255).max().item()
+        by_hand = trained.scorer()(to_tensor(picture, 16, CONFIG.resize, 4)[None] / 255).max().item()
+        directly = trained.scorer()(to_tensor(picture, 16)[None] / 255).max().item()
     assert lines(capsys)[0]["probability"] == pytest.approx(by_hand, abs=1e-5)
     assert by_hand != pytest.approx(directly, abs=1e-4)
 
@@ -147,20 +144,20 @@ def test_one_sentence_says_what_to_mend(model, folder, capsys, arguments, said):
 
 
 def test_a_damaged_model_is_named(model, folder, tmp_path, capsys):
-    for name in ("classifier.json", "classifier.safetensors"):
+    for name in ("model.json", "model.safetensors"):
         (tmp_path / name).write_bytes((model / name).read_bytes()[:-100])
     assert main(["predict", str(folder), "--model", str(tmp_path)]) == 2
-    assert "no trained classifier in classifier.json" in capsys.readouterr().err
+    assert "no trained model in model.json" in capsys.readouterr().err
 
 
 def test_as_onnx_it_says_the_same_and_says_how_fast(model, folder, capsys):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; `make setup` installs it")
     assert main(["export", str(model), "--pictures", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "probabilities within " in said
+    assert "scores within " in said
     assert "batch 32: " in said
-    assert (model / "classifier.onnx").is_file()
-    (model / "classifier.onnx").unlink()
+    assert (model / "model.onnx").is_file()
+    (model / "model.onnx").unlink()
 
 
 def test_an_onnx_file_that_disagrees_is_refused(model, tmp_path):
@@ -168,11 +165,11 @@ def test_an_onnx_file_that_disagrees_is_refused(model, tmp_path):
     from figment.errors import InputError
     from figment.training.onnx_export import compare, export_onnx
 
-    network, _ = load_classifier(model)
-    export_onnx(Deployable(network), 16, tmp_path / "classifier.onnx")
+    trained = open_model(model)
+    export_onnx(trained.scorer(), 16, tmp_path / "model.onnx")
     pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    assert compare(Deployable(network).eval(), tmp_path / "classifier.onnx", pixels).difference < 1e-5
+    assert compare(trained.scorer(), tmp_path / "model.onnx", pixels).difference < 1e-5
     with torch.no_grad():
-        next(network.parameters()).mul_(1.5)
+        next(trained.network.parameters()).mul_(1.5)
     with pytest.raises(InputError, match="probabilities differ from torch's by up to"):
-        compare(Deployable(network).eval(), tmp_path / "classifier.onnx", pixels)
+        compare(trained.scorer(), tmp_path / "model.onnx", pixels)

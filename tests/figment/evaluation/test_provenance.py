@@ -51,7 +51,7 @@ def root(plan, pool, tmp_path_factory) -> Path:
     folder = output / "classifiers" / "base"
     folder.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(chosen), folder / "training_list.parquet")
-    (folder / "classifier.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").write_bytes(b"weights")
     return root
 
 
@@ -84,7 +84,7 @@ def test_what_a_model_learnt_from(root, plan):
 
 
 def test_weights_are_known_by_their_content(root):
-    weights = root / "run" / "classifiers" / "base" / "classifier.safetensors"
+    weights = root / "run" / "classifiers" / "base" / "model.safetensors"
     assert find_weights(sha256_file(weights), root=root) == weights
     assert find_weights(sha256_file(weights), str(weights.parent), root=root / "elsewhere") == weights
     assert find_weights("", root=root) is None

@@ -13,9 +13,8 @@ from figment.errors import InputError
 from figment.evaluation.tagging import Tag, Tagger, load_tagger, predict_tags, render_tags, tag_files
 from figment.images import squash
 from figment.training.config import SemanticConfig
-from figment.training.saved_semantic import SemanticCard, save_semantic
-from figment.training.semantic import build_semantic_matrix
 from models.semantic_matrix import SemanticMatrix, label_scores
+from tests.saved_models import save_matrix
 
 NAMES = ("car", "dog", "elk", "red")
 CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=3)
@@ -26,10 +25,7 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
     labels = LabelVectors.of(NAMES, torch.randn(4, 6), "test")
-    card = SemanticCard(
-        key="", labels=NAMES, unseen=("elk", "red"), dim=6, vectors=LabelVectorConfig(file="v.txt"), training=CONFIG
-    )
-    save_semantic(build_semantic_matrix(CONFIG, 6), labels, card, folder)
+    save_matrix(folder, labels, CONFIG, ("elk", "red"))
     return folder
 
 

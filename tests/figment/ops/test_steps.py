@@ -10,7 +10,7 @@ from figment.prompts.contexts import ContextConfig
 
 
 def test_paths_below_artifacts_are_found_in_all_that_steps_are_given():
-    weights = FileRef(path="artifacts/run/classifiers/real/classifier.safetensors", sha256="0" * 64)
+    weights = FileRef(path="artifacts/run/classifiers/real/model.safetensors", sha256="0" * 64)
     given = {
         "plan": FileRef(path="artifacts/run/plan.parquet", sha256="0" * 64),
         "classifiers": Classifiers(items=(ClassifierRef(name="real", images=1, weights=weights),)),

@@ -104,9 +104,9 @@ def test_exporting_a_classifier_leaves_the_hash_of_its_folder_as_it_was(clone, m
     monkeypatch.setattr(versioning, "ROOT", clone)
     folder = OUTPUT / "classifiers" / "combined"
     folder.mkdir(parents=True)
-    (folder / "classifier.safetensors").write_text("weights")
+    (folder / "model.safetensors").write_text("weights")
     before = versioning.dvc_md5(folder.parent)
-    (folder / "classifier.onnx").write_text("the same once more")
+    (folder / "model.onnx").write_text("the same once more")
     assert versioning.dvc_md5(folder.parent) == before
     assert dvc(["add", "-q", str(folder.parent)]) == 0
     noted = yaml.safe_load((OUTPUT / "classifiers.dvc").read_text())["outs"][0]["md5"]

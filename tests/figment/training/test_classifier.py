@@ -6,9 +6,11 @@ from figment.errors import InputError
 from figment.images import decode, to_tensor
 from figment.training.classifier import build_classifier, check_classifier, predict
 from figment.training.config import TrainingConfig
+from figment.training.kinds.timm_classifier import TIMM
 from figment.training.lists import open_training_list, training_list
-from figment.training.saved import ClassifierCard, Deployable, load_classifier, save_classifier
+from figment.training.saved import load_model
 from figment.training.train import train_classifier
+from tests.saved_models import save_timm
 
 CONFIG = TrainingConfig(
     model="test_resnet", steps=40, batch_size=16, learning_rate=3e-3, weight_decay=0.01, crop_scale=0.8
@@ -52,13 +54,12 @@ def test_an_unknown_model_is_answered_with_the_nearest():
 
 
 def test_saved_and_loaded_it_predicts_the_same(model, colours, labels, tmp_path):
-    card = ClassifierCard(key="k", labels=labels, training=CONFIG, images=60)
-    save_classifier(model, card, tmp_path)
-    loaded, read = load_classifier(tmp_path)
-    assert read == card
-    assert torch.equal(predict(loaded, colours.pixels), predict(model, colours.pixels))
-    probabilities = Deployable(loaded)(colours.pixels[:3].float() / 255)
-    assert torch.allclose(probabilities.sum(1), torch.ones(3), atol=1e-5)
+    save_timm(tmp_path, labels, CONFIG, model)
+    loaded = load_model(tmp_path, TIMM)
+    assert loaded.settings == CONFIG
+    assert torch.equal(predict(loaded.network, colours.pixels), predict(model, colours.pixels))
+    probabilities = loaded.scorer()(colours.pixels[:3].float() / 255)
+    torch.testing.assert_close(probabilities, predict(model, colours.pixels[:3]).softmax(1))
 
 
 def verdicts(rows):

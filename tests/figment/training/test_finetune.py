@@ -6,12 +6,9 @@ import torch
 from torch import nn
 
 from figment.datasets.labelled import LabelledImages
-from figment.errors import InputError
-from figment.planning.methods import Method
-from figment.training.backbone import Backbone, load_backbone
-from figment.training.config import AugmentConfig, BackboneConfig, FinetuneConfig
+from figment.training.backbone import Backbone
+from figment.training.config import AugmentConfig, FinetuneConfig
 from figment.training.finetune import classify, finetune
-from figment.training.saved_few_shot import HeadCard, load_own_backbone, save_backbone
 
 CONFIG = FinetuneConfig(steps=40, batch_size=8, learning_rate=1e-3, head_learning_rate=1e-2, validate_every=10)
 GREY = torch.full((3, 1, 1), 0.5)
@@ -83,22 +80,3 @@ def test_a_fine_tuning_that_helps_no_held_out_picture_ends_as_the_linear_head():
     assert found.kept == 0
     assert found.history[0] == (0, {"validation_accuracy": 1.0})
     assert all(value.equal(states(backbone, head)[name]) for name, value in before.items())
-
-
-def test_a_tuned_backbone_is_loaded_with_its_own_weights_and_no_others(tmp_path):
-    config = BackboneConfig(model="open_clip:local-dir:models/pocket/clip", image_size=32, device="cpu")
-    backbone = load_backbone(config)
-    pixels = striped(4).pixels
-    base = backbone(pixels)
-    with torch.no_grad():
-        next(backbone.network.parameters()).mul_(1.5)
-    sha256 = save_backbone(backbone, tmp_path)
-    card = HeadCard(
-        key="k", labels=("a", "b"), name="all", method=Method(), backbone=config, made=0, effective_size=0.0, kept=1,
-        finetuned=sha256,
-    )  # fmt: skip
-    assert load_own_backbone(card, tmp_path, "cpu")(pixels).equal(backbone(pixels))
-    frozen = card.model_copy(update={"finetuned": ""})
-    assert load_own_backbone(frozen, tmp_path, "cpu")(pixels).equal(base)
-    with pytest.raises(InputError, match=r"not the backbone that .*head\.json names"):
-        load_own_backbone(card.model_copy(update={"finetuned": "0" * 64}), tmp_path, "cpu")

@@ -1,4 +1,3 @@
-import json
 import math
 from colorsys import hsv_to_rgb
 
@@ -12,7 +11,6 @@ from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import LabelVectors
 from figment.errors import InputError
 from figment.training.config import SemanticConfig
-from figment.training.saved_semantic import SemanticCard, load_semantic, save_semantic
 from figment.training.semantic import (
     build_semantic_matrix,
     hold_out_rows,
@@ -270,29 +268,6 @@ def test_held_out_rows_are_disjoint_and_all_there():
     assert sorted(train.tolist() + held.tolist()) == list(range(50))
     assert torch.equal(held, hold_out_rows(50, 0.1, seed=3)[1])
     assert not torch.equal(held, hold_out_rows(50, 0.1, seed=4)[1])
-
-
-def test_saved_and_loaded_it_says_the_same(trained, pictures, labels, tmp_path):
-    card = SemanticCard(key="k", labels=labels.names, unseen=("hue 3",), dim=2, vectors=VECTORS, training=CONFIG)
-    save_semantic(trained.model, labels, card, tmp_path)
-    model, loaded, found = load_semantic(tmp_path)
-    assert found == card
-    assert loaded.names == labels.names
-    expected = predict_scores(trained.model, pictures[0][:5], labels.vectors)
-    assert torch.equal(predict_scores(model, pictures[0][:5], loaded.vectors).scores, expected.scores)
-
-
-@pytest.mark.parametrize("broken", ["absent", "card", "weights"])
-def test_a_folder_that_holds_no_model_is_named(trained, labels, tmp_path, broken):
-    if broken != "absent":
-        card = SemanticCard(key="", labels=labels.names, unseen=(), dim=2, vectors=VECTORS, training=CONFIG)
-        save_semantic(trained.model, labels, card, tmp_path)
-    if broken == "card":
-        (tmp_path / "semantic.json").write_text(json.dumps({"dim": 3}))
-    if broken == "weights":
-        (tmp_path / "semantic.safetensors").write_bytes(b"junk")
-    with pytest.raises(InputError, match=r"no trained semantic matrix in semantic\.json and semantic\.safetensors"):
-        load_semantic(tmp_path)
 
 
 def test_the_papers_backbone_is_built():

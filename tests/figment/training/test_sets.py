@@ -9,7 +9,8 @@ from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import StreamedImages, open_synthetic_folders
 from figment.labels import LabelSpace
 from figment.training.config import TrainingConfig
-from figment.training.saved import load_classifier
+from figment.training.kinds.timm_classifier import TIMM
+from figment.training.saved import load_model
 from figment.training.sets import CHECKPOINT, train_on
 
 SPACE = LabelSpace.of(["cat", "dog"])
@@ -55,9 +56,9 @@ def test_what_is_trained_already_is_not_trained_again_but_shows_its_curve(images
 
 def test_nothing_is_left_over_beside_a_finished_classifier(images, tmp_path):
     run(images, tmp_path, "key")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["classifier.json", "classifier.safetensors", "history.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["history.json", "model.json", "model.safetensors"]
     assert json.loads((tmp_path / "history.json").read_text())
-    model, card = load_classifier(tmp_path)
-    assert card.images == 12
-    assert not model.training
-    assert torch.isfinite(model(torch.zeros(1, 3, 16, 16))).all()
+    model = load_model(tmp_path, TIMM)
+    assert model.saved.images == 12
+    assert not model.network.training
+    assert torch.isfinite(model.network(torch.zeros(1, 3, 16, 16))).all()

@@ -15,8 +15,7 @@ from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.config import SemanticConfig
-from figment.training.saved_semantic import DeployableMatrix
-from figment.training.semantic import build_semantic_matrix, predict_scores
+from figment.training.semantic import predict_scores
 from figment.training.zero_shot import made_pictures, train_zero_shot
 from pocket.data_sets import write_scenes
 
@@ -83,13 +82,3 @@ def test_made_pictures_show_what_is_said_of_them_and_nothing_else(tmp_path, data
     assert len({picture.numpy().tobytes() for picture in made.pixels}) == 7
     with pytest.raises(InputError, match="acceptance: no picture passed the check, so none can be trained on; lower"):
         made_pictures({}, pool, space, 24)
-
-
-@pytest.mark.parametrize("pooling", ["max", "mean"])
-def test_the_deployable_matrix_gives_the_scores_of_its_labels(vectors, pooling):
-    torch.manual_seed(0)
-    model = build_semantic_matrix(CONFIG, vectors.dim).eval()
-    pixels = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)
-    with torch.inference_mode():
-        scores = DeployableMatrix(model, vectors, pooling)(pixels.float() / 255)
-    assert torch.allclose(scores, predict_scores(model, pixels, vectors.vectors, pooling).scores, atol=1e-5)
