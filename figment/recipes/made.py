@@ -20,6 +20,7 @@ from figment.training.histories import Curve, read_curve
 
 T = TypeVar("T")
 IMAGES = "MANIFEST"  # of the pool
+MODEL = "model"  # the file of a trained model's weights
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from figment.evaluation.row_spread import spread_correlation
 from figment.evaluation.tagging import Tagger, load_tagger, predict_tags, render_tags
 from figment.planning.generator_config import GeneratorConfig
 from figment.reading import read_artifact
-from figment.recipes.made import IMAGES, Made, licences
+from figment.recipes.made import IMAGES, MODEL, Made, licences
 from figment.recipes.tables import MEASURES, epochs_section, yields_table
 from figment.training.histories import HISTORY, Epochs
 from figment.types import Settings
@@ -29,7 +29,6 @@ PROTOCOLS = {
     "gzsl": "all labels together (GZSL)",
 }
 TAGS, EXAMPLES = 5, 12  # tags an image, images
-MODEL = "semantic"  # the file of weights
 
 
 class SemanticDiversity(Settings):

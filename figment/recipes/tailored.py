@@ -27,7 +27,7 @@ from figment.evaluation.report import (
 from figment.labels import LabelSpace
 from figment.planning.generator_config import GeneratorConfig
 from figment.reading import read_artifact
-from figment.recipes.made import Made, licences
+from figment.recipes.made import MODEL, Made, licences
 from figment.recipes.tables import MEASURES, epochs_section, yields_table
 from figment.synthesis.pool import Pool
 from figment.training.histories import HISTORY, ComparedEpochs
@@ -39,7 +39,6 @@ from figment.validation.verdicts import reasons
 PROTOCOLS = {"zsl": "unseen classes alone (ZSL)", "gzsl": "all classes together (GZSL)"}
 SHOWN = ("mAP", "P@3", "R@3", "F1@3", "F1@5")
 IMAGES, SETS = 10, 40  # shown: images of a set of labels, sets
-CLASSIFIER = "prompts"  # the file of weights
 
 
 class Tailored(Settings):
@@ -51,7 +50,7 @@ class Tailored(Settings):
     def report(self, made: Made) -> Report:
         """From the unseen labels, the plan, the images and their verdicts, the classifier and, if there is one, the tuning."""
         plan, judged = made.plan, made.table("verdicts")
-        folder = made.path(CLASSIFIER).parent
+        folder = made.path(MODEL).parent
         history = read_artifact(folder / HISTORY, ComparedEpochs)
         tuned = made.read("tuning", Tuned) if made.file("tuning") else None
         names = made.get(LabelSpace).names
@@ -81,7 +80,7 @@ class Tailored(Settings):
             model=folder.as_posix(),
             provenance={
                 **made.origins,
-                "classifier": f"sha256 {made.file(CLASSIFIER).sha256}",  # type: ignore[union-attr]  # there always is one
+                "classifier": f"sha256 {made.file(MODEL).sha256}",  # type: ignore[union-attr]  # there always is one
                 "text encoder": encoder,
                 "the chain": f"figment why {folder}",
             },

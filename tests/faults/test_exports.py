@@ -130,7 +130,7 @@ def test_where_it_cannot_be_written(tmp_path, capsys):
 def test_arguments_that_do_not_fit(tmp_path, capsys, arguments, sentence):
     make_run(tmp_path / "run", SINGLE)
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/classifier.safetensors").touch()
+    (tmp_path / "model/model.safetensors").touch()
     places = {"run": tmp_path / "run", "model": tmp_path / "model"}
     assert sentence in refused(capsys, *(text.format(**places) for text in arguments))
     assert {path.name for path in tmp_path.iterdir()} == {"run", "model"}

@@ -114,10 +114,10 @@ def report(tmp_path_factory, plan, pool, verdicts, labels, pocket_config, synthe
     names = {"base_class": 12, "combined": 12}
     for name in names:
         (folder / name).mkdir()
-        (folder / name / "classifier.safetensors").write_bytes(b"x")
+        (folder / name / "model.safetensors").write_bytes(b"x")
         write_json(folder / name / "history.json", [[1, {"loss": 2.0}], [2, {"loss": 1.0, "validation_top1": 0.5}]])
     refs = [
-        ClassifierRef(name=name, images=count, weights=FileRef.of(folder / name / "classifier.safetensors"))
+        ClassifierRef(name=name, images=count, weights=FileRef.of(folder / name / "model.safetensors"))
         for name, count in names.items()
     ]
     scores = torch.nn.functional.one_hot(torch.arange(30) % 3, 3).float()

@@ -71,7 +71,7 @@ def test_the_verdict_has_each_test_set_beside_the_photos_alone_and_clip(results)
 def made(tmp_path_factory, results) -> Made:
     """Of photos alone."""
     folder = tmp_path_factory.mktemp("out")
-    weights = folder / "heads" / "all" / "head.safetensors"
+    weights = folder / "heads" / "all" / "model.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"x")
     write_json(weights.parent / "history.json", [[100, {"loss": 1.0}], [200, {"loss": 0.5}]])

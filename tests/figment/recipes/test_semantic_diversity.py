@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import LabelVectors
 from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedPictures
@@ -16,8 +15,7 @@ from figment.recipes.semantic_diversity import SemanticDiversity, verdict_of
 from figment.training.config import SemanticConfig
 from figment.training.histories import Epochs
 from figment.training.protocols import ranking_gains
-from figment.training.saved_semantic import SemanticCard, save_semantic
-from figment.training.semantic import build_semantic_matrix
+from tests.saved_models import save_matrix
 
 NAMES = ("car", "dog <b>", "elk", "red")
 CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=3)
@@ -33,11 +31,8 @@ HISTORY = {
 def made(tmp_path_factory) -> Made:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("out")
-    card = SemanticCard(
-        key="", labels=NAMES, unseen=("elk", "red"), dim=6, vectors=LabelVectorConfig(file="v.txt"), training=CONFIG
-    )
     labels = LabelVectors.of(NAMES, torch.randn(4, 6), "test")
-    save_semantic(build_semantic_matrix(CONFIG, 6), labels, card, folder / "model")
+    save_matrix(folder / "model", labels, CONFIG, unseen=("elk", "red"))
     write_json(folder / "model" / "history.json", HISTORY)
     test = folder / "splits" / "gzsl"
     test.mkdir(parents=True)
@@ -45,7 +40,7 @@ def made(tmp_path_factory) -> Made:
     np.save(test / "pixels.npy", dice.integers(0, 256, (30, 3, 32, 32), np.uint8))
     np.save(test / "targets.npy", dice.integers(0, 2, (30, 4)).astype(np.int8))
     write_json(folder / "splits" / "splits.json", {"pictures": {"train": 3, "gzsl": 30}, "made": 0})
-    files = [folder / "splits" / "splits.json", folder / "model" / "semantic.safetensors"]
+    files = [folder / "splits" / "splits.json", folder / "model" / "model.safetensors"]
     return Made(folder, [*map(FileRef.of, files), ["zsl_pictures"]])
 
 

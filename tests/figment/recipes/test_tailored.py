@@ -65,9 +65,9 @@ def made(tmp_path_factory, pocket_config, synthesis) -> Made:
     write_plan(plan, folder / "plan.parquet")
     pq.write_table(pa.Table.from_pylist(verdicts, schema=SCHEMA), folder / "verdicts.parquet")
     (folder / "classifier").mkdir()
-    (folder / "classifier" / "prompts.safetensors").write_bytes(b"x")
+    (folder / "classifier" / "model.safetensors").write_bytes(b"x")
     write_json(folder / "classifier" / "history.json", HISTORY)
-    files = ["plan.parquet", "verdicts.parquet", "classifier/prompts.safetensors"]
+    files = ["plan.parquet", "verdicts.parquet", "classifier/model.safetensors"]
     return Made(folder, [SPACE, FileRef.of(pool.manifest_file), *(FileRef.of(folder / name) for name in files)])
 
 
