@@ -106,8 +106,8 @@ def measure(what: str, count: int, size: int, folder: Path) -> dict:
 
         whole = pq.read_table(plan, columns=["image_id", "trick", "labels"])
         accepted = pa.repeat(True, count)
-        verdicts = pa.table([whole["image_id"], whole["trick"], pc.list_flatten(whole["labels"]), accepted],
-                            ["image_id", "trick", "label", "accepted"])  # fmt: skip
+        verdicts = pa.table([whole["image_id"], whole["trick"], whole["labels"], accepted],
+                            ["image_id", "trick", "labels", "accepted"])  # fmt: skip
         space = LabelSpace.of([f"thing {i}" for i in range(1000)])
         opened = open_training_list(
             training_list(verdicts, {"bag_of_tricks", "base_class"}), Pool(images), space, 32, "x"

@@ -25,7 +25,7 @@ from scipy.stats import t as student
 
 from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import LabelVectors, make_label_vectors, read_npz_vectors, twins
-from figment.clip.scorer import ClipConfig
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.tagged import TaggedPictures, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.evaluation.row_spread import spread_correlation
@@ -43,9 +43,9 @@ from figment.training.config import SemanticConfig
 from figment.training.protocols import columns_of
 from figment.training.semantic import predict_scores
 from figment.training.zero_shot import made_pictures, train_zero_shot
-from figment.validation.multilabel import shown_labels, validate_multilabel
-from figment.validation.policies import REASONS, CocoPolicy
-from figment.validation.verdicts import reasons
+from figment.validation.policies import CocoPolicy
+from figment.validation.validate import validate
+from figment.validation.verdicts import reasons, shown_labels
 from pocket.artwork import REALITY, TEACHERS
 from pocket.data_sets import artwork, draw_scenes, write_scenes
 
@@ -127,7 +127,7 @@ def made(space: LabelSpace, seed: int, work: Path) -> pa.Table:
     revision = model_revision(GENERATOR)
     write_plan(plan_pairs(space, space.unseen_ids, GENERATOR, revision, IMAGES_PER_LABEL, seed), plan)
     synthesise(plan, pool, SYNTHESIS)
-    return validate_multilabel(plan, pool, space, CLIP, ACCEPTANCE)
+    return validate(plan, pool, space, ClipScorer(CLIP), ACCEPTANCE)
 
 
 def splits_of(cell: Cell, space: LabelSpace, seed: int, work: Path) -> Path:
@@ -251,8 +251,7 @@ def main() -> None:
             "check": {
                 "policy": ACCEPTANCE.model_dump(),
                 "reasons": {
-                    seed: reasons(made(space_of("clip"), seed, options.work / f"made-{seed}"), REASONS)
-                    for seed in options.seeds
+                    seed: reasons(made(space_of("clip"), seed, options.work / f"made-{seed}")) for seed in options.seeds
                 },
             },
             "twins": {"cosine": TWIN_COSINE, "found": found},

@@ -45,8 +45,8 @@ from figment.synthesis.weights import model_revision
 from figment.training.dual_prompt import DualPromptConfig
 from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
 from figment.validation.features import FeatureStore
-from figment.validation.multilabel import validate_multilabel
 from figment.validation.policies import CocoPolicy
+from figment.validation.validate import validate
 from pocket.artwork import REALITY
 from pocket.data_sets import artwork, draw_scenes, write_scenes
 from pocket.judge import judge_pool
@@ -137,9 +137,9 @@ def pictures(prompts: str, generator: str, seed: int, work: Path) -> list[dict]:
             plan, pool, SYNTHESIS,
             renderers=Renderers(SYNTHESIS, Inputs.beside(plan)), observer=FeatureStore(pool, ClipScorer(CLIP)),
         )  # fmt: skip
-        verdicts = validate_multilabel(plan, pool, UNSEEN, CLIP, CocoPolicy()).to_pylist()
+        verdicts = validate(plan, pool, UNSEEN, ClipScorer(CLIP), CocoPolicy()).to_pylist()
         company = CLIP.model_copy(update={"templates": COMPANY})
-        stricter = validate_multilabel(plan, pool, SPACE, company, CocoPolicy()).to_pylist()
+        stricter = validate(plan, pool, SPACE, ClipScorer(company), CocoPolicy()).to_pylist()
         passes = {row["image_id"]: row["accepted"] for row in stricter}
         right = judge_pool(JUDGE, [row["image_id"] for row in verdicts], pool)
         replicate = {row["image_id"]: row["replicate"] for row in read_plan(plan).to_pylist()}

@@ -14,15 +14,18 @@ from pydantic import Field
 from figment.clip.config import ClipConfig
 from figment.datasets.config import RealConfig
 from figment.ops.pipelines import figment_pipeline
-from figment.planning.bag_of_tricks import training_sets
+from figment.planning.bag_of_tricks import RECIPE, most_of, training_sets
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.planners import Planning, PromptPlanner, TopUp
 from figment.planning.quotas import QuotaConfig
+from figment.prompts.kinds import TrickPrompts
 from figment.prompts.tricks import Wording, build_tricks
 from figment.recipes.bag_of_tricks import BagOfTricks
 from figment.synthesis.config import SynthesisConfig
 from figment.training.config import TrainingConfig
 from figment.types import Count, PathText, RegisteredName, Seed
-from figment.validation.config import AcceptanceConfig, GateConfig
+from figment.validation.config import GateConfig
+from figment.validation.policies import Top1Policy
 from steps.errors import explain_errors
 from steps.evaluation import evaluate_classifiers
 from steps.gates import check_real_sets, check_sets
@@ -46,7 +49,7 @@ def bag_of_tricks(
     generator: GeneratorConfig,
     synthesis: SynthesisConfig,
     clip: ClipConfig,
-    acceptance: AcceptanceConfig,
+    acceptance: Top1Policy,
     training: TrainingConfig,
     real: RealConfig,
     output: PathText,
@@ -66,26 +69,21 @@ def bag_of_tricks(
     sets = training_sets(tricks, quota.accepted, unions, fixed_size, largest=1) if quota else planned_sets
     space = choose_labels(classes, labels, generator, clip, training, real, review)
     real_checked = check_real_sets(space, real, gates, output)
-    prompts = write_prompts(space, tricks, domains, wording, generator.guidance_scale, output, after=[real_checked])
-    plan = plan_images(space, prompts, tricks, domains, wording, planned_sets, generator, seed, output)
-    rendered = [render_part(plan, synthesis, clip, part, parts) for part in range(parts)] if parts > 1 else []
-    planned, images = synthesise_images(
-        space,
-        prompts,
-        plan,
-        tricks,
-        domains,
-        wording,
-        generator,
-        synthesis,
-        clip,
-        acceptance,
-        quota,
-        review,
-        seed,
-        after=rendered,
+    planning = Planning(
+        recipe=RECIPE,
+        planner=PromptPlanner(images=most_of(planned_sets)),
+        generator=generator,
+        prompts=(TrickPrompts(tricks=tricks, domains=domains, wording=wording),),
+        seed=seed,
     )
-    verdicts = validate_images(space, planned, images, clip, acceptance, quota, review, output)
+    prompts = write_prompts(space, planning, output, after=[real_checked])
+    plan = plan_images(space, planning, output, prompts)
+    rendered = [render_part(plan, synthesis, clip, part, parts) for part in range(parts)] if parts > 1 else []
+    top_up = TopUp(quota=quota, planning=planning, review=review) if quota else None
+    planned, images = synthesise_images(
+        plan, synthesis, clip, space, acceptance, top_up=top_up, prompts=prompts, after=rendered
+    )
+    verdicts = validate_images(space, planned, images, clip, acceptance, quota, review)
     checked = check_sets(space, images, verdicts, sets, real, gates, output, real_checked)
     classifiers = train_classifiers(space, images, verdicts, sets, training, real, output, after=[checked])
     results, deployed = evaluate_classifiers(space, images, classifiers, clip, real, training.image_size, output)

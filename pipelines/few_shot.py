@@ -31,13 +31,13 @@ from steps.few_shot.features import look_at_photos, look_at_pictures
 from steps.few_shot.finetuning import finetune_heads
 from steps.few_shot.photos import choose_photos
 from steps.few_shot.planning import plan_pictures
-from steps.few_shot.synthesis import make_pictures
 from steps.few_shot.training import train_heads
 from steps.few_shot.weighting import weigh_pictures
 from steps.gates import check_made, check_photos
 from steps.lineage import record_lineage
 from steps.registration import PhotosConfig, register_model
 from steps.reporting import write_report
+from steps.synthesis import synthesise_images
 
 
 @figment_pipeline
@@ -71,7 +71,7 @@ def few_shot(
         learnt = learn_words(space, photos, generator, inversion, probe, synthesis, clip, output, after=[said or seen])
     if making:
         plan, pictures = plan_pictures(space, photos, methods, generator, seed, output, said, learnt)
-        images = make_pictures(plan, synthesis, clip, after=[seen])
+        _, images = synthesise_images(plan, synthesis, clip, after=[seen])
         unseen_before = check_made(space, data, shots, seed, plan, images, gates, output)
         seen_pictures = look_at_pictures(space, plan, images, training, seed, output, after=[unseen_before])
     if any(method.weights != "equal" for method in making):

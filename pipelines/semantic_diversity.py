@@ -16,6 +16,8 @@ from figment.clip.config import ClipConfig, LabelVectorConfig
 from figment.datasets.config import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.pairs import RECIPE
+from figment.planning.planners import PairPlanner, Planning
 from figment.recipes.semantic_diversity import SemanticDiversity
 from figment.synthesis.config import SynthesisConfig
 from figment.training.config import SemanticConfig, check_selection
@@ -24,13 +26,14 @@ from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy
 from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage
+from steps.planning import plan_images
 from steps.registration import register_model
 from steps.reporting import write_report
-from steps.semantic.generating import plan_unseen, render_unseen
 from steps.semantic.labels import choose_tags
 from steps.semantic.pictures import prepare_pictures
 from steps.semantic.training import train_matrix
-from steps.semantic.validating import validate_unseen
+from steps.synthesis import synthesise_images
+from steps.validation import validate_images
 
 
 @figment_pipeline
@@ -57,9 +60,10 @@ def semantic_diversity(
     checked = [check_splits(space, splits, gates, output)]  # wrong data shows before anything is rendered
     verdicts, made = None, []
     if generated:
-        plan = plan_unseen(space, generator, images_per_label, seed, output, after=checked)
-        images = render_unseen(plan, synthesis, clip)
-        verdicts = validate_unseen(space, plan, images, clip, acceptance)
+        planning = Planning(recipe=RECIPE, planner=PairPlanner(images=images_per_label), generator=generator, seed=seed)
+        planned = plan_images(space, planning, output, after=checked)
+        plan, images = synthesise_images(planned, synthesis, clip, space, acceptance)
+        verdicts = validate_images(space, plan, images, clip, acceptance)
         splits = prepare_pictures(space, data, training.image_size, output, images, verdicts)
         checked.append(check_tagged(space, splits, images, verdicts, gates, output))
         made = [plan, images, verdicts]

@@ -14,7 +14,10 @@ from figment.clip.config import ClipConfig
 from figment.datasets.config import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.planners import Planning, PromptPlanner, TopUp
 from figment.planning.quotas import QuotaConfig
+from figment.planning.tailored import RECIPE
+from figment.prompts.kinds import PairPrompts
 from figment.prompts.pair_book import PairPromptConfig
 from figment.recipes.tailored import Tailored
 from figment.synthesis.config import SynthesisConfig
@@ -24,15 +27,16 @@ from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy
 from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage
+from steps.planning import plan_images
+from steps.prompts import write_prompts
 from steps.registration import register_model
 from steps.reporting import write_report
 from steps.semantic.pictures import prepare_pictures
-from steps.semantic.validating import validate_unseen
+from steps.synthesis import synthesise_images
 from steps.tailored.labels import choose_classes
-from steps.tailored.prompts import ask_prompts
-from steps.tailored.synthesis import synthesise_pairs
 from steps.tailored.training import train_classifier
 from steps.tailored.tuning import tune_generator
+from steps.validation import validate_images
 
 
 @figment_pipeline
@@ -59,22 +63,23 @@ def tailored(
     labels, unseen = choose_classes(data, generator, clip, backbone, classifier, prompts, output)
     splits = prepare_pictures(labels, data, image_size, output)
     real_checked = check_splits(labels, splits, gates, output)
-    book = ask_prompts(unseen, prompts, output, after=[real_checked])  # wrong data shows before anything is rendered
-    made_by = {"generator": generator, "negative_prompt": negative_prompt, "clip": clip, "acceptance": acceptance}
-    rivals = unseen if against == "unseen" else labels  # what a class that was asked for must be more probable than
-    tuned = tune_generator(rivals, book, tuning=tuning, output=output, **made_by) if tuning else None
-    plan, images = synthesise_pairs(
-        rivals,
-        book,
-        synthesis=synthesis,
-        images_per_pair=images_per_pair,
-        quota=quota,
+    planning = Planning(
+        recipe=RECIPE,
+        planner=PromptPlanner(images=images_per_pair),
+        generator=generator,
+        prompts=(PairPrompts(**prompts.model_dump(exclude_unset=True)),),
+        negative_prompt=negative_prompt,
         seed=seed,
-        output=output,
-        tuning=tuned,
-        **made_by,
     )
-    verdicts = validate_unseen(rivals, plan, images, clip, acceptance)
+    book = write_prompts(unseen, planning, output, after=[real_checked])  # wrong data shows before anything is rendered
+    rivals = unseen if against == "unseen" else labels  # what a class that was asked for must be more probable than
+    tuned = (
+        tune_generator(rivals, book, generator, negative_prompt, clip, acceptance, tuning, output) if tuning else None
+    )
+    planned = plan_images(rivals, planning, output, book, tuned)
+    top_up = TopUp(quota=quota, planning=planning) if quota else None
+    plan, images = synthesise_images(planned, synthesis, clip, rivals, acceptance, top_up, book, tuned)
+    verdicts = validate_images(rivals, plan, images, clip, acceptance)
     checked = check_tagged(labels, splits, images, verdicts, gates, output)
     model = train_classifier(
         labels, splits, images, verdicts, image_size, backbone, classifier, output, after=[checked]

@@ -23,7 +23,7 @@ from figment.validation.features import FeatureStore
 ERRORS, NEIGHBOURS = 12, 4
 
 
-@step
+@step(role="look")
 def explain_errors(
     labels: LabelSpace,
     images: FileRef,

@@ -33,7 +33,7 @@ SHOTS = 1000  # real pictures of a class that diversity is measured against, at 
 MAPPED = 500  # pictures of either kind on the map
 
 
-@step(experiment_tracker=True)
+@step(role="look", experiment_tracker=True)
 def evaluate_classifiers(
     labels: LabelSpace,
     images: FileRef,

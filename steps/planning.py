@@ -3,15 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow.parquet as pq
+
+from figment.adaptation.adapted import Adapted, read_adapted
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import quality
 from figment.ops.gates import Check, gate
 from figment.ops.steps import step
-from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.few_shot import Shot
 from figment.planning.plan import ranges, write_plan
-from figment.prompts.tricks import Wording, build_tricks, read_prompts, scales_of
+from figment.planning.planners import Given, Planning
+from figment.prompts.tricks import read_prompts
 from figment.synthesis.families import Requests
 from figment.synthesis.weights import check_family, model_revision
 
@@ -21,24 +24,39 @@ ROWS_CHECKED = 100_000  # at a time; ids are unique in the whole plan, since it 
 @step(experiment_tracker=True)
 def plan_images(
     labels: LabelSpace,
-    prompts: FileRef,
-    tricks: list[str],
-    domains: list[str] | None,
-    wording: Wording,
-    sets: dict[str, dict[str, int]],
-    generator: GeneratorConfig,
-    seed: int,
+    planning: Planning,
     output: str,
+    prompts: FileRef | None = None,
+    adaptation: FileRef | None = None,
+    photos: FileRef | None = None,
 ) -> Annotated[FileRef, "plan"]:
-    """One row an image to be made: as many as the largest of the ``sets`` (images of every class by trick) wants."""
-    chosen = build_tricks(tricks, domains, generator.guidance_scale, wording)
-    check_family(generator, Requests(scales_of(chosen)))
+    """plan.parquet: one row an image to be made."""
+    check_family(planning.generator, Requests(planning.scales, planning.negative_prompt, planning.strengths))
     path = Path(output) / "plan.parquet"
-    book = read_prompts(prompts.open())
-    images = replicates_of(sets, book)
-    write_plan(plan_bag_of_tricks(book, chosen, generator, model_revision(generator), images, seed), path)
+    write_plan(planning.planner.rows(given_of(labels, planning, prompts, adaptation, photos), planning), path)
     check_plan(path, labels)
     return FileRef.of(path)
+
+
+def given_of(
+    labels: LabelSpace,
+    planning: Planning,
+    prompts: FileRef | None,
+    adaptation: FileRef | None = None,
+    photos: FileRef | None = None,
+) -> Given:
+    """What earlier steps made, as a planner takes it."""
+    adapted = read_adapted(adaptation.open()) if adaptation else Adapted()
+    by_name = {label.name: label for label in labels.labels}
+    shots = pq.read_table(photos.open()).to_pylist() if photos else []
+    return Given(
+        labels,
+        read_prompts(prompts.open()) if prompts else [],
+        model_revision(planning.generator),
+        adapted.adapter,
+        adapted.words,
+        [Shot(row["image"], by_name[row["label"]]) for row in shots],
+    )
 
 
 def check_plan(path: Path, labels: LabelSpace) -> None:

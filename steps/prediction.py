@@ -12,7 +12,7 @@ from figment.ops.steps import step
 from figment.pictures import UnreadPictures, find_files
 
 
-@step(experiment_tracker=True)
+@step(role="look", experiment_tracker=True)
 def predict_pictures(
     model: str,
     pictures: list[str],

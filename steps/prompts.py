@@ -1,4 +1,4 @@
-"""The prompt book of the bag of tricks."""
+"""The prompt book: of grammars, of a chat model, of a file, or of several of these."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,23 +10,21 @@ import pyarrow.parquet as pq
 from figment.files import atomic
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
+from figment.ops import tracking
 from figment.ops.steps import step
-from figment.prompts.tricks import Wording, build_tricks
-from figment.prompts.tricks import write_prompts as write
+from figment.planning.planners import Planning
+from figment.prompts.chat import ANSWERS
+from figment.prompts.kinds import write_book
+from figment.prompts.pair_book import describe
 
 
-@step
-def write_prompts(
-    labels: LabelSpace,
-    tricks: list[str],
-    domains: list[str] | None,
-    wording: Wording,
-    guidance_scale: float,
-    output: str,
-) -> Annotated[FileRef, "prompts"]:
-    """One row a prompt: text, labels, trick, domain, source."""
-    prompts = write(labels, build_tricks(tricks, domains, guidance_scale, wording))
+@step(role="write", experiment_tracker=True)
+def write_prompts(labels: LabelSpace, planning: Planning, output: str) -> Annotated[FileRef, "prompts"]:
+    """prompts.parquet: text, labels, trick, domain, source. A chat model's raw answers lie in answers/, so that a question is
+    paid for once."""
     path = Path(output) / "prompts.parquet"
+    book = write_book(planning.prompts, labels, planning.generator.guidance_scale, Path(output) / ANSWERS)
     with atomic(path) as partial:
-        pq.write_table(pa.Table.from_pylist([asdict(prompt) for prompt in prompts]), partial)
+        pq.write_table(pa.Table.from_pylist([asdict(prompt) for prompt in book.prompts]), partial)
+    tracking.log_metrics("prompts", describe(book))
     return FileRef.of(path)

@@ -1,7 +1,6 @@
 """Render what the plan asks for and the pool lacks; top up, if quotas are set, what CLIP rejects."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +13,11 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
-from figment.planning.bag_of_tricks import plan_bag_of_tricks
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.from_prompts import Cell
 from figment.planning.plan import read_plan, write_plan
-from figment.planning.quotas import QuotaConfig, fill_quotas
-from figment.prompts.tricks import Wording, build_tricks, read_prompts
+from figment.planning.planners import TopUp
+from figment.planning.quotas import fill_quotas
+from figment.planning.row import Row
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.estimate import Estimate, estimate
@@ -26,15 +25,16 @@ from figment.synthesis.executor import Observer, SynthesisReport
 from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
-from figment.synthesis.weights import model_revision
 from figment.synthesis.workers import synthesise_by_workers
+from figment.training.acceptance import Acceptance
 from figment.validation.features import FeatureStore
+from figment.validation.policies import is_settled
 from figment.validation.review import apply_review, read_review
 from figment.validation.validate import LiveAcceptance, validate
-from figment.validation.verdicts import AcceptanceConfig
+from steps.planning import given_of
 
 
-@step
+@step(role="render")
 def render_part(
     plan: FileRef, synthesis: SynthesisConfig, clip: ClipConfig, part: int, parts: int
 ) -> Annotated[int, "rendered"]:
@@ -55,45 +55,45 @@ def render_part(
     return finished(report).rendered
 
 
-@step(experiment_tracker=True)
+@step(role="render", experiment_tracker=True)
 def synthesise_images(
-    labels: LabelSpace,
-    prompts: FileRef,
     plan: FileRef,
-    tricks: list[str],
-    domains: list[str] | None,
-    wording: Wording,
-    generator: GeneratorConfig,
     synthesis: SynthesisConfig,
     clip: ClipConfig,
-    acceptance: AcceptanceConfig,
-    quota: QuotaConfig | None,
-    review: str | None,
-    seed: int,
+    labels: LabelSpace | None = None,
+    acceptance: Acceptance | None = None,
+    top_up: TopUp | None = None,
+    prompts: FileRef | None = None,
+    adaptation: FileRef | None = None,
 ) -> tuple[Annotated[FileRef, "planned"], Annotated[FileRef, "images"]]:
-    """The plan with its top-ups, and the pool's manifest, once every planned image is in it. Interrupted, the next run
-    goes on where this one stopped."""
+    """The plan, with ``top_up`` as plan_topped_up.parquet with more of what CLIP rejects, and the pool's manifest, once every
+    planned image is in it; CLIP's features beside. Interrupted, the next run resumes where this one stopped."""
     file = plan.open()
     pool, scorer = Pool(file.parent / "images"), ClipScorer(clip)
-    render = prepare(file, pool, synthesis, clip, LiveAcceptance(pool, scorer, labels, acceptance))
+    live = labels is not None and acceptance is not None and acceptance.by_clip and is_settled(acceptance)
+    observer = LiveAcceptance(pool, scorer, labels, acceptance) if live else FeatureStore(pool, scorer)
+    render = prepare(file, pool, synthesis, clip, observer)
     render(file)
-    if quota:
-        book = read_prompts(prompts.open())
-        chosen = build_tricks(tricks, domains, generator.guidance_scale, wording)
-        more = partial(plan_bag_of_tricks, book, chosen, generator, model_revision(generator), stream=seed)
+    if top_up and labels and acceptance:
+        planning = top_up.planning
+        given = given_of(labels, planning, prompts, adaptation)
+        decided = read_review(Path(top_up.review)) if top_up.review else {}
         file = file.with_name("plan_topped_up.parquet")
 
         def render_round(topped_up: pa.Table) -> None:
             write_plan(topped_up, file)
             render(file)
 
-        decided = read_review(Path(review)) if review else {}
-
         def judge(planned: pa.Table) -> pa.Table:
             return apply_review(validate(planned, pool, labels, scorer, acceptance), decided)
 
-        write_plan(fill_quotas(read_plan(plan.open()), render_round, judge, lambda c: more(images=c), quota), file)
-    return FileRef.of(file), FileRef.of(pool.manifest_file)
+        def more(cells: Mapping[Cell, range]) -> Iterator[Row]:
+            return planning.planner.rows(given, planning, cells)
+
+        write_plan(fill_quotas(read_plan(plan.open()), render_round, judge, more, top_up.quota), file)
+    manifest = FileRef.of(pool.manifest_file)
+    tracking.log_dataset(pool.manifest_file, manifest.sha256, "images")
+    return FileRef.of(file), manifest
 
 
 def prepare(

@@ -25,7 +25,7 @@ from figment.training.train import CHECKPOINT_VERSION
 Curve = list[tuple[int, dict[str, float]]]
 
 
-@step(experiment_tracker=True)
+@step(role="train", experiment_tracker=True)
 def train_classifiers(
     labels: LabelSpace,
     images: FileRef,

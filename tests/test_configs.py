@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import diffusers
+import numpy as np
 import pytest
 import timm
 import yaml
@@ -12,7 +13,8 @@ import yaml
 from figment.clip.scorer import ClipConfig, check_clip
 from figment.labels import LabelSpace
 from figment.ops.pipelines import check_config
-from figment.validation.verdicts import BLANK, AcceptanceConfig, judge
+from figment.validation.policies import Top1Policy
+from figment.validation.verdicts import BLANK, make_verdicts
 
 CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.parts[1] not in ("labels", "stacks"))
 
@@ -47,9 +49,11 @@ def test_what_a_config_names_is_known(path):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "eurosat"])
 def test_the_papers_bag_of_tricks_drops_only_what_shows_nothing_at_all(name):
     parameters = yaml.safe_load(Path(f"configs/paper/{name}.yaml").read_text())["parameters"]
-    acceptance = AcceptanceConfig(**parameters["acceptance"])
-    assert judge(0.0, False, 0.005, False, acceptance) == "accepted"  # a smooth sky, taken for another class
-    assert judge(1.0, True, BLANK - 1e-6, False, acceptance) == "blank"  # the gates stop at it
+    acceptance = Top1Policy(**parameters["acceptance"])
+    sky = {"image_id": "a", "labels": ["sea"], "trick": "t", "contrast": 0.005, "unsafe": False}
+    rows, scores = [sky, sky | {"contrast": BLANK - 1e-6}], np.array([[0.0, 1.0], [1.0, 0.0]])
+    found = make_verdicts(rows, scores, LabelSpace.of(["sea", "river"]), acceptance)["reason"].to_pylist()
+    assert found == ["accepted", "blank"]  # a smooth image, taken for another class; and one that the gates stop at
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs/labels").glob("*.yaml")), ids=str)

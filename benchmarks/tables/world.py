@@ -24,8 +24,8 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.lists import open_training_list, training_list
 from figment.validation.features import FeatureStore
+from figment.validation.policies import Top1Policy
 from figment.validation.validate import validate
-from figment.validation.verdicts import AcceptanceConfig
 from pocket.artwork import TEACHERS
 from pocket.data_sets import artwork
 from pocket.world import DOMAINS
@@ -34,7 +34,7 @@ from pocket.world import World as Scenery
 CONFIG = Path("configs/pocket/bag_of_tricks.yaml")
 FOLDER = Path("artifacts/tables")
 PER_CLASS = 30  # pictures of a class in a set of size one
-KEEP_ALL = AcceptanceConfig(min_probability=0, require_top1=False, min_contrast=0)  # the paper filters nothing
+KEEP_ALL = Top1Policy(min_probability=0, require_top1=False, min_contrast=0)  # the paper filters nothing
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.generator import Generator, resolve_dtype
 from figment.validation.grouping import grouping_softmax, presence_probabilities
-from figment.validation.policies import AcceptancePolicy, is_settled, make_multilabel_verdicts, settle
+from figment.validation.policies import AcceptancePolicy, is_settled, settle
+from figment.validation.verdicts import make_verdicts
 from models.losses import AsymmetricLoss
 
 CHECKPOINT = "tuning.pt"  # of no use once the result is written
@@ -258,14 +259,11 @@ class Tuner:
         asked, logits, contrasts, cosines = self.judged(prompts, purpose, weights)
         requested = self.requested(asked)
         probabilities = grouping_softmax(logits, requested)
-        verdicts = make_multilabel_verdicts(
-            [f"{i:06}" for i in range(len(asked))],
-            [prompt.labels for prompt in asked],
-            probabilities.cpu().numpy(),
-            contrasts.cpu().numpy(),
-            self.space,
-            self.policy,
-        )
+        rows = [
+            {"image_id": str(i), "labels": prompt.labels, "trick": prompt.trick, "contrast": contrast, "unsafe": False}
+            for i, (prompt, contrast) in enumerate(zip(asked, contrasts.tolist(), strict=True))
+        ]
+        verdicts = make_verdicts(rows, probabilities.cpu().numpy(), self.space, self.policy)
         passed = torch.tensor(verdicts["accepted"].to_pylist(), device=self.device).float()
         return Quality(
             acceptance=passed.mean().item(),

@@ -24,9 +24,9 @@ from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.files import write_json
 from figment.images import squash
-from figment.planning.few_shot import Words
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row, record_of
+from figment.planning.words import Words
 from figment.synthesis.concepts import placeholder
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs

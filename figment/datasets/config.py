@@ -57,3 +57,13 @@ class FewShotDataConfig(Settings):
                 if normpath(where) == normpath(self.train):
                     raise ValueError(f"tests.{name} is {where!r}, the training photos; give a folder of other photos")
         return self
+
+
+class PhotosConfig(Settings):
+    """``shots`` photos of every class, drawn from ``seed``; where they are is said as in ``FewShotDataConfig``."""
+
+    source: Literal["folders", "coco", "parquet"]
+    root: PathText
+    train: str = "train"
+    shots: Count = 4
+    seed: Seed = 0

@@ -112,9 +112,9 @@ def _listings(config: FewShotDataConfig, space: LabelSpace) -> tuple[Listing, di
                 f"{root}: no class has more than {FOCUS_TRAINING} photos, so none is left to test on; unpack all of FOCUS"
             )
         return everything.subset(train), dict.fromkeys(config.tests, everything.subset(test))
-    training = select(_chunks(config, config.train, "train"), space, None, f"{root} ({config.train})")
+    training = select(photo_chunks(config.source, root, config.train), space, None, f"{root} ({config.train})")
     tests = {
-        name: select(_chunks(config, where, "test"), space, None, f"{root} ({where})", complete=False)
+        name: select(photo_chunks(config.source, root, where, "test"), space, None, f"{root} ({where})", complete=False)
         for name, where in config.tests.items()
     }
     return training, tests
@@ -124,11 +124,11 @@ def _focus_split(order: Tensor) -> tuple[Tensor, Tensor]:
     return order[:FOCUS_TRAINING], order[FOCUS_TRAINING:]
 
 
-def _chunks(config: FewShotDataConfig, where: str, split: str) -> Sequence[Chunk]:
-    root = Path(config.root)
-    if config.source == "coco":
+def photo_chunks(source: str, root: Path, where: str, split: str = "train") -> Sequence[Chunk]:
+    """The photos ``where`` below ``root``. Raises InputError if there are none."""
+    if source == "coco":
         return coco_largest.chunks(root / "annotations" / f"instances_{where}.json", root / where)
-    if config.source == "parquet":
+    if source == "parquet":
         found = hub_parquet.chunks(root / where, split)
         if not found:
             raise InputError(

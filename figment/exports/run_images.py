@@ -30,6 +30,7 @@ BATCH = 64  # images in memory
 ROWS = 100_000  # of a plan in memory
 COLUMNS = ("image_id", "image", "prompt", "model", "revision", "adapter", "initial_image")
 VERDICTS = pa.schema([("image_id", pa.string()), ("labels", pa.list_(pa.string()))])
+JUDGED = ("image_id", "accepted", "labels", "predicted")  # columns of verdicts
 EXAMPLES = 10  # prompts that a card shows
 
 
@@ -131,19 +132,14 @@ class RunImages:
 
 
 def _judged(path: Path, everything: bool) -> pa.Table:
-    """image_id and labels of what passed, or of all. Each kind of verdict names the classes in its own columns."""
+    """image_id and labels of what passed, or of all."""
     try:
         names = pq.read_schema(path).names
-        if not {"image_id", "accepted"} <= set(names) or not {"label", "labels"} & set(names):
+        if not set(JUDGED) <= set(names):
             raise InputError(f"{path}: columns are {', '.join(names)}; expected verdicts that Figment wrote")
-        columns = ["image_id", "accepted", *(name for name in ("label", "labels", "predicted") if name in names)]
-        table = pq.read_table(path, columns=columns)
+        table = pq.read_table(path, columns=list(JUDGED))
         table = table if everything else table.filter(table["accepted"])
-        if "labels" in names:
-            labels = pc.if_else(table["accepted"], table["predicted"], table["labels"])
-        else:
-            single = table["label"].combine_chunks()
-            labels = pa.ListArray.from_arrays(pa.array(range(len(single) + 1), pa.int32()), single)
+        labels = pc.if_else(table["accepted"], table["predicted"], table["labels"])
         return pa.table({"image_id": table["image_id"], "labels": labels}, VERDICTS)
     except InputError:
         raise

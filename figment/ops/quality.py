@@ -13,7 +13,6 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from figment.errors import InputError
 from figment.labels import LabelSpace
-from figment.validation import policies
 from figment.validation.config import GateConfig
 from figment.validation.verdicts import BLANK, REASONS
 
@@ -78,17 +77,7 @@ def verdict_suite(labels: LabelSpace, images: int) -> list[Any]:
             value_pairs_set=[(reason == "accepted", reason) for reason in REASONS],
         ),
         gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(labels.names)),
-        gxe.ExpectColumnValuesToBeInSet(column="predicted", value_set=list(labels.names)),
         *filled("image_id", "accepted", "reason", "label"),
-    ]
-
-
-def multilabel_verdict_suite(images: int) -> list[Any]:
-    return [
-        gxe.ExpectTableRowCountToEqual(value=images),
-        gxe.ExpectColumnValuesToBeUnique(column="image_id"),
-        gxe.ExpectColumnValuesToBeInSet(column="reason", value_set=list(policies.REASONS)),
-        *filled("image_id", "accepted", "reason"),
     ]
 
 

@@ -7,7 +7,7 @@ measured on the same pictures.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import mlflow
 import yaml
@@ -17,7 +17,7 @@ from zenml.client import Client
 from figment.errors import InputError
 from figment.evaluation.seeds import Mean, mean
 from figment.files import write_json, write_text
-from figment.ops.checking import read_config
+from figment.ops.checking import models_of, read_config
 from figment.ops.lineage import LINEAGE, Lineage
 from figment.reading import read_artifact
 from figment.types import expanded
@@ -55,8 +55,7 @@ def with_seed(parameters: Mapping[str, Any], entrypoint: Callable[..., None], se
     """The parameters with this seed, at the top and in every stage's config that has one."""
     changed: dict[str, Any] = {**parameters, "seed": seed}
     for name, parameter in inspect.signature(entrypoint).parameters.items():
-        models = (parameter.annotation, *get_args(parameter.annotation))
-        seeded = any("seed" in getattr(model, "model_fields", {}) for model in models)
+        seeded = any("seed" in model.model_fields for model in models_of(parameter.annotation))
         if seeded and name != MEASURED and isinstance(parameters.get(name), Mapping):
             changed[name] = {**parameters[name], "seed": seed}
     return changed

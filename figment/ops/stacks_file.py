@@ -28,7 +28,7 @@ from zenml.utils import secret_utils
 
 from figment.errors import InputError
 from figment.ops.checking import complaint, models_of, refuse_unknown
-from figment.ops.stacks_steps import ROLES
+from figment.ops.stacks_steps import ROLES, roles
 from figment.reading import mapping, name_of, read_yaml
 from figment.text import reason_of, shown
 
@@ -79,7 +79,7 @@ def read_stack(path: Path, variables: Mapping[str, str] = os.environ) -> StackFi
         if component.configuration is not None:
             check_configuration(kind, component, f"{where}.configuration")
     check_settings(stack, stack.settings, f"{path}: settings")
-    refuse_unknown(stack.steps, [*ROLES, *(step for steps in ROLES.values() for step in steps)], f"{path}: steps")
+    refuse_unknown(stack.steps, [*ROLES, *roles()], f"{path}: steps")
     for name, asked in stack.steps.items():
         where = f"{path}: steps.{name}"
         check_fields(StepConfigurationUpdate, {**asked, "settings": {}}, where)

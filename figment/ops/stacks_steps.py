@@ -4,9 +4,11 @@ A stack file names roles, so that a recipe's config says nothing about machines.
 label, so that everybody who shares a ZenML server runs with the same.
 """
 
+import ast
 import copy
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from zenml.config.resource_settings import ResourceSettings
@@ -15,52 +17,12 @@ from zenml.utils.dict_utils import recursive_update
 
 from figment import store
 from figment.errors import InputError
+from figment.ops.environment import ROOT
 
+STEPS = ROOT / "steps"
 LABEL = "figment"  # of a stack: its file's `settings` and `steps`, as JSON
-ROLES = {
-    "render": ("make_pictures", "render_part", "render_unseen", "synthesise_images", "synthesise_pairs"),
-    "train": (
-        "finetune_heads",
-        "learn_words",
-        "train_classifier",
-        "train_classifiers",
-        "train_heads",
-        "train_matrix",
-        "tune_generator",
-    ),
-    "write": ("ask_prompts", "write_contexts"),  # by a language model, if the config names one to run here
-    "look": (  # at pictures, by CLIP or a trained model
-        "evaluate_classifiers",
-        "evaluate_heads",
-        "explain_errors",
-        "look_at_photos",
-        "look_at_pictures",
-        "predict_pictures",
-        "validate_images",
-        "validate_unseen",
-    ),
-    "light": (
-        "check_made",
-        "check_photos",
-        "check_real_sets",
-        "check_sets",
-        "check_splits",
-        "check_tagged",
-        "choose_classes",
-        "choose_labels",
-        "choose_photos",
-        "choose_tags",
-        "plan_images",
-        "plan_pictures",
-        "plan_unseen",
-        "prepare_pictures",
-        "record_lineage",
-        "register_model",
-        "weigh_pictures",
-        "write_prompts",
-        "write_report",
-    ),
-}
+# make images; train; ask a language model; look at images; the rest
+ROLES = ("render", "train", "write", "look", "light")
 
 
 def with_stack(stack: StackResponse, names: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,8 +56,22 @@ def shares_artifacts(orchestrator: ComponentResponse) -> bool:
 
 
 def role_of(step: str) -> str:
-    """The role of a step; a step that no role lists is light."""
-    return next((role for role, steps in ROLES.items() if step in steps), "light")
+    """The role that a step declares, ``@step(role=...)``; without one it is light."""
+    return roles().get(step, "light")
+
+
+@cache
+def roles() -> dict[str, str]:
+    """Of every step, as the files below steps/ declare it: imported they would load torch and all else that steps need."""
+    found = {}
+    for file in STEPS.rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            for decorator in getattr(node, "decorator_list", ()):
+                call = decorator if isinstance(decorator, ast.Call) else ast.Call(decorator, [], [])
+                if isinstance(node, ast.FunctionDef) and isinstance(call.func, ast.Name) and call.func.id == "step":
+                    values = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
+                    found[node.name] = str(values.get("role", "light"))
+    return found
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any] | None) -> dict[str, Any]:

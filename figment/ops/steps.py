@@ -18,8 +18,9 @@ from figment.ops import lineage, tracking
 from figment.ops.stack import fetch_data
 
 
-def step(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Decorator: ``@step`` or ``@step(experiment_tracker=True)``, as ZenML's."""
+def step(function: Callable[..., Any] | None = None, role: str = "light", **options: Any) -> Any:
+    """Decorator: ``@step`` or ``@step(experiment_tracker=True)``, as ZenML's. ``role``: what machine it needs, which a stack's
+    file gives it (figment.ops.stacks_steps.ROLES)."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         @functools.wraps(function)

@@ -136,7 +136,7 @@ def _adapter(row: Mapping[str, Any], output: Path) -> str:
 
 def _verdict(said: Mapping[str, Any]) -> str:
     """``accepted: predicted frog, probability 0.93, contrast 0.21``."""
-    hidden = ("image_id", "accepted", "reason", "label", "labels", "trick")
+    hidden = ("image_id", "accepted", "reason", "labels", "trick")
     numbers = (f"{name} {_short(value)}" for name, value in said.items() if name not in hidden)
     return f"{said['reason']}: {', '.join(numbers)}"
 

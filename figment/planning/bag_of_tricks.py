@@ -1,14 +1,10 @@
-"""Planner of the bag of tricks: images of every class for each trick, split evenly over its prompts."""
+"""The bag of tricks: the sets that its classifiers learn from, and a plan that they can all be drawn from."""
 
-import random
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-
 from figment.errors import InputError
-from figment.files import digest
 from figment.names import RESERVED, check_set_names
+from figment.planning.from_prompts import Cell, plan_prompts
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row
 from figment.prompts.tricks import Prompt, Trick
@@ -16,7 +12,6 @@ from figment.prompts.tricks import Prompt, Trick
 RECIPE = "bag_of_tricks"
 COMBINED, BEST, REAL = "combined", "best", "real"  # names of sets
 FIXED = "{} at fixed size"
-Cell = tuple[str, tuple[str, ...]]  # a trick and the labels it is asked to show
 Shares = dict[str, int]  # images of every class by trick
 
 
@@ -28,44 +23,8 @@ def plan_bag_of_tricks(
     images: int | Mapping[Cell, range],
     stream: int,
 ) -> Iterator[Row]:
-    """Rows for ``images`` pictures of every class in every trick, or for these replicates of some of them; a trick's
-    prompts share them evenly (+-1)."""
-    by_name = {trick.name: trick for trick in tricks}
-    books: dict[Cell, list[Prompt]] = defaultdict(list)
-    for prompt in prompts:
-        books[prompt.trick, prompt.labels].append(prompt)
-    chosen = images if isinstance(images, Mapping) else dict.fromkeys(books, range(images))
-    for (name, labels), replicates in chosen.items():
-        trick, book = by_name[name], books[name, labels]
-        for replicate in replicates:
-            prompt = book[replicate % len(book)]
-            identity = (stream, name, labels, replicate)
-            paired = digest([stream, name, labels, replicate // len(book)]) if trick.paired_noise else ""
-            scale = draw_once(trick.guidance, stream) if trick.once else draw_guidance(trick.guidance, identity)
-            yield Row(
-                prompt=prompt.text,
-                labels=prompt.labels,
-                recipe=RECIPE,
-                trick=name,
-                domain=prompt.domain,
-                stream=stream,
-                replicate=replicate,
-                shared_noise=paired,
-                **generator.columns(revision) | {"guidance_scale": scale},
-            )
-
-
-def draw_guidance(rule: float | tuple[float, float], identity: tuple) -> float:
-    """A fixed scale, or one uniform draw for this image (to three decimals) that depends on its identity alone."""
-    if not isinstance(rule, tuple):
-        return float(rule)
-    rng = np.random.default_rng(int(digest(list(identity))[:16], 16))
-    return round(float(rng.uniform(*rule)), 3)
-
-
-def draw_once(rule: float | tuple[float, float], seed: int) -> float:
-    """What the published code draws from a range: one whole number, both ends included, for all images of a run."""
-    return float(random.Random(seed).randint(*map(int, rule))) if isinstance(rule, tuple) else float(rule)
+    """Rows for ``images`` of every class in every trick, or for these replicates of some of them."""
+    return plan_prompts(prompts, generator, revision, images, stream, RECIPE, tricks)
 
 
 def training_sets(
@@ -116,7 +75,13 @@ def split_evenly(images: int, tricks: Sequence[str]) -> Shares:
 
 def replicates_of(sets: Mapping[str, Shares], prompts: Sequence[Prompt]) -> dict[Cell, range]:
     """What must be made so that every set can be drawn from it."""
+    most = most_of(sets)
+    return {(prompt.trick, prompt.labels): range(most[prompt.trick]) for prompt in prompts}
+
+
+def most_of(sets: Mapping[str, Shares]) -> Shares:
+    """The largest share of each trick."""
     most: Shares = {}
     for shares in sets.values():
         most |= {trick: max(count, most.get(trick, 0)) for trick, count in shares.items()}
-    return {(prompt.trick, prompt.labels): range(most[prompt.trick]) for prompt in prompts}
+    return most

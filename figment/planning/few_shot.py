@@ -2,8 +2,8 @@
 (Trabucco et al. 2024) and DIAGen (2024) are values of the same few fields.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from figment.labels import Label
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.methods import Method
 from figment.planning.row import Row
+from figment.planning.words import Words
 from figment.prompts.contexts import NAME, PLAIN, Contexts
 
 RECIPE = "few_shot"
@@ -25,15 +26,6 @@ class Shot:
 
     image: str
     label: Label
-
-
-@dataclass(frozen=True)
-class Words:
-    """Learnt words: the SHA-256 of the adapter file that holds them, and the mean length of each usable one's vectors by
-    class name. Prompts of a class without one say its name."""
-
-    adapter: str = ""
-    lengths: Mapping[str, float] = field(default_factory=dict)
 
 
 def plan_few_shot(

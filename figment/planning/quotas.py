@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import model_validator
 
 from figment.errors import InputError
-from figment.planning.bag_of_tricks import Cell
+from figment.planning.from_prompts import Cell
 from figment.planning.plan import make_plan, union
 from figment.planning.row import Row
 from figment.types import Count, Settings
@@ -74,11 +74,12 @@ def fill_quotas(
 
 def within_quota(verdicts: pa.Table, quota: QuotaConfig) -> pa.Table:
     """The verdicts, with what was accepted beyond the quota of a class and trick (by id) turned to ``surplus``."""
-    taken: Counter[tuple[str, str]] = Counter()
+    taken: Counter[Cell] = Counter()
     rows = sorted(verdicts.to_pylist(), key=lambda row: row["image_id"])
     for row in rows:
-        taken[row["trick"], row["label"]] += row["accepted"]
-        if row["accepted"] and taken[row["trick"], row["label"]] > quota.accepted:
+        cell = row["trick"], tuple(row["labels"])
+        taken[cell] += row["accepted"]
+        if row["accepted"] and taken[cell] > quota.accepted:
             row |= {"accepted": False, "reason": "surplus"}
     return pa.Table.from_pylist(rows, schema=verdicts.schema)
 
@@ -92,7 +93,7 @@ def tally(plan: pa.Table, verdicts: pa.Table) -> dict[Cell, Tally]:
     tallies = {}
     for cell, members in groups.items():
         reasons = Counter(verdict["reason"] for _, verdict in members)
-        wrong = Counter(v["predicted"] for _, v in members if v["reason"] == "wrong_class")
+        wrong = Counter(v["predicted"][0] for _, v in members if v["reason"] == "wrong_class")
         total, passed = Counter(p for p, _ in members), Counter(p for p, v in members if v["accepted"])
         tallies[cell] = Tally(
             attempts=len(members),

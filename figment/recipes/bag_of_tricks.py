@@ -38,10 +38,11 @@ from figment.recipes.made import Made, generator_name, licences
 from figment.recipes.tables import diversity_section
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.pool import Pool
+from figment.training.acceptance import Acceptance
 from figment.training.config import TrainingConfig
 from figment.types import Settings
 from figment.validation.review import read_review
-from figment.validation.verdicts import AcceptanceConfig, reasons, yields
+from figment.validation.verdicts import reasons, yields
 
 ACCEPTED, REJECTED = 12, 6  # images a class
 HELP = {
@@ -60,7 +61,7 @@ class BagOfTricks(Settings):
     generator: GeneratorConfig
     synthesis: SynthesisConfig
     clip: ClipConfig
-    acceptance: AcceptanceConfig
+    acceptance: Acceptance
     training: TrainingConfig
     review: str | None = None
 
@@ -117,11 +118,11 @@ class BagOfTricks(Settings):
 
     def choices(self) -> dict[str, str]:
         """In words."""
-        most = ", and more than any other" if self.acceptance.require_top1 else ""
-        bar = f"the class has probability {self.acceptance.min_probability:g} or more{most}"
+        clip = f"CLIP {self.clip.model} {self.clip.pretrained or ''}".rstrip()
+        judge = clip if self.acceptance.by_clip else "a filter fitted on photos"
         return {
             "generator": generator_name(self.generator),
-            "checked by": f"CLIP {self.clip.model} {self.clip.pretrained or ''}".rstrip() + f": {bar}",
+            "checked by": f"{judge}: {self.acceptance.rule}",
             "reviewed": f"by a person, in {self.review}" if self.review else "no",
             "classifier": f"{self.training.model}, {self.training.image_size} px, from random weights, seed {self.training.seed}",
         }
@@ -192,8 +193,8 @@ def errors_section(errors: Sequence[WorstError], name: str) -> Section:
 
 def validation(judged: pa.Table) -> list[Table | Text]:
     tables: list[Table | Text] = [Text(f"{counts(reasons(judged))}.")]
-    for by in ("trick", "label"):
-        rows = [(plain(name), percent(share, 0), Cell("", bar=share)) for name, share in yields(judged, by).items()]
+    for by, column in (("trick", "trick"), ("label", "labels")):
+        rows = [(plain(name), percent(share, 0), Cell("", bar=share)) for name, share in yields(judged, column).items()]
         tables.append(Table((by, "accepted", ""), rows))
     return tables
 
@@ -219,7 +220,7 @@ def pick_thumbnails(
     """By class and whether they passed, up to ``accepted`` or ``rejected`` images, spread over the tricks."""
     queues: dict[tuple[str, bool], dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for judged in verdicts.to_pylist():
-        queues[judged["label"], judged["accepted"]][judged["trick"]].append(judged)
+        queues[judged["labels"][0], judged["accepted"]][judged["trick"]].append(judged)
     chosen = {
         (label, passed): _round_robin(list(by_trick.values()))[: accepted if passed else rejected]
         for (label, passed), by_trick in queues.items()
@@ -243,7 +244,7 @@ def _thumbnail(judged: Mapping[str, Any], row: Mapping[str, Any], image: Mapping
     uri = pool_uri(image, image_id)
     if judged["accepted"]:
         return Thumbnail(uri, plain(judged["trick"]), row["prompt"], title, image_id, "drop")
-    seen = f": {judged['predicted']}" if judged["reason"] == "wrong_class" else ""
+    seen = f": {judged['predicted'][0]}" if judged["reason"] == "wrong_class" else ""
     why = f"{plain(judged['reason'])}{seen} ({probability})"
     return Thumbnail(uri, why, row["prompt"], title, image_id, "keep", "rejected")
 

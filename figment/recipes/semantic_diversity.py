@@ -18,9 +18,7 @@ from figment.recipes.made import IMAGES, MODEL, Made, licences
 from figment.recipes.tables import MEASURES, epochs_section, yields_table
 from figment.training.histories import HISTORY, Epochs
 from figment.types import Settings
-from figment.validation.multilabel import label_yields
-from figment.validation.policies import REASONS
-from figment.validation.verdicts import reasons
+from figment.validation.verdicts import reasons, yields
 
 PROTOCOLS = {
     "validation": "held-out training images, seen labels",
@@ -55,8 +53,10 @@ class SemanticDiversity(Settings):
         sections = [measures_section(history.kept, metrics), examples_section(tagger, test, rows)]
         if made.file("verdicts"):
             judged = made.table("verdicts")
-            text = f"Images in which CLIP does not see what was asked for are not trained on: {counts(reasons(judged, REASONS))}."
-            accepted = {name: share for name, share in label_yields(judged).items() if name in unseen}
+            text = (
+                f"Images in which CLIP does not see what was asked for are not trained on: {counts(reasons(judged))}."
+            )
+            accepted = {name: share for name, share in yields(judged, "labels").items() if name in unseen}
             sections.append(Section("Images generated for unseen labels", [Text(text), yields_table(accepted)]))
         sections.append(epochs_section(history, columns))
         return Report(

@@ -32,9 +32,7 @@ from figment.recipes.tables import MEASURES, epochs_section, yields_table
 from figment.synthesis.pool import Pool
 from figment.training.histories import HISTORY, ComparedEpochs
 from figment.types import Settings
-from figment.validation.multilabel import label_yields
-from figment.validation.policies import REASONS
-from figment.validation.verdicts import reasons
+from figment.validation.verdicts import reasons, yields
 
 PROTOCOLS = {"zsl": "unseen classes alone (ZSL)", "gzsl": "all classes together (GZSL)"}
 SHOWN = ("mAP", "P@3", "R@3", "F1@3", "F1@5")
@@ -117,8 +115,8 @@ def measures_section(history: ComparedEpochs) -> Section:
 
 
 def filter_section(judged: pa.Table, planned: int) -> Section:
-    text = f"{planned} images were asked for: {counts(reasons(judged, REASONS))}."
-    return Section("The filter", [Text(text), yields_table(label_yields(judged))])
+    text = f"{planned} images were asked for: {counts(reasons(judged))}."
+    return Section("The filter", [Text(text), yields_table(yields(judged, "labels"))])
 
 
 def tuning_section(tuned: Tuned) -> Section:

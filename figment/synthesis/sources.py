@@ -4,12 +4,29 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from figment import store
+from figment.datasets.few_shot import photo_files
+from figment.datasets.listing import Listing
 from figment.errors import InputError
 from figment.files import atomic, sha256_file
 from figment.images import decode
+from figment.labels import LabelSpace
+
+
+def keep_photos(listing: Listing, space: LabelSpace, folder: Path) -> Path:
+    """photos.parquet in ``folder``, a row a photo: its class (``label``), ``where`` it came from, and its ``image``, the SHA-256
+    of its file, which is put into sources/ there."""
+    sources, rows, path = Sources(folder / "sources"), [], folder / "photos.parquet"
+    for label, (where, content) in zip(listing.labels.tolist(), photo_files(listing), strict=True):
+        decode(content, where)  # a photo that cannot be read is named now, not when images are made of it
+        rows.append({"label": space.names[label], "where": where, "image": sources.keep(content)})
+    with atomic(path) as partial:
+        pq.write_table(pa.Table.from_pylist(rows), partial)
+    return path
 
 
 class Sources:

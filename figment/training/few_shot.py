@@ -9,11 +9,10 @@ from torch import Tensor
 
 from figment.planning.methods import Method
 from figment.planning.sample_weights import Use, use_of
+from figment.training.acceptance import FILTER_VIEWS
 from figment.training.config import HeadConfig
 from figment.training.head import FeatureSet, TrainedHead, train_head
 from figment.training.sampling import sampling_law
-
-FILTER_VIEWS = 5  # random views in which a made picture is judged
 
 
 @dataclass(frozen=True)

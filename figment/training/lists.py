@@ -31,7 +31,7 @@ def training_list(verdicts: pa.Table, tricks: Collection[str] | Mapping[str, int
     """``image_id, label, weight`` of the accepted images of these tricks, sorted by id, or of so many of each class in each
     trick: the first by id, which is chance. Weight 1: all count the same."""
     keep = pc.and_(verdicts["accepted"], pc.is_in(verdicts["trick"], pa.array(sorted(tricks), pa.string())))
-    chosen = verdicts.filter(keep).sort_by("image_id")
+    chosen = _with_label(verdicts.filter(keep).sort_by("image_id"), "labels")
     if isinstance(tricks, Mapping):
         table = chosen.select(["trick", "label"]).to_pandas()
         chosen = chosen.filter(pa.array(table.groupby(["trick", "label"]).cumcount() < table["trick"].map(tricks)))
@@ -42,15 +42,14 @@ def training_list(verdicts: pa.Table, tricks: Collection[str] | Mapping[str, int
 def multilabel_list(verdicts: pa.Table) -> pa.Table:
     """``image_id, label, labels, weight`` of the accepted images, sorted by id: what each is trained on as, the first of these
     by itself too."""
-    chosen = verdicts.filter(verdicts["accepted"]).sort_by("image_id")
-    return pa.table(
-        {
-            "image_id": chosen["image_id"],
-            "label": pc.list_element(chosen["predicted"], 0),
-            "labels": chosen["predicted"],
-            "weight": pa.array(np.ones(len(chosen)), pa.float64()),
-        }
-    )
+    chosen = _with_label(verdicts.filter(verdicts["accepted"]).sort_by("image_id"), "predicted")
+    chosen = chosen.select(["image_id", "label", "predicted"]).rename_columns(["image_id", "label", "labels"])
+    return chosen.append_column("weight", pa.array(np.ones(len(chosen)), pa.float64()))
+
+
+def _with_label(verdicts: pa.Table, column: str) -> pa.Table:
+    """With the first of the classes in ``column`` as ``label``."""
+    return verdicts.append_column("label", pc.list_element(verdicts[column], 0))
 
 
 def open_training_list(

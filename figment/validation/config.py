@@ -1,16 +1,8 @@
-"""What an image must show to be accepted, and what a set of images must hold to."""
+"""What a set of images must hold to."""
 
 from pydantic import Field
 
 from figment.types import Count, Integer, Settings, Share
-
-
-class AcceptanceConfig(Settings):
-    """A picture passes if CLIP gives the requested class at least ``min_probability`` among all classes."""
-
-    min_probability: Share = 0.5
-    require_top1: bool = True
-    min_contrast: Share = 0.02  # mean over channels of the pixels' standard deviation in [0, 1]
 
 
 class GateConfig(Settings):

@@ -1,14 +1,12 @@
-"""When a multi-label picture passes, from its grouping-softmax probabilities: the paper's two rules and a calibrated one.
+"""When an image passes, from the probabilities of the classes it was asked to show.
 
 Each policy turns (C,) probabilities and the requested classes into an accept or one named reason, and the classes that
-the picture may be trained on as.
+the image may be trained on as.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-import pyarrow as pa
 from pydantic import Field, model_validator
 
 from figment.errors import InputError
@@ -16,29 +14,47 @@ from figment.labels import LabelSpace
 from figment.metrics.calibration import Threshold, threshold_from_negatives
 from figment.types import Count, Number, Settings, Share
 
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("accepted", pa.bool_()),
-        ("reason", pa.string()),
-        ("labels", pa.list_(pa.string())),
-        ("predicted", pa.list_(pa.string())),
-        ("probabilities", pa.list_(pa.float64())),
-        ("contrast", pa.float64()),
-    ]
-)
-REASONS = ("accepted", "unsafe", "blank", "missing_label", "other_label")
-
 
 class Decision(NamedTuple):
-    """``predicted`` are class ids, most probable first; parents that were added come last."""
+    """``reason`` is one of figment.validation.verdicts.REASONS; ``predicted`` are class ids, most probable first; parents that
+    were added come last."""
 
     reason: str
     predicted: tuple[int, ...]
 
 
 class _Policy(Settings):
+    by_clip: ClassVar[bool] = True  # whether CLIP gives the probabilities
+
     min_contrast: Share = 0.02  # standard deviation of the pixels in [0, 1]; below it is blank
+
+
+class MostProbable(_Policy):
+    """An image passes if each requested class has at least ``min_probability`` among all classes, and, with ``require_top1``, no
+    other class has more."""
+
+    min_probability: Share = 0.5
+    require_top1: bool = True
+
+    @property
+    def rule(self) -> str:
+        """In words."""
+        most = ", and more than any other" if self.require_top1 else ""
+        return f"the class has probability {self.min_probability:g} or more{most}"
+
+    def decide(self, probabilities: np.ndarray, requested: frozenset[int], space: LabelSpace) -> Decision:
+        best = int(probabilities.argmax())
+        if self.require_top1 and best not in requested:
+            return Decision("wrong_class", (best,))
+        if not min(probabilities[c] for c in requested) >= self.min_probability:
+            return Decision("low_probability", (best,))
+        return Decision("accepted", tuple(sorted(requested, key=lambda c: -probabilities[c])))
+
+
+class Top1Policy(MostProbable):
+    """``MostProbable`` by CLIP."""
+
+    kind: Literal["top1"] = "top1"
 
 
 class CocoPolicy(_Policy):
@@ -47,8 +63,13 @@ class CocoPolicy(_Policy):
     Equal probabilities are two classes, unlike in the published code, where they became one class twice.
     """
 
-    policy: Literal["coco"] = "coco"
+    kind: Literal["coco"] = "coco"
     min_probability: Share = 0.5
+
+    @property
+    def rule(self) -> str:
+        """In words."""
+        return f"what was asked for has a probability above {self.min_probability:g}, and nothing else has more"
 
     def decide(self, probabilities: np.ndarray, requested: frozenset[int], space: LabelSpace) -> Decision:
         top = ranking(probabilities)[: len(requested)]
@@ -62,9 +83,14 @@ class NusPolicy(_Policy):
     Others among them above ``extra_probability`` become labels too, and so do all parents of what is there.
     """
 
-    policy: Literal["nus"] = "nus"
+    kind: Literal["nus"] = "nus"
     top_k: Count = 7
     extra_probability: Share = 0.1
+
+    @property
+    def rule(self) -> str:
+        """In words."""
+        return f"what was asked for is among the {self.top_k} most probable classes"
 
     def decide(self, probabilities: np.ndarray, requested: frozenset[int], space: LabelSpace) -> Decision:
         top = [int(c) for c in ranking(probabilities)[: self.top_k]]
@@ -82,7 +108,7 @@ class CalibratedPolicy(_Policy):
     pictures that pass for a class is to show it, with 95 % confidence. Either that or ``thresholds`` is given.
     """
 
-    policy: Literal["calibrated"] = "calibrated"
+    kind: Literal["calibrated"] = "calibrated"
     target_precision: Number | None = Field(None, gt=0, lt=1)
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
 
@@ -96,6 +122,11 @@ class CalibratedPolicy(_Policy):
                 f"{found} are given; give target_precision, such as 0.9, and the thresholds are worked out"
             )
         return self
+
+    @property
+    def rule(self) -> str:
+        """In words."""
+        return "each class that was asked for reaches a threshold of its own"
 
     def decide(self, probabilities: np.ndarray, requested: frozenset[int], space: LabelSpace) -> Decision:
         for c in requested:
@@ -111,7 +142,8 @@ class CalibratedPolicy(_Policy):
         return Decision("accepted" if len(predicted) == len(requested) else "missing_label", predicted)
 
 
-AcceptancePolicy = Annotated[CocoPolicy | NusPolicy | CalibratedPolicy, Field(discriminator="policy")]
+Policy = Top1Policy | CocoPolicy | NusPolicy | CalibratedPolicy
+AcceptancePolicy = Annotated[Policy, Field(discriminator="kind")]
 
 
 def ranking(probabilities: np.ndarray) -> np.ndarray:
@@ -125,55 +157,12 @@ def _reason(requested: frozenset[int], predicted: tuple[int, ...]) -> str:
     return "accepted" if len(predicted) == len(requested) else "missing_label"
 
 
-def make_multilabel_verdicts(
-    image_ids: Sequence[str],
-    labels: Sequence[Sequence[str]],
-    probabilities: np.ndarray,
-    contrasts: np.ndarray,
-    space: LabelSpace,
-    policy: CocoPolicy | NusPolicy | CalibratedPolicy,
-    unsafe: Sequence[bool] | None = None,
-) -> pa.Table:
-    """One row an image, sorted by id, from grouping-softmax ``probabilities`` (N, C) and pixel ``contrasts`` (N,).
-
-    ``probabilities`` are kept in the order of the space; ``predicted`` are the names an accepted picture is trained on as.
-    ``unsafe`` (N,): what a safety checker stopped.
-    """
-    rows: list[dict[str, Any]] = []
-    stopped = [False] * len(image_ids) if unsafe is None else unsafe
-    for image_id, names, scores, contrast, is_unsafe in zip(
-        image_ids, labels, probabilities, contrasts, stopped, strict=True
-    ):
-        requested = frozenset(space.names.index(name) for name in names)
-        reason, predicted = policy.decide(scores, requested, space)
-        if is_unsafe:
-            reason = "unsafe"
-        elif not contrast >= policy.min_contrast:  # so is NaN
-            reason = "blank"
-        elif not np.isfinite(scores).all():
-            reason, predicted = "missing_label", ()
-        rows.append(
-            {
-                "image_id": image_id,
-                "accepted": reason == "accepted",
-                "reason": reason,
-                "labels": list(names),
-                "predicted": [space.names[c] for c in predicted],
-                "probabilities": scores.astype(float).tolist(),
-                "contrast": float(contrast),
-            }
-        )
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["image_id"]), schema=SCHEMA)
-
-
-def is_settled(policy: CocoPolicy | NusPolicy | CalibratedPolicy) -> bool:
+def is_settled(policy: Policy) -> bool:
     """Whether it can decide as it is, without pictures to find thresholds from."""
     return not isinstance(policy, CalibratedPolicy) or bool(policy.thresholds)
 
 
-def settle(
-    policy: CocoPolicy | NusPolicy | CalibratedPolicy, presence: np.ndarray, requested: np.ndarray, space: LabelSpace
-) -> CocoPolicy | NusPolicy | CalibratedPolicy:
+def settle(policy: Policy, presence: np.ndarray, requested: np.ndarray, space: LabelSpace) -> Policy:
     """``policy`` with the thresholds for its target precision, if it has one, from ``presence`` and ``requested`` (N, C) as
     ``calibrate`` takes them; any other as it is."""
     if isinstance(policy, CalibratedPolicy) and policy.target_precision:

@@ -45,11 +45,13 @@ def read_review(path: Path) -> dict[str, bool]:
 
 
 def apply_review(verdicts: pa.Table, review: Mapping[str, bool]) -> pa.Table:
-    """The verdicts, with what was dropped turned to ``human_drop`` and what was kept accepted. Ids that no verdict is about
+    """The verdicts, with what was dropped turned to ``human_drop`` and what was kept accepted as what it was
+    asked to show. Ids that no verdict is about
     are passed over: the plan may have changed since the review."""
     rows = verdicts.to_pylist() if review else []
     for row in rows:
         if row["image_id"] in review:
             kept = review[row["image_id"]]
             row |= {"accepted": kept, "reason": "accepted" if kept else HUMAN_DROP}
+            row["predicted"] = row["labels"] if kept else row["predicted"]
     return pa.Table.from_pylist(rows, schema=verdicts.schema) if review else verdicts

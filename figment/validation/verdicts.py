@@ -9,56 +9,53 @@ import pyarrow as pa
 
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
-from figment.validation.config import AcceptanceConfig
+from figment.validation.policies import Policy
 
 SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
         ("accepted", pa.bool_()),
         ("reason", pa.string()),
-        ("label", pa.string()),
+        ("labels", pa.list_(pa.string())),  # what it was asked to show
         ("trick", pa.string()),
-        ("predicted", pa.string()),
-        ("probability", pa.float64()),
+        ("predicted", pa.list_(pa.string())),  # what is seen in it; of an accepted image what it is trained on as
+        ("probability", pa.float64()),  # of the least probable of its labels
         ("contrast", pa.float64()),
     ]
 )
 HUMAN_DROP = "human_drop"  # a person said so (figment.validation.review)
-REASONS = ("accepted", "unsafe", "blank", "near_uniform", "wrong_class", "low_probability", "surplus", HUMAN_DROP)
+REASONS = (
+    "accepted", "unsafe", "blank", "near_uniform", "wrong_class", "low_probability", "missing_label", "other_label",
+    "surplus", HUMAN_DROP,
+)  # fmt: skip
 BLANK = 1 / 255  # contrast below which nothing at all is to be seen
 
 
-def judge(probability: float, is_top1: bool, contrast: float, unsafe: bool, config: AcceptanceConfig) -> str:
-    """``accepted`` or the reason why not."""
-    if unsafe:
-        return "unsafe"
-    if not contrast >= config.min_contrast:  # so is NaN
-        return "near_uniform" if contrast >= BLANK else "blank"
-    if config.require_top1 and not is_top1:
-        return "wrong_class"
-    return "accepted" if probability >= config.min_probability else "low_probability"
-
-
 def make_verdicts(
-    rows: Sequence[Mapping[str, Any]], probabilities: np.ndarray, space: LabelSpace, config: AcceptanceConfig
+    rows: Sequence[Mapping[str, Any]], probabilities: np.ndarray, space: LabelSpace, policy: Policy
 ) -> pa.Table:
-    """One verdict for each pool row (image_id, labels, trick, contrast, unsafe) from zero-shot ``probabilities`` (N, C)."""
+    """One verdict for each pool row (image_id, labels, trick, contrast, unsafe), in order, from ``probabilities`` (N, C)."""
+    numbers = {name: number for number, name in enumerate(space.names)}
     verdicts: list[dict[str, Any]] = []
     for row, scores in zip(rows, probabilities, strict=True):
-        label, best = row["labels"][0], int(scores.argmax())
-        requested = space.names.index(label)
-        probability = float(scores[requested])
-        reason = judge(probability, best == requested, row["contrast"], row["unsafe"], config)
+        requested = frozenset(numbers[name] for name in row["labels"])
+        reason, predicted = policy.decide(scores, requested, space)
+        if row["unsafe"]:
+            reason = "unsafe"
+        elif not row["contrast"] >= policy.min_contrast:  # so is NaN
+            reason = "near_uniform" if row["contrast"] >= BLANK else "blank"
+        elif not np.isfinite(scores).all():
+            reason, predicted = "missing_label", ()
         verdicts.append(
             {
                 "image_id": row["image_id"],
                 "accepted": reason == "accepted",
                 "reason": reason,
-                "label": label,
+                "labels": list(row["labels"]),
                 "trick": row["trick"],
-                "predicted": space.names[best],
-                "probability": probability,
-                "contrast": row["contrast"],
+                "predicted": [space.names[c] for c in predicted],
+                "probability": min(float(scores[c]) for c in requested),
+                "contrast": float(row["contrast"]),
             }
         )
     return pa.Table.from_pylist(verdicts, schema=SCHEMA)
@@ -73,13 +70,24 @@ def empty_pictures(pool: Pool, image_ids: Iterable[str]) -> set[str]:
 
 
 def yields(verdicts: pa.Table, by: str) -> dict[str, float]:
-    """Accepted share for each value of a column (``label``, ``trick``)."""
-    total = Counter(verdicts[by].to_pylist())
-    passed = Counter(verdicts.filter(verdicts["accepted"])[by].to_pylist())
+    """Accepted share for each value of a column: ``trick``, or ``labels``, of which an image counts for each that it was asked to
+    show."""
+    columns = (table[by].to_pylist() for table in (verdicts, verdicts.filter(verdicts["accepted"])))
+    total, passed = (Counter(_flat(column)) for column in columns)
     return {value: passed[value] / total[value] for value in sorted(total)}
 
 
-def reasons(verdicts: pa.Table, known: Sequence[str] = REASONS) -> dict[str, int]:
-    """Images by each ``known`` reason; they sum to the number of verdicts."""
+def _flat(column: Iterable[str | list[str]]) -> Iterable[str]:
+    return (value for cell in column for value in (cell if isinstance(cell, list) else [cell]))
+
+
+def reasons(verdicts: pa.Table) -> dict[str, int]:
+    """Images by each reason; they sum to the number of verdicts."""
     found = Counter(verdicts["reason"].to_pylist())
-    return {reason: found[reason] for reason in known}
+    return {reason: found[reason] for reason in REASONS}
+
+
+def shown_labels(verdicts: pa.Table) -> dict[str, list[str]]:
+    """What each accepted image is trained on as, by id."""
+    passed = verdicts.filter(verdicts["accepted"])
+    return dict(zip(passed["image_id"].to_pylist(), passed["predicted"].to_pylist(), strict=True))

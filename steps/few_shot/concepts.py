@@ -15,14 +15,14 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
-from figment.planning.few_shot import Words
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.words import Words
 from figment.synthesis.concepts import relative_noise
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.sources import Sources
 
 
-@step(experiment_tracker=True)
+@step(role="train", experiment_tracker=True)
 def learn_words(
     labels: LabelSpace,
     photos: FileRef,

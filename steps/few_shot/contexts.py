@@ -12,7 +12,7 @@ from figment.prompts.contexts import ContextConfig, make_contexts
 from figment.prompts.contexts import write_contexts as write
 
 
-@step(experiment_tracker=True)
+@step(role="write", experiment_tracker=True)
 def write_contexts(labels: LabelSpace, contexts: ContextConfig, output: str) -> Annotated[FileRef, "contexts"]:
     """contexts.csv, which may be edited and given back as ``contexts.file``. The raw answers stay in answers/."""
     path = Path(output) / "contexts.csv"

@@ -31,7 +31,7 @@ from figment.training.saved import Measure, TrainedModel, add_metrics, load_mode
 from figment.validation.features import FeatureStore
 
 
-@step(experiment_tracker=True)
+@step(role="look", experiment_tracker=True)
 def evaluate_heads(
     labels: LabelSpace,
     data: FewShotDataConfig,

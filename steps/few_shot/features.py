@@ -21,7 +21,7 @@ from figment.training.head import FeatureSet
 from figment.training.lists import open_training_list
 
 
-@step(experiment_tracker=True)
+@step(role="look", experiment_tracker=True)
 def look_at_photos(
     labels: LabelSpace,
     photos: FileRef,
@@ -63,7 +63,7 @@ def look_at_photos(
     return FileRef.of(path)
 
 
-@step
+@step(role="look")
 def look_at_pictures(
     labels: LabelSpace, plan: FileRef, images: FileRef, training: FewShotTrainingConfig, seed: int, output: str
 ) -> Annotated[FileRef, "picture_features"]:

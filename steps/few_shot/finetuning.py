@@ -28,7 +28,7 @@ from figment.training.saved import WEIGHTS, load_model, save_model
 from steps.few_shot.training import Used, described, used_by_each
 
 
-@step(experiment_tracker=True)
+@step(role="train", experiment_tracker=True)
 def finetune_heads(
     labels: LabelSpace,
     methods: dict[str, Method],

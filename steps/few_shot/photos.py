@@ -3,14 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.config import FewShotDataConfig
-from figment.datasets.few_shot import photo_files, read_splits
-from figment.files import atomic
-from figment.images import decode
+from figment.datasets.few_shot import read_splits
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops.steps import step
@@ -19,7 +14,7 @@ from figment.planning.methods import Method
 from figment.prompts.chat import ANSWERS
 from figment.prompts.contexts import ContextConfig, check_contexts
 from figment.synthesis.families import Requests
-from figment.synthesis.sources import Sources
+from figment.synthesis.sources import keep_photos
 from figment.synthesis.weights import check_family, check_generator
 
 
@@ -46,12 +41,5 @@ def choose_photos(
         check_generator(generator)
     if any(method.images and method.contexts for method in methods.values()):
         check_contexts(space, contexts, Path(output) / ANSWERS)
-    listing = read_splits(data, space, shots, seed).shots
-    sources, rows = Sources(Path(output) / "sources"), []
-    for label, (where, content) in zip(listing.labels.tolist(), photo_files(listing), strict=True):
-        decode(content, where)  # a photo that nobody can read is named now, not when pictures are made of it
-        rows.append({"label": space.names[label], "where": where, "image": sources.keep(content)})
-    path = Path(output) / "photos.parquet"
-    with atomic(path) as partial:
-        pq.write_table(pa.Table.from_pylist(rows), partial)
+    path = keep_photos(read_splits(data, space, shots, seed).shots, space, Path(output))
     return space, FileRef.of(path)

@@ -30,7 +30,7 @@ from figment.training.saved import WEIGHTS, Provenance, SavedModel, save_model
 from figment.validation.verdicts import empty_pictures
 
 
-@step(experiment_tracker=True)
+@step(role="train", experiment_tracker=True)
 def train_heads(
     labels: LabelSpace,
     methods: dict[str, Method],

@@ -14,7 +14,7 @@ from figment.ops import caching
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
 from figment.training.zero_shot import made_pictures
-from figment.validation.multilabel import shown_labels
+from figment.validation.verdicts import shown_labels
 
 
 @step(experiment_tracker=True)

@@ -30,7 +30,7 @@ from figment.training.semantic import CHECKPOINT_VERSION, score_pictures
 from figment.training.zero_shot import train_zero_shot
 
 
-@step(experiment_tracker=True)
+@step(role="train", experiment_tracker=True)
 def train_matrix(
     labels: LabelSpace,
     splits: FileRef,

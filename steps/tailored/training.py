@@ -22,10 +22,10 @@ from figment.training.lists import multilabel_list, write_list
 from figment.training.protocols import ranking_gains
 from figment.training.saved import WEIGHTS, Measure, Provenance, SavedModel, save_model
 from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
-from figment.validation.multilabel import shown_labels
+from figment.validation.verdicts import shown_labels
 
 
-@step(experiment_tracker=True)
+@step(role="train", experiment_tracker=True)
 def train_classifier(
     labels: LabelSpace,
     splits: FileRef,

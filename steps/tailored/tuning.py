@@ -17,7 +17,7 @@ from figment.synthesis.weights import model_revision
 from figment.validation.policies import AcceptancePolicy
 
 
-@step(experiment_tracker=True)
+@step(role="train", experiment_tracker=True)
 def tune_generator(
     rivals: LabelSpace,
     prompts: FileRef,

@@ -185,7 +185,7 @@ def test_a_second_run_repeats_nothing(output, config):
 
 def test_a_generated_picture_among_the_test_pictures_stops_the_run(output, config, tmp_path, capsys):
     verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
-    leaked = next(v for v in verdicts if v["accepted"] and v["label"] == "frog" and v["trick"] == "class_prompt")
+    leaked = next(v for v in verdicts if v["accepted"] and v["labels"] == ["frog"] and v["trick"] == "class_prompt")
     picture = next(
         row["image"]
         for file in output.glob("images/*.parquet")

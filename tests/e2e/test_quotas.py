@@ -40,7 +40,7 @@ def test_quotas_are_filled_and_parts_add_up(tmp_path):
     assert main([PIPELINE, "-c", str(path)]) == 0
     output = tmp_path / "out"
     verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
-    accepted = Counter((row["trick"], row["label"]) for row in verdicts if row["accepted"])
+    accepted = Counter((row["trick"], *row["labels"]) for row in verdicts if row["accepted"])
     tricks, classes = ("base_class", "random_guidance"), ("car", "frog")
     assert accepted == {(trick, label): 10 for trick in tricks for label in classes}
     planned = pq.read_table(output / "plan_topped_up.parquet")

@@ -14,7 +14,7 @@ from figment.cli import main as figment
 from figment.labels import LabelSpace
 from figment.ops.run import main
 from figment.training.saved import read_model
-from figment.validation.policies import REASONS
+from figment.validation.verdicts import REASONS
 from pocket.data_sets import write_scenes
 
 TRAINING = "pipelines.semantic_diversity.semantic_diversity"
@@ -184,7 +184,7 @@ def test_a_clip_that_is_not_there_ends_a_run_before_anything_is_rendered(tmp_pat
 
 
 def test_a_check_that_nothing_passes_stops_in_one_sentence(tmp_path, capsys):
-    config = write_config(tmp_path, acceptance={"policy": "coco", "min_probability": 1.0})
+    config = write_config(tmp_path, acceptance={"kind": "coco", "min_probability": 1.0})
     assert main([TRAINING, "-c", str(config)]) == 2
     assert "acceptance: no picture passed the check" in capsys.readouterr().err
     assert not (tmp_path / "out" / "splits_with_made").exists()

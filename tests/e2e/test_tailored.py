@@ -236,7 +236,7 @@ def test_without_tuning_and_with_quotas_the_generators_own_pictures_are_topped_u
     config = write_config(tmp_path, tuning=None, quota=quota)
     assert main([PIPELINE, "-c", str(config)]) == 0
     out = tmp_path / "out"
-    plan = pq.read_table(out / "plan.parquet").to_pylist()
+    plan = pq.read_table(out / "plan_topped_up.parquet").to_pylist()
     verdicts = pq.read_table(out / "verdicts.parquet").to_pylist()
     tried = Counter(tuple(row["labels"]) for row in plan)
     passed = Counter(tuple(v["labels"]) for v in verdicts if v["accepted"])

@@ -34,21 +34,15 @@ from figment.synthesis.pool import Pool
 from figment.training.config import SemanticConfig
 from figment.training.histories import ComparedEpochs, Curve, Epochs
 from figment.training.semantic import build_semantic_matrix
-from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, make_multilabel_verdicts
+from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, Top1Policy
 from figment.validation.review import read_review
-from figment.validation.verdicts import AcceptanceConfig, judge, make_verdicts
+from figment.validation.verdicts import make_verdicts
 from steps import validation
 
 NAN = float("nan")
 QUESTION = asdict(Question("q", 0, "m", "r", 1.0, 1.0, 10, 0))
 SPACE = LabelSpace.of(["car", "frog", "banana"])
-LAX = AcceptanceConfig(min_probability=0, require_top1=False, min_contrast=0)
-
-
-@pytest.mark.parametrize("config", [LAX, AcceptanceConfig()])
-@pytest.mark.parametrize(("probability", "contrast"), [(NAN, 0.2), (1.0, NAN), (NAN, NAN)])
-def test_nan_is_never_accepted(config, probability, contrast):
-    assert judge(probability, True, contrast, False, config) != "accepted"
+LAX = Top1Policy(min_probability=0, require_top1=False, min_contrast=0)
 
 
 def test_an_image_whose_every_score_is_nan_has_a_verdict_with_a_reason():
@@ -58,17 +52,20 @@ def test_an_image_whose_every_score_is_nan_has_a_verdict_with_a_reason():
 
 THRESHOLD = {"value": 0, "precision": 1, "low": 1, "high": 1, "accepted": 1, "negatives": 1, "reached": True}
 POLICIES = [
+    LAX,
+    Top1Policy(),
     CocoPolicy(min_probability=0, min_contrast=0),
     NusPolicy(top_k=7, extra_probability=0, min_contrast=0),
     CalibratedPolicy(thresholds=dict.fromkeys(SPACE.names, THRESHOLD), min_contrast=0),
 ]
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.policy)
-@pytest.mark.parametrize(("score", "contrast"), [(NAN, 0.2), (0.9, NAN), (float("inf"), 0.2)])
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.kind)
+@pytest.mark.parametrize(("score", "contrast"), [(NAN, 0.2), (0.9, NAN), (NAN, NAN), (float("inf"), 0.2)])
 def test_nan_passes_no_policy(policy, score, contrast):
     scores = np.array([[score, 0.05, 0.05]])
-    verdicts = make_multilabel_verdicts(["a"], [["car"]], scores, np.array([contrast]), SPACE, policy)
+    row = {"image_id": "a", "labels": ["car"], "trick": "t", "contrast": contrast, "unsafe": False}
+    verdicts = make_verdicts([row], scores, SPACE, policy)
     assert verdicts["accepted"].to_pylist() == [False]
 
 
@@ -77,7 +74,6 @@ VERDICT = {
     "accepted": True,
     "reason": "accepted",
     "label": "car",
-    "predicted": "car",
     "probability": 1.0,
 }
 IMAGE = {"image_id": "a", "label": "car", "contrast": 0.2, "unsafe": False, "duplicate_of": None, "test_twin": None}
@@ -266,7 +262,7 @@ def test_a_verdict_for_an_image_outside_the_plan_is_refused(plan, pool, tmp_path
     files = SPACE, FileRef.of(path), FileRef.of(pool.manifest_file)
 
     def run() -> FileRef:
-        return validation.validate_images.entrypoint(*files, clip, LAX, None, None, str(tmp_path))
+        return validation.validate_images.entrypoint(*files, clip, LAX)
 
     verdicts = pq.read_table(run().path).to_pylist()
     pq.write_table(

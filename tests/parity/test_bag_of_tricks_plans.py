@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.planning.bag_of_tricks import (
-    draw_once,
     plan_bag_of_tricks,
     replicates_of,
     split_evenly,
     training_sets,
 )
+from figment.planning.from_prompts import draw_once
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan
 from figment.prompts.tricks import Wording, build_tricks, write_prompts

@@ -67,7 +67,7 @@ def inputs(plan, pool, tmp_path, pocket_config) -> SimpleNamespace:
             "image_id": [row["image_id"] for row in rows],
             "accepted": [True] * len(rows),
             "trick": [row["trick"] for row in rows],
-            "label": [row["labels"][0] for row in rows],
+            "labels": [row["labels"] for row in rows],
             "predicted": [row["labels"] for row in rows],
         }
     )

@@ -12,19 +12,16 @@ from figment.errors import InputError
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.planning.plan import write_plan
+from figment.planning.planners import Planning, PromptPlanner, TopUp
 from figment.planning.quotas import QuotaConfig
-from figment.prompts.tricks import Prompt, Wording, build_tricks, write_prompts
+from figment.prompts.kinds import TrickPrompts
 from figment.synthesis.pool import Pool
-from figment.validation.policies import CocoPolicy
-from figment.validation.verdicts import AcceptanceConfig
+from figment.validation.policies import Top1Policy
 from steps import synthesis as steps
-from steps.few_shot.synthesis import make_pictures
-from steps.semantic.generating import render_unseen
 from steps.synthesis import render_part, synthesise_images
-from steps.tailored import synthesis as tailored
 
 CLIP = ClipConfig(model="local-dir:models/pocket/clip")
-PASSES = AcceptanceConfig(min_probability=0, require_top1=False, min_contrast=0)
+PASSES = Top1Policy(min_probability=0, require_top1=False, min_contrast=0)
 
 
 @pytest.fixture(autouse=True)
@@ -50,9 +47,8 @@ def rendered_by_workers(folder) -> int:
     return sum(int(number) for text in said for number in re.findall(r"(\d+) images rendered", text))
 
 
-@pytest.mark.parametrize("step", [make_pictures, render_unseen])
-def test_few_shot_and_semantic_diversity_render_by_workers(step, planned, synthesis, tmp_path, shares, logged):
-    step.entrypoint(planned, synthesis.model_copy(update={"workers": 2}), CLIP)
+def test_a_plan_is_rendered_by_workers(planned, synthesis, tmp_path, shares, logged):
+    synthesise_images.entrypoint(planned, synthesis.model_copy(update={"workers": 2}), CLIP)
     assert shares == ["0/2", "1/2"]
     assert rendered_by_workers(tmp_path) == len(Pool(tmp_path / "images")) == 18
     assert (logged["planned"], logged["rendered"]) == (18, 18)
@@ -75,58 +71,26 @@ def test_parts_share_the_budget(planned, synthesis, tmp_path):
     assert len(Pool(tmp_path / "images")) == 6
 
 
-def test_the_bag_of_tricks_renders_its_top_ups_by_workers_too(
-    planned, labels, pocket_config, synthesis, tmp_path, shares, logged
-):
+def test_top_ups_are_rendered_by_workers_too(planned, labels, pocket_config, synthesis, tmp_path, shares, logged):
     """Three of each of six sets pass; five are wanted."""
-    names = ["base_class", "random_guidance"]
-    book = write_prompts(labels, build_tricks(names, ["photo"], pocket_config.guidance_scale))
+    kind = TrickPrompts(tricks=["base_class", "random_guidance"], domains=["photo"])
+    book = kind.write(labels, pocket_config.guidance_scale, tmp_path).prompts
     pq.write_table(pa.Table.from_pylist([asdict(prompt) for prompt in book]), tmp_path / "prompts.parquet")
+    planning = Planning(
+        recipe="bag_of_tricks", planner=PromptPlanner(images=3), generator=pocket_config, prompts=(kind,)
+    )
     topped_up, _ = synthesise_images.entrypoint(
-        labels,
-        FileRef.of(tmp_path / "prompts.parquet"),
         planned,
-        names,
-        ["photo"],
-        Wording(),
-        pocket_config,
         synthesis.model_copy(update={"workers": 2}),
         CLIP,
+        labels,
         PASSES,
-        QuotaConfig(accepted=5, max_attempts=10),
-        None,
-        0,
+        TopUp(quota=QuotaConfig(accepted=5, max_attempts=10), planning=planning),
+        FileRef.of(tmp_path / "prompts.parquet"),
     )
     assert shares == ["0/2", "1/2"] * 2
     assert len(pq.read_table(topped_up.path)) == len(Pool(tmp_path / "images")) == 30
-    assert (logged["planned"], logged["rendered"]) == (30, 30)
-
-
-def test_tailored_renders_its_top_ups_by_workers_too(
-    labels, pocket_config, synthesis, tmp_path, shares, logged, monkeypatch
-):
-    monkeypatch.setattr(tailored, "check_plan", lambda *said: None)
-    monkeypatch.setattr(tailored, "validate_multilabel", lambda plan, **kind: everything_passes(plan))
-    book = [Prompt(f"a photo of a {name}", (name,), "pairs") for name in labels.names]
-    pq.write_table(pa.Table.from_pylist([asdict(prompt) for prompt in book]), tmp_path / "prompts.parquet")
-    tailored.synthesise_pairs.entrypoint(
-        labels,
-        FileRef.of(tmp_path / "prompts.parquet"),
-        pocket_config,
-        "",
-        synthesis.model_copy(update={"workers": 2}),
-        CLIP,
-        CocoPolicy(policy="coco"),
-        5,
-        QuotaConfig(accepted=8, max_attempts=10),
-        0,
-        str(tmp_path),
+    assert set(pq.read_table(planned.path)["image_id"].to_pylist()) < set(
+        pq.read_table(topped_up.path)["image_id"].to_pylist()
     )
-    assert shares == ["0/2", "1/2"] * 2
-    assert len(pq.read_table(tmp_path / "plan.parquet")) == len(Pool(tmp_path / "images")) == 24
-    assert (logged["planned"], logged["rendered"]) == (24, 24)
-
-
-def everything_passes(plan: pa.Table) -> pa.Table:
-    verdict = {"accepted": True, "reason": "accepted", "predicted": ""}
-    return pa.Table.from_pylist([{"image_id": i} | verdict for i in plan["image_id"].to_pylist()])
+    assert (logged["planned"], logged["rendered"]) == (30, 30)

@@ -1,4 +1,4 @@
-"""What CLIP's check of pictures for unseen labels leaves behind."""
+"""What CLIP's check of images leaves behind."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from figment.clip.scorer import ClipConfig
 from figment.manifests import FileRef
 from figment.planning.plan import write_plan
 from figment.validation.policies import CalibratedPolicy, CocoPolicy
-from steps.semantic import validating
+from steps import validation
 
 
 class Log:
@@ -28,15 +28,15 @@ class Log:
 @pytest.fixture
 def validate(plan, pool, labels, tmp_path, monkeypatch):
     """Calls the step on 18 pictures of three classes; returns the metrics."""
-    monkeypatch.setattr(validating, "gate", lambda *_: None)
+    monkeypatch.setattr(validation, "gate", lambda *_: None)
     write_plan(plan, tmp_path / "plan.parquet")
     shutil.copytree(pool.folder, tmp_path / "images")
     files = FileRef.of(tmp_path / "plan.parquet"), FileRef.of(tmp_path / "images" / "MANIFEST.json")
 
     def call(acceptance) -> dict[str, float]:
-        monkeypatch.setattr(validating, "tracking", log := Log())
+        monkeypatch.setattr(validation, "tracking", log := Log())
         clip = ClipConfig(model="local-dir:models/pocket/clip")
-        validating.validate_unseen.entrypoint(labels, *files, clip, acceptance)
+        validation.validate_images.entrypoint(labels, *files, clip, acceptance)
         return log.metrics
 
     return call
@@ -54,7 +54,7 @@ def test_thresholds_for_a_target_are_kept_logged_and_those_that_miss_it_named(va
     assert all(f" {name} (at " in said for name in labels.names)
     for v in pq.read_table(tmp_path / verdicts).to_pylist():
         (name,) = v["labels"]
-        assert v["accepted"] == (v["probabilities"][labels.names.index(name)] >= thresholds[name].value)
+        assert v["accepted"] == (v["probability"] >= thresholds[name].value)
     written = [(tmp_path / name).stat().st_mtime_ns for name in (levels.name, verdicts)]
     assert validate(target) == metrics
     assert written == [(tmp_path / name).stat().st_mtime_ns for name in (levels.name, verdicts)]

@@ -29,7 +29,7 @@ from figment.planning.plan import write_plan
 from figment.planning.row import SCHEMA as PLAN
 from figment.planning.row import Row, record_of
 from figment.synthesis.pool import Pool
-from figment.validation import policies, verdicts
+from figment.validation import verdicts
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 HOSTILE = (
@@ -88,13 +88,18 @@ def make_run(
         pool.add(pa.Table.from_pylist([record_of(rows[i]) for i in part], PLAN), images)
     pool.seal()
     found = [
-        {"image_id": image_id, "accepted": i not in rejected, "reason": "", "contrast": 0.5}
-        | ({"label": labels[i][0]} if kind == "single" else {"labels": list(labels[i]), "predicted": list(labels[i])})
+        {
+            "image_id": image_id,
+            "accepted": i not in rejected,
+            "reason": "",
+            "contrast": 0.5,
+            "labels": list(labels[i]),
+            "predicted": list(labels[i]),
+        }
         for image_id, i in made
     ]
     if kind != "few_shot":
-        schema = verdicts.SCHEMA if kind == "single" else policies.SCHEMA
-        pq.write_table(pa.Table.from_pylist(found, schema), folder / "verdicts.parquet")
+        pq.write_table(pa.Table.from_pylist(found, verdicts.SCHEMA), folder / "verdicts.parquet")
     if config:
         (folder / "config.yaml").write_text(yaml.safe_dump({"parameters": dict(config)}), encoding="utf-8")
     return {rows[i].image_id: set(names) for i, names in enumerate(labels) if i not in rejected}

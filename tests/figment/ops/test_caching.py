@@ -10,7 +10,7 @@ from figment.ops import caching
 from figment.ops.environment import ROOT
 from figment.ops.stack import fetch_data
 from figment.planning.plan import write_plan
-from figment.validation.verdicts import AcceptanceConfig
+from figment.validation.policies import Top1Policy
 from steps.validation import validate_images
 
 
@@ -63,7 +63,7 @@ def test_a_stage_is_done_again_after_an_edit_of_its_code_alone(code, plan, pool,
 
     def written() -> int:
         with mlflow.start_run(experiment_id=experiment):
-            made = validate_images.entrypoint(labels, *files, clip, AcceptanceConfig(), None, None, str(tmp_path))
+            made = validate_images.entrypoint(labels, *files, clip, Top1Policy())
         return Path(made.path).stat().st_mtime_ns
 
     first = written()

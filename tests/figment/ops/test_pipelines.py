@@ -63,8 +63,8 @@ def test_misspelt_keys_within_optional_and_alternative_settings_are_too(tmp_path
     )
     config = yaml.safe_load(Path("configs/pocket/semantic_diversity.yaml").read_text())
     for acceptance, sentence in (
-        ({"policy": "coco", "min_probabilty": 1}, r"min_probabilty is not known; did you mean 'min_probability'"),
-        ({"policy": "cocoa"}, r"parameters\.acceptance: .*'coco', 'nus', 'calibrated'"),
+        ({"kind": "coco", "min_probabilty": 1}, r"min_probabilty is not known; did you mean 'min_probability'"),
+        ({"kind": "cocoa"}, r"parameters\.acceptance: .*'top1', 'coco', 'nus', 'calibrated'"),
     ):
         config["parameters"]["acceptance"] = acceptance
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))

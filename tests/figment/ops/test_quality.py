@@ -5,7 +5,6 @@ from figment.ops.quality import (
     DataQualityError,
     check,
     class_suite,
-    multilabel_verdict_suite,
     picture_suite,
     plan_suite,
     verdict_suite,
@@ -60,13 +59,6 @@ def test_verdicts_must_cover_every_image(labels):
     assert all(finding.passed for finding in check(pd.DataFrame([verdict()]), "verdicts", verdict_suite(labels, 1)))
     with pytest.raises(DataQualityError, match="observed 1"):
         check(pd.DataFrame([verdict()]), "verdicts", verdict_suite(labels, 2))
-
-
-def test_multi_label_verdicts_have_their_own_reasons():
-    rows = pd.DataFrame({"image_id": ["a", "b"], "accepted": False, "reason": ["missing_label", "unsafe"]})
-    assert all(finding.passed for finding in check(rows, "verdicts", multilabel_verdict_suite(2)))
-    with pytest.raises(DataQualityError, match=r"in_set failed for reason: a has 'surplus'"):
-        check(rows.assign(reason="surplus"), "verdicts", multilabel_verdict_suite(2))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ STAGES = (
     "steps.errors",
     "steps.evaluation",
     "steps.semantic.pictures",
-    "steps.semantic.validating",
     "steps.validation",
 )
 NO_CHANGE = {

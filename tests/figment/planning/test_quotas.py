@@ -34,8 +34,8 @@ def judge(yields):
         for row in plan.to_pylist():
             label = row["labels"][0]
             passed = int(row["image_id"][:8], 16) / 16**8 < yields[label]
-            verdict = {"image_id": row["image_id"], "label": label, "trick": row["trick"], "accepted": passed}
-            verdict |= {"reason": "accepted" if passed else "wrong_class", "predicted": label if passed else "cat"}
+            verdict = {"image_id": row["image_id"], "labels": [label], "trick": row["trick"], "accepted": passed}
+            verdict |= {"reason": "accepted" if passed else "wrong_class", "predicted": [label if passed else "cat"]}
             records.append(verdict | {"probability": 0.5, "contrast": 0.3})
         return pa.Table.from_pylist(records, schema=SCHEMA)
 
@@ -56,10 +56,10 @@ def test_classes_below_quota_get_more_rows_until_it_is_reached(yields, wanted):
     quota = QuotaConfig(accepted=wanted, max_attempts=500, max_rounds=30)
     plan = fill_quotas(start(yields), nothing, judge(yields), rows, quota)
     verdicts = judge(yields)(plan)
-    accepted = Counter(row["label"] for row in verdicts.to_pylist() if row["accepted"])
+    accepted = Counter(row["labels"][0] for row in verdicts.to_pylist() if row["accepted"])
     assert all(accepted[label] >= wanted for label in yields)
     kept = within_quota(verdicts, quota).to_pylist()
-    assert Counter(row["label"] for row in kept if row["accepted"]) == dict.fromkeys(yields, wanted)
+    assert Counter(row["labels"][0] for row in kept if row["accepted"]) == dict.fromkeys(yields, wanted)
     assert sum(row["reason"] == "surplus" for row in kept) == sum(accepted.values()) - wanted * len(yields)
 
 
@@ -91,7 +91,7 @@ def test_a_hopeless_class_does_not_stop_the_others():
     plans = []
     with pytest.raises(QuotaError, match=r"1 of 2 sets .*frog"):
         fill_quotas(start(["dog", "frog"]), plans.append, judge({"dog": 0.3, "frog": 0}), rows, quota)
-    passed = Counter(v["label"] for v in judge({"dog": 0.3, "frog": 0})(plans[-1]).to_pylist() if v["accepted"])
+    passed = Counter(v["labels"][0] for v in judge({"dog": 0.3, "frog": 0})(plans[-1]).to_pylist() if v["accepted"])
     assert passed["dog"] >= 40
 
 
@@ -100,7 +100,7 @@ def test_a_run_may_go_on_with_what_a_hopeless_class_has_and_names_it(capsys):
     yields = {"dog": 0.3, "frog": 0.02}
     plan = fill_quotas(start(yields), nothing, judge(yields), rows, quota)
     tried = Counter(row["labels"][0] for row in plan.to_pylist())
-    accepted = Counter(v["label"] for v in judge(yields)(plan).to_pylist() if v["accepted"])
+    accepted = Counter(v["labels"][0] for v in judge(yields)(plan).to_pylist() if v["accepted"])
     assert (tried["frog"], accepted["dog"] >= 40) == (200, True)
     assert "warning: quota: 1 of 2 sets cannot reach 40 accepted images: frog (t): " in capsys.readouterr().err
 

@@ -19,7 +19,8 @@ from figment.planning.plan import write_plan
 from figment.recipes.bag_of_tricks import BagOfTricks, pick_thumbnails, verdict_of
 from figment.recipes.made import Made
 from figment.training.config import TrainingConfig
-from figment.validation.verdicts import SCHEMA, AcceptanceConfig
+from figment.validation.policies import Top1Policy
+from figment.validation.verdicts import SCHEMA
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 SPACE = LabelSpace.of(["car", "frog"])
@@ -73,9 +74,9 @@ def judged(plan) -> list[dict]:
             "image_id": row["image_id"],
             "accepted": number % 3 > 0,
             "reason": "accepted" if number % 3 else "wrong_class",
-            "label": row["labels"][0],
+            "labels": row["labels"],
             "trick": row["trick"],
-            "predicted": "frog",
+            "predicted": ["frog"],
             "probability": 0.5,
             "contrast": 0.2,
         }
@@ -128,7 +129,7 @@ def report(tmp_path_factory, plan, pool, verdicts, labels, pocket_config, synthe
         generator=pocket_config,
         synthesis=synthesis,
         clip=ClipConfig(model="local-dir:models/pocket/clip"),
-        acceptance=AcceptanceConfig(),
+        acceptance=Top1Policy(),
         training=TrainingConfig(),
         review=str(review),
     )

@@ -13,7 +13,7 @@ from figment.evaluation.report import render
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
-from figment.planning.few_shot import Words
+from figment.planning.words import Words
 from figment.recipes.few_shot import FewShot, filter_section, verdict_of, words_section
 from figment.recipes.made import Made
 

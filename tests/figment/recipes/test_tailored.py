@@ -21,7 +21,7 @@ from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.histories import ComparedEpochs
-from figment.validation.policies import SCHEMA
+from figment.validation.verdicts import SCHEMA
 
 SPACE = LabelSpace.of(["dog", "truck"])
 BOOK = [
@@ -57,7 +57,8 @@ def made(tmp_path_factory, pocket_config, synthesis) -> Made:
             "reason": "missing_label" if row["image_id"] == rejected else "accepted",
             "labels": row["labels"],
             "predicted": ["truck"] if row["image_id"] == rejected else row["labels"],
-            "probabilities": [0.9, 0.9],
+            "trick": row["trick"],
+            "probability": 0.9,
             "contrast": 0.3,
         }
         for row in plan.to_pylist()

@@ -179,8 +179,9 @@ def test_prompts_seeds_and_scales_mix_in_a_batch_of_any_family(family, plan, tmp
 def test_what_the_safety_checker_stops_is_marked_and_never_accepted(plan, synthesis, labels, tmp_path):
     """A checker that stops everything: its concepts are all that there is."""
     from figment.clip.scorer import ClipConfig, ClipScorer
+    from figment.validation.policies import Top1Policy
     from figment.validation.validate import validate
-    from figment.validation.verdicts import AcceptanceConfig, reasons
+    from figment.validation.verdicts import reasons
 
     tiny = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = CLIPConfig(text_config=tiny, vision_config=tiny | {"image_size": 32, "patch_size": 8}, projection_dim=32)
@@ -196,8 +197,6 @@ def test_what_the_safety_checker_stops_is_marked_and_never_accepted(plan, synthe
     plan = make_plan(row.model_copy(update={"model": folder, "revision": revision}) for row in rows)
     pool = Pool(tmp_path / "images")
     synthesise(plan, pool, synthesis)
-    verdicts = validate(
-        plan, pool, labels, ClipScorer(ClipConfig(model="local-dir:models/pocket/clip")), AcceptanceConfig()
-    )
+    verdicts = validate(plan, pool, labels, ClipScorer(ClipConfig(model="local-dir:models/pocket/clip")), Top1Policy())
     assert reasons(verdicts)["unsafe"] == len(plan)
     assert not any(verdicts["accepted"].to_pylist())

@@ -64,7 +64,7 @@ def test_saved_and_loaded_it_predicts_the_same(model, colours, labels, tmp_path)
 
 def verdicts(rows):
     return pa.Table.from_pylist(
-        [{"image_id": i, "label": label, "trick": trick, "accepted": ok} for i, label, trick, ok in rows]
+        [{"image_id": i, "labels": [label], "trick": trick, "accepted": ok} for i, label, trick, ok in rows]
     )
 
 

@@ -17,9 +17,8 @@ from figment.validation.hashes import HashStore, hash_set
 @pytest.fixture(scope="module")
 def chosen(plan) -> pa.Table:
     """All images of the plan, as if all had been accepted."""
-    labels = [names[0] for names in plan["labels"].to_pylist()]
     verdicts = pa.table(
-        {"image_id": plan["image_id"], "accepted": [True] * len(plan), "trick": plan["trick"], "label": labels}
+        {"image_id": plan["image_id"], "accepted": [True] * len(plan), "trick": plan["trick"], "labels": plan["labels"]}
     )
     return training_list(verdicts, set(plan["trick"].to_pylist()))
 

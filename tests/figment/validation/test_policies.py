@@ -9,15 +9,14 @@ from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.metrics.calibration import proportion_interval, threshold_from_negatives, threshold_from_real
 from figment.validation.policies import (
-    REASONS,
     AcceptancePolicy,
     CalibratedPolicy,
     CocoPolicy,
     NusPolicy,
     calibrate,
-    make_multilabel_verdicts,
     settle,
 )
+from figment.validation.verdicts import REASONS, make_verdicts
 
 SPACE = LabelSpace.model_validate(
     {
@@ -98,10 +97,10 @@ def test_calibrated_holds_each_class_to_its_own_threshold():
 
 def test_a_config_names_its_policy():
     read = TypeAdapter(AcceptancePolicy).validate_python
-    assert read({"policy": "coco", "min_probability": 0.6}) == CocoPolicy(min_probability=0.6)
-    assert read({"policy": "nus"}) == NusPolicy()
+    assert read({"kind": "coco", "min_probability": 0.6}) == CocoPolicy(min_probability=0.6)
+    assert read({"kind": "nus"}) == NusPolicy()
     assert (
-        read(read({"policy": "calibrated", "thresholds": {"dog": threshold(0.3)}}).model_dump()).thresholds["dog"].value
+        read(read({"kind": "calibrated", "thresholds": {"dog": threshold(0.3)}}).model_dump()).thresholds["dog"].value
         == 0.3
     )
 
@@ -127,22 +126,20 @@ def test_a_target_becomes_the_thresholds_of_the_pictures_and_no_other_policy_cha
         assert settle(policy, presence[:0], requested[:0], SPACE) is policy
 
 
-def test_verdicts_keep_reason_probabilities_and_predicted_labels():
+def test_verdicts_keep_reason_probability_and_predicted_labels():
     v = np.array([[0, 0.9, 0, 0.8, 0, 0], [0, 0.9, 0, 0.1, 0, 0], [0, 0.9, 0, 0.8, 0, 0]])
-    table = make_multilabel_verdicts(
-        ["c", "a", "b"], [["bus", "dog"]] * 3, v, np.array([0.3, 0.3, 0.001]), SPACE, CocoPolicy()
-    )
-    rows = table.to_pylist()
-    assert [row["image_id"] for row in rows] == ["a", "b", "c"]
-    assert [row["reason"] for row in rows] == ["missing_label", "blank", "accepted"]
-    assert [row["accepted"] for row in rows] == [False, False, True]
-    assert rows[2]["labels"] == ["bus", "dog"]
-    assert rows[2]["predicted"] == ["dog", "bus"]
-    assert rows[2]["probabilities"] == v[0].tolist()
+    asked = {"labels": ["bus", "dog"], "trick": "pair", "unsafe": False}
+    seen = [
+        asked | {"image_id": name, "contrast": contrast} for name, contrast in (("c", 0.3), ("a", 0.3), ("b", 0.001))
+    ]
+    rows = make_verdicts(seen, v, SPACE, CocoPolicy()).to_pylist()
+    assert [row["image_id"] for row in rows] == ["c", "a", "b"]
+    assert [row["reason"] for row in rows] == ["accepted", "missing_label", "blank"]
+    assert [row["accepted"] for row in rows] == [True, False, False]
+    assert (rows[0]["labels"], rows[0]["predicted"]) == (["bus", "dog"], ["dog", "bus"])
+    assert [row["probability"] for row in rows] == [0.8, 0.1, 0.8], "that of the label which is seen least"
     assert {row["reason"] for row in rows} <= set(REASONS)
-    stopped = make_multilabel_verdicts(
-        ["a"], [["bus", "dog"]], v[:1], np.array([0.0]), SPACE, CocoPolicy(), unsafe=[True]
-    )
+    stopped = make_verdicts([seen[0] | {"contrast": 0.0, "unsafe": True}], v[:1], SPACE, CocoPolicy())
     assert stopped["reason"].to_pylist() == ["unsafe"]
 
 

@@ -10,7 +10,8 @@ from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.labels import LabelSpace
 from figment.validation import grouping_softmax
 from figment.validation.grouping import presence_probabilities
-from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, make_multilabel_verdicts, settle
+from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy, settle
+from figment.validation.verdicts import make_verdicts
 from pocket.artwork import OBJECTS
 from pocket.world import World
 
@@ -45,11 +46,14 @@ def quality():
     right = (shown == requested).all(1)
     found = {"unfiltered": ((shown & requested).sum() / requested.sum(), 1.0)}
     for policy in (CocoPolicy(), NusPolicy(), calibrated):
-        ids = [f"{i:06}" for i in range(COUNT)]
-        verdicts = make_multilabel_verdicts(ids, labels, v, np.ones(COUNT), SPACE, policy)
+        rows = [
+            {"image_id": str(i), "labels": names, "trick": "", "contrast": 1.0, "unsafe": False}
+            for i, names in enumerate(labels)
+        ]
+        verdicts = make_verdicts(rows, v, SPACE, policy)
         passed = np.array(verdicts["accepted"].to_pylist())
         precision = (shown & requested)[passed].sum() / requested[passed].sum()
-        found[policy.policy] = (float(precision), float((passed & right).sum() / right.sum()))
+        found[policy.kind] = (float(precision), float((passed & right).sum() / right.sum()))
     return found, calibrated, (v, shown, requested)
 
 

@@ -2,9 +2,10 @@ import pytest
 
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
+from figment.validation.policies import Top1Policy
 from figment.validation.review import apply_review, read_review
 from figment.validation.validate import validate
-from figment.validation.verdicts import AcceptanceConfig, reasons
+from figment.validation.verdicts import reasons
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
@@ -47,8 +48,8 @@ def test_a_file_that_is_absent_or_none_is_named(tmp_path):
 
 def test_a_person_overrules_clip(plan, pool, labels):
     scorer = ClipScorer(ClipConfig(model="local-dir:models/pocket/clip"))
-    sure = validate(plan, pool, labels, scorer, AcceptanceConfig())["probability"].to_pylist()
-    verdicts = validate(plan, pool, labels, scorer, AcceptanceConfig(min_probability=sorted(sure)[len(sure) // 2]))
+    sure = validate(plan, pool, labels, scorer, Top1Policy())["probability"].to_pylist()
+    verdicts = validate(plan, pool, labels, scorer, Top1Policy(min_probability=sorted(sure)[len(sure) // 2]))
     passed = [row["image_id"] for row in verdicts.to_pylist() if row["accepted"]]
     failed = [row["image_id"] for row in verdicts.to_pylist() if not row["accepted"]]
     assert passed
@@ -57,6 +58,8 @@ def test_a_person_overrules_clip(plan, pool, labels):
     changed = {row["image_id"]: (row["accepted"], row["reason"]) for row in reviewed.to_pylist()}
     assert changed[passed[0]] == (False, "human_drop")
     assert changed[failed[0]] == (True, "accepted")
+    kept = next(row for row in reviewed.to_pylist() if row["image_id"] == failed[0])
+    assert kept["predicted"] == kept["labels"], "it is trained on as what it was asked to show"
     assert len(reviewed) == len(verdicts) == sum(reasons(reviewed).values())
     before = {row["image_id"]: (row["accepted"], row["reason"]) for row in verdicts.to_pylist()}
     assert {i for i in before if before[i] != changed[i]} == {passed[0], failed[0]}

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from figment.clip.scorer import ClipConfig, ClipScorer, check_clip, learnt_with_quick_gelu, load_clip
 from figment.errors import InputError
 from figment.labels import LabelSpace
+from figment.validation.policies import Top1Policy
 from figment.validation.validate import validate
-from figment.validation.verdicts import REASONS, AcceptanceConfig, judge, make_verdicts, reasons, yields
+from figment.validation.verdicts import REASONS, make_verdicts, reasons, yields
 
 POCKET = ClipConfig(model="local-dir:models/pocket/clip")
 
@@ -43,7 +44,7 @@ def test_preprocessing_is_open_clips_own(scorer, labels):
 
 
 def test_verdicts_of_a_pool(plan, pool, labels, scorer):
-    verdicts = validate(plan, pool, labels, scorer, AcceptanceConfig(min_probability=0.3))
+    verdicts = validate(plan, pool, labels, scorer, Top1Policy(min_probability=0.3))
     assert verdicts["image_id"].to_pylist() == plan["image_id"].to_pylist()
     assert sum(reasons(verdicts).values()) == len(plan)
     assert reasons(verdicts)["accepted"] == sum(verdicts["accepted"].to_pylist())
@@ -61,15 +62,19 @@ def test_verdicts_of_a_pool(plan, pool, labels, scorer):
         (0.4, True, 0.2, False, "low_probability"),
     ],
 )
-def test_every_drop_has_a_reason(probability, is_top1, contrast, unsafe, reason):
-    assert judge(probability, is_top1, contrast, unsafe, AcceptanceConfig(min_probability=0.5)) == reason
+def test_every_drop_has_a_reason(labels, probability, is_top1, contrast, unsafe, reason):
+    row = {"image_id": "id", "labels": ["car"], "trick": "t", "contrast": contrast, "unsafe": unsafe}
+    others = [0.0, 0.0] if is_top1 else [1 - probability, 0.0]
+    scores = np.array([[probability, *others]])
+    assert make_verdicts([row], scores, labels, Top1Policy(min_probability=0.5))["reason"].to_pylist() == [reason]
     assert reason in REASONS
 
 
 def test_a_verdict_names_what_was_seen_instead(labels):
     seen = {"image_id": "id", "labels": ["car"], "trick": "t", "contrast": 0.3, "unsafe": False}
-    verdict = make_verdicts([seen], np.array([[0.1, 0.8, 0.1]]), labels, AcceptanceConfig()).to_pylist()[0]
-    assert (verdict["label"], verdict["predicted"], verdict["probability"]) == ("car", "frog", pytest.approx(0.1))
+    verdict = make_verdicts([seen], np.array([[0.1, 0.8, 0.1]]), labels, Top1Policy()).to_pylist()[0]
+    assert (verdict["labels"], verdict["predicted"]) == (["car"], ["frog"])
+    assert verdict["probability"] == pytest.approx(0.1)
 
 
 def test_a_missing_clip_folder_is_a_sentence():

@@ -1,0 +1,101 @@
+"""Planner of the images that prompts ask for: so many of every set of labels in every trick, which its prompts share.
+
+The bag of tricks (Shipard et al. 2023), tailored images (Zhang et al. 2024) and any other recipe that has a prompt book are
+this with other prompts. The second paper draws pairs at random until every class has its number; here every pair has one, so
+that hard classes do not end up alone with hard pairs.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from figment.files import digest
+from figment.labels import LabelSpace
+from figment.planning.generator_config import GeneratorConfig
+from figment.planning.row import Row
+from figment.planning.words import Words
+from figment.prompts.naming import naming_pattern
+from figment.prompts.tricks import Prompt, Trick
+
+Cell = tuple[str, tuple[str, ...]]  # a trick and the labels it is asked to show
+
+
+def plan_prompts(
+    prompts: Sequence[Prompt],
+    generator: GeneratorConfig,
+    revision: str,
+    images: int | Mapping[str, int] | Mapping[Cell, range],
+    stream: int,
+    recipe: str,
+    tricks: Sequence[Trick] = (),
+    adapter: str = "",
+    negative_prompt: str = "",
+) -> Iterator[Row]:
+    """Rows for ``images`` of every set of labels in every trick, or so many by trick, or for these replicates of some sets; a
+    set's prompts take turns. A trick that ``tricks`` does not define has the generator's guidance. ``adapter``: the hash of
+    what was tuned."""
+    by_name = {trick.name: trick for trick in tricks}
+    books: dict[Cell, list[Prompt]] = defaultdict(list)
+    for prompt in prompts:
+        books[prompt.trick, prompt.labels].append(prompt)
+    for cell, replicates in cells_of(books, images).items():
+        book = books[cell]
+        trick = by_name.get(cell[0]) or Trick(cell[0], (), (), generator.guidance_scale)
+        for replicate in replicates:
+            prompt = book[replicate % len(book)]
+            identity = (stream, *cell, replicate)
+            paired = digest([stream, *cell, replicate // len(book)]) if trick.paired_noise else ""
+            scale = draw_once(trick.guidance, stream) if trick.once else draw_guidance(trick.guidance, identity)
+            yield Row(
+                prompt=prompt.text,
+                negative_prompt=negative_prompt,
+                labels=prompt.labels,
+                recipe=recipe,
+                trick=prompt.trick,
+                domain=prompt.domain,
+                stream=stream,
+                replicate=replicate,
+                adapter=adapter,
+                shared_noise=paired,
+                **generator.columns(revision) | {"guidance_scale": scale},
+            )
+
+
+def cells_of(
+    cells: Mapping[Cell, object], images: int | Mapping[str, int] | Mapping[Cell, range]
+) -> Mapping[Cell, range]:
+    """The replicates of every cell: the same number of each, a number by trick, or as they are given."""
+    if isinstance(images, int):
+        return dict.fromkeys(cells, range(images))
+    if all(isinstance(key, str) for key in images):
+        return {cell: range(images[cell[0]]) for cell in cells}  # type: ignore[index]  # keys are tricks
+    return images  # type: ignore[return-value]  # keys are cells
+
+
+def say_words(rows: Iterator[Row], words: Words, space: LabelSpace) -> Iterator[Row]:
+    """The rows, saying the word that was learned for a class in place of its name, where there is one; a row of several labels,
+    or a prompt that does not name its class, stays as it is."""
+    patterns = {label.name: naming_pattern(label) for label in space.labels if label.name in words.lengths}
+    for row in rows:
+        (name, *others) = row.labels
+        if name not in patterns or others:
+            yield row
+            continue
+        prompt, count = patterns[name].subn(lambda _, name=name: f"<{name}>", row.prompt)
+        changes = {"prompt": prompt, "concept": name, "adapter": words.adapter} if count else {}
+        yield row.model_copy(update=changes)
+
+
+def draw_guidance(rule: float | tuple[float, float], identity: tuple) -> float:
+    """A fixed scale, or one uniform draw for this image (to three decimals) that depends on its identity alone."""
+    if not isinstance(rule, tuple):
+        return float(rule)
+    rng = np.random.default_rng(int(digest(list(identity))[:16], 16))
+    return round(float(rng.uniform(*rule)), 3)
+
+
+def draw_once(rule: float | tuple[float, float], seed: int) -> float:
+    """What the published code draws from a range: one whole number, both ends included, for all images of a run."""
+    return float(random.Random(seed).randint(*map(int, rule))) if isinstance(rule, tuple) else float(rule)

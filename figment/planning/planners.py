@@ -1,0 +1,150 @@
+"""What images are planned, a kind each: from what there is to plan with, rows.
+
+A further kind is a class with ``kind``, ``rows`` and the properties below, and its place in ``Planner`` (docs/extending.md).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from figment.labels import LabelSpace
+from figment.planning.few_shot import Shot, plan_few_shot
+from figment.planning.from_prompts import Cell, plan_prompts, say_words
+from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import Method
+from figment.planning.pairs import plan_pairs
+from figment.planning.quotas import QuotaConfig
+from figment.planning.row import Row
+from figment.planning.words import Words
+from figment.prompts.contexts import NAME
+from figment.prompts.kinds import PromptKind, rules_of
+from figment.prompts.naming import naming_pattern
+from figment.prompts.tricks import Prompt, scales_of
+from figment.types import Count, Guidance, Number, PathText, Seed, Settings
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a planner plans with: all classes, the prompt book, the generator's pinned revision, the hash of a tuned adapter,
+    words that were learned, and photos of the classes."""
+
+    space: LabelSpace
+    prompts: Sequence[Prompt]
+    revision: str
+    adapter: str = ""
+    words: Words = field(default_factory=Words)
+    shots: Sequence[Shot] = ()
+
+
+class PromptPlanner(Settings):
+    """``images`` of every set of labels in every trick that there are prompts for, or so many by trick."""
+
+    kind: Literal["prompts"] = "prompts"
+    images: Count | dict[str, Count]
+
+    reads_prompts: ClassVar[bool] = True
+    starts_from_photos: ClassVar[bool] = False
+    tops_up: ClassVar[bool] = True  # can plan more of a set of labels
+
+    def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
+        """In any order; with ``more`` these replicates of some sets of labels."""
+        rows = plan_prompts(
+            given.prompts,
+            planning.generator,
+            given.revision,
+            self.images if more is None else more,
+            planning.seed,
+            planning.recipe,
+            rules_of(planning.prompts, planning.generator.guidance_scale),
+            given.adapter,
+            planning.negative_prompt,
+        )
+        return say_words(rows, given.words, given.space)
+
+
+class PairPlanner(Settings):
+    """``images`` of every unseen class, half of it alone and half beside another class, by plain prompts of its own."""
+
+    kind: Literal["pairs"] = "pairs"
+    images: Count
+
+    reads_prompts: ClassVar[bool] = False
+    starts_from_photos: ClassVar[bool] = False
+    tops_up: ClassVar[bool] = False
+
+    def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
+        space, generator = given.space, planning.generator
+        rows = plan_pairs(space, space.unseen_ids, generator, given.revision, self.images, planning.seed)
+        return (row.model_copy(update={"adapter": given.adapter, "recipe": planning.recipe}) for row in rows)
+
+
+class PhotoPlanner(Settings):
+    """``images`` made from each photo of a class, image to image (DA-Fusion, DIAGen): for each a prompt, a noise of the learned
+    word and a strength are drawn."""
+
+    kind: Literal["photos"] = "photos"
+    images: Count
+    strengths: tuple[Number, ...] = Field((0.7,), min_length=1)
+    noise: tuple[Number, ...] = ()
+    relative_noise: bool = False
+    guidance_scale: Guidance | None = None
+
+    reads_prompts: ClassVar[bool] = True
+    starts_from_photos: ClassVar[bool] = True
+    tops_up: ClassVar[bool] = False
+
+    def method(self, words: bool) -> Method:
+        """As the few-shot recipe has it; with ``words`` prompts say what was learned."""
+        return Method(**self.model_dump(exclude={"kind"}), concepts=words, contexts=True)
+
+    def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
+        method = self.method(bool(given.words.adapter))
+        patterns = {label.name: naming_pattern(label) for label in given.space.labels}
+        contexts: dict[str, list[str]] = {}
+        for prompt in given.prompts:
+            (name,) = prompt.labels
+            contexts.setdefault(name, []).append(patterns[name].sub(NAME, prompt.text))
+        rows = plan_few_shot(
+            given.shots, method, contexts, given.words, planning.generator, given.revision, planning.seed
+        )
+        tuned = {"adapter": given.adapter} if given.adapter else {}
+        return (row.model_copy(update={"recipe": planning.recipe, **tuned}) for row in rows)
+
+
+Planner = Annotated[PromptPlanner | PairPlanner | PhotoPlanner, Field(discriminator="kind")]
+
+
+class Planning(Settings):
+    """All that decides a plan, but for what earlier stages made. ``recipe`` is part of every image's identity."""
+
+    recipe: str
+    planner: Planner
+    generator: GeneratorConfig
+    prompts: tuple[PromptKind, ...] = ()
+    negative_prompt: str = ""
+    seed: Seed = 0
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The guidance scales that it asks for, of a range both ends."""
+        own = getattr(self.planner, "guidance_scale", None)
+        if self.planner.starts_from_photos or not self.prompts:
+            return (self.generator.guidance_scale if own is None else own,)
+        rules = [kind.rules(self.generator.guidance_scale) for kind in self.prompts]
+        plain = () if all(rules) else (self.generator.guidance_scale,)
+        return tuple(sorted({*plain, *scales_of([rule for some in rules for rule in some])}))
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """At which it starts from images, if it does."""
+        return getattr(self.planner, "strengths", ())
+
+
+class TopUp(Settings):
+    """Until ``quota`` images of each set of labels are accepted, more are planned. ``review``: a person's verdicts, a file."""
+
+    quota: QuotaConfig
+    planning: Planning
+    review: PathText | None = None
