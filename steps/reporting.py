@@ -16,14 +16,14 @@ from figment.ops.gates import expectations_held
 from figment.ops.lineage import lineage_tags
 from figment.ops.steps import step
 from figment.recipes.bag_of_tricks import BagOfTricks
+from figment.recipes.custom import Custom
 from figment.recipes.few_shot import FewShot
 from figment.recipes.made import Made
 from figment.recipes.semantic_diversity import SemanticDiversity
 from figment.recipes.tailored import Tailored
 
-RECIPE: TypeAdapter[BagOfTricks | FewShot | SemanticDiversity | Tailored] = TypeAdapter(
-    Annotated[BagOfTricks | FewShot | SemanticDiversity | Tailored, Field(discriminator="kind")]
-)
+Recipe = BagOfTricks | Custom | FewShot | SemanticDiversity | Tailored
+RECIPE: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
 
 
 @step(experiment_tracker=True)

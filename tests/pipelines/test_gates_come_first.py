@@ -7,6 +7,7 @@ import pytest
 from figment.ops.pipelines import check_config
 from figment.ops.stacks_steps import role_of
 from pipelines.bag_of_tricks import bag_of_tricks
+from pipelines.custom import custom
 from pipelines.few_shot import few_shot
 from pipelines.semantic_diversity import semantic_diversity
 from pipelines.tailored import tailored
@@ -19,17 +20,21 @@ def before(pipeline, step: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "gate"),
+    ("pipeline", "gate", "config"),
     [
-        (bag_of_tricks, "check_real_sets"),
-        (few_shot, "check_photos"),
-        (semantic_diversity, "check_splits"),
-        (tailored, "check_splits"),
+        (bag_of_tricks, "check_real_sets", "bag_of_tricks"),
+        (few_shot, "check_photos", "few_shot"),
+        (semantic_diversity, "check_splits", "semantic_diversity"),
+        (tailored, "check_splits", "tailored"),
+        (custom, "check_real_sets", "custom_classifier"),
+        (custom, "check_few_photos", "custom_classifier"),
+        (custom, "check_splits", "custom_semantic"),
+        (custom, "check_few_photos", "custom_prompts"),
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_no_picture_is_asked_for_or_rendered_before_the_gate_of_real_pictures(pipeline, gate):
-    config = Path(f"configs/pocket/{pipeline.name}.yaml")
+def test_no_picture_is_asked_for_or_rendered_before_the_gate_of_real_pictures(pipeline, gate, config):
+    config = Path(f"configs/pocket/{config}.yaml")
     run = pipeline.copy()
     run.prepare(**check_config(config, pipeline.entrypoint))
     rendering = {name for name in run.invocations if role_of(name) == "render"}

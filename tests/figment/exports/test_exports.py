@@ -311,8 +311,10 @@ def test_the_label_files_of_coco_have_its_80_category_ids(name):
     assert list(ids.values()) == sorted(ids.values())
 
 
-def test_classes_are_those_of_the_config_in_its_order(tmp_path):
+@pytest.mark.parametrize("custom", [False, True])
+def test_classes_are_those_of_the_config_in_its_order(tmp_path, custom):
     config = {"classes": ["frog", "car", "dog"], "labels": "configs/labels/pocket.yaml"}
+    config = {"data": {"kind": "labelled", **config}} if custom else config
     expected = make_run(tmp_path / "run", [["car"], ["frog"]], config=config)
     out = export(tmp_path / "run", "yolo")
     assert by_txt(out) == expected
