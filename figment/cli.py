@@ -1,5 +1,5 @@
-"""The command line of the library: ``figment check``, ``estimate``, ``render``, ``replay``, ``trace``, ``why``, ``predict``,
-``evaluate``, ``export``, ``payload``, ``stack apply``.
+"""The command line of the library: ``figment check``, ``estimate``, ``render``, ``generate``, ``replay``, ``trace``, ``why``,
+``predict``, ``evaluate``, ``export``, ``import``, ``payload``, ``stack apply``.
 
 Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
 """
@@ -51,6 +51,21 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("-c", "--config", type=Path, required=True, help="a pipeline's YAML file: how to render")
     command.add_argument("--shard", default="0/1", metavar="I/N", help="the I-th of N shares of the work, from 0")
     command.set_defaults(run=render_plan)
+
+    command = commands.add_parser(
+        "generate", help="render images of a prompt of your own, which may say a learned word"
+    )
+    command.add_argument("prompt", metavar="PROMPT", help="such as 'a photo of a <bus> on a beach'")
+    command.add_argument(
+        "-c", "--config", type=Path, required=True, help="a pipeline's YAML file: generator, synthesis"
+    )
+    command.add_argument(
+        "--adapter", type=Path, metavar="PLACE", help="what holds the word: a file, a run's folder, an import's"
+    )
+    command.add_argument("--out", type=Path, default=Path("artifacts/generated"), metavar="DIR")
+    command.add_argument("--count", type=int, default=1, metavar="N")
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run=generate_images)
 
     command = commands.add_parser("replay", help="render one image again from its plan and compare it with the pool's")
     command.add_argument("image_id", help="or its beginning")
@@ -117,6 +132,23 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--all", action="store_true", help="images that were not accepted, too")
     command.add_argument("--pictures", type=Path, help=f"what ONNX and torch are shown; by default {PICTURES}")
     command.set_defaults(run=export_folder)
+
+    command = commands.add_parser(
+        "import", help="bring in what was made elsewhere, in the form that configs name, with its digest and origin"
+    )
+    command.add_argument(
+        "kind", metavar="KIND", help="folder, parquet, coco or nus (images); prompts, weights, text-encoder, words"
+    )
+    command.add_argument("source", type=Path, metavar="SOURCE", help="a file or folder, as the kind has it")
+    command.add_argument("--out", type=Path, metavar="DIR", help="a new folder; by default artifacts/imported/NAME")
+    command.add_argument(
+        "--name", default="", help="what the images are called as a training set; by default as SOURCE"
+    )
+    command.add_argument("--images", type=Path, metavar="DIR", help="of coco and nus: the folder of the images")
+    command.add_argument("--labels", type=Path, metavar="FILE", help="of nus a list of names, of prompts a label file")
+    command.add_argument("--model", default="", help="of weights: timm's name of the network that they are of")
+    command.add_argument("--vectors", type=Path, metavar="PLACE", help="of sdl: the label vectors, or their folder")
+    command.set_defaults(run=import_made)
 
     command = commands.add_parser(
         "payload", help="pictures as the JSON that `mlflow models predict` and an MLflow server take"
@@ -275,6 +307,22 @@ def render_plan(options: argparse.Namespace) -> None:
     print(f"{report.rendered:,} images rendered, {report.images_per_second:.1f} images/s {report.stopped}".strip())
 
 
+def generate_images(options: argparse.Namespace) -> None:
+    from figment.adaptation.free_prompt import generate
+    from figment.planning.generator_config import GeneratorConfig
+    from figment.synthesis.config import SynthesisConfig
+
+    parameters = read_parameters(options.config)
+    if options.count < 1 or options.seed < 0 or not options.prompt.strip():
+        raise InputError("generate: give a prompt, --count of 1 or more and --seed of 0 or more")
+    generator = setting(options.config, parameters, "generator", GeneratorConfig)
+    synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
+    for path in generate(
+        options.prompt, generator, synthesis, options.out, options.adapter, options.count, options.seed
+    ):
+        print(path)
+
+
 def replay_image(options: argparse.Namespace) -> None:
     from figment.planning.lookup import find_plans
     from figment.synthesis.replay import replay
@@ -326,6 +374,14 @@ def evaluate_model(options: argparse.Namespace) -> None:
         write_json(options.json, [each.model_dump(mode="json") for each in found])
     for each in found:
         Console().print(table_of(each))
+
+
+def import_made(options: argparse.Namespace) -> None:
+    from figment.imports.contract import Options
+    from figment.imports.registry import import_source
+
+    given = Options(**{name: getattr(options, name) for name in vars(Options()) if hasattr(options, name)})
+    print(import_source(options.kind, options.source, given, options.out))
 
 
 def export_folder(options: argparse.Namespace) -> None:

@@ -106,9 +106,10 @@ def mirrored(paths: Iterable[Path]) -> Iterator[None]:
 
 
 def _key(path: Path) -> str:
-    """The path below the working folder, by which the store calls a file or folder of ``artifacts/``; else empty."""
+    """The path below the working folder, by which the store calls a file or folder of ``artifacts/``; else empty, as of what
+    lies in a folder that is being written (``figment.files.atomic_folder``)."""
     key = Path(os.path.relpath(path)).as_posix() if url() else ""
-    return key if key.startswith(f"{FOLDER}/") else ""
+    return key if key.startswith(f"{FOLDER}/") and ".partial/" not in key else ""
 
 
 def _is_large(key: str) -> bool:

@@ -88,12 +88,22 @@ def aggregate_regions(regions: Tensor, texts: Tensor) -> Tensor:
 
 
 class DualPrompts(nn.Module):
-    """Two learnt contexts, shared by all classes: [start][context][name][.][end], one context for absence, one for presence."""
+    """Two learnt contexts, shared by all classes or of each its own: [start][context][name][.][end], one context for absence, one
+    for presence."""
 
     tokens: Tensor
 
-    def __init__(self, clip: OpenClip, tokenizer: Tokenizer, names: Sequence[str], context: int = 64):
-        """``context`` vectors each. Raises ValueError for a name that is too long to stand behind them."""
+    def __init__(
+        self,
+        clip: OpenClip,
+        tokenizer: Tokenizer,
+        names: Sequence[str],
+        context: int = 64,
+        class_specific: bool = False,
+        init_words: str = "",
+    ):
+        """``context`` vectors each, of all classes or ``class_specific``; the first begin as the tokens of ``init_words``. Raises
+        ValueError for a name that is too long to stand behind them, and for more words than there is context."""
         super().__init__()
         tower = text_tower(clip)
         plain = tokenizer([f"{name}." for name in names])
@@ -107,16 +117,31 @@ class DualPrompts(nn.Module):
         tokens = torch.cat([plain[:, :1], plain[:, 1:2].expand(-1, context), plain[:, 1:]], 1)[:, : plain.shape[1]]
         weight = tower.token_embedding.weight
         self.register_buffer("tokens", tokens.to(weight.device), persistent=False)
-        self.negative = nn.Parameter(torch.empty(context, weight.shape[1], device=weight.device))
-        self.positive = nn.Parameter(torch.empty(context, weight.shape[1], device=weight.device))
+        shape = (len(names), context) if class_specific else (context,)
+        self.negative = nn.Parameter(torch.empty(*shape, weight.shape[1], device=weight.device))
+        self.positive = nn.Parameter(torch.empty(*shape, weight.shape[1], device=weight.device))
         nn.init.normal_(self.negative, std=0.02)
         nn.init.normal_(self.positive, std=0.02)
+        if init_words:
+            self._begin_as(init_words, tower, tokenizer)
+
+    @torch.no_grad()
+    def _begin_as(self, words: str, tower: Any, tokenizer: Tokenizer) -> None:
+        tokens = tokenizer([words]).to(self.tokens.device)
+        count, room = int(_ends(tower, tokens)) - 1, self.negative.shape[-2]
+        if not 0 < count <= room:
+            raise ValueError(f"init_words {words!r}: {count} tokens for {room} vectors of context; use fewer words")
+        vectors = tower.token_embedding.weight[tokens[0, 1 : 1 + count]].float()
+        for context in (self.negative, self.positive):
+            context[..., :count, :] = vectors
 
     def forward(self, clip: OpenClip, classes: Sequence[int] | None = None) -> Tensor:
         """(2, C, D) text features, absence before presence, of all classes or of those asked for."""
         tokens = self.tokens if classes is None else self.tokens[list(classes)]
         features = []
         for context in (self.negative, self.positive):
+            if context.ndim == 3 and classes is not None:
+                context = context[list(classes)]
             with _context_in_place(text_tower(clip).token_embedding, context):
                 features.append(clip.encode_text(tokens))
         return torch.stack(features)
@@ -142,11 +167,11 @@ def _ends(tower: Any, tokens: Tensor) -> Tensor:
 
 @contextmanager
 def _context_in_place(embedding: nn.Module, context: Tensor) -> Iterator[None]:
-    """What ``embedding`` reads at the positions after the first is ``context`` instead."""
+    """What ``embedding`` reads at the positions after the first is ``context`` instead, (V, D) or (C, V, D)."""
 
     def replace(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
         learnt = context.to(output.dtype).expand(len(output), -1, -1)
-        return torch.cat([output[:, :1], learnt, output[:, 1 + len(context) :]], 1)
+        return torch.cat([output[:, :1], learnt, output[:, 1 + context.shape[-2] :]], 1)
 
     handle = embedding.register_forward_hook(replace)
     try:
@@ -170,10 +195,12 @@ class DualPromptClassifier(nn.Module):
         names: Sequence[str],
         context: int = 64,
         fusion_scale: float | None = None,
+        class_specific: bool = False,
+        init_words: str = "",
     ):
         super().__init__()
         self.clip = clip.requires_grad_(False)
-        self.prompts = DualPrompts(clip, tokenizer, names, context)
+        self.prompts = DualPrompts(clip, tokenizer, names, context, class_specific, init_words)
         self.fusion = () if fusion_scale is None else tuple(add_feature_fusion(clip.visual, fusion_scale))
         self.train()
 

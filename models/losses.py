@@ -18,9 +18,18 @@ class AsymmetricLoss(nn.Module):
     and left out. The defaults are those for tuning the text encoder; the classifier takes gamma_neg 2, gamma_pos 1.
     """
 
-    def __init__(self, gamma_neg: float = 4, gamma_pos: float = 0, clip: float = 0.05, eps: float = 1e-8):
+    def __init__(
+        self,
+        gamma_neg: float = 4,
+        gamma_pos: float = 0,
+        clip: float = 0.05,
+        eps: float = 1e-8,
+        eps_of_logits: float = 0.0,
+    ):
+        """``eps``: the least probability whose logarithm is taken; ``eps_of_logits``: the same where the scores are logits."""
         super().__init__()
         self.gamma_neg, self.gamma_pos, self.clip, self.eps = gamma_neg, gamma_pos, clip, eps
+        self.eps_of_logits = eps_of_logits
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         """A scalar from ``targets`` (B, C) in {1, 0, -1} and ``scores``: probabilities (B, C), or logits (B, 2, C) whose
@@ -31,7 +40,9 @@ class AsymmetricLoss(nn.Module):
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         if scores.dim() == 3:
             margin = scores[:, 1] - scores[:, 0]
-            probability, log_probability = margin.sigmoid(), F.logsigmoid(margin)
+            probability = margin.sigmoid()
+            floor = self.eps_of_logits
+            log_probability = probability.clamp(min=floor).log() if floor else F.logsigmoid(margin)
         else:
             probability = scores
             log_probability = scores.clamp(min=self.eps).log()

@@ -20,6 +20,7 @@ from figment.training.config import TrainingConfig
 from figment.training.lists import open_training_list, training_list, write_list
 from figment.training.saved import WEIGHTS
 from figment.training.sets import CHECKPOINT, train_on
+from figment.training.start import weights_key
 from figment.training.train import CHECKPOINT_VERSION
 
 Curve = list[tuple[int, dict[str, float]]]
@@ -43,6 +44,7 @@ def train_classifiers(
         folder = Path(output) / "classifiers" / name.replace(" ", "_")
         write_list(chosen, folder)
         inputs = {"labels": labels, "images": digest(chosen.to_pylist()), "training": training}
+        inputs |= weights_key(training.weights)
         curve: Curve = []
         with tracking.classifier(name):
             saved = train_on(
@@ -63,6 +65,7 @@ def train_classifiers(
         folder = Path(output) / "classifiers" / REAL
         data = caching.data_digest(Path(real.path), "train")
         inputs = {"labels": labels, "real": [real, data], "training": training}
+        inputs |= weights_key(training.weights)
         curve = []
         with tracking.classifier(REAL):
             saved = train_on(

@@ -78,7 +78,7 @@ class Learning:
             [p for own in self.vectors.values() for p in own.values()], config.learning_rate, weight_decay=WEIGHT_DECAY
         )
         model = {"model": generator.model, "revision": revision, "size": self.size}
-        unimportant = {"max_batch", "device"}
+        unimportant = {"max_batch", "device", "imported"}
         self.made_from = {**model, **config.model_dump(mode="json", exclude=unimportant)}
         pictures = {
             name: [[p.shape, hashlib.sha256(p.tobytes()).hexdigest()] for p in photos[name]] for name in self.names

@@ -4,17 +4,35 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from figment.types import Count, InferenceSteps, LatentSide, NonNegative, Number, Positive, Seed, Settings, Share
+from figment.types import (
+    Count,
+    InferenceSteps,
+    LatentSide,
+    NonNegative,
+    Number,
+    PathText,
+    Positive,
+    Seed,
+    Settings,
+    Share,
+)
 
 
 class TuningConfig(Settings):
     """The defaults are the paper's for MS-COCO; for NUS-WIDE it takes 26,000 steps."""
 
+    # The folder of `figment import text-encoder`: its encoder is measured and used, and nothing is tuned
+    imported: PathText | None = None
     steps: Count = 4000
     batch_size: Count = 1  # pictures a step
     learning_rate: Positive = 7e-8
     weight_decay: NonNegative = 1e-3
     max_gradient_norm: Positive = 1.0
+    gamma_neg: NonNegative = 4  # focusing exponents of the asymmetric loss
+    gamma_pos: NonNegative = 0
+    eps: Number = Field(
+        1e-30, gt=0, lt=1
+    )  # the least probability whose logarithm it takes; below it nothing is learned
     width: LatentSide = 560
     height: LatentSide = 560
     num_inference_steps: InferenceSteps = 30
@@ -40,6 +58,8 @@ TEMPLATES = (
 class InversionConfig(Settings):
     """How concepts are learnt. DIAGen's own: 1000 steps of 4 pictures, rate 2e-3, one vector, from a neutral word."""
 
+    # The folder of `figment import words`: its words are tried out and used, and none is learned
+    imported: PathText | None = None
     steps: Count = 1000
     batch_size: Count = 4  # pictures of each concept in a step
     max_batch: int = Field(

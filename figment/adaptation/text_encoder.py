@@ -17,12 +17,13 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from figment.adaptation.adapters import save_adapter
+from figment.adaptation.adapters import imported_adapter, save_adapter
 from figment.adaptation.config import TuningConfig
 from figment.adaptation.gradient_sampler import checkpointed, sample
 from figment.adaptation.held_out import split_prompts
 from figment.checkpoint import Checkpoint, State
 from figment.clip.scorer import ClipConfig, ClipScorer
+from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.tricks import Prompt
@@ -88,6 +89,8 @@ def tune_text_encoder(
     tuner = Tuner(space, generator, negative_prompt, clip, policy, config, revision)
     split = split_prompts(prompts, config.held_out, config.seed)
     tuner.settle(split.choose)
+    if config.imported:
+        return _use_imported(tuner, split.measure, Path(config.imported), folder)
     checkpoint = Checkpoint(folder / CHECKPOINT, key)
     state = checkpoint.load() or State(best=tuner.weights())
     if state.epoch:
@@ -119,6 +122,22 @@ def tune_text_encoder(
         history=history,
         skipped=int(sum(row["skipped"] for row in history)),
     )
+
+
+def _use_imported(tuner: "Tuner", measure: Sequence[Prompt], source: Path, folder: Path) -> Tuned:
+    """An encoder that was tuned elsewhere, beside the base encoder on prompts of which neither says anything."""
+    where = "tuning.imported"
+    _, weights = imported_adapter(source, where)
+    wrong = next((n for n, v in weights.items() if n not in tuner.base or tuner.base[n].shape != v.shape), None)
+    if wrong or not weights:
+        own = tuple(tuner.base[wrong].shape) if wrong in tuner.base else "none of this name"
+        raise InputError(f"{where}: {source}: {wrong} does not fit the generator's text encoder, which has {own}")
+    adapter = save_adapter(weights, folder / "adapters", {"imported": str(source)})
+    after = tuner.quality(
+        measure, "measure", {**tuner.base, **{name: value.float() for name, value in weights.items()}}
+    )
+    before = tuner.quality(measure, "measure", tuner.base)
+    return Tuned(adapter=adapter, kept_step=0, before=before, after=after, history=[], skipped=0)
 
 
 class Tuner:
@@ -155,7 +174,7 @@ class Tuner:
         self.base = self.weights()
         self.scorer = ClipScorer(clip.model_copy(update={"device": str(self.device)}))
         self.text = self.scorer.text_features(space).clone()  # outside inference mode: it takes part in gradients
-        self.loss = AsymmetricLoss(eps=1e-30)
+        self.loss = AsymmetricLoss(config.gamma_neg, config.gamma_pos, eps=config.eps)
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), config.learning_rate, weight_decay=config.weight_decay
         )

@@ -18,16 +18,18 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from tqdm import tqdm
 
+from figment.adaptation.adapters import imported_adapter, save_adapter
 from figment.adaptation.concept_learning import Learning, Photos
 from figment.adaptation.config import InversionConfig, ProbeConfig
 from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.files import write_json
 from figment.images import squash
+from figment.labels import LabelSpace
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row, record_of
 from figment.planning.words import Words
-from figment.synthesis.concepts import placeholder
+from figment.synthesis.concepts import concept_of, placeholder, tensor_name
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
@@ -74,6 +76,23 @@ def learn_concepts(
             )
     learning.save(state, config.steps)  # whoever is killed before the file is of use finds it again
     return learning.write(folder)
+
+
+def imported_words(space: LabelSpace, source: Path, folder: Path) -> Path:
+    """The words of ``space``'s classes in a folder of ``figment import words``, under the classes' names, as an adapter in
+    ``folder``. Raises InputError for a class without a word."""
+    where = "inversion.imported"
+    _, tensors = imported_adapter(source, where)
+    kept: dict[str, Tensor] = {}
+    for name, vectors in tensors.items():
+        encoder, word = concept_of(name) or ("", "")
+        label = space.id_of(word) if encoder else None
+        if label is not None:
+            kept[tensor_name(encoder, space.names[label])] = vectors
+    absent = [name for name in space.names if tensor_name("text_encoder", name) not in kept]
+    if absent:
+        raise InputError(f"{where}: {source}: no word for {', '.join(absent[:5])}; import one for each class")
+    return folder / f"{save_adapter(kept, folder, {'imported': str(source)})}.safetensors"
 
 
 def forget_learning(folder: Path) -> None:

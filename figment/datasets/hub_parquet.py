@@ -106,6 +106,14 @@ def _groups(
             first += len(values)
 
 
+def column(file: Path, group: int, name: str) -> list:
+    """A column's values of one row group."""
+    try:
+        return open_parquet(file).read_row_group(group, columns=[name])[name].to_pylist()
+    except FAULTS as error:
+        raise _damaged(file, error) from error
+
+
 def _columns(table: pq.ParquetFile, column: str, file: Path) -> Iterator[list]:
     """One column's values of every row group."""
     for group in range(table.num_row_groups):

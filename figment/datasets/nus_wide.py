@@ -64,7 +64,7 @@ def _is_release(root: Path) -> bool:
 
 def _read_release(root: Path, split: Split, classes: LabelSpace) -> MultiLabelSet:
     labels_file, images_file = (root / "annotations/zsl" / name for name in RELEASED[split])
-    labels, names = _array(labels_file), _array(images_file)
+    labels, names = read_array(labels_file), read_array(images_file)
     columns = {key(name): i for i, name in enumerate(_lines(root / "annotations/Tag_all/all_labels.txt"))}
     if labels.shape != (len(names), len(columns)):
         raise InputError(
@@ -140,14 +140,15 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
-def _array(path: Path) -> np.ndarray:
+def read_array(path: Path) -> np.ndarray:
+    """An npy file, mapped and not read. Raises InputError for what is none, and for pickled objects, which are never loaded."""
+    if why := why_unreadable(path):
+        raise InputError(f"{path}: {why}; unpack the whole zero-shot release")
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror or 'not an npy file'}; unpack the whole zero-shot release"
-        ) from error
-    except ValueError as error:
-        raise InputError(
-            f"{path}: holds pickled objects, which are never loaded; save it again as an array of numbers or of unicode text"
-        ) from error
+    except Exception as error:  # a damaged header raises any
+        pickled = "allow_pickle" in str(error) or "Python objects" in str(error)
+        found = (
+            "holds pickled objects, which are never loaded" if pickled else f"not a readable npy ({reason_of(error)})"
+        )
+        raise InputError(f"{path}: {found}; save it again as an array of numbers or of unicode text") from error

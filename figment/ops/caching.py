@@ -7,7 +7,7 @@ write files run always, and ask here whether the file they would write is alread
 from pathlib import Path
 from typing import Any
 
-from figment.files import digest, sha256_folder, write_text
+from figment.files import digest, sha256_file, sha256_folder, write_text
 from figment.keys import jsonable
 from figment.ops.source import stage_code
 
@@ -40,6 +40,12 @@ def model_digest(model: str) -> str:
     """The content hash of a local model folder (``local-dir:`` or a path), or the id of a remote one; empty for none."""
     folder = model.removeprefix("local-dir:")
     return sha256_folder(Path(folder)) if folder and Path(folder).is_dir() else model
+
+
+def file_digest(path: str | None) -> str:
+    """The content hash of a file or folder, empty for none and for what is not there."""
+    place = Path(path) if path else Path("/nonexistent")
+    return sha256_file(place) if place.is_file() else sha256_folder(place) if place.is_dir() else ""
 
 
 def data_digest(path: Path, split: str) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import model_validator
 
 from figment.errors import InputError
 from figment.planning.from_prompts import Cell
 from figment.planning.plan import make_plan, union
-from figment.planning.row import Row
+from figment.planning.row import IMPORTED, Row
 from figment.types import Count, Settings
 
 NAMED = 50  # sets of labels in one message
@@ -85,7 +86,8 @@ def within_quota(verdicts: pa.Table, quota: QuotaConfig) -> pa.Table:
 
 
 def tally(plan: pa.Table, verdicts: pa.Table) -> dict[Cell, Tally]:
-    """Counts of each (trick, labels) of the plan."""
+    """Counts of each (trick, labels) of what the plan renders: nothing is made in place of an imported image."""
+    plan = plan.filter(pc.invert(pc.starts_with(plan["model"], IMPORTED)))
     judged = {row["image_id"]: row for row in verdicts.to_pylist()}
     groups: dict[Cell, list[tuple[str, dict]]] = defaultdict(list)
     for row in plan.select(["image_id", "trick", "labels", "prompt"]).to_pylist():

@@ -42,6 +42,11 @@ SCHEMA = pa.schema(
 ADDED_LATER = ("strength", "initial_image", "concept", "noise", "shared_noise", "noise_draw", "long_prompts")
 
 
+# What ``model`` begins with where no generator of ours made the image; behind it stands the kind that was imported.
+IMPORTED = "imported:"
+MULTIPLE = 8  # of the sides of what a latent diffusion model renders
+
+
 class Row(BaseModel):
     """What decides one image. ``stream`` is the config's seed: another stream is another, independent set of images."""
 
@@ -53,8 +58,8 @@ class Row(BaseModel):
     trick: str
     model: str
     revision: str
-    width: int = Field(gt=0, multiple_of=8)
-    height: int = Field(gt=0, multiple_of=8)
+    width: int = Field(gt=0)  # of what is rendered a multiple of 8
+    height: int = Field(gt=0)
     guidance_scale: float = Field(ge=0, allow_inf_nan=False)
     num_inference_steps: int = Field(gt=0)
     scheduler: str
@@ -73,6 +78,10 @@ class Row(BaseModel):
 
     @model_validator(mode="after")
     def _mode(self) -> Self:
+        if (self.width % MULTIPLE or self.height % MULTIPLE) and not self.model.startswith(IMPORTED):
+            raise ValueError(
+                f"{self.width} x {self.height} px; what is rendered has sides that are multiples of {MULTIPLE}"
+            )
         if self.strength < 1 and not self.initial_image:
             raise ValueError(
                 f"strength {self.strength} without initial_image; a strength needs a picture to start from"

@@ -21,6 +21,7 @@ from figment.prompts.chat import Chat, ChatConfig, check_chat
 from figment.prompts.instructions import context_instruction
 from figment.prompts.naming import naming_pattern
 from figment.prompts.parsing import MAX_PROMPT_LENGTH, REASONING, Drop, Parsed, parse_response, read_json
+from figment.prompts.prompt_files import read_prompt_file
 from figment.reading import read_text
 from figment.text import reason_of
 from figment.types import Count, PathText, Settings
@@ -43,7 +44,8 @@ class ContextConfig(Settings):
     style: Literal["context", "context_grammar", "context_uncommon", "words"] = "context_grammar"
     chat: ChatConfig | None = None
     rounds: Count = 3  # times that a class with too few is asked for again
-    file: PathText | None = None  # CSV: class_name;class_idx;prompt
+    # CSV: class_name;class_idx;prompt; or any other file of prompts (figment.prompts.prompt_files)
+    file: PathText | None = None
     templates: tuple[str, ...] = ()  # "a photo of a {name} on the grass"
 
     @model_validator(mode="after")
@@ -162,7 +164,10 @@ def write_contexts(contexts: Contexts, space: LabelSpace, path: Path) -> None:
 
 def read_contexts(path: Path, space: LabelSpace) -> dict[str, list[str]]:
     """The contexts of ``space``'s classes. Classes go by their names; numbers are not looked at. Raises InputError with the
-    line for a prompt without exactly one {name}, for a class nobody knows, and if a class has none."""
+    line for a prompt without exactly one {name}, for a class nobody knows, and if a class has none. Prompts of other files may
+    say the class's name instead, once."""
+    if path.is_dir() or path.suffix.lower() != ".csv":
+        return _contexts_of_prompts(path, space)
     found: dict[str, list[str]] = {name: [] for name in space.names}
     for number, (name, _, prompt) in _lines(path):
         label = space.id_of(name)
@@ -177,10 +182,25 @@ def read_contexts(path: Path, space: LabelSpace) -> dict[str, list[str]]:
             )
         if label is not None:
             found[space.names[label]].append(prompt)
+    return _complete(found, path)
+
+
+def _complete(found: dict[str, list[str]], path: Path) -> dict[str, list[str]]:
     absent = [name for name, contexts in found.items() if not contexts]
     if absent:
         raise InputError(f"{path}: no prompt for {', '.join(absent)}; add a line for each")
     return found
+
+
+def _contexts_of_prompts(path: Path, space: LabelSpace) -> dict[str, list[str]]:
+    """Prompts of one class each, with {name} where they name it."""
+    found: dict[str, list[str]] = {name: [] for name in space.names}
+    patterns = {label.name: naming_pattern(label) for label in space.labels}
+    for prompt in read_prompt_file(path, space, must_name=True)[0]:
+        context, times = patterns[prompt.labels[0]].subn(NAME, prompt.text)
+        if len(prompt.labels) == 1 and times == 1 and _is_context(context):
+            found[prompt.labels[0]].append(context)
+    return _complete(found, path)
 
 
 def _is_context(text: str) -> bool:

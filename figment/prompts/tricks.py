@@ -8,13 +8,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pyarrow.parquet as pq
+from pydantic import model_validator
 
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, nearest
-from figment.types import Settings
+from figment.types import Guidance, Settings
 
 RANDOM_GUIDANCE = (1.0, 5.0)  # sec. 3.3; per image, uniform
 # What takes "an": vowels, but for those said as "you" or "won"; a silent h; letters that are spelt out.
@@ -60,6 +61,17 @@ class Wording(Settings):
     # every n-th picture of each of multi_domain's n prompts starts from the same noise (the paper's figure 2): one shape
     # in all domains
     paired_noise: bool = False
+    # the range that random_guidance draws from
+    random_guidance: tuple[Guidance, Guidance] = RANDOM_GUIDANCE
+
+    @model_validator(mode="after")
+    def _a_range(self) -> Self:
+        low, high = self.random_guidance
+        if low >= high:
+            raise ValueError(f"random_guidance {low:g} to {high:g} is no range; give a lower and a higher scale")
+        if self.as_published and not (low.is_integer() and high.is_integer()):
+            raise ValueError(f"random_guidance {low:g} to {high:g}: as_published draws whole numbers; give whole ends")
+        return self
 
 
 @dataclass(frozen=True)
@@ -111,7 +123,7 @@ def build_tricks(
                 guidance_scale,
                 paired_noise=wording.paired_noise,
             ),
-            Trick("random_guidance", (random_base,), ("",), RANDOM_GUIDANCE, once=wording.as_published),
+            Trick("random_guidance", (random_base,), ("",), wording.random_guidance, once=wording.as_published),
             Trick("clear_name", (grammar.base.replace("a {name}", "{clear_name}"),), ("",), guidance_scale),
         )
     }

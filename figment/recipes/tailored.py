@@ -122,6 +122,7 @@ def filter_section(judged: pa.Table, planned: int) -> Section:
 def tuning_section(tuned: Tuned) -> Section:
     before, after = tuned.before, tuned.after
     kept = f"Step {tuned.kept_step} was kept." if tuned.adapter else "No step was better than the base."
+    kept = kept if tuned.history else "The encoder was imported; nothing was tuned."
     skipped = f" {tuned.skipped} steps were skipped: their gradient was not finite." if tuned.skipped else ""
     text = (
         f"On prompts that neither tuned nor chose, {percent(before.acceptance)} of images passed before and "
@@ -129,6 +130,8 @@ def tuning_section(tuned: Tuned) -> Section:
         f"{kept}{skipped}"
     )
     classes = [(name, percent(share), percent(after.by_label[name])) for name, share in before.by_label.items()]
+    if not tuned.history:
+        return Section("Text-encoder tuning", [Text(text), Table(("class", "before", "after"), classes)])
     measures = ("acceptance", "probability", "clip_score", "drift")
     steps = [(str(int(row["step"])), *(f"{row[name]:.3f}" for name in measures)) for row in tuned.history]
     marked = frozenset(number for number, row in enumerate(tuned.history) if row["step"] == tuned.kept_step)

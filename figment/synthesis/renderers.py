@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from figment.errors import InputError
+from figment.planning.row import IMPORTED
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs, Rendering
 
@@ -25,6 +26,10 @@ class Renderers:
 
     def load(self, model: str, revision: str) -> Generator:
         """The resident generator of these weights, loaded on first use."""
+        if model.startswith(IMPORTED):
+            raise InputError(
+                "images: an imported image is damaged or missing; run the same command again to copy it again"
+            )
         if (model, revision) not in self._generators:
             self._generators[model, revision] = Generator(model, revision, self.config, self.inputs)
         return self._generators[model, revision]

@@ -8,6 +8,7 @@ import numpy as np
 from figment.errors import InputError
 from figment.images import decode, encode
 from figment.planning.lookup import planned_row
+from figment.planning.row import IMPORTED
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.marking import xmp_packet
 from figment.synthesis.pool import Pool
@@ -31,6 +32,10 @@ def replay(plan: Path, image_id: str) -> Replay:
     Raises InputError if the plan does not ask for it, or if it is not there yet.
     """
     row = planned_row(plan, image_id)
+    if row["model"].startswith(IMPORTED):
+        raise InputError(
+            f"{row['image_id']}: was imported, not rendered; there is no generator to render it again with"
+        )
     pool = Pool(plan.parent / "images")
     kept = [r for batch in pool.read([row["image_id"]], ["image_id", "image"]) for r in batch.to_pylist()]
     if not kept:

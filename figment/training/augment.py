@@ -8,7 +8,6 @@ from figment.training.config import AugmentConfig
 from figment.training.processes import WHOLE, Share
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-ASPECT = 0.2877  # log(4/3)
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -51,9 +50,10 @@ def shift(pixels: Tensor, reach: int, generator: torch.Generator, share: Share =
 def resample(pixels: Tensor, config: AugmentConfig, generator: torch.Generator, share: Share) -> Tensor:
     """Random resized crop, flip and rotation as one affine resampling; (B, 3, S, S) float.
 
-    Area uniform in [crop_scale, 1], aspect log-uniform in [3/4, 4/3], angle uniform in [-rotation, rotation]."""
-    area = uniform(pixels, generator, share, config.crop_scale, 1)
-    aspect = torch.exp(uniform(pixels, generator, share, -ASPECT, ASPECT))
+    Area uniform in [crop_scale, crop_largest], aspect log-uniform, as a rule in [3/4, 4/3], angle uniform in [-rotation,
+    rotation]."""
+    area = uniform(pixels, generator, share, config.crop_scale, max(config.crop_scale, config.crop_largest))
+    aspect = torch.exp(uniform(pixels, generator, share, -config.crop_aspect, config.crop_aspect))
     if config.crop_scale == 1:
         aspect = torch.ones_like(aspect)
     width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)

@@ -12,6 +12,7 @@ from figment.labels import nearest
 from figment.text import reason_of
 from figment.training.augment import normalise
 from figment.training.config import TrainingConfig
+from figment.training.start import start_from
 from figment.training.stem import FACTORS, keep_resolution, on_meta, patch_arguments
 
 
@@ -45,8 +46,10 @@ def create(config: TrainingConfig, num_classes: int, **options: Any) -> nn.Modul
 
 
 def check_classifier(config: TrainingConfig, num_classes: int) -> None:
-    """Raise InputError, before anything is rendered, if the model cannot be built or cannot take the pictures."""
+    """Raise InputError, before anything is rendered, if the model cannot be built, or cannot take its weights or the images."""
     model = build_classifier(config, num_classes).eval()
+    if config.weights:
+        start_from(model, config.weights)
     try:
         model(torch.zeros(1, 3, config.image_size, config.image_size))
     except (RuntimeError, AssertionError, ValueError) as error:

@@ -26,6 +26,8 @@ class AugmentConfig(Settings):
     """How pictures are changed at random while they are learnt from (figment.training.augment)."""
 
     crop_scale: Number = Field(0.08, gt=0, le=1)  # smallest area of a random resized crop; 1: no such crop
+    crop_largest: Number = Field(1.0, gt=0, le=1)  # largest area of it
+    crop_aspect: Number = Field(0.2877, ge=0, le=2)  # of its aspect the logarithm, either way: 3/4 to 4/3; 0: squares
     shift: Natural = 0  # random crop of the picture padded by so many px
     rotation: Number = Field(0.0, ge=0, le=180)  # degrees either way
     color_jitter: Share = 0.0
@@ -40,6 +42,9 @@ class TrainingConfig(AugmentConfig):
     # What the first layers throw away of the resolution, for pictures of 32-64 px: half and small keep twice and four
     # times as many pixels a side (a ResNet's pooling and first stride, a transformer's patch).
     stem: Literal["native", "half", "small"] = "native"
+    # Start weights instead of random ones, a safetensors file of the model (figment import weights); another last layer is
+    # left out.
+    weights: PathText | None = None
     image_size: Side = 32
     resize: Resize = (
         "bilinear"  # of pictures that have another size; the paper: bilinear on CIFAR, no antialias on EuroSAT
@@ -90,6 +95,8 @@ class DualPromptConfig(Settings):
     batch."""
 
     context: Count = 64  # learnt vectors before a class's name
+    class_specific: bool = False  # a context for each class instead of one for all; it fits no other classes then
+    init_words: str = ""  # what the context begins as, such as "a photo of a"; the vectors beyond its tokens are random
     fusion_scale: Positive | None = 1e-4  # of the new branches' scales at the start; None: no branches
     batches: Literal["alternating", "mixed"] = (
         "alternating"  # real and generated pictures in turn, an epoch each, or together
@@ -104,6 +111,9 @@ class DualPromptConfig(Settings):
     momentum: Number = Field(0.9, ge=0, lt=1)
     weight_decay: NonNegative = 5e-4
     loss_scale: Positive = 0.01  # the loss is a sum over pictures and classes
+    gamma_neg: NonNegative = 2  # focusing exponents of the asymmetric loss
+    gamma_pos: NonNegative = 1
+    eps: Number = Field(0.0, ge=0, lt=1)  # the least probability whose logarithm it takes; 0: from logits, exactly
     cutout: Share = 0.5
     randaugment: bool = True
     held_out: Number = Field(0.1, gt=0, lt=1)  # share of the generated pictures that helps to choose the epoch
@@ -118,6 +128,7 @@ class SemanticConfig(Settings):
 
     model: ModelName = "tresnet_m"
     pretrained: bool = False  # timm's weights of that name, from the hub or its cache
+    weights: PathText | None = None  # start weights of the backbone, a safetensors file (figment import weights)
     stem: Literal["native", "small"] = "native"
     image_size: Side = 224
     rows: Count = 7

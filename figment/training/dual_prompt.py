@@ -68,7 +68,15 @@ def build_dual_prompts(config: DualPromptConfig, clip: ClipConfig, space: LabelS
     try:
         tokenizer = open_clip_tokenizer(clip.model)
         check_texts(tokenizer, names, f"backbone.model: {clip.model!r}")
-        return DualPromptClassifier(model, tokenizer, names, config.context, config.fusion_scale)
+        return DualPromptClassifier(
+            model,
+            tokenizer,
+            names,
+            config.context,
+            config.fusion_scale,
+            class_specific=config.class_specific,
+            init_words=config.init_words,
+        )
     except InputError:
         raise
     except ValueError as error:
@@ -188,7 +196,7 @@ class _Trainer:
             self.model = build_dual_prompts(config, clip, space)
         self.device = next(self.model.parameters()).device
         self.prepare = Prepare(self.model.clip).to(self.device)
-        self.loss = AsymmetricLoss(gamma_neg=2, gamma_pos=1, eps=1e-6)
+        self.loss = AsymmetricLoss(config.gamma_neg, config.gamma_pos, eps=1e-6, eps_of_logits=config.eps)
         self.optimizer = torch.optim.SGD(
             [
                 {"params": list(self.model.prompts.parameters()), "full_rate": config.learning_rate},

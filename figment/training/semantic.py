@@ -30,6 +30,7 @@ from figment.text import reason_of
 from figment.training.classifier import build_classifier
 from figment.training.config import SemanticConfig, TrainingConfig
 from figment.training.randaugment import augment_picture
+from figment.training.start import start_from
 from models.losses import SemanticDiversityLoss
 from models.semantic_matrix import LabelScores, Pooling, SemanticMatrix, label_scores
 
@@ -150,7 +151,10 @@ class _Trainer:
         self.config, self.device = config, choose_device(config.device)
         self.steps = max(1, count // config.batch_size)
         with self.randomness(0):
-            self.model = build_semantic_matrix(config, dim).to(self.device)
+            self.model = build_semantic_matrix(config, dim)
+            if config.weights:
+                start_from(self.model.backbone, config.weights)
+            self.model.to(self.device)
         groups = param_groups_weight_decay(self.model, config.weight_decay)
         self.optimizer = torch.optim.Adam(groups, config.learning_rate)
         self.schedule = one_cycle(self.optimizer, config.learning_rate, config.epochs * self.steps, config.warmup)

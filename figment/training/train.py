@@ -27,6 +27,7 @@ from figment.training.loader import batches_of
 from figment.training.processes import Share, run_together
 from figment.training.schedule import learning_rate
 from figment.training.split import hold_out
+from figment.training.start import start_from
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -112,6 +113,8 @@ class _Training:
         with self._own_random_numbers():
             torch.manual_seed(config.seed)
             model = build_classifier(config, num_classes)
+            if config.weights:
+                start_from(model, config.weights)
         self.model = model.to(self.device)
         if accelerator and self.device.type == "cuda":  # on a CPU there is no such layer: statistics of a share
             self.model = convert_sync_batchnorm(self.model)

@@ -8,7 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from figment.adaptation.config import InversionConfig, ProbeConfig
-from figment.adaptation.textual_inversion import WordsFile, forget_learning, learn_concepts, probe_concepts
+from figment.adaptation.textual_inversion import (
+    WordsFile,
+    forget_learning,
+    imported_words,
+    learn_concepts,
+    probe_concepts,
+)
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.files import write_json
 from figment.labels import LabelSpace
@@ -36,8 +42,10 @@ def learn_words(
     """words.json: the adapter's SHA-256 (the file lies in adapters/), the length of each usable word, and what the probe
     says of all. Prompts of a class whose word is not usable will say its name, which is said aloud here."""
     path = Path(output) / "words.json"
+    imported = {"imported": caching.file_digest(inversion.imported)} if inversion.imported else {}
     key = caching.result_key(
         __name__,
+        **imported,
         labels=labels.model_dump(mode="json"),
         photos=photos.sha256,
         generator=[generator.model_dump(mode="json"), caching.model_digest(generator.model)],
@@ -53,7 +61,11 @@ def learn_words(
         whole = {name: (np.asarray(sources.read(shot)) for shot in own) for name, own in shots.items()}  # one at a time
         names = {label.name: label.prompt_name for label in labels.labels}
         log = lambda metrics, done: tracking.log_metrics("adaptation", metrics, done)  # noqa: E731
-        adapter = learn_concepts(generator, small, names, inversion, Path(output) / "adapters", log)
+        folder = Path(output) / "adapters"
+        if inversion.imported:
+            adapter = imported_words(labels, Path(inversion.imported), folder)
+        else:
+            adapter = learn_concepts(generator, small, names, inversion, folder, log)
         probes = probe_concepts(generator, adapter, whole, ClipScorer(clip), probe, synthesis)
         for name, found in probes.items():
             if not found.usable:

@@ -21,7 +21,7 @@ def write_contexts(labels: LabelSpace, contexts: ContextConfig, output: str) -> 
         labels=labels.model_dump(mode="json"),
         contexts=contexts.model_dump(mode="json"),
         model=caching.model_digest(contexts.chat.model if contexts.chat else ""),
-        file=FileRef.of(Path(contexts.file)).sha256 if contexts.file and Path(contexts.file).is_file() else "",
+        file=caching.file_digest(contexts.file),
     )
     if not caching.is_current(path, key):
         found = make_contexts(labels, contexts, Path(output) / ANSWERS)

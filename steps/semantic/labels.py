@@ -14,6 +14,7 @@ from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.weights import check_generator
 from figment.training.config import SemanticConfig
 from figment.training.semantic import build_semantic_matrix
+from figment.training.start import start_from
 
 
 @step
@@ -29,7 +30,9 @@ def choose_tags(
     space = zero_shot_space(data)
     found = make_label_vectors(space, vectors)
     with torch.random.fork_rng():
-        build_semantic_matrix(training, found.dim)
+        matrix = build_semantic_matrix(training, found.dim)
+    if training.weights:
+        start_from(matrix.backbone, training.weights)
     if generator and clip:
         check_generator(generator, [label.prompt_name for label in space.labels])
         load_clip(clip, [label.clip_name for label in space.labels])

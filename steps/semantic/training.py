@@ -27,6 +27,7 @@ from figment.training.lists import multilabel_list, write_list
 from figment.training.protocols import ranking_gains
 from figment.training.saved import WEIGHTS, Measure, Provenance, SavedModel, save_model
 from figment.training.semantic import CHECKPOINT_VERSION, score_pictures
+from figment.training.start import weights_key
 from figment.training.zero_shot import train_zero_shot
 
 
@@ -50,6 +51,7 @@ def train_matrix(
         "training": training,
         "twin_cosine": twin_cosine,
     }
+    inputs |= weights_key(training.weights)
     key, unfinished = caching.result_key(__name__, **inputs), checkpoint_key(CHECKPOINT_VERSION, **inputs)
     weights, state = folder / WEIGHTS, folder / "training.pt"
     if verdicts:

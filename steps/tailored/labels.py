@@ -9,8 +9,8 @@ from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 from figment.labels import LabelSpace
 from figment.ops.steps import step
 from figment.planning.generator_config import GeneratorConfig
-from figment.prompts.chat import ANSWERS, check_chat
-from figment.prompts.pair_book import PairPromptConfig
+from figment.prompts.chat import ANSWERS
+from figment.prompts.pair_book import PairPromptConfig, check_pair_prompts
 from figment.synthesis.weights import check_generator, unknown_names
 from figment.training.dual_prompt import DualPromptConfig, build_dual_prompts
 
@@ -30,10 +30,9 @@ def choose_classes(
     space = zero_shot_space(data)
     check_generator(generator, [label.prompt_name for label in space.labels])
     load_clip(clip, [label.clip_name for label in space.labels])
-    if prompts.chat:
-        check_chat(prompts.chat, Path(output) / ANSWERS)
-    build_dual_prompts(classifier, backbone, space)
     unseen = space.choose([space.names[i] for i in space.unseen_ids])
+    check_pair_prompts(unseen, prompts, Path(output) / ANSWERS)
+    build_dual_prompts(classifier, backbone, space)
     model = generator.model
     for name, near in unknown_names(model, [label.prompt_name for label in unseen.labels]).items():
         print(

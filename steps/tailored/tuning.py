@@ -39,6 +39,8 @@ def tune_generator(
         "acceptance": acceptance,
         "tuning": tuning,
     }
+    if tuning.imported:
+        inputs["imported"] = caching.file_digest(tuning.imported)
     key = caching.result_key(__name__, **inputs)
     if not caching.is_current(path, key):
         tuned = tune_text_encoder(

@@ -222,3 +222,26 @@ def test_strided_convolutions_are_left_alone():
 
 def test_the_pocket_clip_is_a_resnet():
     assert isinstance(pocket()[0].visual, ModifiedResNet)
+
+
+def test_a_class_specific_context_is_of_its_class_alone():
+    model = classifier(class_specific=True).eval()
+    assert model.prompts.positive.shape == (3, 8, model.prompts.positive.shape[-1])
+    before = model.texts()
+    with torch.no_grad():
+        model.prompts.positive[1] += 0.1
+    after = model.texts()
+    changed = (after - before).abs().amax(-1) > 1e-6
+    assert changed.tolist() == [[False, False, False], [False, True, False]]
+    assert torch.allclose(model.texts([2, 1]), after[:, [2, 1]], atol=1e-5)
+
+
+@pytest.mark.parametrize("class_specific", [False, True])
+def test_a_context_begins_as_words(class_specific):
+    clip, tokenizer = pocket()
+    model = DualPromptClassifier(clip, tokenizer, NAMES, 6, class_specific=class_specific, init_words="a photo of a")
+    tokens = tokenizer(["a photo of a"])[0, 1:5]
+    own = model.prompts.negative[..., :4, :].detach()
+    assert torch.equal(own, clip.token_embedding.weight[tokens].expand_as(own))
+    with pytest.raises(ValueError, match="4 tokens for 3 vectors of context"):
+        DualPromptClassifier(clip, tokenizer, NAMES, 3, init_words="a photo of a")

@@ -73,3 +73,12 @@ def test_probabilities_of_zero_and_one_are_finite():
     loss.backward()
     assert loss.isfinite()
     assert probabilities.grad.isfinite().all()
+
+
+def test_a_floor_ends_the_gradient_of_what_is_less_probable():
+    margins = torch.tensor([[[20.0, 2.0], [0.0, 0.0]]], dtype=torch.float64, requires_grad=True)
+    targets = torch.ones(1, 2)
+    for floor, learns in ((0.0, True), (1e-6, False), (1e-12, True)):
+        (gradient,) = torch.autograd.grad(AsymmetricLoss(2, 1, eps_of_logits=floor)(margins, targets), margins)
+        assert bool(gradient[0, 1, 0].abs() > 1e-3) == learns
+        assert gradient[0, 1, 1].abs() > 0.1

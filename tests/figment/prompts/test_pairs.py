@@ -65,3 +65,10 @@ def test_a_reference_to_no_class_is_one_clear_sentence(change, sentence):
     with pytest.raises(InputError, match=sentence) as caught:
         LabelSpace.model_validate(space).checked()
     assert "\n" not in str(caught.value)
+
+
+def test_up_to_three_classes_of_which_no_two_are_confusable():
+    found = [tuple(label.name for label in chosen) for chosen in label_pairs(SPACE, 3)]
+    assert found[:9] == names(SPACE)
+    assert found[9:] == [("animal", "dog", "cat"), ("animal", "puppy", "cat")]
+    assert {len(chosen) for chosen in label_pairs(SPACE, 1)} == {1}

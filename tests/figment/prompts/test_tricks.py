@@ -5,7 +5,7 @@ import pytest
 from figment.errors import InputError
 from figment.labels import Label
 from figment.prompts.instructions import context_instruction, pair_instruction
-from figment.prompts.tricks import build_tricks, clear_name
+from figment.prompts.tricks import Wording, build_tricks, clear_name
 
 
 def test_a_misspelt_trick_is_answered_with_the_nearest():
@@ -39,3 +39,19 @@ def test_instructions_name_everything_they_ask_for():
     assert "dog and car" in pair_instruction(["dog", "car"], 5)
     assert "5" in pair_instruction(["dog", "car"], 5)
     assert "teddy bear" in context_instruction("teddy bear", 3)
+
+
+def test_random_guidance_draws_from_the_range_that_is_set():
+    (trick,) = build_tricks(["random_guidance"], None, 7.5, Wording(random_guidance=(2, 9)))
+    assert trick.guidance == (2.0, 9.0)
+    (trick,) = build_tricks(["random_guidance"], None, 7.5, Wording())
+    assert trick.guidance == (1.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"random_guidance": (5, 1)}, "no range"), ({"random_guidance": (1, 2.5), "as_published": True}, "whole")],
+)
+def test_a_range_of_guidance_that_is_none(settings, said):
+    with pytest.raises(ValueError, match=said):
+        Wording(**settings)
