@@ -115,12 +115,11 @@ def _tensor(value: Tensor, where: str, name: str, left: list[int]) -> Tensor:
 
 
 def state_of(content: Any, where: str) -> dict[str, Tensor]:
-    """The one mapping from names to tensors in a file's content, by itself or under ``model``, ``state_dict`` and the like.
+    """The largest mapping from names to tensors in a file's content, by itself or under ``model``, ``state_dict`` and the like.
     Raises InputError if there is none."""
-    for found in _mappings(content):
-        tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
-        if tensors:
-            return tensors
+    states = [{str(n): v for n, v in found.items() if isinstance(v, Tensor)} for found in _mappings(content)]
+    if largest := max(states, key=len, default={}):
+        return largest
     raise InputError(f"{where}: holds no mapping from names to tensors; expected a state dict")
 
 

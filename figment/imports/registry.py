@@ -5,7 +5,7 @@ from pathlib import Path
 from figment import store
 from figment.errors import InputError
 from figment.files import atomic_folder, write_json
-from figment.imports import coco, folder, nus_wide, parquet, prompts, text_encoder, weights, words
+from figment.imports import coco, folder, nus_wide, parquet, prompts, sdl, text_encoder, weights, words
 from figment.imports.contract import RECORD, Importer, Options, Record
 from figment.reading import printable
 
@@ -18,6 +18,7 @@ IMPORTERS: dict[str, Importer] = {
     "weights": weights.IMPORTER,
     "text-encoder": text_encoder.IMPORTER,
     "words": words.IMPORTER,
+    "sdl": sdl.IMPORTER,
 }
 FOLDER = Path("artifacts/imported")  # below which they lie unless a place is given
 
