@@ -3,6 +3,8 @@
 
 from pathlib import Path
 
+import torch
+
 from figment.adaptation.adapters import save_adapter
 from figment.errors import InputError
 from figment.files import sha256_file
@@ -10,8 +12,18 @@ from figment.imports.contract import Found, Importer, Options
 from figment.reading import name_of
 from figment.tensor_files import read_tensor_file, state_of
 
-EMBEDDING = "text_model.embeddings.token_embedding.weight"
+EMBEDDING = "embeddings.token_embedding.weight"
 BUFFERS = ("position_ids",)
+
+
+def own_prefix() -> str:
+    """What the installed transformers puts before the names of a CLIP text encoder's weights: some versions ``text_model.``."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with torch.device("meta"):
+        small = CLIPTextConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+        names = CLIPTextModel(small).state_dict()
+    return next(name[: -len(EMBEDDING)] for name in names if name.endswith(EMBEDDING))
 
 
 def _read(source: Path, folder: Path, options: Options) -> Found:
@@ -20,6 +32,7 @@ def _read(source: Path, folder: Path, options: Options) -> Found:
     prefix = next((name[: -len(EMBEDDING)] for name in tensors if name.endswith(EMBEDDING)), None)
     if prefix is None:
         raise InputError(f"{where}: holds no {EMBEDDING!r}; expected the state of a CLIP text encoder of transformers")
+    before = own_prefix()
     own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     weights = {
         f"text_encoder.{n}": v.float() for n, v in own.items() if not n.endswith(BUFFERS) and v.is_floating_point()

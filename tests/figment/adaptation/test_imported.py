@@ -8,6 +8,7 @@ from figment.adaptation.text_encoder import Tuner, tune_text_encoder
 from figment.cli import main
 from figment.imports.contract import Options
 from figment.imports.registry import import_source
+from figment.imports.text_encoder import EMBEDDING, own_prefix
 from figment.prompts.pair_book import template_prompts
 from figment.prompts.pairs import label_pairs
 from figment.prompts.tricks import Prompt
@@ -60,7 +61,7 @@ def test_an_imported_encoder_is_measured_and_becomes_the_runs_adapter(pocket_con
 
 
 def test_a_free_prompt_says_an_imported_word(pocket_config, synthesis, tmp_path):
-    width = make_tuner(pocket_config).base["text_encoder.text_model.embeddings.token_embedding.weight"].shape[1]
+    width = make_tuner(pocket_config).base[f"text_encoder.{own_prefix()}{EMBEDDING}"].shape[1]
     torch.save(
         {"<zebra>": torch.randn(width, generator=torch.Generator().manual_seed(1))}, tmp_path / "learned_embeds.bin"
     )

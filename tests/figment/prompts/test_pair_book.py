@@ -100,6 +100,8 @@ def test_the_longer_instruction_is_the_papers(tmp_path):
 
 
 def test_several_prompts_a_pair_need_a_chat_model():
-    with pytest.raises(ValidationError, match="per_pair 4 without a chat model; the template is one prompt a pair"):
+    with pytest.raises(
+        ValidationError, match="per_pair 4 without a chat model or a file; the template is one prompt a pair"
+    ):
         PairPromptConfig(per_pair=4)
     assert PairPromptConfig(per_pair=1).chat is None
