@@ -35,7 +35,9 @@ def _read(source: Path, folder: Path, options: Options) -> Found:
     before = own_prefix()
     own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     weights = {
-        f"text_encoder.{n}": v.float() for n, v in own.items() if not n.endswith(BUFFERS) and v.is_floating_point()
+        f"text_encoder.{before}{n}": v.float()
+        for n, v in own.items()
+        if not n.endswith(BUFFERS) and v.is_floating_point()
     }
     adapter = save_adapter(weights, folder / "adapters", {"imported": "text-encoder"})
     use = "name it in a config's `tuning: {{imported: {}}}`: it is measured against the base encoder, and rendered with"

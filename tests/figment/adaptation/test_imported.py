@@ -31,7 +31,8 @@ def tune(pocket_config, folder, imported):
 
 def test_an_imported_encoder_is_measured_and_becomes_the_runs_adapter(pocket_config, tmp_path, capsys):
     own: Tuner = make_tuner(pocket_config)
-    state = {name.removeprefix("text_encoder."): value for name, value in own.base.items()}
+    ours = f"text_encoder.{own_prefix()}"
+    state = {f"text_model.{name.removeprefix(ours)}": value for name, value in own.base.items()}
     for name, changes in (("same", 0.0), ("other", 0.02)):
         changed = {
             n: v + changes * torch.randn(v.shape, generator=torch.Generator().manual_seed(0)) for n, v in state.items()
