@@ -54,7 +54,11 @@ def train_autoencoder(
     A little noise on the latents makes the decoder tolerate what a sampler leaves.
     """
     torch.manual_seed(stage.seed)
-    model = build_autoencoder(stage).to(device)
+    if stage.start:
+        model = AutoencoderTiny.from_pretrained(stage.start, torch_dtype=torch.float32).to(device)
+        model.encoder.requires_grad_(False)
+    else:
+        model = build_autoencoder(stage).to(device)
     loop = TrainingLoop.of(model, folder, stage, scenes.digest, ema=0.998)
     validation = held_out.batch(torch.arange(min(512, len(held_out.captions)))).to(device)
 
@@ -75,7 +79,8 @@ def train_autoencoder(
             report("autoencoder", step, {"loss": loop.mean_loss, "psnr": quality})
 
     loop.load_average()
-    with torch.no_grad():
-        spread = float(model.encode(validation).latents.std())
-    model.register_to_config(scaling_factor=1 / spread)
+    if not stage.start:
+        with torch.no_grad():
+            spread = float(model.encode(validation).latents.std())
+        model.register_to_config(scaling_factor=1 / spread)
     return model.eval()

@@ -7,7 +7,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -18,6 +18,7 @@ from pocket.tokenizer import CONTEXT_LENGTH
 from pocket.world import BACKGROUNDS, DOMAINS, Scenes
 
 IMAGE_SIZE = 64
+WEIGHTS = "open_clip_model.safetensors"
 
 
 def clip_config(tokenizer: CLIPTokenizer, width: int = 24) -> dict:
@@ -78,6 +79,8 @@ def train_clip(
     torch.manual_seed(stage.seed)
     config = clip_config(tokenizer, stage.width)["model_cfg"]
     model = CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"]).to(device).train()
+    if stage.start:
+        model.load_state_dict(load_file(Path(stage.start) / WEIGHTS))
     loop = TrainingLoop.of(model, folder, stage, scenes.digest, ema=0.995)
     tokens = tokenizer(scenes.captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
     said_domain = said(scenes.captions, list(DOMAINS), " {} of").to(device)
@@ -120,5 +123,5 @@ def save_clip(model: CLIP, tokenizer: CLIPTokenizer, folder: Path, width: int = 
     tokenizer.save_pretrained(folder)
     (folder / "open_clip_config.json").write_text(json.dumps(clip_config(tokenizer, width), indent=2) + "\n")
     weights = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    save_file(weights, folder / "open_clip_model.safetensors")
+    save_file(weights, folder / WEIGHTS)
     open_clip.create_model(f"local-dir:{folder}")  # fails here rather than at the user's

@@ -30,6 +30,7 @@ class StageConfig(BaseModel):
     learning_rate: float = Field(gt=0)
     seconds: float | None = Field(None, gt=0)
     seed: int = 0
+    start: str | None = None  # a finished model to start from, of the same vocabulary; none: random weights
 
 
 class JudgeConfig(StageConfig):
@@ -39,6 +40,8 @@ class JudgeConfig(StageConfig):
 
 
 class AutoencoderConfig(StageConfig):
+    """With ``start``, its encoder is kept and the decoder alone is trained: latents, and generators of them, stay valid."""
+
     width: int = 32
     blocks: int = 1
     latent_noise: float = 0.05

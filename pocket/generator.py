@@ -109,8 +109,12 @@ def train_generator(
     al. 2023): min(SNR, gamma) / (SNR + 1) for v-prediction.
     """
     torch.manual_seed(stage.seed)
-    unet = build_unet(latents.shape[-1], latents.shape[1], stage)
-    text_encoder = build_text_encoder(tokenizer)
+    if stage.start:
+        unet = UNet2DConditionModel.from_pretrained(stage.start, subfolder="unet", torch_dtype=torch.float32)
+        text_encoder = CLIPTextModel.from_pretrained(stage.start, subfolder="text_encoder", dtype=torch.float32)
+    else:
+        unet = build_unet(latents.shape[-1], latents.shape[1], stage)
+        text_encoder = build_text_encoder(tokenizer)
     modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(device)
     loop = TrainingLoop.of(modules, folder, stage, fingerprint(latents), ema=stage.ema)
     scheduler = build_scheduler()

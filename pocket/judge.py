@@ -10,6 +10,7 @@ from pathlib import Path
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from figment.errors import InputError
@@ -22,6 +23,7 @@ from pocket.config import JudgeConfig
 from pocket.loop import Progress, TrainingLoop, refresh_batch_norm
 from pocket.world import Scenes
 
+WEIGHTS = "judge.safetensors"
 JUDGED_SIZE = 32  # px, as it was trained
 
 
@@ -41,6 +43,8 @@ def train_judge(
     model = (
         build_judge(scenes.objects.shape[1], stage.channels).to(device).to(memory_format=torch.channels_last).train()
     )
+    if stage.start:
+        model.load_state_dict({k: v.float() for k, v in load_file(Path(stage.start) / WEIGHTS).items()})
     loop = TrainingLoop.of(model, folder, stage, scenes.digest, ema=stage.ema)
 
     def forward(rows: Tensor) -> Tensor:

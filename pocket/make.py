@@ -40,7 +40,7 @@ from pocket.config import (
     WorldConfig,
 )
 from pocket.generator import encode_latents, save_generator, train_generator
-from pocket.judge import build_judge, name_objects, top1, train_judge
+from pocket.judge import WEIGHTS, build_judge, name_objects, top1, train_judge
 from pocket.measure import (
     Painter,
     draw_curves,
@@ -122,7 +122,7 @@ class Workshop:
         score = top1(name_objects(model, test.batch(rows)), test.objects[rows].argmax(1))
         self.report("judge", 0, {"held_out_top1": score})
         weights = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
-        save_file(weights, to / "judge.safetensors")
+        save_file(weights, to / WEIGHTS)
 
     def autoencoder(self, to: Path) -> None:
         model = train_autoencoder(self.banks["train"], self.banks["held_out"], self.folder / "autoencoder",
@@ -216,7 +216,7 @@ class Workshop:
 
     def load_judge(self) -> nn.Module:
         model = build_judge(len(self.objects), self.recipe.judge.channels)
-        weights = load_file(self.finished("judge") / "judge.safetensors")
+        weights = load_file(self.finished("judge") / WEIGHTS)
         model.load_state_dict({name: value.float() for name, value in weights.items()})
         return model.to(self.device).eval()
 
