@@ -152,8 +152,11 @@ def train_generator(
 def save_generator(pipeline: StableDiffusionPipeline, objects: Sequence[str], folder: Path) -> None:
     """fp16 weights in a diffusers folder, and ``vocabulary.json``: the names that the model knows."""
     pipeline.to(dtype=torch.float16).save_pretrained(folder)
-    config_file = folder / "vae" / "config.json"
-    config = json.loads(config_file.read_text(encoding="utf-8"))
-    config.pop("block_out_channels", None)  # AutoencoderTiny derives it and warns when it reads it
-    write_json(config_file, config)
+    for part in ("vae", "unet", "text_encoder"):
+        config_file = folder / part / "config.json"
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        config.pop("_name_or_path", None)  # where training started from
+        if part == "vae":
+            config.pop("block_out_channels", None)  # AutoencoderTiny derives it and warns when it reads it
+        write_json(config_file, config)
     write_json(folder / "vocabulary.json", sorted(objects))
