@@ -34,8 +34,8 @@ def test_clip_names_renders_of_the_art_it_learnt_and_of_unseen_art(scorer):
     for art in ("noto", "twemoji"):
         pixels, labels = photos(World([Path(f"data/artwork/{art}.parquet")], NAMES), "photo", seed=123)
         scores[art] = float((scorer.logits(pixels, text).argmax(1).cpu() == labels).float().mean())
-    assert scores["noto"] > 0.8  # the artwork has grown since the weights were made
-    assert scores["twemoji"] > 0.6
+    assert scores["noto"] > 0.9
+    assert scores["twemoji"] > 0.75
 
 
 def test_the_generator_paints_what_it_is_asked_for(scorer):
@@ -43,7 +43,7 @@ def test_the_generator_paints_what_it_is_asked_for(scorer):
     text = scorer.text_features(LabelSpace.of(NAMES))
     pixels = painter([f"a photo of a {name}" for name in NAMES for _ in range(3)], guidance=4.0)
     labels = torch.arange(len(NAMES)).repeat_interleave(3)
-    assert float((scorer.logits(pixels, text).argmax(1).cpu() == labels).float().mean()) > 0.85
+    assert float((scorer.logits(pixels, text).argmax(1).cpu() == labels).float().mean()) > 0.9
     features = scorer.image_features(pixels).cpu()
     assert within_class_distance(features, labels) > 0.02  # three draws are three pictures
 

@@ -45,7 +45,7 @@ def world() -> World:
 def test_the_shipped_judge_knows_scenes_and_is_not_told_what_to_see(judge, world, pairs):
     drawn = world.sample(100, torch.Generator().manual_seed(5), pairs=pairs, domain="photo")
     right = shows_what_it_should(judge, drawn.pixels, drawn.objects.long())
-    assert right.float().mean() > 0.65  # the artwork has grown since the weights were made
+    assert right.float().mean() > 0.8
     wrong = shows_what_it_should(judge, drawn.pixels, drawn.objects.long().roll(1, 1))
     assert wrong.float().mean() < 0.05
 
