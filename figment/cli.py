@@ -216,14 +216,9 @@ def from_root(path: Path) -> Path:
 
 
 def check_configs(options: argparse.Namespace) -> None:
-    from figment.ops.config_check import config_faults
-    from figment.ops.endings import say
+    from figment.ops.config_check import checked, refuse_faults
 
-    faults = [fault for path in options.config for fault in config_faults(path)]
-    for fault in faults[:-1]:
-        say(f"error: {fault}")
-    if faults:
-        raise InputError(faults[-1])
+    refuse_faults([checked(path) for path in options.config])
     print("\n".join(f"{path}: ok" for path in options.config))
 
 

@@ -6,16 +6,17 @@ ZenML has to say is asked only of a config that holds more than parameters.
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from figment.errors import InputError
 from figment.files import check_writable
 from figment.ops.checking import parameters_model, read_config, refuse_unknown, sentences
+from figment.ops.endings import say
 from figment.ops.environment import ROOT
 from figment.reading import name_of
 from figment.text import shown
@@ -27,12 +28,24 @@ STEPS = "steps"  # the package that a pipeline imports its steps from
 RESOLVED = "parameters"
 
 
-def config_faults(path: Path) -> list[str]:
-    """A sentence for each thing that is wrong with a config, in the config's order; none if its run would begin. Raises
-    InputError for what is no config of any pipeline."""
+class Checked(NamedTuple):
+    """What a config says: its pipeline, its parameters with their defaults, none of them if a field is wrong, and a sentence for
+    each thing that is wrong, in the config's order; none if its run would begin."""
+
+    pipeline: str
+    parameters: dict[str, Any]
+    faults: list[str]
+
+
+def checked(path: Path, pipeline: str = "") -> Checked:
+    """Check a config, of the named pipeline or of the one that it belongs to. Raises InputError for what is no config of any
+    pipeline."""
     config = read_config(path)
     parameters = config.get(RESOLVED) or {}
-    name = pipeline_of(path, parameters)
+    if pipeline:
+        refuse_unknown([pipeline], pipelines(), "pipeline")
+    name = pipeline or pipeline_of(path, parameters)
+    known: dict[str, Any] = {}
     function, steps = before_steps(name)
     model = parameters_model(function)
     found, wrong = sentences(model, parameters)
@@ -43,7 +56,8 @@ def config_faults(path: Path) -> list[str]:
         checks.append(lambda: check_writable(Path(good["output"]).expanduser(), f"{path}: parameters.output"))
     if not wrong:
         values = model.model_validate(parameters)
-        checks.append(lambda: function(**{key: getattr(values, key) for key in model.model_fields}))
+        known = {key: getattr(values, key) for key in model.model_fields}
+        checks.append(lambda: function(**known))
     if "classes" in good and "labels" in good:
         from figment.labels import LabelSpace
 
@@ -63,12 +77,26 @@ def config_faults(path: Path) -> list[str]:
         except ValueError as error:  # an InputError is one
             sentence = str(error)
             faults.append(sentence if sentence.startswith(str(path)) else f"{path}: {sentence}")
-    return list(dict.fromkeys(faults))
+    return Checked(name, known, list(dict.fromkeys(faults)))
+
+
+def refuse_faults(found: Sequence[Checked]) -> None:
+    """Tell all that is wrong with some configs, the last as InputError; nothing if nothing is."""
+    faults = [fault for one in found for fault in one.faults]
+    for fault in faults[:-1]:
+        say(f"error: {fault}")
+    if faults:
+        raise InputError(faults[-1])
+
+
+def pipelines() -> list[str]:
+    """The names of all pipelines."""
+    return sorted(file.stem for file in PIPELINES.glob("*.py") if file.stem != "__init__")
 
 
 def pipeline_of(path: Path, parameters: dict[str, Any]) -> str:
     """The pipeline that the config's first line runs, or else the one that knows most of its parameters."""
-    known = {file.stem: _arguments(file) for file in sorted(PIPELINES.glob("*.py")) if file.stem != "__init__"}
+    known = {name: _arguments(PIPELINES / f"{name}.py") for name in pipelines()}
     with path.open(encoding="utf-8", errors="replace") as file:
         said = COMMAND.match(file.readline(1000))
     if said:

@@ -6,7 +6,8 @@
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parent
 
 
 def load_environment(root: Path = ROOT) -> None:

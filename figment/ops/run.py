@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from figment import store
+from figment.ops.config_check import checked, refuse_faults
 from figment.ops.endings import ended
 from figment.ops.environment import load_environment
+from figment.ops.finished import inputs_key, is_finished, mark_finished
+from figment.ops.summary import print_results
 from figment.types import expanded_path
 
 
@@ -25,45 +28,61 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pipeline", help="module.path.of.a_pipeline")
     parser.add_argument("-c", "--config", required=True, type=Path, help="YAML file of the run")
-    parser.add_argument("--seeds", nargs="+", type=int, help="run once a seed; means and intervals at the end")
+    add_options(parser)
     options = parser.parse_args(arguments)
-    start = time.monotonic()
 
     def work() -> None:
         load_environment()
         quieten()
-        run(options.pipeline, expanded_path(options.config), options.seeds)
-        print(f"{time.monotonic() - start:.0f} s")
+        run(expanded_path(options.config), options.pipeline, options.seeds, options.again)
 
     return ended(work)
 
 
-def run(pipeline: str, config: Path, seeds: Sequence[int] | None = None) -> None:
-    """Prepare the stack, run the pipeline, once or once a seed, print its table. Raises the InputError at the bottom of a
-    failed step."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", nargs="+", type=int, help="run once a seed; means and intervals at the end")
+    parser.add_argument("--again", action="store_true", help="ask every step, even if the whole run is finished")
+
+
+def run(config: Path, pipeline: str = "", seeds: Sequence[int] | None = None, again: bool = False) -> None:
+    """Check the config, prepare the stack, run the pipeline, once or once a seed, print its table. A finished run is printed
+    and nothing else done, unless ``again``. Raises the InputError at the bottom of a failed step, and all that is wrong with
+    the config before anything is imported that takes seconds."""
+    start = time.monotonic()
+    module, _, name = pipeline.rpartition(".")
+    found = checked(config, name)
+    refuse_faults([found])
+    module, output = module or f"pipelines.{found.pipeline}", Path(found.parameters["output"])
+    if not seeds and not again and is_finished(inputs_key(found.pipeline, config, found.parameters), output):
+        print_results(output)
+        print(f"{output}: finished before, and nothing that decides it has changed; --again asks every step")
+        return
     from figment.ops.stack import prepare
 
     prepare()
-    from figment.ops.pipelines import check_config
-
-    module, _, name = pipeline.rpartition(".")
-    instance = getattr(importlib.import_module(module), name)
-    output = Path(check_config(config, instance.entrypoint)["output"])
-    if seeds is None:
+    instance = getattr(importlib.import_module(module), found.pipeline)
+    if seeds:
+        run_once_a_seed(instance, config, seeds)
+    else:
+        key = inputs_key(found.pipeline, config, found.parameters)
         run_once(instance, config, output)
-        return
-    from rich.console import Console
-
-    from figment.ops.seeds import run_seeds, table
-
-    summary = run_seeds(instance.entrypoint, config, seeds, lambda file, folder: run_once(instance, file, folder))
-    Console(width=100).print(table(summary, seeds))
+        mark_finished(key, output)
+    print(f"{time.monotonic() - start:.0f} s")
 
 
 def run_once(instance: Any, config: Path, output: Path) -> None:
     """Run the pipeline with the config, whose output folder this is; it prints how it ended."""
     instance.with_options(config_path=str(config))()
     store.bring([output])
+
+
+def run_once_a_seed(instance: Any, config: Path, seeds: Sequence[int]) -> None:
+    from rich.console import Console
+
+    from figment.ops.seeds import run_seeds, table
+
+    summary = run_seeds(instance.entrypoint, config, seeds, lambda file, folder: run_once(instance, file, folder))
+    Console(width=100).print(table(summary, seeds))
 
 
 def quieten() -> None:

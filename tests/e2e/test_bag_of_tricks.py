@@ -179,7 +179,7 @@ def test_a_second_run_repeats_nothing(output, config):
         path: path.stat().st_mtime_ns
         for path in (*output.glob("images/*.parquet"), *output.glob("classifiers/*/*.safetensors"))
     }
-    assert main([PIPELINE, "-c", str(config)]) == 0
+    assert main([PIPELINE, "-c", str(config), "--again"]) == 0
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 

@@ -141,7 +141,7 @@ def test_a_second_run_repeats_nothing(output, config):
     kept = [*output.glob("images/*.parquet"), *output.rglob("*.safetensors"), *output.glob("answers/*/*")]
     times = {path: path.stat().st_mtime_ns for path in kept}
     assert len(times) > 10
-    assert main([PIPELINE, "-c", str(config)]) == 0
+    assert main([PIPELINE, "-c", str(config), "--again"]) == 0
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 

@@ -126,7 +126,7 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
 def test_a_second_run_repeats_nothing(output, config):
     files = [*output.glob("images/*.parquet"), *output.glob("splits*/*/*"), *output.glob("model/*.safetensors")]
     times = {path: path.stat().st_mtime_ns for path in files}
-    assert main([TRAINING, "-c", str(config)]) == 0
+    assert main([TRAINING, "-c", str(config), "--again"]) == 0
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 

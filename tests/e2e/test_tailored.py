@@ -181,7 +181,7 @@ def test_a_second_run_repeats_nothing_and_nothing_useless_is_left(output, config
     made = [path for path in files if path.suffix in {".npy", ".safetensors"} or path.parent.name == "images"]
     times = {path: path.stat().st_mtime_ns for path in (*made, output / "tuning.json")}
     assert len(times) > 12
-    assert main([PIPELINE, "-c", str(config)]) == 0
+    assert main([PIPELINE, "-c", str(config), "--again"]) == 0
     assert times == {path: path.stat().st_mtime_ns for path in times}
     assert not [path for path in files if path.suffix in {".pt", ".partial"}]
 
