@@ -1,7 +1,7 @@
-"""The command line of the library: ``figment check``, ``estimate``, ``render``, ``generate``, ``replay``, ``trace``, ``why``,
-``predict``, ``evaluate``, ``export``, ``import``, ``payload``, ``stack apply``.
+"""The command line of the library: ``figment new``, ``run``, ``check``, ``estimate``, ``render``, ``generate``, ``replay``,
+``trace``, ``why``, ``predict``, ``evaluate``, ``export``, ``import``, ``payload``, ``stack apply``.
 
-Pipelines are run by ``zenml pipeline run``; these commands look into their folders or lend a hand from other machines.
+``figment run CONFIG`` does what ``zenml pipeline run`` does; the others look into its folders or lend a hand from other machines.
 """
 
 import argparse
@@ -18,7 +18,8 @@ from figment.files import atomic
 from figment.ops.checking import CONFIG, read_config
 from figment.ops.endings import ended
 from figment.ops.environment import load_environment
-from figment.ops.run import quieten
+from figment.ops.new_config import RECIPES
+from figment.ops.run import add_options, quieten
 from figment.text import shown
 from figment.types import Count, PathText, Seed, expanded_path
 
@@ -32,6 +33,33 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="figment", description="From the names of classes to a trained classifier.")
     parser.add_argument("--version", action=Version, nargs=0, help="say the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("new", help="write a first config, for classes and images of your own")
+    command.add_argument("config", type=Path, metavar="CONFIG", help="the file to write, such as excavators.yaml")
+    command.add_argument("--recipe", choices=RECIPES, default=RECIPES[0], help=f"by default {RECIPES[0]}")
+    command.add_argument(
+        "--classes",
+        default="",
+        metavar="NAMES",
+        help="'excavator, crane', or a text file; by default the folders' names",
+    )
+    command.add_argument("--test", type=Path, metavar="DIR", help="real images that measure: a folder a class")
+    command.add_argument("--photos", type=Path, metavar="DIR", help="real images to learn from, of recipes that do")
+    command.add_argument(
+        "--labels", type=Path, metavar="FILE", help="YAML: the labels, and which are unseen, of those recipes"
+    )
+    command.add_argument(
+        "--model", default="pocket", metavar="MODEL", help="a hub id or folder; by default the small embedded models"
+    )
+    command.add_argument("--out", default="", metavar="DIR", help="where its run writes; by default artifacts/NAME")
+    command.set_defaults(run=write_config)
+
+    command = commands.add_parser(
+        "run", help="run a config; a finished run does nothing again, an interrupted one resumes"
+    )
+    command.add_argument("config", type=Path, metavar="CONFIG", help="a pipeline's YAML file")
+    add_options(command)
+    command.set_defaults(run=run_config)
 
     command = commands.add_parser(
         "check", help="say all that is wrong with a pipeline's config, with an example of what would be right"
@@ -167,9 +195,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
-        started_in = Path.cwd()
         load_environment()
-        resolve_paths(options, started_in)
+        expand_paths(options)
         quieten()
         options.run(options)
 
@@ -195,24 +222,31 @@ def folder_or_name(text: str) -> Path | str:
     return Path(text) if os.path.isdir(os.path.expanduser(text)) else text
 
 
-def resolve_paths(options: argparse.Namespace, folder: Path) -> None:
-    """Paths were given relative to ``folder``; the commands work in the clone's root, and call what lies in it as if they had
-    been started there."""
-    inside = folder == Path.cwd()
-
-    def resolved(path: Path) -> Path:
-        path = expanded_path(path)
-        return path if inside else from_root(folder / path)
-
+def expand_paths(options: argparse.Namespace) -> None:
+    """Replace ``~`` in all paths."""
     for name, value in vars(options).items():
         if isinstance(value, Path):
-            setattr(options, name, resolved(value))
-        elif isinstance(value, list):
-            setattr(options, name, [resolved(path) for path in value])
+            setattr(options, name, expanded_path(value))
+        elif isinstance(value, list) and value and isinstance(value[0], Path):
+            setattr(options, name, [expanded_path(path) for path in value])
 
 
-def from_root(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def write_config(options: argparse.Namespace) -> None:
+    from figment.ops.config_check import checked, refuse_faults
+    from figment.ops.new_config import new_config
+
+    file = options.config
+    given = (options.recipe, options.classes, options.photos, options.test, options.labels, options.model, options.out)
+    for warning in new_config(file, *given):
+        print(warning, file=sys.stderr)
+    refuse_faults([checked(file)])
+    print(f"{file}: written; run it with: figment run {file}")
+
+
+def run_config(options: argparse.Namespace) -> None:
+    from figment.ops.run import run
+
+    run(options.config, seeds=options.seeds, again=options.again, output=options.out)
 
 
 def check_configs(options: argparse.Namespace) -> None:
@@ -262,7 +296,7 @@ def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
     generator = setting(path, parameters, "generator", GeneratorConfig)
     classes, names = (setting(path, parameters, name, list[str]) for name in ("classes", "tricks"))
     domains = setting(path, parameters, "domains", list[str] | None)
-    labels = LabelSpace.load(Path(setting(path, parameters, "labels", PathText))).choose(classes)
+    labels = LabelSpace.chosen(classes, setting(path, parameters, "labels", PathText | None))
     tricks = build_tricks(names, domains, generator.guidance_scale, setting(path, parameters, "wording", Wording))
     check_family(generator, Requests(scales_of(tricks)))
     count = setting(path, parameters, "images_per_class", Count)

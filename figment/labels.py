@@ -173,6 +173,11 @@ class LabelSpace(BaseModel):
         except InputError as error:
             raise InputError(f"{name_of(path)}: {error}") from error
 
+    @classmethod
+    def chosen(cls, names: Sequence[str], file: str | None) -> "LabelSpace":
+        """The classes of ``names`` as a label file describes them; without one all that is known of them is their names."""
+        return (cls.load(Path(file)) if file else cls.of(names)).choose(names)
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(label.name for label in self.labels)
@@ -237,7 +242,8 @@ class LabelSpace(BaseModel):
             if found_id is None:
                 hint = nearest(name, self.names) or list(self.names[:5])
                 raise InputError(
-                    f"classes[{i}]: {name!r} is not a known class; the nearest known names are {', '.join(hint)}"
+                    f"classes[{i}]: {name!r} is not a known class; the nearest known names are {', '.join(hint)}; "
+                    "without 'labels' in the config any name is a class"
                 )
             chosen.append(self.labels[found_id])
         kept = {label.name for label in chosen}

@@ -11,15 +11,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from figment.clip.config import ClipConfig
+from figment.clip.config import DEFAULT_CLIP, ClipConfig
 from figment.datasets.config import RealConfig
 from figment.ops.pipelines import figment_pipeline
 from figment.planning.bag_of_tricks import RECIPE, most_of, training_sets
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
 from figment.planning.planners import Planning, PromptPlanner, TopUp
 from figment.planning.quotas import QuotaConfig
 from figment.prompts.kinds import TrickPrompts
-from figment.prompts.tricks import Wording, build_tricks
+from figment.prompts.tricks import TRICKS, Wording, build_tricks
 from figment.recipes.bag_of_tricks import BagOfTricks
 from figment.synthesis.config import SynthesisConfig
 from figment.training.config import TrainingConfig
@@ -43,16 +43,16 @@ from steps.validation import validate_images
 @figment_pipeline
 def bag_of_tricks(
     classes: list[str],
-    labels: PathText,
-    tricks: Annotated[list[str], Field(min_length=1)],
-    images_per_class: Count,
-    generator: GeneratorConfig,
-    synthesis: SynthesisConfig,
-    clip: ClipConfig,
-    acceptance: Top1Policy,
-    training: TrainingConfig,
     real: RealConfig,
     output: PathText,
+    labels: PathText | None = None,
+    tricks: Annotated[list[str], Field(min_length=1)] = TRICKS,
+    images_per_class: Count = 100,
+    generator: GeneratorConfig = DEFAULT_GENERATOR,
+    synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008
+    clip: ClipConfig = DEFAULT_CLIP,
+    acceptance: Top1Policy = Top1Policy(),  # noqa: B008
+    training: TrainingConfig = TrainingConfig(),  # noqa: B008
     domains: Annotated[list[str], Field(min_length=1)] | None = None,
     wording: Wording = Wording(),  # noqa: B008
     unions: dict[str, dict[str, Count]] | None = None,

@@ -13,12 +13,12 @@ from typing import Annotated
 from pydantic import Field
 
 from figment.adaptation.config import InversionConfig, ProbeConfig
-from figment.clip.config import ClipConfig
+from figment.clip.config import DEFAULT_CLIP, ClipConfig
 from figment.datasets.config import FewShotDataConfig
 from figment.ops.pipelines import figment_pipeline
-from figment.planning.generator_config import GeneratorConfig
-from figment.planning.methods import Method, check_names
-from figment.prompts.contexts import ContextConfig
+from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
+from figment.planning.methods import METHODS, Method, check_names
+from figment.prompts.contexts import SCENES, ContextConfig
 from figment.recipes.few_shot import FewShot
 from figment.synthesis.config import SynthesisConfig
 from figment.training.config import FewShotTrainingConfig
@@ -43,18 +43,18 @@ from steps.synthesis import synthesise_images
 @figment_pipeline
 def few_shot(
     classes: list[str],
-    labels: PathText,
     data: FewShotDataConfig,
-    shots: Count,
-    methods: Annotated[dict[str, Method], Field(min_length=1)],
-    contexts: ContextConfig,
-    inversion: InversionConfig,
-    probe: ProbeConfig,
-    generator: GeneratorConfig,
-    synthesis: SynthesisConfig,
-    clip: ClipConfig,
-    training: FewShotTrainingConfig,
     output: PathText,
+    labels: PathText | None = None,
+    shots: Count = 4,
+    methods: Annotated[dict[str, Method], Field(min_length=1)] = METHODS,
+    contexts: ContextConfig = ContextConfig(templates=SCENES),  # noqa: B008
+    inversion: InversionConfig = InversionConfig(),  # noqa: B008
+    probe: ProbeConfig = ProbeConfig(),  # noqa: B008
+    generator: GeneratorConfig = DEFAULT_GENERATOR,
+    synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008
+    clip: ClipConfig = DEFAULT_CLIP,
+    training: FewShotTrainingConfig = FewShotTrainingConfig(),  # noqa: B008
     gates: GateConfig = GateConfig(),  # noqa: B008
     register_as: RegisteredName = "figment-few-shot",
     seed: Seed = 0,

@@ -12,10 +12,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from figment.clip.config import ClipConfig, LabelVectorConfig
+from figment.clip.config import DEFAULT_CLIP, ClipConfig, LabelVectorConfig
 from figment.datasets.config import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
 from figment.planning.pairs import RECIPE
 from figment.planning.planners import PairPlanner, Planning
 from figment.recipes.semantic_diversity import SemanticDiversity
@@ -23,7 +23,7 @@ from figment.synthesis.config import SynthesisConfig
 from figment.training.config import SemanticConfig, check_selection
 from figment.types import Count, Number, PathText, RegisteredName, Seed
 from figment.validation.config import GateConfig
-from figment.validation.policies import AcceptancePolicy
+from figment.validation.policies import AcceptancePolicy, CocoPolicy
 from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage
 from steps.planning import plan_images
@@ -39,19 +39,19 @@ from steps.validation import validate_images
 @figment_pipeline
 def semantic_diversity(
     data: ZeroShotConfig,
-    vectors: LabelVectorConfig,
-    training: SemanticConfig,
-    generator: GeneratorConfig,
-    synthesis: SynthesisConfig,
-    clip: ClipConfig,
-    acceptance: AcceptancePolicy,
-    images_per_label: Count,
     output: PathText,
     generated: bool = False,
     twin_cosine: Annotated[Number, Field(gt=0, le=1)] = 0.8,
     gates: GateConfig = GateConfig(),  # noqa: B008
     register_as: RegisteredName = "figment-semantic-diversity",
     seed: Seed = 0,
+    vectors: LabelVectorConfig = LabelVectorConfig(clip=DEFAULT_CLIP),  # noqa: B008
+    training: SemanticConfig = SemanticConfig(),  # noqa: B008
+    generator: GeneratorConfig = DEFAULT_GENERATOR,
+    synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008
+    clip: ClipConfig = DEFAULT_CLIP,
+    acceptance: AcceptancePolicy = CocoPolicy(),  # noqa: B008
+    images_per_label: Count = 100,
 ) -> None:
     check_selection(training)
     making = {"generator": generator, "clip": clip} if generated else {}

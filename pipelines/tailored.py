@@ -10,10 +10,10 @@ classifier out that learnt from those and from real pictures of seen classes.
 from typing import Literal
 
 from figment.adaptation.config import TuningConfig
-from figment.clip.config import ClipConfig
+from figment.clip.config import DEFAULT_CLIP, ClipConfig
 from figment.datasets.config import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
 from figment.planning.planners import Planning, PromptPlanner, TopUp
 from figment.planning.quotas import QuotaConfig
 from figment.planning.tailored import RECIPE
@@ -24,7 +24,7 @@ from figment.synthesis.config import SynthesisConfig
 from figment.training.config import DualPromptConfig
 from figment.types import Count, PathText, RegisteredName, Seed, Side
 from figment.validation.config import GateConfig
-from figment.validation.policies import AcceptancePolicy
+from figment.validation.policies import AcceptancePolicy, CocoPolicy
 from steps.gates import check_splits, check_tagged
 from steps.lineage import record_lineage
 from steps.planning import plan_images
@@ -42,15 +42,6 @@ from steps.validation import validate_images
 @figment_pipeline
 def tailored(
     data: ZeroShotConfig,
-    prompts: PairPromptConfig,
-    generator: GeneratorConfig,
-    synthesis: SynthesisConfig,
-    clip: ClipConfig,
-    acceptance: AcceptancePolicy,
-    images_per_pair: Count,
-    image_size: Side,
-    backbone: ClipConfig,
-    classifier: DualPromptConfig,
     output: PathText,
     negative_prompt: str = "",
     tuning: TuningConfig | None = None,
@@ -59,6 +50,15 @@ def tailored(
     gates: GateConfig = GateConfig(),  # noqa: B008
     register_as: RegisteredName = "figment-tailored",
     seed: Seed = 0,
+    prompts: PairPromptConfig = PairPromptConfig(),  # noqa: B008
+    generator: GeneratorConfig = DEFAULT_GENERATOR,
+    synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008
+    clip: ClipConfig = DEFAULT_CLIP,
+    backbone: ClipConfig = ClipConfig(model="RN50", pretrained="openai"),  # noqa: B008
+    classifier: DualPromptConfig = DualPromptConfig(),  # noqa: B008
+    acceptance: AcceptancePolicy = CocoPolicy(),  # noqa: B008
+    images_per_pair: Count = 16,
+    image_size: Side = 224,
 ) -> None:
     labels, unseen = choose_classes(data, generator, clip, backbone, classifier, prompts, output)
     splits = prepare_pictures(labels, data, image_size, output)

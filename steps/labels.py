@@ -19,7 +19,7 @@ from figment.validation.review import read_review
 @step
 def choose_labels(
     classes: list[str],
-    labels: str,
+    labels: str | None,
     generator: GeneratorConfig,
     clip: ClipConfig,
     training: TrainingConfig,
@@ -28,7 +28,7 @@ def choose_labels(
 ) -> Annotated[LabelSpace, "label_space"]:
     """The chosen part of the label space. Fails here, before anything is rendered, if a class cannot be measured or a
     later step's model is not there."""
-    space = LabelSpace.load(Path(labels)).choose(classes)
+    space = LabelSpace.chosen(classes, labels)
     for split in ("train", real.test):
         if split == real.test or has_split(Path(real.path), split):
             read_labelled(Path(real.path), split, space, size=32, per_class=1)

@@ -33,6 +33,9 @@ class ClipConfig(Settings):
         return templates
 
 
+DEFAULT_CLIP = ClipConfig(model="ViT-B-32", pretrained="openai")
+
+
 class LabelVectorConfig(Settings):
     """A word-vector file if ``file`` is given, else the text tower of ``clip``. ``columns`` is a text file with the name of
     each vector, one a line, for a pickle that does not say and has no classes.pickle beside it."""

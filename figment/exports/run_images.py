@@ -181,8 +181,8 @@ def _space(config: Path) -> LabelSpace | None:
     if isinstance(data, dict) and data.get("kind"):  # of a custom run, which says what its data are
         classes, labels = (data.get(name) for name in ("classes", "labels"))
         data = {name: value for name, value in data.items() if name != "kind"}
-    if isinstance(classes, list) and isinstance(labels, str):
-        return LabelSpace.load(Path(labels)).choose(classes)
+    if isinstance(classes, list) and isinstance(labels, str | None):
+        return LabelSpace.chosen(classes, labels)
     from figment.datasets.zero_shot import ZeroShotConfig, zero_shot_space
 
     try:

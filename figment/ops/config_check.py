@@ -17,14 +17,14 @@ from figment.errors import InputError
 from figment.files import check_writable
 from figment.ops.checking import parameters_model, read_config, refuse_unknown, sentences
 from figment.ops.endings import say
-from figment.ops.environment import ROOT
+from figment.ops.environment import PIPELINES, PREFIX, RESOURCES
 from figment.reading import name_of
 from figment.text import shown
+from figment.types import expanded
 
-COMMAND = re.compile(r"#\s*zenml pipeline run pipelines\.(\w+)\.\w+ ")
-PIPELINES = ROOT / "pipelines"
-EXAMPLES = ROOT / "configs" / "pocket"
-STEPS = "steps"  # the package that a pipeline imports its steps from
+COMMAND = re.compile(r"#\s*(?:zenml pipeline run pipelines\.|recipe: *)(\w+)")
+EXAMPLES = RESOURCES / "configs" / "pocket"
+STEPS = "steps"
 RESOLVED = "parameters"
 
 
@@ -58,10 +58,11 @@ def checked(path: Path, pipeline: str = "") -> Checked:
         values = model.model_validate(parameters)
         known = {key: getattr(values, key) for key in model.model_fields}
         checks.append(lambda: function(**known))
-    if "classes" in good and "labels" in good:
+    if "classes" in good and "labels" not in wrong:
         from figment.labels import LabelSpace
 
-        checks.append(lambda: LabelSpace.load(Path(good["labels"]).expanduser()).choose(good["classes"]))
+        labels = good.get("labels") and expanded(good["labels"])
+        checks.append(lambda: LabelSpace.chosen(good["classes"], labels))
     if set(config) - {RESOLVED}:
         from figment.ops.pipelines import check_run, check_top
 
@@ -106,8 +107,8 @@ def pipeline_of(path: Path, parameters: dict[str, Any]) -> str:
     best = max(shared, key=lambda name: shared[name])
     if not shared[best]:
         raise InputError(
-            f"{name_of(path)}: no pipeline has any of its parameters; begin it with its command, such as "
-            "'# zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c CONFIG'"
+            f"{name_of(path)}: no pipeline has any of its parameters; begin it with its recipe, such as "
+            "'# recipe: bag_of_tricks'"
         )
     return best
 
@@ -117,7 +118,9 @@ def before_steps(name: str) -> tuple[Callable[..., None], list[str]]:
     tree = ast.parse((PIPELINES / f"{name}.py").read_text(encoding="utf-8"))
     function = _function(tree, name)
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    steps = [a.asname or a.name for node in imports if (node.module or "").split(".")[0] == STEPS for a in node.names]
+    steps = [
+        a.asname or a.name for node in imports if f"{node.module}.".startswith(f"{PREFIX}{STEPS}.") for a in node.names
+    ]
     called = [step for step in steps if step in _names(function)]
     first = next((i for i, line in enumerate(function.body) if _names(line) & set(steps)), len(function.body))
     function.body = function.body[:first] or [ast.Pass()]

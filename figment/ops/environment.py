@@ -1,6 +1,8 @@
-"""The project's environment: everything the tools write stays inside the clone, and nothing is reported to anyone.
+"""Where things are: what Figment brings along, and the folder that a command works in.
 
-``.env`` is its one list. ``make`` and ``source activate.sh`` export it for shells; Python entry points load it here.
+Paths are relative to the working directory, and what the tools write goes into its ``.figment/``; nothing is reported to anyone.
+``.env`` is the one list of the variables for that. ``make`` and ``source activate.sh`` export it for shells; Python entry points
+load it here.
 """
 
 import os
@@ -8,12 +10,17 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
+CLONE = (ROOT / "pyproject.toml").is_file() and (ROOT / "pipelines").is_dir()  # or else a wheel (hatch_build.py)
+RESOURCES = ROOT if CLONE else PACKAGE / "_resources"  # configs/, models/pocket/, .env
+PIPELINES = ROOT / "pipelines" if CLONE else PACKAGE / "_pipelines"
+PREFIX = "" if CLONE else f"{PACKAGE.name}._"  # of the packages pipelines, steps and models
+# A clone keeps caches inside itself, so that removing it leaves nothing; an installed Figment uses the user's own.
+USERS_OWN = ("HF_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "UV_CACHE_DIR", "UV_PYTHON_INSTALL_DIR")
 
 
-def load_environment(root: Path = ROOT) -> None:
-    """Enter ``root`` and set the variables of its ``.env`` that are not set yet. Call before importing the tools."""
-    os.chdir(root)
-    for line in (root / ".env").read_text(encoding="utf-8").splitlines():
+def load_environment() -> None:
+    """Set the variables of ``.env`` that are not set yet. Call before importing the tools."""
+    for line in (RESOURCES / ".env").read_text(encoding="utf-8").splitlines():
         name, separator, value = line.partition("=")
-        if separator and not line.startswith("#"):
+        if separator and not line.startswith("#") and (CLONE or name not in USERS_OWN):
             os.environ.setdefault(name.strip(), value.strip())

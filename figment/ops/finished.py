@@ -18,8 +18,7 @@ from figment import store
 from figment.files import digest, write_text
 from figment.keys import jsonable
 from figment.ops import state
-from figment.ops.config_check import PIPELINES
-from figment.ops.environment import PACKAGE
+from figment.ops.environment import PACKAGE, PIPELINES
 from figment.ops.source import texts
 from figment.types import PREFIX
 
@@ -31,8 +30,7 @@ def inputs_key(pipeline: str, config: Path, parameters: Any) -> str | None:
     """What decides a run: the config, as it is and with its defaults, the files that it names, the code, the versions of the
     installed libraries, the stack and the tracker. None if not all of it can be known here. Take it before the run."""
     values = jsonable(parameters)
-    strings = list(_strings(values))
-    named = [Path(PREFIX.sub("", text, count=1)).expanduser() for text in strings]
+    named = [Path(PREFIX.sub("", text, count=1)).expanduser() for text in strings(values)]
     remote = [path for path in named if "/" in str(path) and not path.exists() and str(path) != values.get("output")]
     if store.url() or remote:
         return None
@@ -94,12 +92,12 @@ def _files(paths: list[Path]) -> Iterator[tuple[str, int, int, int]]:
                 yield file.as_posix(), found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for inner in value.values():
-            yield from _strings(inner)
+            yield from strings(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _strings(inner)
+            yield from strings(inner)

@@ -6,19 +6,27 @@
 """
 
 import argparse
+import contextlib
 import importlib
 import logging
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
+
 from figment import store
-from figment.ops.config_check import checked, refuse_faults
+from figment.files import check_writable, write_text
+from figment.keys import jsonable
+from figment.ops.checking import read_config
+from figment.ops.config_check import Checked, checked, refuse_faults
+from figment.ops.embedded import link_embedded
 from figment.ops.endings import ended
-from figment.ops.environment import load_environment
+from figment.ops.environment import PREFIX, load_environment
 from figment.ops.finished import inputs_key, is_finished, mark_finished
 from figment.ops.summary import print_results
 from figment.types import expanded_path
@@ -34,25 +42,45 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         load_environment()
         quieten()
-        run(expanded_path(options.config), options.pipeline, options.seeds, options.again)
+        output = options.out and expanded_path(options.out)
+        run(expanded_path(options.config), options.pipeline, options.seeds, options.again, output)
 
     return ended(work)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the output folder, in place of the config's")
     parser.add_argument("--seeds", nargs="+", type=int, help="run once a seed; means and intervals at the end")
     parser.add_argument("--again", action="store_true", help="ask every step, even if the whole run is finished")
 
 
-def run(config: Path, pipeline: str = "", seeds: Sequence[int] | None = None, again: bool = False) -> None:
-    """Check the config, prepare the stack, run the pipeline, once or once a seed, print its table. A finished run is printed
-    and nothing else done, unless ``again``. Raises the InputError at the bottom of a failed step, and all that is wrong with
-    the config before anything is imported that takes seconds."""
+def run(
+    config: Path,
+    pipeline: str = "",
+    seeds: Sequence[int] | None = None,
+    again: bool = False,
+    output: Path | None = None,
+) -> Path:
+    """Check the config, prepare the stack, run the pipeline, once or once a seed, print its table. Returns the output folder:
+    ``output`` or else the config's. A finished run is printed and nothing else done, unless ``again``. Raises the InputError at
+    the bottom of a failed step, and all that is wrong with the config before anything is imported that takes seconds."""
     start = time.monotonic()
     module, _, name = pipeline.rpartition(".")
     found = checked(config, name)
     refuse_faults([found])
-    module, output = module or f"pipelines.{found.pipeline}", Path(found.parameters["output"])
+    module = module or f"{PREFIX}pipelines.{found.pipeline}"
+    if output is not None:
+        check_writable(output, "--out")
+        found.parameters["output"] = output.as_posix()
+    link_embedded(jsonable(found.parameters))
+    with with_output(config, output) as config:
+        run_checked(config, module, found, seeds, again)
+    print(f"{time.monotonic() - start:.0f} s")
+    return Path(found.parameters["output"])
+
+
+def run_checked(config: Path, module: str, found: Checked, seeds: Sequence[int] | None, again: bool) -> None:
+    output = Path(found.parameters["output"])
     if not seeds and not again and is_finished(inputs_key(found.pipeline, config, found.parameters), output):
         print_results(output)
         print(f"{output}: finished before, and nothing that decides it has changed; --again asks every step")
@@ -67,7 +95,20 @@ def run(config: Path, pipeline: str = "", seeds: Sequence[int] | None = None, ag
         key = inputs_key(found.pipeline, config, found.parameters)
         run_once(instance, config, output)
         mark_finished(key, output)
-    print(f"{time.monotonic() - start:.0f} s")
+
+
+@contextlib.contextmanager
+def with_output(config: Path, output: Path | None) -> Iterator[Path]:
+    """The config, or one like it that names another output folder."""
+    if output is None:
+        yield config
+        return
+    body = read_config(config)
+    body["parameters"] = {**body["parameters"], "output": output.as_posix()}
+    with TemporaryDirectory() as folder:
+        file = Path(folder, config.absolute().parent.name, config.name)
+        write_text(file, yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
+        yield file
 
 
 def run_once(instance: Any, config: Path, output: Path) -> None:

@@ -17,6 +17,7 @@ from zenml.client import Client
 from figment.errors import InputError
 from figment.evaluation.seeds import Mean, mean
 from figment.files import write_json, write_text
+from figment.keys import jsonable
 from figment.ops.checking import models_of, read_config
 from figment.ops.lineage import LINEAGE, Lineage
 from figment.reading import read_artifact
@@ -56,8 +57,9 @@ def with_seed(parameters: Mapping[str, Any], entrypoint: Callable[..., None], se
     changed: dict[str, Any] = {**parameters, "seed": seed}
     for name, parameter in inspect.signature(entrypoint).parameters.items():
         seeded = any("seed" in model.model_fields for model in models_of(parameter.annotation))
-        if seeded and name != MEASURED and isinstance(parameters.get(name), Mapping):
-            changed[name] = {**parameters[name], "seed": seed}
+        given = parameters.get(name, jsonable(parameter.default))
+        if seeded and name != MEASURED and isinstance(given, Mapping):
+            changed[name] = {**given, "seed": seed}
     return changed
 
 

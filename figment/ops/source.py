@@ -9,13 +9,12 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from pathlib import Path
 from typing import NamedTuple
 
 from figment.files import digest
+from figment.ops.environment import CLONE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("figment", "models", "steps")
+PACKAGES = ("figment", "models", "steps") if CLONE else ("figment",)
 RECORDING = ("figment.errors", "figment.ops", "figment.store")  # log, check, move and name results; none computes one
 NEUTRAL = ("jinja2", "mlflow", "pydantic", "rich", "tqdm", "zenml")  # libraries that decide no number
 DISTRIBUTIONS = {"PIL": "pillow", "open_clip": "open_clip_torch", "sklearn": "scikit-learn", "yaml": "PyYAML"}

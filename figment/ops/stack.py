@@ -9,16 +9,17 @@ import yaml
 from figment.errors import InputError
 from figment.ops import state
 from figment.ops.endings import ended
-from figment.ops.environment import ROOT, load_environment
+from figment.ops.environment import RESOURCES, load_environment
+from figment.ops.state import HERE
 from figment.text import reason_of
 
-LOCAL = ROOT / "configs" / "stacks" / "local.yaml"
+LOCAL = RESOURCES / "configs" / "stacks" / "local.yaml"
 
 
-def prepare(root: Path = ROOT) -> None:
-    """Make the clone ready to run: its data, the databases, a ZenML repository and, unless `figment stack apply` has made another
-    one active, the local stack. Costs little when all is there. Raises InputError."""
-    load_environment(root)
+def prepare(root: Path = HERE) -> None:
+    """Make the folder ready to run: in a clone its data, the databases, a ZenML repository and, unless `figment stack apply` has
+    made another one active, the local stack. Costs little when all is there. Raises InputError."""
+    load_environment()
     with state.locked(root):
         initialise(root)
         fetch_data(root)
@@ -32,18 +33,18 @@ def prepare(root: Path = ROOT) -> None:
             apply_stack(read_stack(LOCAL))
 
 
-def initialise(root: Path = ROOT) -> None:
+def initialise(root: Path = HERE) -> None:
     """With the clone locked: whole databases, and a ZenML repository in ``root``, which remembers its active stack."""
     state.ensure(root)
     from zenml.client import Client
 
     if not (root / ".zen").is_dir():
-        Client.initialize(root)
+        Client.initialize(root.absolute())
     if Client().root is None:  # of `zenml pipeline run`, which looked before there was one
-        Client().activate_root(root)
+        Client().activate_root(root.absolute())
 
 
-def use_tracker(root: Path = ROOT) -> None:
+def use_tracker(root: Path = HERE) -> None:
     """Point MLflow, and so the registry, at the tracker of the active stack, with its credentials. In a clone in which no stack
     was made active yet, the one of ``.env`` stays."""
     with state.locked(root):
@@ -61,9 +62,11 @@ def use_tracker(root: Path = ROOT) -> None:
             tracker.configure_mlflow()
 
 
-def fetch_data(root: Path = ROOT) -> None:
+def fetch_data(root: Path = HERE) -> None:
     """``dvc pull`` of data/ if files of it are missing or a pull was interrupted; offline, from the embedded remote, with
     git or without."""
+    if not (root / "data.dvc").is_file():
+        return
     pulling = root / ".figment" / "pulling"
     tracked = yaml.safe_load((root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]
     if not pulling.exists() and sum(path.is_file() for path in (root / "data").rglob("*")) >= tracked["nfiles"]:

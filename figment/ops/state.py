@@ -25,10 +25,11 @@ from pathlib import Path
 import yaml
 
 from figment.errors import InputError
-from figment.ops.environment import ROOT, load_environment
+from figment.ops.environment import load_environment
 from figment.text import one_line
 
-FOLDER = Path(".figment")  # all paths here are relative to the clone, which is the working directory
+FOLDER = Path(".figment")  # all paths here are relative to the working directory
+HERE = Path()
 STORE = Path("local_stores/default_zen_store/zenml.db")  # in ZenML's own folder; the name is ZenML's
 ARTIFACTS = FOLDER / "mlartifacts"
 PATIENCE = 10  # seconds in which another program has to release a database
@@ -74,7 +75,7 @@ class Database:
         return value
 
 
-def ensure(root: Path = ROOT) -> None:
+def ensure(root: Path = HERE) -> None:
     """``check``, and build the databases that are absent. Seconds the first time, milliseconds later; call it with the clone
     ``locked``. Raises InputError."""
     check(root)
@@ -84,7 +85,7 @@ def ensure(root: Path = ROOT) -> None:
     relate_zenml()
 
 
-def check(root: Path = ROOT) -> None:
+def check(root: Path = HERE) -> None:
     """Look at the databases that exist: set aside a half-made one without history, set paths to ``root`` if the clone has
     moved. Raises InputError if the disk is full or a database is damaged or locked."""
     writable(FOLDER)
@@ -98,7 +99,7 @@ def check(root: Path = ROOT) -> None:
 
 
 @contextlib.contextmanager
-def locked(root: Path = ROOT) -> Iterator[None]:
+def locked(root: Path = HERE) -> Iterator[None]:
     """One process at a time; the lock ends with the process that holds it, however that ends."""
     writable(root / FOLDER)
     with open(root / FOLDER / "lock", "w") as file:

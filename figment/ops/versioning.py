@@ -4,34 +4,39 @@ import sys
 from pathlib import Path
 
 from dvc.exceptions import DvcException
+from dvc.ignore import DvcIgnoreFilter
 from dvc.output import Output
 from dvc.repo import Repo
 from dvc_data.hashfile.build import build
+from dvc_data.hashfile.db.local import LocalHashFileDB
 from dvc_data.hashfile.tree import Tree
 from dvc_objects.errors import ObjectFormatError
 from dvc_objects.fs.local import LocalFileSystem
 
 from figment.errors import InputError
-from figment.ops.environment import ROOT, load_environment
+from figment.ops import state
+from figment.ops.environment import load_environment
 from figment.text import reason_of
 
 
 def open_repo(root: Path | None = None) -> Repo:
-    """The DVC repository, with git or without."""
-    root = root or ROOT
+    """The DVC repository in ``root``, by default the working directory, with git or without."""
+    root = root or Path.cwd()
     return Repo(str(root), config={"core": {"no_scm": not (root / ".git").exists()}})
 
 
 def dvc_md5(*paths: Path) -> dict[str, str]:
     """The hash under which DVC knows each of ``paths`` (or would: nothing is added), by its path. Files that did not
     change since they were last looked at are not read again."""
+    if not Path(".dvc").is_dir():
+        files = LocalHashFileDB(LocalFileSystem(), str(state.FOLDER.resolve() / "dvc" / "files"))
+        return {path.as_posix(): _md5(files, None, path) for path in paths}
     with open_repo() as repo:
-        return {path.as_posix(): _md5(repo, path) for path in paths}
+        return {path.as_posix(): _md5(repo.cache.local, repo.dvcignore, path) for path in paths}
 
 
-def _md5(repo: Repo, path: Path) -> str:
-    local = LocalFileSystem()
-    built = build(repo.cache.local, str(path.resolve()), local, "md5", ignore=repo.dvcignore, dry_run=True)
+def _md5(files: LocalHashFileDB, ignore: DvcIgnoreFilter | None, path: Path) -> str:
+    built = build(files, str(path.resolve()), LocalFileSystem(), "md5", ignore=ignore, dry_run=True)
     return str(built[2].hash_info.value)
 
 

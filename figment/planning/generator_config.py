@@ -26,3 +26,6 @@ class GeneratorConfig(Settings):
 
         scheduler = self.scheduler or own_scheduler(self.model, revision)
         return self.model_dump() | {"revision": revision, "scheduler": scheduler}
+
+
+DEFAULT_GENERATOR = GeneratorConfig(model="stable-diffusion-v1-5/stable-diffusion-v1-5")

@@ -52,6 +52,13 @@ class Method(Settings):
         return "_".join(words)
 
 
+METHODS = {
+    "standard": Method(),
+    "da_fusion": Method(images=10, concepts=True),
+    "all": Method(images=10, concepts=True, noise=(0.005, 0.01, 0.025), contexts=True, weights="per_photo"),
+}
+
+
 def check_names(methods: Mapping[str, Method]) -> None:
     """Raise InputError for a method's name that cannot name a folder, a metric and a row of the table."""
     check_set_names(methods, "methods")

@@ -28,6 +28,10 @@ from figment.types import Count, PathText, Settings
 
 NAME = "{name}"
 PLAIN = "a photo of a {name}"
+SCENES = (
+    "a photo of a {name} on the grass", "a photo of a {name} on the beach", "a photo of a {name} in the snow",
+    "a photo of a {name} in the street", "a photo of a {name} at night", "a close-up photo of a {name}",
+)  # fmt: skip
 HEADER = ["class_name", "class_idx", "prompt"]
 Contexts = Mapping[str, Sequence[str]]  # class name -> its contexts
 

@@ -17,6 +17,7 @@ from figment.errors import InputError
 from figment.labels import Label, LabelSpace, nearest
 from figment.types import Guidance, Settings
 
+TRICKS = ["base_class", "class_prompt", "multi_domain", "random_guidance"]  # the paper's
 RANDOM_GUIDANCE = (1.0, 5.0)  # sec. 3.3; per image, uniform
 # What takes "an": vowels, but for those said as "you" or "won"; a silent h; letters that are spelt out.
 AN = re.compile(

@@ -21,7 +21,7 @@ from figment.synthesis.weights import check_family, check_generator
 @step(experiment_tracker=True)
 def choose_photos(
     classes: list[str],
-    labels: str,
+    labels: str | None,
     data: FewShotDataConfig,
     shots: int,
     methods: dict[str, Method],
@@ -33,7 +33,7 @@ def choose_photos(
 ) -> tuple[Annotated[LabelSpace, "label_space"], Annotated[FileRef, "photos"]]:
     """The classes, and photos.parquet with a row a shot: its class, where it came from, the SHA-256 of its file, which now
     lies in sources/ too. Fails here, before anything is asked or rendered, if a later step's model is not there."""
-    space = LabelSpace.load(Path(labels)).choose(classes)
+    space = LabelSpace.chosen(classes, labels)
     load_clip(clip, [label.clip_name for label in space.labels])
     if made := [method for method in methods.values() if method.images]:
         scales = (generator.guidance_scale if m.guidance_scale is None else m.guidance_scale for m in made)

@@ -1,0 +1,160 @@
+"""A first config for somebody's own classes, short enough to be read at once: ``figment new``."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from figment.errors import InputError
+from figment.files import write_text
+from figment.labels import LabelSpace, key, nearest
+from figment.ops.environment import RESOURCES
+
+POCKET = "models/pocket"
+RECIPES = ("bag_of_tricks", "few_shot", "tailored", "semantic_diversity")
+CLASSES = ("bag_of_tricks", "few_shot")  # recipes that are told class names; the others read them from a label file
+GENERATORS = {
+    POCKET: f"{{model: {POCKET}/diffusion, width: 32, height: 32, guidance_scale: 4.0, num_inference_steps: 12, "
+    "scheduler: DDIMScheduler}  # embedded: 32 px, 32 objects",
+    "": "{{model: {model}}}  # any text-to-image model of diffusers: a hub id or a folder",
+}
+
+
+def new_config(
+    file: Path,
+    recipe: str,
+    classes: str,
+    photos: Path | None,
+    test: Path | None,
+    labels: Path | None,
+    model: str,
+    output: str,
+) -> list[str]:
+    """Write ``file``. ``classes`` are names with commas between them, a text file with a name a line, or empty: the folders in
+    ``photos`` or ``test`` are the classes then. Returns what the user should know of it. Raises InputError."""
+    if file.exists():
+        raise InputError(f"{file}: is there already; give another name")
+    parameters: dict[str, str] = {}
+    names: list[str] = []
+    if recipe in CLASSES:
+        names = class_names(classes, photos if recipe == "few_shot" else test)
+        parameters["classes"] = _flow(names)
+    parameters |= _data(recipe, photos, test, labels)
+    parameters |= _settings(recipe, POCKET if model == "pocket" else model)
+    parameters["output"] = _flow(output or f"artifacts/{file.stem}")
+    lines = [f"# recipe: {recipe}; run it with: figment run {file}", "parameters:"]
+    write_text(file, "\n".join([*lines, *(f"  {name}: {value}" for name, value in parameters.items())]) + "\n")
+    return unknown_to_pocket(names) if model == "pocket" else []
+
+
+def class_names(classes: str, folder: Path | None) -> list[str]:
+    """At least two names. Raises InputError where there are none."""
+    if classes:
+        path = Path(classes).expanduser()
+        text = path.read_text(encoding="utf-8") if path.is_file() else classes.replace(",", "\n")
+        found = [name.strip() for name in text.splitlines() if name.strip()]
+        where = f"--classes {classes}"
+    elif folder is not None and folder.is_dir():
+        found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        where = f"the folders in {folder}"
+    else:
+        raise InputError(
+            "the classes are not known; give --classes 'excavator, crane', a text file with a name a line, or a folder with a "
+            "folder a class"
+        )
+    try:
+        return list(LabelSpace.of(found).choose(found).names)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def unknown_to_pocket(names: Sequence[str]) -> list[str]:
+    """A warning for classes that the embedded generator never saw."""
+    known = yaml.safe_load((RESOURCES / POCKET / "diffusion" / "vocabulary.json").read_text(encoding="utf-8"))
+    keys = {key(word) for word in known}
+    unknown = [name for name in names if key(name) not in keys]
+    if not unknown:
+        return []
+    near = ", ".join(dict.fromkeys(word for name in unknown for word in nearest(name, known, 2))) or ", ".join(
+        known[:8]
+    )
+    return [
+        f"warning: the embedded generator paints 32 objects, and not {', '.join(unknown)}; images of them will show something "
+        f"else. Take names that it knows ({near}, ...), or another model: --model stable-diffusion-v1-5/stable-diffusion-v1-5"
+    ]
+
+
+def _data(recipe: str, photos: Path | None, test: Path | None, labels: Path | None) -> dict[str, str]:
+    if recipe == "bag_of_tricks":
+        if test is None:
+            raise InputError(
+                "--test is not given; real images measure the classifier: a folder with a folder a class, or Parquet"
+            )
+        return {"real": f"{{path: {_flow(test)}}}  # these measure, nothing is trained on them"}
+    if photos is None:
+        raise InputError(f"--photos is not given; {recipe} learns from real images, too: give their folder")
+    if recipe == "few_shot":
+        if test is None:
+            raise InputError("--test is not given; other photos of the classes measure: a folder with a folder a class")
+        root = Path(os.path.commonpath([photos.absolute(), test.absolute()]))
+        inside = root.is_relative_to(Path.cwd())
+        shown = root.relative_to(Path.cwd()) if inside else root
+        train, other = (path.absolute().relative_to(root) for path in (photos, test))
+        return {
+            "data": f"{{source: folders, root: {_flow(shown)}, train: {_flow(train)}, tests: {{test: {_flow(other)}}}}}",
+            "shots": "4  # photos of each class to learn from",
+        }
+    if labels is None:
+        raise InputError(
+            f"--labels is not given; {recipe} reads the labels from a YAML file: "
+            "'labels: [{name: cat}, {name: dog, unseen: true}, ...]'"
+        )
+    return {"data": f"{{source: parquet, root: {_flow(photos)}, labels: {_flow(labels)}}}"}
+
+
+def _settings(recipe: str, model: str) -> dict[str, str]:
+    """The settings in which the embedded models and others differ."""
+    pocket = model == POCKET
+    generator = GENERATORS[POCKET] if pocket else GENERATORS[""].format(model=_flow(model))
+    found = {"generator": generator}
+    if pocket:
+        found["clip"] = f"{{model: local-dir:{POCKET}/clip}}"
+        found["synthesis"] = "{batch_size: 64, image_format: png}"
+    if recipe == "bag_of_tricks":
+        found["images_per_class"] = f"{32 if pocket else 200}  # in each of four tricks"
+        found["training"] = (
+            "{model: test_resnet, image_size: 32, steps: 300, batch_size: 64, learning_rate: 0.003, weight_decay: 0.05}"
+            if pocket
+            else "{model: resnet18, image_size: 128, epochs: 60, weight_decay: 0.05, crop_scale: 0.35}"
+        )
+    elif recipe == "few_shot":
+        backbone = f"open_clip:local-dir:{POCKET}/clip, image_size: 32" if pocket else "timm:resnet50"
+        steps = (
+            ", head: {steps: 2000, learning_rate: 0.001}, filter: {steps: 2000, learning_rate: 0.001}" if pocket else ""
+        )
+        found["training"] = f"{{backbone: {{model: {backbone}}}, validate_on: nothing{steps}}}"
+        if pocket:
+            found["inversion"] = "{steps: 200, learning_rate: 0.0005}"
+    elif recipe == "tailored" and pocket:
+        found["backbone"] = f"{{model: local-dir:{POCKET}/clip}}"
+        found["image_size"] = "32"
+        found["classifier"] = (
+            "{context: 4, fusion_scale: 0.1, batches: mixed, epochs: 8, learning_rate: 0.02, fusion_learning_rate: 0.01, "
+            "warmup_rate: 0.001, cutout: 0.0, randaugment: false}"
+        )
+    elif recipe == "semantic_diversity":
+        found["generated"] = "true  # images of the unseen labels join the training"
+        if pocket:
+            found["vectors"] = f"{{clip: {{model: local-dir:{POCKET}/clip}}}}"
+            found["training"] = (
+                "{model: test_resnet, image_size: 32, batch_size: 64, learning_rate: 0.01, cutout: 0.0, randaugment: false}"
+            )
+    return found
+
+
+def _flow(value: object) -> str:
+    """A value as YAML on one line."""
+    plain = value if isinstance(value, list) else str(value)
+    text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("\n").removesuffix("\n...")
