@@ -23,7 +23,6 @@ from figment.ops.run import add_options, quieten
 from figment.text import shown
 from figment.types import Count, PathText, Seed, expanded_path
 
-MODEL = "artifacts/semantic_diversity/model"
 PICTURES = Path("data/real/test.parquet")
 SERVED = "figment-bag-of-tricks@challenger"
 
@@ -119,13 +118,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command.add_argument("image", type=Path, nargs="+", metavar="IMAGE")
     command.add_argument(
-        "--model", type=Path, metavar="FOLDER", help=f"a trained classifier or semantic matrix; by default {MODEL}"
+        "--model", type=Path, metavar="FOLDER", help="a trained model; by default that of the last run in artifacts/"
     )
     command.add_argument("--top-k", type=int, metavar="K", help="lines a picture; by default 10 tags, 1 class")
     command.add_argument("--tags", type=Path, metavar="FILE", help="only these tags, one a line, new ones too")
     command.add_argument(
         "--rendered", type=Path, metavar="FOLDER", help="write each picture with its tags beside there"
     )
+    command.add_argument("--out", type=Path, metavar="FILE", help="write a table: .csv, .parquet or .jsonl")
     command.add_argument("--batch-size", type=int, default=32, metavar="N")
     command.add_argument("--device", default="auto")
     command.set_defaults(run=predict_pictures)
@@ -237,9 +237,13 @@ def write_config(options: argparse.Namespace) -> None:
 
     file = options.config
     given = (options.recipe, options.classes, options.photos, options.test, options.labels, options.model, options.out)
-    for warning in new_config(file, *given):
-        print(warning, file=sys.stderr)
-    refuse_faults([checked(file)])
+    warnings = new_config(file, *given)
+    try:
+        refuse_faults([checked(file)])
+    except InputError:
+        file.unlink()
+        raise
+    print("\n".join(warnings), end="\n" if warnings else "", file=sys.stderr)
     print(f"{file}: written; run it with: figment run {file}")
 
 
@@ -383,13 +387,20 @@ def why_model(options: argparse.Namespace) -> None:
 
 def predict_pictures(options: argparse.Namespace) -> None:
     from figment.evaluation.prediction import predict_files
+    from figment.evaluation.prediction_files import check_ending, write_predictions
+    from figment.ops.summary import last_model
     from figment.pictures import find_files
 
-    files, model = find_files(options.image), options.model or Path(MODEL)
-    for line in predict_files(
-        model, files, options.tags, options.top_k, options.batch_size, options.rendered, options.device
-    ):
-        print(line, flush=True)
+    if options.out:
+        check_ending(options.out)
+    files, model = find_files(options.image), options.model or last_model()
+    given = (options.tags, options.top_k, options.batch_size, options.rendered, options.device)
+    lines = predict_files(model, files, *given)
+    if options.out:
+        print(f"{options.out}: {write_predictions(lines, options.out)} rows")
+    else:
+        for line in lines:
+            print(line, flush=True)
 
 
 def evaluate_model(options: argparse.Namespace) -> None:

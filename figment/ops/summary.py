@@ -1,7 +1,9 @@
 """The lines that every run ends with."""
 
+import sys
 from pathlib import Path
 
+from figment.errors import InputError
 from figment.evaluation.verdict import SUMMARY, Summary
 from figment.reading import read_artifact
 
@@ -23,3 +25,14 @@ def print_results(output: Path) -> None:
         table.add_row(*map(Text, row))
     Console(width=120).print(table)
     print("\n".join(summary.lines))
+
+
+def last_model() -> Path:
+    """The model of the run below artifacts/ that ended last; says which. Raises InputError if there is none."""
+    ended = sorted(Path("artifacts").rglob(SUMMARY), key=lambda file: file.stat().st_mtime_ns)
+    models = [Path(read_artifact(file, Summary).model) for file in ended]
+    found = [model for model in models if model.is_dir()]
+    if not found:
+        raise InputError("no model is named, and artifacts/ holds none of a run that ended; give --model FOLDER")
+    print(f"model: {found[-1]}", file=sys.stderr)
+    return found[-1]

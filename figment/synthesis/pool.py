@@ -62,9 +62,9 @@ def shard_file(ids: Sequence[str]) -> str:
 class Pool:
     """Images on disk, keyed by ``image_id``. Opening it reads the manifest; ``verify`` reads the images."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.manifest_file = folder / "MANIFEST.json"
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.manifest_file = self.folder / "MANIFEST.json"
         self._verified: set[str] = set()
         self._index: tuple[dict[str, Shard], list[Shard], list[str], list[str]] | None = None
         self.ids_of = lru_cache(maxsize=256)(self._ids_of)

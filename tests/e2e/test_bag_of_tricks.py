@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from figment.ops import tracking
 from figment.ops.pipelines import check_config
 from figment.ops.run import main
 from figment.ops.versioning import dvc_md5
+from figment.synthesis.pool import Pool
 from pipelines.bag_of_tricks import bag_of_tricks
 from tests.e2e.servers import BUCKET, s3_server
 
@@ -172,6 +174,18 @@ def test_the_chain_is_told_both_ways(output, capsys):
     command, _, _ = (output / "config.yaml").read_text().partition("\n")
     assert command == f"# zenml pipeline run {PIPELINE} -c {output}/config.yaml"
     assert check_config(output / "config.yaml", bag_of_tricks.entrypoint)["classes"] == ["car", "frog", "banana"]
+
+
+def test_the_python_of_the_readme(output, config, capsys):
+    block = re.search(r"```python\n(.*?)```", Path("README.md").read_text(encoding="utf-8"), re.S)[1]
+    assert len([line for line in block.splitlines() if line]) == 6
+    for path, here in (("configs/pocket/bag_of_tricks.yaml", config), ("artifacts/bag_of_tricks", output)):
+        block = block.replace(path, str(here))
+    exec(block, {})
+    said = capsys.readouterr().out.splitlines()
+    assert "[]" in said, "no fault"
+    assert any(line.endswith("real images.") for line in said)
+    assert said[-1] == f"{len(Pool(output / 'images'))} images"
 
 
 def test_a_second_run_repeats_nothing(output, config):

@@ -1,4 +1,4 @@
-"""Commands given in a folder of the clone, or elsewhere: what was typed is meant from there, a default from the root."""
+"""Paths are those of the folder that a command is given in, and what it writes goes there."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,26 +15,27 @@ from figment.ops.environment import ROOT
 
 
 @pytest.mark.parametrize(
-    ("started_in", "typed", "asked"),
+    ("started_in", "typed"),
     [
-        ("configs", "stacks", "configs/stacks"),
-        ("configs/stacks", ".", "configs/stacks"),
-        ("configs", "some-model@champion", "some-model@champion"),
-        ("configs", "some-model/3", "some-model/3"),
-        ("", "configs/stacks", "configs/stacks"),
-        ("{tmp}", "model", "{tmp}/model"),
+        ("configs", "stacks"),
+        ("configs/stacks", "."),
+        ("configs", "some-model@champion"),
+        ("configs", "some-model/3"),
+        ("", "configs/stacks"),
+        ("{tmp}", "model"),
     ],
 )
-def test_a_model_is_a_folder_first_and_a_name_otherwise(monkeypatch, tmp_path, capsys, started_in, typed, asked):
+def test_a_model_is_a_folder_first_and_a_name_otherwise(monkeypatch, tmp_path, capsys, started_in, typed):
     (tmp_path / "model").mkdir()
-    monkeypatch.chdir(ROOT / started_in.replace("{tmp}", str(tmp_path)))
+    folder = ROOT / started_in.replace("{tmp}", str(tmp_path))
+    monkeypatch.chdir(folder)
     monkeypatch.setattr(figment.ops.stack, "use_tracker", lambda: None)
     monkeypatch.setattr(figment.ops.trace, "why", lambda model: f"{model!r} from {Path.cwd()}")
     assert main(["why", typed]) == 0
-    assert capsys.readouterr().out == f"{asked.replace('{tmp}', str(tmp_path))!r} from {ROOT}\n"
+    assert capsys.readouterr().out == f"{typed!r} from {folder}\n"
 
 
-def test_pictures_that_nobody_named_are_those_of_the_clone(monkeypatch):
+def test_pictures_that_nobody_named_are_those_of_the_folder(monkeypatch):
     trained = SimpleNamespace(scorer=nn.Identity, preparation=(8, "squash", None))
     opened, shown = [], []
 
@@ -45,7 +46,6 @@ def test_pictures_that_nobody_named_are_those_of_the_clone(monkeypatch):
     monkeypatch.setattr(figment.training.kinds.registry, "open_model", lambda path: opened.append(path) or trained)
     monkeypatch.setattr(figment.training.onnx_export, "export_onnx", lambda *arguments: None)
     monkeypatch.setattr(figment.training.onnx_export, "compare", compare)
-    monkeypatch.chdir(ROOT / "configs")
-    assert main(["export", "stacks"]) == 0
+    assert main(["export", "configs/stacks"]) == 0
     assert opened == [Path("configs/stacks")]
     assert shown == [(Path("configs/stacks/model.onnx"), (256, 3, 8, 8))]

@@ -86,15 +86,15 @@ def test_yaml_that_is_none_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda p: p.update(classes=[]), "error: classes: no class is listed"),
-        (lambda p: p.update(classes=["cat"]), "error: classes: only 'cat' is listed"),
-        (lambda p: p.update(classes=["cat", "cat"]), "error: classes: 'cat' is listed more than once"),
+        (lambda p: p.update(classes=[]), "error: {config}: classes: no class is listed"),
+        (lambda p: p.update(classes=["cat"]), "error: {config}: classes: only 'cat' is listed"),
+        (lambda p: p.update(classes=["cat", "cat"]), "error: {config}: classes: 'cat' is listed more than once"),
         (
             lambda p: p.update(classes=["cat", "dragon"]),
-            "error: classes[1]: 'dragon' is not a known class; the nearest",
+            "error: {config}: classes[1]: 'dragon' is not a known class; the nearest",
         ),
-        (lambda p: p.update(classes=["cat", "../x"]), "error: classes[1]: '../x' contains '/'"),
-        (lambda p: p.update(classes=["cat", "a\nb"]), "error: classes[1]: 'a\\nb' contains '\\n'"),
+        (lambda p: p.update(classes=["cat", "../x"]), "error: {config}: classes[1]: '../x' contains '/'"),
+        (lambda p: p.update(classes=["cat", "a\nb"]), "error: {config}: classes[1]: 'a\\nb' contains '\\n'"),
         (
             lambda p: p["generator"].update(model="models/pocket/none"),
             "error: generator.model: 'models/pocket/none' holds no mod",

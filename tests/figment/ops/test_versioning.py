@@ -92,7 +92,7 @@ def test_outside_of_git_too_and_of_what_nobody_added(tmp_path, monkeypatch):
     (tmp_path / "out" / "deep").mkdir(parents=True)
     (tmp_path / "out" / "deep" / "a").write_text("a")
     (tmp_path / "b").write_text("b")
-    monkeypatch.setattr(versioning, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     found = versioning.dvc_md5(tmp_path / "out", tmp_path / "b")
     subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "out", "b"], cwd=tmp_path, check=True)
     for name in ("out", "b"):
@@ -101,7 +101,7 @@ def test_outside_of_git_too_and_of_what_nobody_added(tmp_path, monkeypatch):
 
 def test_exporting_a_classifier_leaves_the_hash_of_its_folder_as_it_was(clone, monkeypatch):
     shutil.copy(ROOT / ".dvcignore", clone)
-    monkeypatch.setattr(versioning, "ROOT", clone)
+    monkeypatch.chdir(clone)
     folder = OUTPUT / "classifiers" / "combined"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_text("weights")
