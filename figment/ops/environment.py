@@ -10,7 +10,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
-CLONE = (ROOT / "pyproject.toml").is_file() and (ROOT / "pipelines").is_dir()  # or else a wheel (hatch_build.py)
+CLONE = not (PACKAGE / "_resources").is_dir()  # or else a wheel, which has them (hatch_build.py)
 RESOURCES = ROOT if CLONE else PACKAGE / "_resources"  # configs/, models/pocket/, .env
 PIPELINES = ROOT / "pipelines" if CLONE else PACKAGE / "_pipelines"
 PREFIX = "" if CLONE else f"{PACKAGE.name}._"  # of the packages pipelines, steps and models
