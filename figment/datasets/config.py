@@ -1,9 +1,10 @@
 """Where real images are: those that measure a classifier, that a recipe learns from, or a few photos of each class."""
 
 from os.path import normpath
+from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from figment.names import check_set_names
 from figment.types import Count, Natural, Number, PathText, Seed, Settings
@@ -19,16 +20,55 @@ class RealConfig(Settings):
     train_per_class: Count | None = None
 
 
+class CocoFiles(Settings):
+    """Images and what is on them: an annotation file of COCO's format, by any name, and the folder of its images."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    annotations: PathText = Field(alias="json")
+    images: PathText
+
+
 class ZeroShotConfig(Settings):
     """``labels`` says which classes are unseen: a YAML file (for ``nus_wide`` of the unseen alone), or a folder with the lists
     seen.txt and unseen.txt, a name a line. ``root`` is the folder of the data set; for ``parquet`` that of train*.parquet, of
-    whose images the seen classes are known, and test*.parquet, of whose images all are: columns ``image`` and ``labels``."""
+    whose images the seen classes are known, and test*.parquet, of whose images all are: columns ``image`` and ``labels``.
+
+    Own data in COCO's format: ``train`` and ``test`` in place of ``root``. ``seen`` and ``unseen`` are names of categories, in
+    place of ``labels``."""
 
     source: Literal["parquet", "coco", "nus_wide", "open_images"]
-    root: PathText
-    labels: PathText
+    root: PathText | None = None
+    labels: PathText | None = None
+    train: CocoFiles | None = None
+    test: CocoFiles | None = None
+    seen: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
     validation: Number = Field(0.1, gt=0, lt=1)  # share of the training pictures that chooses the epoch
     seed: Seed = 0  # of what validates
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> Self:
+        if (self.train is None) != (self.test is None):
+            absent = "test" if self.train else "train"
+            raise ValueError(
+                f"{absent} is not given; give both, such as {absent}: {{json: {absent}.json, images: {absent}}}"
+            )
+        if (self.root is None) == (self.train is None):
+            raise ValueError("give either root, the folder of a data set, or train and test, files of COCO's format")
+        if self.train and self.source != "coco":
+            raise ValueError(f"train and test are files of COCO's format; source is {self.source}, set it to coco")
+        if bool(self.seen) != bool(self.unseen):
+            raise ValueError("give both seen and unseen, such as seen: [cat, dog], unseen: [frog, car]")
+        if (self.labels is None) != bool(self.seen):
+            raise ValueError("give either labels, a file, or the names of seen and unseen classes")
+        return self
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files and folders that the data are in."""
+        own = [path for files in (self.train, self.test) if files for path in (files.annotations, files.images)]
+        return [Path(path) for path in (own or [self.root]) if path]
 
 
 class FewShotDataConfig(Settings):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from figment.clip.label_vectors import read_names
 from figment.datasets import hub_parquet
-from figment.datasets.coco import read_coco_split
+from figment.datasets.coco import read_coco, read_coco_split
 from figment.datasets.config import ZeroShotConfig
 from figment.datasets.hub_parquet import RowGroup
 from figment.datasets.multilabel import MultiLabelSet, Split
@@ -33,15 +33,20 @@ BATCH = 256  # pictures decoded at a time
 
 def zero_shot_space(config: ZeroShotConfig) -> LabelSpace:
     """All classes, seen and unseen. Raises InputError if either kind is missing."""
-    path = Path(config.labels)
-    space = _listed(path) if path.is_dir() else LabelSpace.load(path)
-    if config.source == "nus_wide":
+    if config.labels:
+        path = Path(config.labels)
+        space = _listed(path) if path.is_dir() else LabelSpace.load(path)
+    else:
+        named = ((config.seen, False), (config.unseen, True))
+        space = LabelSpace(
+            labels=tuple(Label(name=name, unseen=new) for names, new in named for name in names)
+        ).checked()
+    if config.source == "nus_wide" and config.root:
         space = nus_wide_space(Path(config.root), space)
     for kind, ids in (("seen", space.seen_ids), ("unseen", space.unseen_ids)):
         if len(ids) < 2:
-            raise InputError(
-                f"data.labels {config.labels}: {len(ids)} {kind} classes; a zero-shot split has two or more ('unseen: true')"
-            )
+            where = f"data.labels {config.labels}" if config.labels else f"data.{kind}"
+            raise InputError(f"{where}: {len(ids)} {kind} classes; a zero-shot split has two or more ('unseen: true')")
     return space
 
 
@@ -127,22 +132,28 @@ class _Rows:
 
 def _read(config: ZeroShotConfig, space: LabelSpace, size: int) -> list[_Files]:
     """Of the classes that a split says nothing of, nothing is known."""
-    root = Path(config.root)
+    if config.train and config.test:
+        seen, unseen = (space.choose([space.names[i] for i in ids]) for ids in (space.seen_ids, space.unseen_ids))
+        parts = ((config.train, seen), (config.test, unseen), (config.test, space))
+        return [_files(read_coco(Path(part.annotations), Path(part.images), own), space, size) for part, own in parts]
+    root = Path(config.root or "")
     if config.source == "open_images":
         return [_Files(*read_open_images_split(root, split, space), size) for split in SPLITS]
-    read, sets = read_coco_split if config.source == "coco" else read_nus_wide, []
-    for split in SPLITS:
-        found: MultiLabelSet = read(root, split, space)
-        targets = torch.full((len(found), len(space)), -1, dtype=torch.int8)
-        targets[:, [space.names.index(name) for name in found.space.names]] = found.targets.to(torch.int8)
-        sets.append(_Files(found.files, targets, size))
-    return sets
+    read = read_coco_split if config.source == "coco" else read_nus_wide
+    return [_files(read(root, split, space), space, size) for split in SPLITS]
+
+
+def _files(found: MultiLabelSet, space: LabelSpace, size: int) -> _Files:
+    """The set over all classes of ``space``."""
+    targets = torch.full((len(found), len(space)), -1, dtype=torch.int8)
+    targets[:, [space.names.index(name) for name in found.space.names]] = found.targets.to(torch.int8)
+    return _Files(found.files, targets, size)
 
 
 def _read_parquet(config: ZeroShotConfig, space: LabelSpace, size: int) -> list[_Rows]:
     """What is said of unseen classes in training images is not used; the test images that show one are the ``zsl`` set.
     Images that show none of the classes are passed over, as are labels of other classes."""
-    root, every = Path(config.root), tuple(range(len(space)))
+    root, every = Path(config.root or ""), tuple(range(len(space)))
     train, test = (_rows(root, split, space, ids, size) for split, ids in (("train", space.seen_ids), ("test", every)))
     train.targets[:, list(space.unseen_ids)] = -1
     parts = ((train, space.seen_ids), (test, space.unseen_ids), (test, every))

@@ -32,7 +32,7 @@ def prepare_pictures(
     key = caching.result_key(
         __name__,
         labels=labels.model_dump(mode="json"),
-        data=[data.model_dump(mode="json"), caching.data_digest(Path(data.root), "all")],
+        data=[data.model_dump(mode="json"), *(caching.data_digest(path, "all") for path in data.paths)],
         image_size=image_size,
         made=[images.sha256, verdicts.sha256] if images and verdicts else [],
     )
