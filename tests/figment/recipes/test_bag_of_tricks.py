@@ -56,6 +56,13 @@ def test_the_verdict_names_base_class_and_clip_with_paired_intervals(combined, o
     assert base.outcome == ("undecided" if combined == 0.7 else "better" if combined > 0.7 else "worse")
 
 
+@pytest.mark.parametrize(("clip", "warned"), [(0.5, True), (0.55, True), (0.62, False), (0.9, False)])
+def test_images_that_clip_hardly_knows_are_warned_of(clip, warned):
+    said = [one.text for one in verdict_of(results(0.8, clip=clip)) if one.text.startswith("Warning: ")]
+    assert len(said) == warned
+    assert all(f"{100 * clip:.1f} % of the real images" in text for text in said)
+
+
 def test_a_gain_within_chance_is_undecided():
     assert verdict_of(results(0.7025))[1].outcome == "undecided"
 
