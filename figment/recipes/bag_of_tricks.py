@@ -146,7 +146,7 @@ def strangers(results: Results) -> list[verdict.Verdict]:
     if clip.high >= chance + KNOWN * (1 - chance):
         return []
     text = (
-        f"Warning: CLIP itself calls {100 * clip.top1:.1f} % of the real images by their class, where chance is {100 * chance:.1f} %. "
+        f"Warning: CLIP itself calls {100 * clip.top1:.1f} % of the real images by their class, chance {100 * chance:.1f} %. "
         "Such images or classes are strange to it, and it chose what was trained on: take a CLIP and a generator that know them "
         "(the embedded models know drawings of 32 objects)."
     )
