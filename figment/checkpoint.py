@@ -1,7 +1,8 @@
-"""The state of a training between two epochs, whole or absent on disk."""
+"""The state of a training between two rounds, whole or absent on disk."""
 
 import pickle
-from dataclasses import asdict, dataclass, field
+import struct
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,30 @@ from figment.errors import InputError
 from figment.files import atomic
 from figment.text import reason_of
 
+CHECKPOINT = "checkpoint.pt"  # in the folder of a result, of no use once that is saved
 History = list[tuple[int, dict[str, float]]]
+UNREADABLE = (
+    OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError, struct.error
+)  # fmt: skip
 
 
 @dataclass
 class State:
-    """What a training needs to go on as if it had never stopped. Random numbers are not in it: every epoch draws its own
-    from the seed and its number."""
+    """What a training needs to resume as if it had never stopped. Random numbers are not in it, unless a generator is one of
+    the ``parts``: every round draws its own from the seed and its number."""
 
-    epoch: int = 0  # epochs done
-    model: dict[str, Any] = field(default_factory=dict)
-    average: dict[str, Any] = field(default_factory=dict)  # of the weights; {} without ema_decay
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    best: dict[str, Any] = field(default_factory=dict)  # weights; {} unless keep is best
-    best_score: float = -1.0
+    done: int = 0  # epochs or steps, as the trainer counts
+    parts: dict[str, Any] = field(default_factory=dict)  # weights, moving average, optimizer, ...: a state dict each
+    best: dict[str, Any] = field(default_factory=dict)  # weights; {} where the last are kept
+    best_score: float = float("-inf")
+    kept: int = 0  # the number of the row in ``history`` whose weights are kept
     history: History = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file, and what ``figment.keys.checkpoint_key`` gives for its training: a state with another key is not resumed."""
+    """A file, and what ``figment.keys.checkpoint_key`` gives for its training: a state with another key is not resumed.
+    It is saved after a round if ``every_seconds`` have passed, and at the end."""
 
     path: Path
     key: str
@@ -38,7 +43,7 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         with atomic(self.path) as partial:
-            torch.save({"key": self.key, "state": asdict(state)}, partial)
+            torch.save({"key": self.key, "state": vars(state)}, partial)
 
     def load(self) -> State | None:
         """The saved state, or None if there is none of this training. Raises InputError for a file that is none."""
@@ -47,7 +52,7 @@ class Checkpoint:
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             return State(**saved["state"]) if saved["key"] == self.key else None
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise InputError(
-                f"{self.path}: not a checkpoint ({reason_of(error)}); move it away to start anew"
+                f"{self.path}: not a checkpoint ({reason_of(error)}); move it away to start again"
             ) from error

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
-from figment.checkpoint import Checkpoint
+from figment.checkpoint import CHECKPOINT, Checkpoint
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import has_split, open_labelled
 from figment.evaluation.results import REAL
@@ -19,7 +19,7 @@ from figment.synthesis.pool import Pool
 from figment.training.config import TrainingConfig
 from figment.training.lists import open_training_list, training_list, write_list
 from figment.training.saved import WEIGHTS
-from figment.training.sets import CHECKPOINT, train_on
+from figment.training.sets import train_on
 from figment.training.start import weights_key
 from figment.training.train import CHECKPOINT_VERSION
 

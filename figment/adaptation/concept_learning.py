@@ -1,9 +1,8 @@
 """Learning many pseudo-words side by side on a frozen Stable Diffusion: the draws, the step, the state."""
 
 import hashlib
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from figment.adaptation.config import InversionConfig
 from figment.errors import InputError
 from figment.files import atomic, canonical_json, digest
 from figment.keys import checkpoint_key
+from figment.loop import Part, Row, Stateful, Trainer, copies
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import seed_of
 from figment.synthesis.concepts import concepts_in_place, placeholder, tensor_name, text_encoders
@@ -27,9 +26,8 @@ from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator
 from figment.synthesis.renderers import is_out_of_memory
 from figment.synthesis.weights import model_revision
-from figment.text import reason_of
 
-CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
+CHECKPOINT_VERSION = 2  # raise it where old checkpoints must not be resumed (figment.keys)
 Photos = Mapping[str, Sequence[np.ndarray]]
 NEUTRAL = "the"  # the word that DIAGen's concepts start from
 WEIGHT_DECAY = 0.01
@@ -44,12 +42,16 @@ class Draw(NamedTuple):
     prompts: list[str]
 
 
-class Learning:
+class Learning(Trainer):
     """The vectors, the optimiser and the frozen model. What a step draws follows from the seed, the concept and the step's
     number alone, so there is no random state to keep."""
 
+    name, unit, rate = "concepts", "step", "inversion.learning_rate"
+
     def __init__(self, generator: GeneratorConfig, photos: Photos, names: Mapping[str, str], config: InversionConfig):
         self.config, self.names = config, sorted(photos)
+        self.count = self.steps = config.steps
+        self.losses: list[float] = []  # since the last row
         revision = model_revision(generator)
         loaded = Generator(
             generator.model, revision, SynthesisConfig(dtype=config.dtype, device=config.device, batch_size=1)
@@ -190,41 +192,33 @@ class Learning:
         """All vectors by their names in the concepts file."""
         return {tensor_name(n, name): p for name, own in self.vectors.items() for n, p in own.items()}
 
-    def save(self, file: Path, steps: int) -> None:
-        """The state after so many steps, whole or not at all."""
-        tensors: dict[str, Tensor] = {}
-        counts: dict[str, float] = {}
-        for name, parameter in self.parameters().items():
-            state = self.optimizer.state[parameter]
-            tensors |= {f"vectors/{name}": parameter.detach(), f"averages/{name}": self.averages[name]}
-            tensors |= {f"{n}/{name}": state[n] for n in ("exp_avg", "exp_avg_sq") if state}
-            counts[name] = float(state["step"]) if state else 0.0
-        progress = {"key": self.key, "steps": steps, "updates": counts, "skipped": self.skipped}
-        with atomic(file) as partial:
-            save_file(tensors, partial, {"progress": json.dumps(progress)})
+    def parts(self) -> Mapping[str, Stateful]:
+        return {
+            "vectors": Part(self.weights, self.load),
+            "averages": Part(lambda: copies(self.averages), self.load_averages),
+            "optimizer": self.optimizer,
+            "skipped": Part(lambda: dict(self.skipped), self.skipped.update),
+        }
 
-    def restore(self, file: Path) -> int:
-        """Go on from the state in ``file``, if there is one: the number of steps that are done."""
-        if not file.is_file():
-            return 0
-        try:
-            with safe_open(file, "pt") as state:
-                progress = json.loads(state.metadata()["progress"])
-                tensors = {name: state.get_tensor(name).to(self.device) for name in state.keys()}  # noqa: SIM118
-        except (SafetensorError, TypeError, KeyError, ValueError) as error:
-            raise InputError(
-                f"{file}: not the state of a learning ({reason_of(error)}); move it away to start anew"
-            ) from error
-        if progress["key"] != self.key:
-            raise InputError(f"{file}: belongs to other photos or settings; move it away to start anew")
-        self.skipped = progress["skipped"]
+    def weights(self) -> dict[str, Tensor]:
+        return copies(self.parameters())
+
+    def load(self, weights: dict[str, Tensor]) -> None:
         for name, parameter in self.parameters().items():
-            parameter.data.copy_(tensors[f"vectors/{name}"])
-            self.averages[name] = tensors[f"averages/{name}"]
-            if updates := progress["updates"][name]:
-                moments = {n: tensors[f"{n}/{name}"] for n in ("exp_avg", "exp_avg_sq")}
-                self.optimizer.state[parameter] = {"step": torch.tensor(updates), **moments}
-        return progress["steps"]
+            parameter.data.copy_(weights[name])
+
+    def load_averages(self, averages: dict[str, Tensor]) -> None:
+        self.averages = {name: average.to(self.device) for name, average in averages.items()}
+
+    def round(self, first: int, last: int) -> Iterator[Row | None]:
+        """One step; some fifty times in all the mean loss since the last time, and how many losses were no number."""
+        self.losses.append(self.step(first))
+        yield None
+        if last % max(1, self.steps // 50) == 0 or last == self.steps:
+            finite = [loss for loss in self.losses if math.isfinite(loss)]
+            row = {"skipped": float(sum(self.skipped.values()))}
+            self.losses.clear()
+            yield last, row | ({"loss": float(np.mean(finite))} if finite else {})
 
     def write(self, folder: Path) -> Path:
         """``<folder>/<sha256>.safetensors``: the vectors, and as metadata what they were made from."""

@@ -6,7 +6,7 @@ encoder, which alone learns. Prompts that were held out say after every so many 
 checkpoint is kept: as an adapter, a file named by its hash that plans refer to.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from figment.adaptation.adapters import imported_adapter, save_adapter
 from figment.adaptation.config import TuningConfig
 from figment.adaptation.gradient_sampler import checkpointed, sample
-from figment.adaptation.held_out import split_prompts
-from figment.checkpoint import Checkpoint, State
+from figment.adaptation.held_out import PromptSplit, split_prompts
+from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.labels import LabelSpace
+from figment.loop import Log, Part, Row, Stateful, Trainer, fit
 from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.tricks import Prompt
 from figment.synthesis.concepts import text_encoders
@@ -37,7 +37,8 @@ from figment.validation.verdicts import make_verdicts
 from models.losses import AsymmetricLoss
 
 CHECKPOINT = "tuning.pt"  # of no use once the result is written
-CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
+CHECKPOINT_VERSION = 2  # raise it where old checkpoints must not be resumed (figment.keys)
+OF_CLASS = "acceptance/"  # of one class
 
 
 class Quality(BaseModel):
@@ -66,9 +67,6 @@ class Tuned(BaseModel):
     skipped: int  # steps whose gradient was not finite
 
 
-Log = Callable[[int, dict[str, float]], None]
-
-
 def tune_text_encoder(
     prompts: Sequence[Prompt],
     space: LabelSpace,
@@ -87,33 +85,18 @@ def tune_text_encoder(
     Interrupted, the next call with the same ``key`` goes on after the last evaluation and ends with the same weights.
     """
     tuner = Tuner(space, generator, negative_prompt, clip, policy, config, revision)
-    split = split_prompts(prompts, config.held_out, config.seed)
+    tuner.split = split = split_prompts(prompts, config.held_out, config.seed)
     tuner.settle(split.choose)
     if config.imported:
         return _use_imported(tuner, split.measure, Path(config.imported), folder)
-    checkpoint = Checkpoint(folder / CHECKPOINT, key)
-    state = checkpoint.load() or State(best=tuner.weights())
-    if state.epoch:
-        tuner.restore(state)
-    else:
-        tuner.evaluate(split.choose, 0, state, log)
-    with tqdm(total=config.steps, initial=state.epoch, desc="tuning", unit="step") as bar:
-        while state.epoch < config.steps:
-            losses = []
-            for _ in range(min(config.evaluate_every, config.steps - state.epoch)):
-                losses.append(tuner.step(split.train, state.epoch))
-                state.epoch += 1
-                bar.update()
-            finite = [loss for loss in losses if isfinite(loss)]
-            mean = {"loss": sum(finite) / len(finite)} if finite else {}
-            metrics = tuner.evaluate(split.choose, state.epoch, state, log, **mean)
-            bar.set_postfix(acceptance=f"{metrics['acceptance']:.1%}")
-            tuner.keep(state)
-            checkpoint.save(state)
+    state = fit(tuner, Checkpoint(folder / CHECKPOINT, key), log)
     after = tuner.quality(split.measure, "measure", state.best)
     before = tuner.quality(split.measure, "measure", tuner.base)
-    kept = max(state.history, key=lambda row: (row[1]["acceptance"], -row[0]))[0]
-    history = [{"step": step, **row} for step, row in state.history]
+    kept = state.kept
+    history = [
+        {"step": step, **{name: value for name, value in row.items() if not name.startswith(OF_CLASS)}}
+        for step, row in state.history
+    ]
     return Tuned(
         adapter=save_adapter(state.best, folder / "adapters", {"kept_step": str(kept)}) if kept else "",
         kept_step=kept,
@@ -140,8 +123,11 @@ def _use_imported(tuner: "Tuner", measure: Sequence[Prompt], source: Path, folde
     return Tuned(adapter=adapter, kept_step=0, before=before, after=after, history=[], skipped=0)
 
 
-class Tuner:
+class Tuner(Trainer):
     """The generator with a text encoder that learns, the CLIP that judges, and the optimizer."""
+
+    name, unit, rate, chosen_by = "tuning", "step", "tuning.learning_rate", "acceptance"
+    split: PromptSplit
 
     def __init__(
         self,
@@ -179,6 +165,8 @@ class Tuner:
             self.parameters.values(), config.learning_rate, weight_decay=config.weight_decay
         )
         self.skipped = 0
+        self.count = self.steps = config.steps
+        self.round_size = config.evaluate_every
 
     def modules(self) -> Iterator[nn.Module]:
         return (part for part in self.pipeline.components.values() if isinstance(part, nn.Module))
@@ -191,12 +179,18 @@ class Tuner:
             for name, value in weights.items():
                 self.parameters[name].copy_(value)
 
-    def restore(self, state: State) -> None:
-        self.load(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"model": Part(self.weights, self.load), "optimizer": self.optimizer}
 
-    def keep(self, state: State) -> None:
-        state.model, state.optimizer = self.weights(), self.optimizer.state_dict()
+    def round(self, first: int, last: int) -> Iterator[Row | None]:
+        if first == 0:
+            yield 0, self.measures()
+        losses = []
+        for number in range(first, last):
+            losses.append(self.step(self.split.train, number))
+            yield None
+        finite = [loss for loss in losses if isfinite(loss)]
+        yield last, self.measures(**({"loss": sum(finite) / len(finite)} if finite else {}))
 
     def pictures(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Tensor:
         texts = [prompt.text for prompt in prompts]
@@ -234,8 +228,9 @@ class Tuner:
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item() if finite else float("nan")
 
-    def evaluate(self, prompts: Sequence[Prompt], step: int, state: State, log: Log, **more: float) -> dict[str, float]:
-        """Measure the present weights, note it in the history, and keep them if they pass more pictures than any before."""
+    def measures(self, **more: float) -> dict[str, float]:
+        """Of the present weights, on the prompts that choose."""
+        prompts = self.split.choose
         quality = self.quality(prompts, "choose")
         metrics = {
             "acceptance": quality.acceptance,
@@ -246,11 +241,7 @@ class Tuner:
             **more,
         }
         self.skipped = 0
-        state.history.append((step, metrics))
-        if quality.acceptance > state.best_score:
-            state.best_score, state.best = quality.acceptance, self.weights()
-        log(step, metrics | {f"acceptance/{name}": value for name, value in quality.by_label.items()})
-        return metrics
+        return metrics | {f"{OF_CLASS}{name}": value for name, value in quality.by_label.items()}
 
     @torch.no_grad()
     def drift(self, prompts: Sequence[Prompt]) -> float:

@@ -5,8 +5,6 @@ embedding matrix for the sake of one row. Here the frozen model is loaded once, 
 their own vectors has a gradient. A concept comes out the same whichever others are learnt beside it.
 """
 
-import math
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,16 +14,17 @@ import torch.nn.functional as F
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
-from tqdm import tqdm
 
 from figment.adaptation.adapters import imported_adapter, save_adapter
 from figment.adaptation.concept_learning import Learning, Photos
 from figment.adaptation.config import InversionConfig, ProbeConfig
+from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.files import write_json
 from figment.images import squash
 from figment.labels import LabelSpace
+from figment.loop import fit
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row, record_of
 from figment.planning.words import Words
@@ -33,8 +32,6 @@ from figment.synthesis.concepts import concept_of, placeholder, tensor_name
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
-
-SAVE_SECONDS = 60.0
 
 
 def learn_concepts(
@@ -54,27 +51,16 @@ def learn_concepts(
     """
     _check(photos, names)
     learning = Learning(generator, photos, names, config)
-    state = folder / f".learning-{learning.key[:16]}.safetensors"
-    first = learning.restore(state)
-    saved, losses = time.monotonic(), []
-    with tqdm(total=config.steps, initial=first, desc="concepts", unit="step", leave=False) as bar:
-        for step in range(first, config.steps):
-            losses.append(learning.step(step))
-            bar.update()
-            if (step + 1) % max(1, config.steps // 50) == 0 or step + 1 == config.steps:
-                finite = [loss for loss in losses if math.isfinite(loss)]
-                metrics = {"skipped": float(sum(learning.skipped.values()))}
-                log(metrics | ({"loss": float(np.mean(finite))} if finite else {}), step + 1)
-                losses.clear()
-            if time.monotonic() - saved >= SAVE_SECONDS:
-                learning.save(state, step + 1)
-                saved = time.monotonic()
+    fit(
+        learning,
+        Checkpoint(folder / f".learning-{learning.key[:16]}.pt", learning.key),
+        lambda step, metrics: log(metrics, step),
+    )
     for name, count in learning.skipped.items():
         if count == config.steps:
             raise InputError(
                 f"concept {name!r}: its loss was never a number; set inversion.dtype to float32, or look at its photos"
             )
-    learning.save(state, config.steps)  # whoever is killed before the file is of use finds it again
     return learning.write(folder)
 
 
@@ -97,7 +83,7 @@ def imported_words(space: LabelSpace, source: Path, folder: Path) -> Path:
 
 def forget_learning(folder: Path) -> None:
     """Remove what ``learn_concepts`` goes on from in ``folder``, once nobody will ask for its words again."""
-    for state in folder.glob(".learning-*.safetensors"):
+    for state in folder.glob(".learning-*.pt"):
         state.unlink(missing_ok=True)
 
 

@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from figment.checkpoint import Checkpoint, State
+from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.tagged import TaggedPictures
 from figment.devices import choose_device, cores
 from figment.errors import InputError
 from figment.labels import LabelSpace
+from figment.loop import Log, Part, Row, Stateful, Trainer, fit
 from figment.model_folders import check_texts
 from figment.model_loaders.clip import open_clip_tokenizer
 from figment.text import reason_of
@@ -31,7 +31,7 @@ from figment.training.randaugment import augment_picture
 from models.dual_prompt import DualPromptClassifier, OpenClip, aggregate_regions, presence
 from models.losses import AsymmetricLoss
 
-CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
+CHECKPOINT_VERSION = 2  # raise it where old checkpoints must not be resumed (figment.keys)
 BATCH = 256  # pictures, where nothing is learnt
 FEW = 2048  # pictures an epoch that are augmented before workers have started
 
@@ -186,11 +186,23 @@ class Prepare(nn.Module):
         return (pixels - self.mean) / self.std
 
 
-class _Trainer:
+class _Trainer(Trainer):
     """All that changes while training. What is drawn in an epoch depends on the seed and its number alone."""
 
-    def __init__(self, config: DualPromptConfig, clip: ClipConfig, space: LabelSpace):
-        self.config = config
+    rate, chosen_by = "classifier.learning_rate", "validation/mAP"
+
+    def __init__(
+        self,
+        config: DualPromptConfig,
+        clip: ClipConfig,
+        space: LabelSpace,
+        images: Sequence[TaggedPictures],
+        evaluate: Evaluate,
+    ):
+        self.config, self.images, self.evaluate = config, images, evaluate
+        self.count = config.epochs
+        batches = draw_batches(images, config.batches, config.batch_size, torch.Generator())
+        self.steps = config.epochs * len(batches)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.model = build_dual_prompts(config, clip, space)
@@ -220,8 +232,14 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(group["full_rate"], self.config.warmup_rate, epoch, self.config.epochs)
 
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        self.model.load_state_dict(dict(weights), strict=False)
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"model": Part(self.weights, self.load), "optimizer": self.optimizer}
+
+    def weights(self) -> dict[str, Tensor]:
+        return learnt_weights(self.model)
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        self.model.load_state_dict(weights, strict=False)
 
     def regions(self, batches: Sequence[Batch], epoch: int) -> Iterator[Tensor]:
         """(B, R, D) of each batch's views in this epoch."""
@@ -240,13 +258,13 @@ class _Trainer:
             self._regions[id(part)] = torch.cat(found).clone()
         return self._regions[id(part)]
 
-    def train_epoch(self, parts: Sequence[TaggedPictures], epoch: int) -> float:
-        """One pass over all pictures; the mean loss of a picture."""
-        generator = torch.Generator().manual_seed((self.config.seed << 16) + epoch)
+    def round(self, first: int, last: int) -> Iterator[Row | None]:
+        """One pass over all images; the mean loss of an image, and the measures."""
+        self.set_rates(last)
+        generator = torch.Generator().manual_seed((self.config.seed << 16) + last)
         total, count = torch.zeros((), device=self.device), 0
-        drawn = draw_batches(parts, self.config.batches, self.config.batch_size, generator)
-        bar = tqdm(drawn, desc=f"epoch {epoch}/{self.config.epochs}", unit="batch", leave=False)
-        for chosen, regions in zip(bar, self.regions(drawn, epoch), strict=True):
+        drawn = draw_batches(self.images, self.config.batches, self.config.batch_size, generator)
+        for chosen, regions in zip(drawn, self.regions(drawn, last), strict=True):
             targets = torch.cat([part.targets[rows] for part, rows in chosen])
             classes = known_classes(targets, self.config.classes_per_batch, generator)
             logits = aggregate_regions(regions, self.model.texts(classes))
@@ -256,10 +274,11 @@ class _Trainer:
             self.optimizer.step()
             total += loss.detach()
             count += len(targets)
-        mean = total.item() / max(1, count)
-        if not math.isfinite(mean):
-            raise InputError(f"training: the loss became {mean} in epoch {epoch}; lower classifier.learning_rate")
-        return mean
+            yield None
+        row = {"loss": total.item() / max(1, count), "rate": self.optimizer.param_groups[0]["lr"]}
+        if math.isfinite(row["loss"]):
+            row |= self.evaluate(Scorer(self.model))
+        yield last, row
 
 
 def train_dual_prompts(
@@ -269,7 +288,7 @@ def train_dual_prompts(
     config: DualPromptConfig,
     evaluate: Evaluate,
     checkpoint: Checkpoint | None = None,
-    log: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    log: Log = lambda epoch, row: None,
 ) -> TrainedPrompts:
     """Train on ``parts`` (real pictures; generated ones), targets (N, C) of 1, 0 and -1 over ``space``.
 
@@ -281,23 +300,7 @@ def train_dual_prompts(
         raise InputError("training: no picture has any of the classes; there is nothing to learn")
     if config.unknown == "negative":
         parts = [TaggedPictures(part.pixels, part.targets.clamp(min=0)) for part in parts]
-    trainer = _Trainer(config, clip, space)
-    state = (checkpoint.load() if checkpoint else None) or State()
-    if state.epoch:
-        trainer.load(state.model)
-        trainer.optimizer.load_state_dict(state.optimizer)
-    while state.epoch < config.epochs:
-        state.epoch += 1
-        trainer.set_rates(state.epoch)
-        row = {"loss": trainer.train_epoch(parts, state.epoch), "rate": trainer.optimizer.param_groups[0]["lr"]}
-        row |= evaluate(Scorer(trainer.model))
-        if row["validation/mAP"] > state.best_score:
-            state.best_score, state.best = row["validation/mAP"], learnt_weights(trainer.model)
-        state.history.append((state.epoch, row))
-        state.model, state.optimizer = learnt_weights(trainer.model), trainer.optimizer.state_dict()
-        if checkpoint:
-            checkpoint.save(state)
-        log(state.epoch, row)
-    trainer.load(state.best)
-    best = max(state.history, key=lambda item: (item[1]["validation/mAP"], -item[0]))[0]
-    return TrainedPrompts(trainer.model.eval(), best, [{"epoch": epoch, **row} for epoch, row in state.history])
+    trainer = _Trainer(config, clip, space, parts, evaluate)
+    state = fit(trainer, checkpoint, log)
+    history = [{"epoch": epoch, **row} for epoch, row in state.history]
+    return TrainedPrompts(trainer.model.eval(), state.kept, history)

@@ -4,18 +4,22 @@ The head comes first and the backbone follows at a lower rate, because a random 
 says anything (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution").
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import LabelledImages
+from figment.loop import Log, Row, Stateful, Trainer, copies, draws, fit
 from figment.metrics.accuracy import macro_accuracy
 from figment.training.augment import augment
 from figment.training.backbone import Backbone
 from figment.training.config import AugmentConfig, FinetuneConfig
 from figment.training.head import TrainedHead
+
+CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 
 
 def finetune(
@@ -27,55 +31,80 @@ def finetune(
     config: FinetuneConfig,
     seed: int,
     held_out: LabelledImages | None = None,
-    log: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    checkpoint: Checkpoint | None = None,
+    log: Log = lambda step, metrics: None,
 ) -> TrainedHead:
     """Change ``backbone`` and ``head`` in place: cross-entropy over ``pictures`` drawn by ``law`` (N,), each changed at random
-    anew, or as it is without ``augmentation``.
+    in every step, or as it is without ``augmentation``. An interrupted call resumes from ``checkpoint``.
 
     The backbone stays in eval mode: batch norms keep the statistics that they came with (a handful of photos and what was
     made of them would give worse ones) and learn their scale and shift alone. With ``held_out`` pictures the weights of the
     step with the best macro accuracy on them are kept, which may be step 0, the linear head; otherwise the last.
     """
-    generator = torch.Generator().manual_seed(seed)
-    device = backbone.device
-    model = nn.ModuleDict({"backbone": backbone, "head": head.to(device)}).requires_grad_(True)
-    rates = [
-        {"params": list(backbone.parameters()), "lr": config.learning_rate},
-        {"params": list(head.parameters()), "lr": config.head_learning_rate},
-    ]
-    optimizer = torch.optim.Adam(rates, weight_decay=config.weight_decay)
-    found, best, best_score = TrainedHead(head), {}, -1.0
-
-    def validate(step: int, metrics: dict[str, float]) -> None:
-        nonlocal best, best_score
-        found.kept = step if held_out is None else found.kept
-        if held_out is not None:
-            logits = classify(backbone, head, held_out.pixels, config.batch_size)
-            metrics["validation_accuracy"] = score = macro_accuracy(logits, held_out.labels)
-            if score > best_score:
-                best_score, found.kept = score, step
-                best = {name: value.clone() for name, value in model.state_dict().items()}
-        found.history.append((step, metrics))
-        log(step, metrics)
-
-    if held_out is not None:
-        validate(0, {})
-    for first in range(0, config.steps, config.validate_every):
-        steps = min(config.validate_every, config.steps - first)
-        items = torch.multinomial(law, steps * config.batch_size, replacement=True, generator=generator)
-        for rows in items.split(config.batch_size):
-            pixels = pictures.pixels[rows]
-            shown = augment(pixels, augmentation, generator) if augmentation else pixels
-            loss = F.cross_entropy(head(backbone(shown.to(device))), pictures.labels[rows].to(device))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-        validate(first + steps, {"loss": loss.item()})
-    if best:
-        model.load_state_dict(best)
-    model.requires_grad_(False)
+    trainer = _Trainer(backbone, head, pictures, law, augmentation, config, seed, held_out)
+    state = fit(trainer, checkpoint, log)
+    trainer.model.requires_grad_(False)
     head.cpu()
-    return found
+    return TrainedHead(head, state.history, state.kept)
+
+
+class _Trainer(Trainer):
+    name, unit, rate = "fine-tuning", "step", "training.finetune.learning_rate"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Linear,
+        pictures: LabelledImages,
+        law: Tensor,
+        augmentation: AugmentConfig | None,
+        config: FinetuneConfig,
+        seed: int,
+        held_out: LabelledImages | None,
+    ):
+        self.backbone, self.head, self.pictures, self.law = backbone, head, pictures, law
+        self.augmentation, self.config, self.held_out = augmentation, config, held_out
+        self.count = self.steps = config.steps
+        self.round_size = config.validate_every
+        self.chosen_by = None if held_out is None else "validation_accuracy"
+        self.generator = torch.Generator().manual_seed(seed)
+        modules = {"backbone": backbone, "head": head.to(backbone.device)}
+        self.model = nn.ModuleDict(modules).requires_grad_(True)
+        rates = [
+            {"params": list(backbone.parameters()), "lr": config.learning_rate},
+            {"params": list(head.parameters()), "lr": config.head_learning_rate},
+        ]
+        self.optimizer = torch.optim.Adam(rates, weight_decay=config.weight_decay)
+
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"model": self.model, "optimizer": self.optimizer, "draws": draws(self.generator)}
+
+    def weights(self) -> dict[str, Tensor]:
+        return copies(self.model.state_dict())
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        self.model.load_state_dict(weights)
+
+    def round(self, first: int, last: int) -> Iterator[Row | None]:
+        if first == 0 and self.held_out is not None:
+            yield 0, self.validation()
+        batch, device = self.config.batch_size, self.backbone.device
+        items = torch.multinomial(self.law, (last - first) * batch, replacement=True, generator=self.generator)
+        for rows in items.split(batch):
+            pixels = self.pictures.pixels[rows]
+            shown = augment(pixels, self.augmentation, self.generator) if self.augmentation else pixels
+            loss = F.cross_entropy(self.head(self.backbone(shown.to(device))), self.pictures.labels[rows].to(device))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            yield None
+        yield last, {"loss": loss.item()} | self.validation()
+
+    def validation(self) -> dict[str, float]:
+        if self.held_out is None:
+            return {}
+        logits = classify(self.backbone, self.head, self.held_out.pixels, self.config.batch_size)
+        return {"validation_accuracy": macro_accuracy(logits, self.held_out.labels)}
 
 
 @torch.inference_mode()

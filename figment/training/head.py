@@ -1,12 +1,13 @@
 """A linear classifier on cached features of a frozen backbone."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from figment.loop import Log, Row, Stateful, Trainer, copies, draws, fit
 from figment.metrics.accuracy import macro_accuracy
 from figment.training.config import HeadConfig
 
@@ -41,43 +42,67 @@ def train_head(
     config: HeadConfig,
     seed: int,
     held_out: FeatureSet | None = None,
-    log: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    log: Log = lambda step, metrics: None,
 ) -> TrainedHead:
     """Cross-entropy over items drawn by ``law`` (N,), each in a view drawn at random.
 
     With ``held_out`` pictures (seen in their first view) the weights of the step with the best macro accuracy on them are
     kept: a copy, which later steps do not move. Otherwise the last.
     """
-    generator = torch.Generator().manual_seed(seed)
-    head = nn.Linear(pictures.features.shape[2], classes)
-    bound = head.in_features**-0.5
-    for parameter in head.parameters():
-        nn.init.uniform_(parameter, -bound, bound, generator=generator)  # as nn.Linear does it
-    optimizer = torch.optim.Adam(head.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    found, best, best_score = TrainedHead(head), {}, -1.0
-    for first in range(0, config.steps, config.validate_every):
-        steps = min(config.validate_every, config.steps - first)
-        items = torch.multinomial(law, steps * config.batch_size, replacement=True, generator=generator)
-        views = torch.randint(pictures.features.shape[1], (len(items),), generator=generator)
-        for rows, seen in zip(items.split(config.batch_size), views.split(config.batch_size), strict=True):
-            loss = F.cross_entropy(head(pictures.features[rows, seen]), pictures.labels[rows])
-            optimizer.zero_grad(set_to_none=True)
+    trainer = _Trainer(pictures, law, classes, config, seed, held_out)
+    state = fit(trainer, log=log)
+    return TrainedHead(trainer.head, state.history, state.kept)
+
+
+class _Trainer(Trainer):
+    name, unit = "head", "step"
+
+    def __init__(
+        self,
+        pictures: FeatureSet,
+        law: Tensor,
+        classes: int,
+        config: HeadConfig,
+        seed: int,
+        held_out: FeatureSet | None,
+    ):
+        self.pictures, self.law, self.config, self.held_out = pictures, law, config, held_out
+        self.count = self.steps = config.steps
+        self.round_size = config.validate_every
+        self.chosen_by = None if held_out is None else "validation_accuracy"
+        self.generator = torch.Generator().manual_seed(seed)
+        self.head = nn.Linear(pictures.features.shape[2], classes)
+        bound = self.head.in_features**-0.5
+        for parameter in self.head.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator=self.generator)  # as nn.Linear does it
+        self.optimizer = torch.optim.Adam(
+            self.head.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"model": self.head, "optimizer": self.optimizer, "draws": draws(self.generator)}
+
+    def weights(self) -> dict[str, Tensor]:
+        return copies(self.head.state_dict())
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        self.head.load_state_dict(weights)
+
+    def round(self, first: int, last: int) -> Iterator[Row | None]:
+        batch, features = self.config.batch_size, self.pictures.features
+        items = torch.multinomial(self.law, (last - first) * batch, replacement=True, generator=self.generator)
+        views = torch.randint(features.shape[1], (len(items),), generator=self.generator)
+        for rows, seen in zip(items.split(batch), views.split(batch), strict=True):
+            loss = F.cross_entropy(self.head(features[rows, seen]), self.pictures.labels[rows])
+            self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimizer.step()
+            self.optimizer.step()
+            yield None
         metrics = {"loss": loss.item()}
-        found.kept = first + steps
-        if held_out is not None:
-            score = macro_accuracy(logits_of(head, held_out.features[:, 0]), held_out.labels)
-            metrics["validation_accuracy"] = score
-            if score > best_score:
-                best_score, best_step = score, found.kept
-                best = {name: value.clone() for name, value in head.state_dict().items()}
-        found.history.append((first + steps, metrics))
-        log(first + steps, metrics)
-    if best:
-        head.load_state_dict(best)
-        found.kept = best_step
-    return found
+        if self.held_out is not None:
+            logits = logits_of(self.head, self.held_out.features[:, 0])
+            metrics["validation_accuracy"] = macro_accuracy(logits, self.held_out.labels)
+        yield last, metrics
 
 
 @torch.inference_mode()

@@ -4,13 +4,10 @@ Pictures come as uint8 tensors and targets as a table of 1, 0 and -1, from any r
 say, so pictures made for unseen labels join by adding columns to both.
 """
 
-import contextlib
 import math
-import pickle
-import struct
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import timm
 import torch
@@ -19,14 +16,13 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
+from figment.checkpoint import Checkpoint
 from figment.clip.label_vectors import LabelVectors
 from figment.devices import choose_device
 from figment.errors import InputError
-from figment.files import atomic
+from figment.loop import Log, Row, Stateful, Trainer, copies, fit, seeded
 from figment.model_folders import check_module, one_sentence
-from figment.text import reason_of
 from figment.training.classifier import build_classifier
 from figment.training.config import SemanticConfig, TrainingConfig
 from figment.training.randaugment import augment_picture
@@ -34,10 +30,8 @@ from figment.training.start import start_from
 from models.losses import SemanticDiversityLoss
 from models.semantic_matrix import LabelScores, Pooling, SemanticMatrix, label_scores
 
-CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
-UNREADABLE = (
-    OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError, struct.error
-)  # fmt: skip
+CHECKPOINT_VERSION = 2  # raise it where old checkpoints must not be resumed (figment.keys)
+Evaluate = Callable[[SemanticMatrix], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -142,114 +136,99 @@ class _Views(Dataset[tuple[Tensor, Tensor]]):
         return view, self.targets[row]
 
 
-class _Trainer:
-    """All that changes while training, and how it is kept. Randomness is drawn anew for each epoch from the seed and the
-    epoch's number, and for each view from those and the picture's row: an epoch is the same whether or not the process
-    was stopped before it."""
+class _Trainer(Trainer):
+    """All that changes while training. What is random is drawn for each epoch from the seed and the epoch's number, and for
+    each view from those and the image's row: an epoch is the same whether or not the process was stopped before it."""
 
-    def __init__(self, config: SemanticConfig, dim: int, count: int):
-        self.config, self.device = config, choose_device(config.device)
-        self.steps = max(1, count // config.batch_size)
+    rate = "training.learning_rate"
+
+    def __init__(
+        self, pixels: Tensor, targets: Tensor, labels: LabelVectors, config: SemanticConfig, evaluate: Evaluate
+    ):
+        self.config, self.device, self.evaluate = config, choose_device(config.device), evaluate
+        self.pixels, self.targets, self.vectors = pixels, targets, labels.vectors.to(self.device)
+        self.batches = max(1, len(pixels) // config.batch_size)
+        self.count, self.steps = config.epochs, config.epochs * self.batches
+        self.chosen_by = config.select_by
         with self.randomness(0):
-            self.model = build_semantic_matrix(config, dim)
+            self.model = build_semantic_matrix(config, labels.dim)
             if config.weights:
                 start_from(self.model.backbone, config.weights)
             self.model.to(self.device)
         groups = param_groups_weight_decay(self.model, config.weight_decay)
         self.optimizer = torch.optim.Adam(groups, config.learning_rate)
-        self.schedule = one_cycle(self.optimizer, config.learning_rate, config.epochs * self.steps, config.warmup)
+        self.schedule = one_cycle(self.optimizer, config.learning_rate, self.steps, config.warmup)
         self.mixed = config.mixed_precision and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.mixed)
         self.average = ModelEmaV3(self.model, config.ema_decay, use_warmup=True) if config.ema_decay else None
         self.loss = SemanticDiversityLoss(
             config.regularisation, config.diversity_weight, config.pooling, config.unknown
         )
-        self.history: list[dict[str, float]] = []
-        self.best_score, self.best_epoch, self.best_weights = float("-inf"), 0, self.kept_weights()
 
-    @contextlib.contextmanager
-    def randomness(self, epoch: int) -> Iterator[None]:
-        """torch's global generators, which dropout and initialisation use, seeded here and put back after."""
-        devices = [torch.cuda.current_device()] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed((self.config.seed << 16) + epoch)
-            yield
+    def randomness(self, epoch: int) -> AbstractContextManager[None]:
+        return seeded((self.config.seed << 16) + epoch, self.device)
 
+    @property
     def measured(self) -> SemanticMatrix:
         """The model that is measured and kept: the moving average if there is one."""
         return self.average.module if self.average else self.model
 
-    def kept_weights(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu().clone() for name, value in self.measured().state_dict().items()}
-
-    def train_epoch(self, pixels: Tensor, targets: Tensor, vectors: Tensor, epoch: int) -> dict[str, float]:
-        """One pass; the mean loss and the number of pictures that had no label to learn from."""
-        self.model.train()
-        order = torch.randperm(len(pixels))
-        loader = DataLoader(
-            _Views(pixels, targets, self.config, epoch),
-            self.config.batch_size,
-            sampler=order.tolist(),
-            num_workers=self.config.workers,
-            drop_last=len(pixels) >= self.config.batch_size,  # every batch is a whole one: batch norm needs it
-            pin_memory=self.device.type == "cuda",
-        )
-        total, skipped = torch.zeros((), device=self.device), 0
-        for views, chosen in tqdm(loader, desc=f"epoch {epoch}/{self.config.epochs}", unit="batch", leave=False):
-            views = views.to(self.device, non_blocking=True).float() / 255
-            with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
-                matrix = self.model(views)
-            loss = self.loss(matrix, chosen.to(self.device), vectors)
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.schedule.step()
-            if self.average:
-                self.average.update(self.model, self.schedule.last_epoch)
-            total += loss.detach()
-            skipped += self.loss.skipped
-        return {"loss": total.item() / self.steps, "without_label": skipped}
-
-    def keep_if_best(self, epoch: int, score: float) -> None:
-        if score > self.best_score:
-            self.best_score, self.best_epoch, self.best_weights = score, epoch, self.kept_weights()
-
-    def save(self, path: Path, key: str) -> None:
-        state = {
-            "key": key,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "history": self.history,
-            "best": [self.best_score, self.best_epoch, self.best_weights],
+    def parts(self) -> Mapping[str, Stateful]:
+        found: dict[str, Stateful] = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
         }
-        with atomic(path) as partial:
-            torch.save(state, partial)
-
-    def resume(self, path: Path, key: str) -> None:
-        """Go on from ``path`` if it is there and was written under the same key."""
-        if not path.is_file():
-            return
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            written_under = state["key"]
-        except UNREADABLE as error:
-            raise InputError(
-                f"{path}: not a readable training state ({reason_of(error)}); move it away to start anew"
-            ) from error
-        if written_under != key:
-            return
-        self.model.load_state_dict(state["model"])
         if self.average:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.history = state["history"]
-        self.best_score, self.best_epoch, self.best_weights = state["best"]
+            found["average"] = self.average.module
+        return found
+
+    def weights(self) -> dict[str, Tensor]:
+        return copies(self.measured.state_dict())
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        self.measured.load_state_dict(weights)
+
+    def round(self, first: int, last: int) -> Iterator[Row | None]:
+        """One pass; the mean loss, the number of images that had no label to train on, and the measures."""
+        with self.randomness(last):
+            self.model.train()
+            order = torch.randperm(len(self.pixels))
+            loader = DataLoader(
+                _Views(self.pixels, self.targets, self.config, last),
+                self.config.batch_size,
+                sampler=order.tolist(),
+                num_workers=self.config.workers,
+                drop_last=len(self.pixels) >= self.config.batch_size,  # every batch is a whole one: batch norm needs it
+                pin_memory=self.device.type == "cuda",
+            )
+            total, skipped = torch.zeros((), device=self.device), 0
+            for views, chosen in loader:
+                loss = self.update(views, chosen)
+                total += loss
+                skipped += self.loss.skipped
+                yield None
+            row: dict[str, float] = {"epoch": last, "loss": total.item() / self.batches, "without_label": skipped}
+            if math.isfinite(row["loss"]):
+                row |= {"learning_rate": float(self.schedule.get_last_lr()[0])}
+                row |= self.evaluate(self.measured.eval())
+                _check_choice(row, self.config.select_by)
+        yield last, row
+
+    def update(self, views: Tensor, chosen: Tensor) -> Tensor:
+        views = views.to(self.device, non_blocking=True).float() / 255
+        with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
+            matrix = self.model(views)
+        loss = self.loss(matrix, chosen.to(self.device), self.vectors)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        if self.average:
+            self.average.update(self.model, self.schedule.last_epoch)
+        return loss.detach()
 
 
 def train_semantic_matrix(
@@ -257,48 +236,27 @@ def train_semantic_matrix(
     targets: Tensor,
     labels: LabelVectors,
     config: SemanticConfig,
-    evaluate: Callable[[SemanticMatrix], Mapping[str, float]],
-    state: Path | None = None,
-    key: str = "",
-    log: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    evaluate: Evaluate,
+    checkpoint: Checkpoint | None = None,
+    log: Log = lambda epoch, row: None,
 ) -> TrainedMatrix:
-    """Train on pictures (N, 3, S, S) uint8 with targets (N, C) of 1, 0 and -1 for ``labels`` (C).
+    """Train on images (N, 3, S, S) uint8 with targets (N, C) of 1, 0 and -1 for ``labels`` (C).
 
     After every epoch ``evaluate`` gives measures of the model; the epoch with the highest ``config.select_by``, which should
-    come from pictures held out of training and never from a test set, is kept. With a ``state`` file the training goes
-    on where it was stopped, and ends with the very weights it would have had, if ``key`` (``figment.keys.checkpoint_key``)
-    is the same. Raises InputError if the inputs do not fit each other or the loss leaves the finite.
+    come from images held out of training and never from a test set, is kept. An interrupted training resumes from
+    ``checkpoint``. Raises InputError if the inputs do not fit each other or the loss leaves the finite.
     """
     _check(pixels, targets, labels, config)
-    trainer = _Trainer(config, labels.dim, len(pixels))
-    if state:
-        trainer.resume(state, key)
-    vectors = labels.vectors.to(trainer.device)
-    for epoch in range(len(trainer.history) + 1, config.epochs + 1):
-        with trainer.randomness(epoch):
-            row: dict[str, float] = {"epoch": epoch} | trainer.train_epoch(pixels, targets, vectors, epoch)
-            if not math.isfinite(row["loss"]):
-                raise InputError(
-                    f"training: the loss became {row['loss']} in epoch {epoch}; lower training.learning_rate"
-                )
-            row |= {"learning_rate": float(trainer.schedule.get_last_lr()[0])}
-            row |= evaluate(trainer.measured().eval())
-        trainer.keep_if_best(epoch, _selector(row, config.select_by))
-        trainer.history.append(row)
-        if state:
-            trainer.save(state, key)
-        log(epoch, row)
-    model = trainer.measured()
-    model.load_state_dict(trainer.best_weights)
-    return TrainedMatrix(model.eval(), trainer.best_epoch, trainer.history)
+    trainer = _Trainer(pixels, targets, labels, config, evaluate)
+    state = fit(trainer, checkpoint, log)
+    return TrainedMatrix(trainer.measured.eval(), state.kept, [row for _, row in state.history])
 
 
-def _selector(row: dict[str, float], name: str) -> float:
+def _check_choice(row: dict[str, float], name: str) -> None:
     if name not in row:
         raise InputError(f"training.select_by: {name!r} is not measured; there are {', '.join(row)}")
     if math.isnan(row[name]):
         raise InputError(f"training.select_by: {name!r} is not a number; does the validation split have any label?")
-    return row[name]
 
 
 def _check(pixels: Tensor, targets: Tensor, labels: LabelVectors, config: SemanticConfig) -> None:

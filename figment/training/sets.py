@@ -12,8 +12,6 @@ from figment.training.kinds.timm_classifier import TIMM, timm_preprocessing
 from figment.training.saved import Provenance, SavedModel, find_model, save_model
 from figment.training.train import train_classifier
 
-CHECKPOINT = "checkpoint.pt"  # of no use once the classifier is saved
-
 
 def train_on(
     name: str,

@@ -1,9 +1,7 @@
 """Train an ordinary classifier from random weights on labelled pictures (the paper's sec. 4.1)."""
 
 import math
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +12,12 @@ import torch.nn.functional as F
 from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from figment.checkpoint import Checkpoint, State
+from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import Images, LabelledImages, StreamedImages
 from figment.devices import choose_device, cores
 from figment.errors import InputError
+from figment.loop import Log, Row, Stateful, Trainer, copies, fit, seeded
 from figment.training.augment import augment, normalise
 from figment.training.classifier import build_classifier, predict_all
 from figment.training.config import TrainingConfig
@@ -32,8 +30,7 @@ from figment.training.start import start_from
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Log = Callable[[int, dict[str, float]], None]
-CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
+CHECKPOINT_VERSION = 2  # raise it where old checkpoints must not be resumed (figment.keys)
 
 
 def train_classifier(
@@ -51,7 +48,9 @@ def train_classifier(
     Raises InputError if the loss stops being a number.
     """
     if config.processes == 1:
-        return _Training(images, num_classes, config, log, name, checkpoint).run()
+        trainer = _Training(images, num_classes, config, name)
+        fit(trainer, checkpoint, log)
+        return trainer.learnt.eval()
     with TemporaryDirectory(prefix="figment-") as folder:
         given: Images | Path = images
         if isinstance(images, LabelledImages):  # a file that all map, not a copy in each
@@ -79,23 +78,27 @@ def train_share(
         images = LabelledImages(*torch.load(images, mmap=True, weights_only=True))
     elif isinstance(images, StreamedImages):
         images = replace(images, workers=max(1, cores() // config.processes))
-    return _Training(images, num_classes, config, log, name, checkpoint, accelerator).run().state_dict()
+    trainer = _Training(images, num_classes, config, name, accelerator)
+    fit(trainer, checkpoint, log)
+    return trainer.learnt.state_dict()
 
 
-class _Training:
+class _Training(Trainer):
+    rate = "training.learning_rate"
+
     def __init__(
         self,
         images: Images,
         num_classes: int,
         config: TrainingConfig,
-        log: Log,
         name: str,
-        checkpoint: Checkpoint | None,
         accelerator: "Accelerator | None" = None,
     ):
-        self.config, self.log, self.name, self.checkpoint = config, log, name, checkpoint
-        self.accelerator = accelerator
+        self.config, self.accelerator = config, accelerator
+        self.name = name if name == "training" else f"training {name}"
+        self.unit = "step"
         self.share = Share(accelerator.process_index, accelerator.num_processes) if accelerator else Share()
+        self.leads = self.share.index == 0
         if self.share.count != config.processes:
             raise InputError(
                 f"training.processes: {config.processes} are to train together and {self.share.count} met; "
@@ -106,12 +109,12 @@ class _Training:
         if config.holdout:
             rows, held_rows = hold_out(images.labels, config.holdout, config.seed)
             images, self.held_out = images.subset(rows), images.subset(held_rows[self.share.index :: self.share.count])
+        self.chosen_by = "validation_top1" if config.keep == "best" else None
         self.source = batches_of(images, self.device)
         self.steps_per_epoch = -(-len(images) // config.batch_size)
         self.steps = config.steps or config.epochs * self.steps_per_epoch
-        self.epochs = -(-self.steps // self.steps_per_epoch)
-        with self._own_random_numbers():
-            torch.manual_seed(config.seed)
+        self.count = -(-self.steps // self.steps_per_epoch)
+        with seeded(config.seed, self.device):
             model = build_classifier(config, num_classes)
             if config.weights:
                 start_from(model, config.weights)
@@ -127,36 +130,24 @@ class _Training:
         bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
 
-    def _own_random_numbers(self) -> AbstractContextManager[None]:
-        return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
-
     @property
     def learnt(self) -> nn.Module:
         """The model that is validated and kept: the moving average if there is one."""
         return self.average.module if self.average else self.model
 
-    def run(self) -> nn.Module:
-        state = self._restore()
-        saved_at = time.monotonic()
-        done = min(state.epoch * self.steps_per_epoch, self.steps)
-        with tqdm(
-            total=self.steps, initial=done, desc=self.name, unit="step", leave=False, disable=self.share.index > 0
-        ) as bar:
-            for epoch in range(state.epoch, self.epochs):
-                self._epoch(epoch, state, bar)
-                state.epoch = epoch + 1
-                if (
-                    self.checkpoint
-                    and self.share.index == 0
-                    and time.monotonic() - saved_at >= self.checkpoint.every_seconds
-                ):
-                    self._save(state)
-                    saved_at = time.monotonic()
-        if state.best:
-            self.learnt.load_state_dict(state.best)
-        return self.learnt.eval()
+    def parts(self) -> Mapping[str, Stateful]:
+        found: dict[str, Stateful] = {"model": self.model, "optimizer": self.optimizer}
+        if self.average:
+            found["average"] = self.average.module
+        return found
 
-    def _epoch(self, epoch: int, state: State, bar: tqdm) -> None:
+    def weights(self) -> dict[str, Tensor]:
+        return copies(self.learnt.state_dict())
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        self.learnt.load_state_dict(weights)
+
+    def round(self, epoch: int, _: int) -> Iterator[Row | None]:
         """One pass over the set. Order, augmentation and dropout are drawn from the seed and the epoch's number; of several
         processes, each has a dropout of its own."""
         first = epoch * self.steps_per_epoch
@@ -164,24 +155,21 @@ class _Training:
         seed = self.config.seed * 1_000_003 + epoch
         generator = torch.Generator().manual_seed(seed)
         self.network.train()
-        with self._own_random_numbers():
-            torch.manual_seed(seed + (self.share.index << 40))
+        with seeded(seed + (self.share.index << 40), self.device):
             batches = self.source.batches(self.config.batch_size, generator, self.share)
             for step, (pixels, labels) in zip(range(first, last), batches, strict=False):
                 rate = learning_rate(self.config, step, self.steps_per_epoch, self.steps)
                 loss = self._update(augment(pixels, self.config, generator, self.share), labels, rate)
                 if self.average:
                     self.average.update(self.model, step + 1)
-                bar.update()
+                yield None
                 done = step + 1
-                metrics: dict[str, float] = {}
-                if done % max(1, self.steps // 50) == 0 or (done == last and self._validates(epoch)):
-                    metrics = {"loss": self._finite(loss, done), "learning_rate": rate}
-                if done == last and self._validates(epoch):
-                    metrics |= self._validate(state)
-                if metrics:
-                    state.history.append((done, metrics))
-                    self.log(done, metrics)
+                validates = done == last and self._validates(epoch)
+                if validates or done % max(1, self.steps // 50) == 0:
+                    row = {"loss": self._mean(loss), "learning_rate": rate}
+                    if validates and math.isfinite(row["loss"]):
+                        row |= self._validate()
+                    yield done, row
 
     def _update(self, pixels: Tensor, labels: Tensor, rate: float) -> Tensor:
         for group in self.optimizer.param_groups:
@@ -194,23 +182,19 @@ class _Training:
         self.optimizer.step()
         return loss.detach()
 
-    def _finite(self, loss: Tensor, step: int) -> float:
-        value = (self.accelerator.reduce(loss, "mean") if self.accelerator else loss).item()
-        if not math.isfinite(value):
-            raise InputError(
-                f"training {self.name}: the loss is {value} after step {step}; lower training.learning_rate"
-            )
-        return value
+    def _mean(self, loss: Tensor) -> float:
+        """Of all processes."""
+        return (self.accelerator.reduce(loss, "mean") if self.accelerator else loss).item()
 
     def _validates(self, epoch: int) -> bool:
         """At most some fifty times, and after the last epoch."""
-        return (epoch + 1) % max(1, self.epochs // 50) == 0 or epoch + 1 == self.epochs
+        return (epoch + 1) % max(1, self.count // 50) == 0 or epoch + 1 == self.count
 
-    def _validate(self, state: State) -> dict[str, float]:
-        """Top-1 and loss on the held-out pictures; notes the best weights if they are to be kept."""
+    def _validate(self) -> dict[str, float]:
+        """Top-1 and loss on the held-out images."""
         if self.held_out is None:
             return {}
-        counted, labels = torch.zeros(3, dtype=torch.float64), self.held_out.labels  # right, loss, pictures
+        counted, labels = torch.zeros(3, dtype=torch.float64), self.held_out.labels  # right, loss, images
         if len(labels):  # of several processes, one may have none
             logits = predict_all(self.learnt, self.held_out)
             loss = float(F.cross_entropy(logits, labels))
@@ -220,26 +204,4 @@ class _Training:
         self.network.train()
         if self.accelerator:
             counted = self.accelerator.reduce(counted.to(self.device), "sum").cpu()
-        score, loss = float(counted[0] / counted[2]), float(counted[1] / counted[2])
-        if self.config.keep == "best" and score > state.best_score:
-            state.best_score = score
-            state.best = {name: value.clone() for name, value in self.learnt.state_dict().items()}
-        return {"validation_top1": score, "validation_loss": loss}
-
-    def _save(self, state: State) -> None:
-        assert self.checkpoint is not None
-        state.model, state.optimizer = self.model.state_dict(), self.optimizer.state_dict()
-        state.average = self.average.module.state_dict() if self.average else {}
-        self.checkpoint.save(state)
-
-    def _restore(self) -> State:
-        state = self.checkpoint.load() if self.checkpoint else None
-        if state is None:
-            return State()
-        self.model.load_state_dict(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
-        if self.average:
-            self.average.module.load_state_dict(state.average)
-        for step, metrics in state.history:
-            self.log(step, metrics)
-        return state
+        return {"validation_top1": float(counted[0] / counted[2]), "validation_loss": float(counted[1] / counted[2])}

@@ -1,15 +1,17 @@
 """Train a semantic matrix on the splits that ``figment.datasets.zero_shot`` wrote, or on those and made pictures."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
 
+from figment.checkpoint import Checkpoint
 from figment.clip.label_vectors import LabelVectors
 from figment.datasets.tagged import TaggedPictures, read_tagged
 from figment.errors import InputError
 from figment.images import decode, squash
 from figment.labels import LabelSpace
+from figment.loop import Log
 from figment.synthesis.pool import Pool
 from figment.training.config import SemanticConfig
 from figment.training.protocols import columns_of, zero_shot_evaluator
@@ -22,9 +24,8 @@ def train_zero_shot(
     vectors: LabelVectors,
     config: SemanticConfig,
     twin_cosine: float = 0.8,
-    state: Path | None = None,
-    key: str = "",
-    log: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    checkpoint: Checkpoint | None = None,
+    log: Log = lambda epoch, row: None,
 ) -> TrainedMatrix:
     """Labels of which no training picture says anything have no place in the loss: without made pictures it ranks the seen
     ones alone. Measured after every epoch as ``zero_shot_evaluator`` does; chosen by the validation pictures."""
@@ -33,7 +34,7 @@ def train_zero_shot(
     known = columns_of(space, vectors)["seen"] | (train.targets > 0).any(0)
     ids = known.nonzero().flatten().tolist()
     labels = LabelVectors(tuple(vectors.names[i] for i in ids), vectors.vectors[ids])
-    return train_semantic_matrix(train.pixels, train.targets[:, ids], labels, config, evaluate, state, key, log)
+    return train_semantic_matrix(train.pixels, train.targets[:, ids], labels, config, evaluate, checkpoint, log)
 
 
 def made_pictures(shown: Mapping[str, Collection[str]], pool: Pool, space: LabelSpace, size: int) -> TaggedPictures:

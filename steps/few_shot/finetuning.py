@@ -6,11 +6,13 @@ from typing import Annotated
 import pyarrow as pa
 import torch
 
+from figment.checkpoint import CHECKPOINT, Checkpoint
 from figment.datasets.config import FewShotDataConfig
 from figment.datasets.few_shot import open_photos, read_splits
 from figment.datasets.labelled import LabelledImages
 from figment.devices import choose_device
 from figment.files import write_json
+from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
@@ -20,7 +22,7 @@ from figment.planning.plan import read_plan
 from figment.synthesis.pool import Pool
 from figment.training.config import FewShotTrainingConfig
 from figment.training.few_shot import law_of
-from figment.training.finetune import finetune
+from figment.training.finetune import CHECKPOINT_VERSION, finetune
 from figment.training.histories import read_curve
 from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD, FewShotClassifier
 from figment.training.lists import open_training_list, write_list
@@ -50,16 +52,17 @@ def finetune_heads(
     todo = {}
     for item in heads.items:
         folder = Path(output) / "finetuned" / item.name
-        key = caching.result_key(
-            __name__,
-            head=item.weights.sha256,  # which depends on all photos and pictures already
-            made=[file.sha256 for file in (plan, pictures, weights) if file],
-            method=methods[item.name].model_dump(mode="json"),
-            training=training.model_dump(mode="json"),
-            seed=seed,
-        )
+        inputs = {
+            "head": item.weights.sha256,  # which depends on all photos and pictures already
+            "made": [file.sha256 for file in (plan, pictures, weights) if file],
+            "method": methods[item.name],
+            "training": training,
+            "seed": seed,
+        }
+        key = caching.result_key(__name__, **inputs)
         if not caching.is_current(folder / WEIGHTS, key):
-            todo[item.name] = item.weights.open().parent, folder, key
+            checkpoint = Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs))
+            todo[item.name] = item.weights.open().parent, folder, key, checkpoint
     if todo:
         size = training.backbone.image_size
         splits = read_splits(data, labels, shots, seed)
@@ -74,7 +77,7 @@ def finetune_heads(
             pool = Pool(images.open().parent)
             made = open_training_list(listed, pool, labels, size, "of made pictures", "squash").load().pixels
         nothing = Used(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0), pa.table({}))
-        for name, (start, folder, key) in todo.items():
+        for name, (start, folder, key, checkpoint) in todo.items():
             own, method = used.get(name, nothing), methods[name]
             base = load_model(start, FEW_SHOT_HEAD)
             backbone = base.network.backbone.to(choose_device(training.backbone.device))
@@ -84,7 +87,15 @@ def finetune_heads(
             law, _ = law_of(method, photos.labels, own.sources, own.weights)
             augmentation = training.augmentation if method.augment else None
             found = finetune(
-                backbone, base.network.head, learnt_from, law, augmentation, training.finetune, seed, held_out
+                backbone,
+                base.network.head,
+                learnt_from,
+                law,
+                augmentation,
+                training.finetune,
+                seed,
+                held_out,
+                checkpoint,
             )
             write_json(folder / "history.json", found.history)
             if name in used:
@@ -95,6 +106,7 @@ def finetune_heads(
             network = FewShotClassifier(backbone, found.head)
             save_model(FEW_SHOT_HEAD, network, settings, base.saved.model_copy(update=update), folder)
             caching.mark_current(folder / WEIGHTS, key)
+            checkpoint.path.unlink(missing_ok=True)
     items = []
     for item in heads.items:
         folder = Path(output) / "finetuned" / item.name

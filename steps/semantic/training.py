@@ -7,6 +7,7 @@ from typing import Annotated
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from figment.checkpoint import CHECKPOINT, Checkpoint
 from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import make_label_vectors
 from figment.datasets.tagged import read_tagged
@@ -52,8 +53,8 @@ def train_matrix(
         "twin_cosine": twin_cosine,
     }
     inputs |= weights_key(training.weights)
-    key, unfinished = caching.result_key(__name__, **inputs), checkpoint_key(CHECKPOINT_VERSION, **inputs)
-    weights, state = folder / WEIGHTS, folder / "training.pt"
+    key, weights = caching.result_key(__name__, **inputs), folder / WEIGHTS
+    checkpoint = Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs))
     if verdicts:
         write_list(multilabel_list(pq.read_table(verdicts.open())), folder)
     if not caching.is_current(weights, key):
@@ -62,7 +63,7 @@ def train_matrix(
         def log(epoch: int, row: dict[str, float]) -> None:
             tracking.log_metrics("training", row, epoch)
 
-        trained = train_zero_shot(splits.open().parent, labels, found, training, twin_cosine, state, unfinished, log)
+        trained = train_zero_shot(splits.open().parent, labels, found, training, twin_cosine, checkpoint, log)
         zsl, gzsl = (read_tagged(splits.open().parent / name) for name in ("zsl", "gzsl"))
 
         def score(pixels: Tensor) -> Tensor:
@@ -89,5 +90,5 @@ def train_matrix(
         network = LabelledMatrix(trained.model, found.vectors, training.pooling)
         save_model(SEMANTIC_MATRIX, network, settings, saved, folder)
         caching.mark_current(weights, key)
-    state.unlink(missing_ok=True)
+    checkpoint.path.unlink(missing_ok=True)
     return FileRef.of(weights)

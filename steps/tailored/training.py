@@ -6,7 +6,7 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
-from figment.checkpoint import Checkpoint
+from figment.checkpoint import CHECKPOINT, Checkpoint
 from figment.clip.scorer import ClipConfig, clip_digest
 from figment.datasets.tagged import read_tagged
 from figment.files import write_json
@@ -47,7 +47,7 @@ def train_classifier(
     }
     key = caching.result_key(__name__, **inputs)
     path = folder / WEIGHTS
-    checkpoint = Checkpoint(folder / "training.pt", checkpoint_key(CHECKPOINT_VERSION, **inputs))
+    checkpoint = Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs))
     judged = pq.read_table(verdicts.open())
     write_list(multilabel_list(judged), folder)
     if not caching.is_current(path, key):

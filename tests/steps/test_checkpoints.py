@@ -15,7 +15,6 @@ import torch
 from pydantic import BaseModel
 
 from figment.adaptation import concept_learning, text_encoder, textual_inversion
-from figment.adaptation.concept_learning import Learning
 from figment.adaptation.config import TEMPLATES, InversionConfig, ProbeConfig
 from figment.adaptation.text_encoder import TuningConfig
 from figment.checkpoint import Checkpoint
@@ -137,10 +136,10 @@ def words(inputs, output: str) -> None:
 
 TRAINERS = {
     "classifier": Trainer((Checkpoint, "save"), 4, "figment/training/train.py", classifier),
-    "semantic matrix": Trainer((semantic._Trainer, "save"), 4, "figment/training/semantic.py", matrix),
+    "semantic matrix": Trainer((Checkpoint, "save"), 4, "figment/training/semantic.py", matrix),
     "dual prompts": Trainer((Checkpoint, "save"), 4, "figment/training/dual_prompt.py", prompts),
     "text encoder": Trainer((Checkpoint, "save"), 2, "figment/adaptation/text_encoder.py", encoder),
-    "words": Trainer((Learning, "save"), 5, "figment/adaptation/concept_learning.py", words),  # and one at the end
+    "words": Trainer((Checkpoint, "save"), 4, "figment/adaptation/concept_learning.py", words),
 }
 
 
@@ -149,8 +148,8 @@ def _quiet(monkeypatch):
     """Nothing is logged, and a checkpoint is due after every epoch."""
     for module in (training, semantic_step, tailored_step, tuning, concepts):
         monkeypatch.setattr(module, "tracking", MagicMock())
-    monkeypatch.setattr(training, "Checkpoint", partial(Checkpoint, every_seconds=0.0))
-    monkeypatch.setattr(textual_inversion, "SAVE_SECONDS", 0.0)
+    for module in (training, semantic_step, tailored_step, text_encoder, textual_inversion):
+        monkeypatch.setattr(module, "Checkpoint", partial(Checkpoint, every_seconds=0.0))
 
 
 def weights(folder: Path) -> dict[str, str]:
@@ -214,7 +213,7 @@ def test_a_checkpoint_of_another_version_is_not_resumed(name, inputs, code, tmp_
 # not hold them.
 DEFAULTS: dict[str, tuple[int, type[BaseModel], int, dict[str, object]]] = {
     "classifier": (
-        train.CHECKPOINT_VERSION, TrainingConfig, 1,
+        train.CHECKPOINT_VERSION, TrainingConfig, 2,
         {"crop_scale": 0.08, "shift": 0, "rotation": 0.0, "color_jitter": 0.0, "flip": True, "model": "resnet50",
          "stem": "native", "image_size": 32, "resize": "bilinear", "native_size": None, "epochs": 200, "steps": None,
          "batch_size": 128, "learning_rate": 2e-4, "schedule": "cosine", "weight_decay": 0.9, "dropout": 0.0,
@@ -222,7 +221,7 @@ DEFAULTS: dict[str, tuple[int, type[BaseModel], int, dict[str, object]]] = {
          "precision": "auto", "seed": 0, "device": "auto"},
     ),
     "semantic matrix": (
-        semantic.CHECKPOINT_VERSION, SemanticConfig, 1,
+        semantic.CHECKPOINT_VERSION, SemanticConfig, 2,
         {"model": "tresnet_m", "pretrained": False, "stem": "native", "image_size": 224, "rows": 7, "regularisation": 0.3,
          "diversity_weight": True, "pooling": "max", "unknown": "ignore", "epochs": 10, "batch_size": 32,
          "learning_rate": 2.5e-05, "warmup": 0.1, "weight_decay": 3e-4, "cutout": 0.5, "randaugment": True,
@@ -230,21 +229,21 @@ DEFAULTS: dict[str, tuple[int, type[BaseModel], int, dict[str, object]]] = {
          "device": "auto"},
     ),
     "dual prompts": (
-        dual_prompt.CHECKPOINT_VERSION, DualPromptConfig, 1,
+        dual_prompt.CHECKPOINT_VERSION, DualPromptConfig, 2,
         {"context": 64, "fusion_scale": 1e-4, "batches": "alternating", "unknown": "ignore", "epochs": 50,
          "batch_size": 32, "classes_per_batch": None, "learning_rate": 0.002, "fusion_learning_rate": 1e-4,
          "warmup_rate": 1e-05, "momentum": 0.9, "weight_decay": 5e-4, "loss_scale": 0.01, "cutout": 0.5,
          "randaugment": True, "held_out": 0.1, "seed": 0, "device": "auto"},
     ),
     "text encoder": (
-        text_encoder.CHECKPOINT_VERSION, TuningConfig, 1,
+        text_encoder.CHECKPOINT_VERSION, TuningConfig, 2,
         {"steps": 4000, "batch_size": 1, "learning_rate": 7e-08, "weight_decay": 0.001, "max_gradient_norm": 1.0,
          "width": 560, "height": 560, "num_inference_steps": 30, "differentiated_steps": None, "checkpointing": True,
          "held_out": 0.1, "evaluate_every": 200, "evaluated_images": 256, "evaluation_batch": 16, "dtype": "auto",
          "device": "auto", "seed": 0},
     ),
     "words": (
-        concept_learning.CHECKPOINT_VERSION, InversionConfig, 1,
+        concept_learning.CHECKPOINT_VERSION, InversionConfig, 2,
         {"steps": 1000, "batch_size": 4, "learning_rate": 0.002, "vectors": 1, "average": 0.5, "initialise": "name",
          "templates": TEMPLATES, "flip": 0.5, "seed": 0, "dtype": "auto"},
     ),

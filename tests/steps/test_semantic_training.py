@@ -30,7 +30,8 @@ def run(tmp_path, monkeypatch):
     )
     trained = []
 
-    def train(splits, space, vectors, config, twin_cosine, state, key, log) -> TrainedMatrix:
+    def train(splits, space, vectors, config, twin_cosine, checkpoint, log) -> TrainedMatrix:
+        state = checkpoint.path
         state.parent.mkdir(parents=True, exist_ok=True)
         trained.append(state.exists())
         state.write_bytes(b"epochs")
@@ -51,7 +52,7 @@ def run(tmp_path, monkeypatch):
             str(tmp_path / "out"),
         ),
         trained=trained,
-        state=tmp_path / "out" / "model" / "training.pt",
+        state=tmp_path / "out" / "model" / "checkpoint.pt",
     )
 
 

@@ -1,6 +1,7 @@
 """Concepts are learnt side by side, each as if alone; interrupted as if not; nothing else of the model changes."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from figment.adaptation import textual_inversion
 from figment.adaptation.concept_learning import Learning
 from figment.adaptation.config import InversionConfig, ProbeConfig
 from figment.adaptation.textual_inversion import forget_learning, learn_concepts, probe_concepts
+from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.files import sha256_file
@@ -76,7 +78,7 @@ def test_a_concept_is_the_same_whichever_others_are_learnt_beside_it(learnt, poc
 
 
 def test_an_interrupted_learning_goes_on_to_the_same_file(learnt, pocket_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(textual_inversion, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(textual_inversion, "Checkpoint", partial(Checkpoint, every_seconds=0.0))
     step = Learning.step
 
     def stop_at_the_third(self, number):
@@ -100,17 +102,9 @@ def test_an_interrupted_learning_goes_on_to_the_same_file(learnt, pocket_config,
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_state_of_other_photos_is_not_gone_on_from(pocket_config, tmp_path):
+def test_a_state_of_other_photos_has_another_key(pocket_config):
     one, other = (Learning(pocket_config, {"blue": pictures}, NAMES, QUICK) for pictures in PHOTOS.values())
     assert one.key != other.key
-    one.step(0)
-    one.save(tmp_path / "state", 1)
-    assert one.restore(tmp_path / "state") == 1
-    with pytest.raises(InputError, match="belongs to other photos or settings"):
-        other.restore(tmp_path / "state")
-    save_file({"x": torch.zeros(1)}, tmp_path / "state")
-    with pytest.raises(InputError, match="not the state of a learning"):
-        one.restore(tmp_path / "state")
 
 
 def test_nothing_but_the_concepts_vectors_is_learnt(pocket_config):

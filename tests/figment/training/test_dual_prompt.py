@@ -222,7 +222,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(real, made, tmp_path
     changes = {
         "batches": batches, "fusion_scale": 0.1, "cutout": 0.5, "randaugment": True, "classes_per_batch": 3, "epochs": 3,
     }  # fmt: skip
-    checkpoint = Checkpoint(tmp_path / "training.pt", "key")
+    checkpoint = Checkpoint(tmp_path / "training.pt", "key", 0)
 
     def stop(scorer: Scorer) -> dict[str, float]:
         if checkpoint.path.exists():
@@ -232,7 +232,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(real, made, tmp_path
     whole = learnt(few, **changes)
     with pytest.raises(KeyboardInterrupt):
         learnt(few, evaluate=stop, checkpoint=checkpoint, **changes)
-    assert checkpoint.load().epoch == 1
+    assert checkpoint.load().done == 1
     assert equal(learnt(few, checkpoint=checkpoint, **changes), whole)
 
 
@@ -312,5 +312,5 @@ def test_pictures_without_any_class_are_one_sentence(real):
 
 
 def test_a_loss_that_is_no_number_is_one_sentence(real):
-    with pytest.raises(InputError, match=r"training: the loss became nan in epoch \d; lower classifier.learning_rate"):
+    with pytest.raises(InputError, match=r"training: the loss is nan after epoch \d; lower classifier.learning_rate"):
         learnt([real], learning_rate=1e30, warmup_rate=1e30)

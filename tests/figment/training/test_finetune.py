@@ -5,6 +5,7 @@ import timm
 import torch
 from torch import nn
 
+from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import LabelledImages
 from figment.training.backbone import Backbone
 from figment.training.config import AugmentConfig, FinetuneConfig
@@ -80,3 +81,22 @@ def test_a_fine_tuning_that_helps_no_held_out_picture_ends_as_the_linear_head():
     assert found.kept == 0
     assert found.history[0] == (0, {"validation_accuracy": 1.0})
     assert all(value.equal(states(backbone, head)[name]) for name, value in before.items())
+
+
+def test_an_interrupted_fine_tuning_ends_with_the_same_weights(tmp_path):
+    pictures, held_out, law = striped(16), striped(8, seed=1), torch.full((16,), 1 / 16)
+    augmentation, checkpoint = AugmentConfig(crop_scale=0.7), Checkpoint(tmp_path / "checkpoint.pt", "k", 0)
+
+    def stop(step, metrics):
+        if step == 30:
+            raise KeyboardInterrupt
+
+    whole, (other, own) = small(), small()
+    expected = finetune(*whole, pictures, law, augmentation, CONFIG, 0, held_out)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(other, own, pictures, law, augmentation, CONFIG, 0, held_out, checkpoint, stop)
+    assert checkpoint.load().done == 20
+    resumed = small()
+    found = finetune(*resumed, pictures, law, augmentation, CONFIG, 0, held_out, checkpoint)
+    assert (found.history, found.kept) == (expected.history, expected.kept)
+    assert all(value.equal(states(*whole)[name]) for name, value in states(*resumed).items())

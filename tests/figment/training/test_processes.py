@@ -42,7 +42,7 @@ def test_two_processes_train_what_one_trains_and_go_on_where_it_stopped(colours,
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "key", 0)
     with pytest.raises(Stopped):
         train_classifier(colours, 3, ONE, stop, checkpoint=checkpoint)
-    assert checkpoint.load().epoch == 1
+    assert checkpoint.load().done == 1
 
     found: list = []
     together = train_classifier(colours, 3, TWO, lambda *entry: found.append(entry), checkpoint=checkpoint)
@@ -54,7 +54,7 @@ def test_two_processes_train_what_one_trains_and_go_on_where_it_stopped(colours,
     for name, weights in together.state_dict().items():
         assert torch.allclose(weights, alone[name], atol=1e-4), name
 
-    assert checkpoint.load().epoch == 4  # the two kept theirs, whole: one takes it up and has nothing left to do
+    assert checkpoint.load().done == 4  # the two kept theirs, whole: one takes it up and has nothing left to do
     again = train_classifier(colours, 3, ONE, checkpoint=checkpoint).state_dict()
     assert all(torch.equal(weights, again[name]) for name, weights in together.state_dict().items())
 

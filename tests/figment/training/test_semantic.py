@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torchmetrics.functional.classification import binary_average_precision
 
+from figment.checkpoint import Checkpoint
 from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import LabelVectors
 from figment.errors import InputError
@@ -153,38 +154,39 @@ def test_stopped_and_resumed_is_bit_equal_to_uninterrupted(pictures, seen, tmp_p
             raise KeyboardInterrupt
         return scores(model)
 
-    state = tmp_path / "state.pt"
+    checkpoint = Checkpoint(tmp_path / "state.pt", "key", 0)
     with pytest.raises(KeyboardInterrupt):
-        train_semantic_matrix(pixels, targets, seen, config, stops, state, "key")
+        train_semantic_matrix(pixels, targets, seen, config, stops, checkpoint)
     torch.rand(7)  # what else the process draws makes no difference
-    resumed_epochs = []
+    resumed_epochs, measured = [], []
+
+    def counted(model):
+        measured.append(1)
+        return scores(model)
+
     resumed = train_semantic_matrix(
-        pixels, targets, seen, config, scores, state, "key", lambda epoch, row: resumed_epochs.append(epoch)
+        pixels, targets, seen, config, counted, checkpoint, lambda epoch, row: resumed_epochs.append(epoch)
     )
-    assert resumed_epochs == list(range(stop_in + 1, 5))
+    assert len(measured) == 4 - stop_in, "earlier epochs are not trained again"
+    assert resumed_epochs == [1, 2, 3, 4], "a log sees the earlier ones, too"
     assert resumed.history == whole.history
     assert resumed.best_epoch == whole.best_epoch
     assert same(resumed.model, whole.model)
-    again = train_semantic_matrix(pixels, targets, seen, config, None, state, "key")  # nothing is left to do
+    again = train_semantic_matrix(pixels, targets, seen, config, None, checkpoint)  # nothing is left to do
     assert same(again.model, whole.model)
 
 
 def test_a_state_of_another_key_is_not_gone_on_with(pictures, seen, tmp_path):
-    pixels, targets, state = pictures[0][:32], pictures[1][:32], tmp_path / "state.pt"
+    pixels, targets, measured = pictures[0][:32], pictures[1][:32], []
     config = QUICK.model_copy(update={"epochs": 1})
-    train_semantic_matrix(pixels, targets, seen, config, lambda model: {"gzsl/mAP": 0.5}, state, "one")
-    epochs = []
-    train_semantic_matrix(
-        pixels,
-        targets,
-        seen,
-        config,
-        lambda model: {"gzsl/mAP": 0.5},
-        state,
-        "two",
-        lambda epoch, row: epochs.append(epoch),
-    )
-    assert epochs == [1]
+
+    def measure(model):
+        measured.append(1)
+        return {"gzsl/mAP": 0.5}
+
+    for key in ("one", "two", "two"):
+        train_semantic_matrix(pixels, targets, seen, config, measure, Checkpoint(tmp_path / "state.pt", key, 0))
+    assert len(measured) == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk", None])
@@ -194,8 +196,10 @@ def test_a_damaged_state_is_named(pictures, seen, tmp_path, damage):
         torch.save({"other": 1}, state)
     else:
         state.write_bytes(damage)
-    with pytest.raises(InputError, match=r"state\.pt: not a readable training state .*move it away"):
-        train_semantic_matrix(pictures[0][:32], pictures[1][:32], seen, QUICK, lambda model: {}, state)
+    with pytest.raises(InputError, match=r"state\.pt: not a checkpoint .*move it away"):
+        train_semantic_matrix(
+            pictures[0][:32], pictures[1][:32], seen, QUICK, lambda model: {}, Checkpoint(state, "key")
+        )
 
 
 def test_the_moving_average_is_what_is_measured_and_kept(pictures, seen):
@@ -256,7 +260,7 @@ def test_what_does_not_fit_is_named(pictures, seen):
         train(measures={"validation/F1": 0.0})
     with pytest.raises(InputError, match=r"select_by: 'gzsl/mAP' is not a number"):
         train(measures={"gzsl/mAP": float("nan")})
-    with pytest.raises(InputError, match=r"the loss became .* in epoch 1; lower training\.learning_rate"):
+    with pytest.raises(InputError, match=r"the loss is .* after epoch 1; lower training\.learning_rate"):
         train(config=QUICK.model_copy(update={"learning_rate": 1e30}))
     with pytest.raises(InputError, match=r"timm has no 'tresnet'; the nearest names are tresnet_"):
         train(config=QUICK.model_copy(update={"model": "tresnet"}))

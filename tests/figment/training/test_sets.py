@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from figment.checkpoint import Checkpoint
+from figment.checkpoint import CHECKPOINT, Checkpoint
 from figment.datasets.labelled import StreamedImages, open_synthetic_folders
 from figment.labels import LabelSpace
 from figment.training.config import TrainingConfig
 from figment.training.kinds.timm_classifier import TIMM
 from figment.training.saved import load_model
-from figment.training.sets import CHECKPOINT, train_on
+from figment.training.sets import train_on
 
 SPACE = LabelSpace.of(["cat", "dog"])
 CONFIG = TrainingConfig(model="test_resnet", image_size=16, epochs=2, batch_size=4, learning_rate=1e-3)

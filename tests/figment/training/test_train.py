@@ -53,7 +53,7 @@ def test_killed_and_taken_up_again_it_ends_bit_for_bit_the_same(colours, tmp_pat
     killed = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
     assert killed.returncode == -signal.SIGKILL
     saved = Checkpoint(file, "k").load()
-    assert saved.epoch == 2
+    assert saved.done == 2
 
     resumed: list = []
     model = train_classifier(colours, 3, CONFIG, lambda *entry: resumed.append(entry), checkpoint=Checkpoint(file, "k"))
@@ -80,7 +80,7 @@ def test_a_file_that_is_no_checkpoint_is_named_and_runs_nothing(content, tmp_pat
         file.write_bytes(b"")
     else:
         torch.save({"key": Evil()} if "pickle" in content else {"a": torch.zeros(1)}, file)
-    with pytest.raises(InputError, match=r"c\.pt: not a checkpoint \(.*\); move it away to start anew"):
+    with pytest.raises(InputError, match=r"c\.pt: not a checkpoint \(.*\); move it away to start again"):
         Checkpoint(file, "k").load()
     assert not os.path.exists("/tmp/figment-was-here")
 
