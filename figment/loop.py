@@ -10,14 +10,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from figment.checkpoint import Checkpoint, State
 from figment.errors import InputError
+
+if TYPE_CHECKING:
+    from timm.utils import ModelEmaV3
 
 Row = tuple[int, dict[str, float]]  # the number of a step or epoch, and what was measured after it
 Log = Callable[[int, dict[str, float]], None]
@@ -48,8 +51,8 @@ class Trainer(ABC):
     """What is particular to a training; ``fit`` does the rest.
 
     ``count`` epochs or steps are to be done, ``round_size`` of them in a round, ``steps`` updates in all. ``chosen_by`` names the
-    measure at whose highest value the weights are kept; without it the last are. What a round draws at random follows from the
-    seed and its number alone, or from a generator among the parts."""
+    measure at whose highest value the weights are kept; without it the last are. ``ema`` is the moving average of ``model``, if
+    there is one. What a round draws at random follows from the seed and its number alone, or from a generator among the parts."""
 
     name = "training"
     rate = "the learning rate"  # how its setting is called
@@ -60,18 +63,27 @@ class Trainer(ABC):
 
     count: int
     steps: int
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: "ModelEmaV3 | None" = None
 
-    @abstractmethod
-    def parts(self) -> Mapping[str, Stateful]:
+    @property
+    def measured(self) -> Any:
+        """What is measured and kept: the moving average of the model, if there is one."""
+        return self.ema.module if self.ema else self.model
+
+    def parts(self) -> dict[str, Stateful]:
         """By name all that a round changes."""
+        found: dict[str, Stateful] = {"model": self.model, "optimizer": self.optimizer}
+        return found | ({"ema": self.ema.module} if self.ema else {})
 
-    @abstractmethod
     def weights(self) -> dict[str, Tensor]:
         """Copies of what is kept."""
+        return copies(self.measured.state_dict())
 
-    @abstractmethod
     def load(self, weights: dict[str, Tensor]) -> None:
         """Put back what ``weights`` gave."""
+        self.measured.load_state_dict(weights)
 
     @abstractmethod
     def round(self, first: int, last: int) -> Iterator[Row | None]:

@@ -192,7 +192,7 @@ class Learning(Trainer):
         """All vectors by their names in the concepts file."""
         return {tensor_name(n, name): p for name, own in self.vectors.items() for n, p in own.items()}
 
-    def parts(self) -> Mapping[str, Stateful]:
+    def parts(self) -> dict[str, Stateful]:
         return {
             "vectors": Part(self.weights, self.load),
             "averages": Part(lambda: copies(self.averages), self.load_averages),

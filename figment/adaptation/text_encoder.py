@@ -6,7 +6,7 @@ encoder, which alone learns. Prompts that were held out say after every so many 
 checkpoint is kept: as an adapter, a file named by its hash that plans refer to.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
@@ -179,7 +179,7 @@ class Tuner(Trainer):
             for name, value in weights.items():
                 self.parameters[name].copy_(value)
 
-    def parts(self) -> Mapping[str, Stateful]:
+    def parts(self) -> dict[str, Stateful]:
         return {"model": Part(self.weights, self.load), "optimizer": self.optimizer}
 
     def round(self, first: int, last: int) -> Iterator[Row | None]:

@@ -232,7 +232,7 @@ class _Trainer(Trainer):
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(group["full_rate"], self.config.warmup_rate, epoch, self.config.epochs)
 
-    def parts(self) -> Mapping[str, Stateful]:
+    def parts(self) -> dict[str, Stateful]:
         return {"model": Part(self.weights, self.load), "optimizer": self.optimizer}
 
     def weights(self) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ The head comes first and the backbone follows at a lower rate, because a random 
 says anything (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution").
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import LabelledImages
-from figment.loop import Log, Row, Stateful, Trainer, copies, draws, fit
+from figment.loop import Log, Row, Stateful, Trainer, draws, fit
 from figment.metrics.accuracy import macro_accuracy
 from figment.training.augment import augment
 from figment.training.backbone import Backbone
@@ -76,14 +76,8 @@ class _Trainer(Trainer):
         ]
         self.optimizer = torch.optim.Adam(rates, weight_decay=config.weight_decay)
 
-    def parts(self) -> Mapping[str, Stateful]:
-        return {"model": self.model, "optimizer": self.optimizer, "draws": draws(self.generator)}
-
-    def weights(self) -> dict[str, Tensor]:
-        return copies(self.model.state_dict())
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        self.model.load_state_dict(weights)
+    def parts(self) -> dict[str, Stateful]:
+        return super().parts() | {"draws": draws(self.generator)}
 
     def round(self, first: int, last: int) -> Iterator[Row | None]:
         if first == 0 and self.held_out is not None:

@@ -1,13 +1,13 @@
 """A linear classifier on cached features of a frozen backbone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from figment.loop import Log, Row, Stateful, Trainer, copies, draws, fit
+from figment.loop import Log, Row, Stateful, Trainer, draws, fit
 from figment.metrics.accuracy import macro_accuracy
 from figment.training.config import HeadConfig
 
@@ -51,11 +51,12 @@ def train_head(
     """
     trainer = _Trainer(pictures, law, classes, config, seed, held_out)
     state = fit(trainer, log=log)
-    return TrainedHead(trainer.head, state.history, state.kept)
+    return TrainedHead(trainer.model, state.history, state.kept)
 
 
 class _Trainer(Trainer):
     name, unit = "head", "step"
+    model: nn.Linear
 
     def __init__(
         self,
@@ -71,36 +72,30 @@ class _Trainer(Trainer):
         self.round_size = config.validate_every
         self.chosen_by = None if held_out is None else "validation_accuracy"
         self.generator = torch.Generator().manual_seed(seed)
-        self.head = nn.Linear(pictures.features.shape[2], classes)
-        bound = self.head.in_features**-0.5
-        for parameter in self.head.parameters():
+        self.model = nn.Linear(pictures.features.shape[2], classes)
+        bound = self.model.in_features**-0.5
+        for parameter in self.model.parameters():
             nn.init.uniform_(parameter, -bound, bound, generator=self.generator)  # as nn.Linear does it
         self.optimizer = torch.optim.Adam(
-            self.head.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
-    def parts(self) -> Mapping[str, Stateful]:
-        return {"model": self.head, "optimizer": self.optimizer, "draws": draws(self.generator)}
-
-    def weights(self) -> dict[str, Tensor]:
-        return copies(self.head.state_dict())
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        self.head.load_state_dict(weights)
+    def parts(self) -> dict[str, Stateful]:
+        return super().parts() | {"draws": draws(self.generator)}
 
     def round(self, first: int, last: int) -> Iterator[Row | None]:
         batch, features = self.config.batch_size, self.pictures.features
         items = torch.multinomial(self.law, (last - first) * batch, replacement=True, generator=self.generator)
         views = torch.randint(features.shape[1], (len(items),), generator=self.generator)
         for rows, seen in zip(items.split(batch), views.split(batch), strict=True):
-            loss = F.cross_entropy(self.head(features[rows, seen]), self.pictures.labels[rows])
+            loss = F.cross_entropy(self.model(features[rows, seen]), self.pictures.labels[rows])
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
             yield None
         metrics = {"loss": loss.item()}
         if self.held_out is not None:
-            logits = logits_of(self.head, self.held_out.features[:, 0])
+            logits = logits_of(self.model, self.held_out.features[:, 0])
             metrics["validation_accuracy"] = macro_accuracy(logits, self.held_out.labels)
         yield last, metrics
 

@@ -21,7 +21,7 @@ from figment.checkpoint import Checkpoint
 from figment.clip.label_vectors import LabelVectors
 from figment.devices import choose_device
 from figment.errors import InputError
-from figment.loop import Log, Row, Stateful, Trainer, copies, fit, seeded
+from figment.loop import Log, Row, Stateful, Trainer, fit, seeded
 from figment.model_folders import check_module, one_sentence
 from figment.training.classifier import build_classifier
 from figment.training.config import SemanticConfig, TrainingConfig
@@ -160,7 +160,7 @@ class _Trainer(Trainer):
         self.schedule = one_cycle(self.optimizer, config.learning_rate, self.steps, config.warmup)
         self.mixed = config.mixed_precision and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.mixed)
-        self.average = ModelEmaV3(self.model, config.ema_decay, use_warmup=True) if config.ema_decay else None
+        self.ema = ModelEmaV3(self.model, config.ema_decay, use_warmup=True) if config.ema_decay else None
         self.loss = SemanticDiversityLoss(
             config.regularisation, config.diversity_weight, config.pooling, config.unknown
         )
@@ -168,27 +168,8 @@ class _Trainer(Trainer):
     def randomness(self, epoch: int) -> AbstractContextManager[None]:
         return seeded((self.config.seed << 16) + epoch, self.device)
 
-    @property
-    def measured(self) -> SemanticMatrix:
-        """The model that is measured and kept: the moving average if there is one."""
-        return self.average.module if self.average else self.model
-
-    def parts(self) -> Mapping[str, Stateful]:
-        found: dict[str, Stateful] = {
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-            "scaler": self.scaler,
-        }
-        if self.average:
-            found["average"] = self.average.module
-        return found
-
-    def weights(self) -> dict[str, Tensor]:
-        return copies(self.measured.state_dict())
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        self.measured.load_state_dict(weights)
+    def parts(self) -> dict[str, Stateful]:
+        return super().parts() | {"schedule": self.schedule, "scaler": self.scaler}
 
     def round(self, first: int, last: int) -> Iterator[Row | None]:
         """One pass; the mean loss, the number of images that had no label to train on, and the measures."""
@@ -226,8 +207,8 @@ class _Trainer(Trainer):
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
-        if self.average:
-            self.average.update(self.model, self.schedule.last_epoch)
+        if self.ema:
+            self.ema.update(self.model, self.schedule.last_epoch)
         return loss.detach()
 
 

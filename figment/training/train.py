@@ -1,7 +1,7 @@
 """Train an ordinary classifier from random weights on labelled pictures (the paper's sec. 4.1)."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from figment.checkpoint import Checkpoint
 from figment.datasets.labelled import Images, LabelledImages, StreamedImages
 from figment.devices import choose_device, cores
 from figment.errors import InputError
-from figment.loop import Log, Row, Stateful, Trainer, copies, fit, seeded
+from figment.loop import Log, Row, Trainer, fit, seeded
 from figment.training.augment import augment, normalise
 from figment.training.classifier import build_classifier, predict_all
 from figment.training.config import TrainingConfig
@@ -50,7 +50,7 @@ def train_classifier(
     if config.processes == 1:
         trainer = _Training(images, num_classes, config, name)
         fit(trainer, checkpoint, log)
-        return trainer.learnt.eval()
+        return trainer.measured.eval()
     with TemporaryDirectory(prefix="figment-") as folder:
         given: Images | Path = images
         if isinstance(images, LabelledImages):  # a file that all map, not a copy in each
@@ -80,7 +80,7 @@ def train_share(
         images = replace(images, workers=max(1, cores() // config.processes))
     trainer = _Training(images, num_classes, config, name, accelerator)
     fit(trainer, checkpoint, log)
-    return trainer.learnt.state_dict()
+    return trainer.measured.state_dict()
 
 
 class _Training(Trainer):
@@ -122,30 +122,13 @@ class _Training(Trainer):
         if accelerator and self.device.type == "cuda":  # on a CPU there is no such layer: statistics of a share
             self.model = convert_sync_batchnorm(self.model)
         decay = config.ema_decay
-        self.average = ModelEmaV3(self.model, decay, use_warmup=True) if decay else None
+        self.ema = ModelEmaV3(self.model, decay, use_warmup=True) if decay else None
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
         self.network = accelerator.prepare_model(self.model) if accelerator else self.model  # the same weights
         bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
-
-    @property
-    def learnt(self) -> nn.Module:
-        """The model that is validated and kept: the moving average if there is one."""
-        return self.average.module if self.average else self.model
-
-    def parts(self) -> Mapping[str, Stateful]:
-        found: dict[str, Stateful] = {"model": self.model, "optimizer": self.optimizer}
-        if self.average:
-            found["average"] = self.average.module
-        return found
-
-    def weights(self) -> dict[str, Tensor]:
-        return copies(self.learnt.state_dict())
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        self.learnt.load_state_dict(weights)
 
     def round(self, epoch: int, _: int) -> Iterator[Row | None]:
         """One pass over the set. Order, augmentation and dropout are drawn from the seed and the epoch's number; of several
@@ -160,8 +143,8 @@ class _Training(Trainer):
             for step, (pixels, labels) in zip(range(first, last), batches, strict=False):
                 rate = learning_rate(self.config, step, self.steps_per_epoch, self.steps)
                 loss = self._update(augment(pixels, self.config, generator, self.share), labels, rate)
-                if self.average:
-                    self.average.update(self.model, step + 1)
+                if self.ema:
+                    self.ema.update(self.model, step + 1)
                 yield None
                 done = step + 1
                 validates = done == last and self._validates(epoch)
@@ -196,7 +179,7 @@ class _Training(Trainer):
             return {}
         counted, labels = torch.zeros(3, dtype=torch.float64), self.held_out.labels  # right, loss, images
         if len(labels):  # of several processes, one may have none
-            logits = predict_all(self.learnt, self.held_out)
+            logits = predict_all(self.measured, self.held_out)
             loss = float(F.cross_entropy(logits, labels))
             counted += torch.tensor(
                 [int((logits.argmax(1) == labels).sum()), loss * len(labels), len(labels)], dtype=counted.dtype

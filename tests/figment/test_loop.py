@@ -6,7 +6,7 @@ from torch import nn
 
 from figment.checkpoint import Checkpoint
 from figment.errors import InputError
-from figment.loop import Part, Trainer, copies, draws, fit, seeded
+from figment.loop import Part, Trainer, draws, fit, seeded
 
 
 class Walk(Trainer):
@@ -28,13 +28,7 @@ class Walk(Trainer):
 
     def parts(self):
         seen = Part(lambda: dict(self.seen), self.seen.update)
-        return {"model": self.model, "optimizer": self.optimizer, "draws": draws(self.generator), "seen": seen}
-
-    def weights(self):
-        return copies(self.model.state_dict())
-
-    def load(self, weights):
-        self.model.load_state_dict(weights)
+        return super().parts() | {"draws": draws(self.generator), "seen": seen}
 
     def round(self, first, last):
         self.rounds += 1
