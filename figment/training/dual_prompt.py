@@ -190,6 +190,7 @@ class _Trainer(Trainer):
     """All that changes while training. What is drawn in an epoch depends on the seed and its number alone."""
 
     rate, chosen_by = "classifier.learning_rate", "validation/mAP"
+    model: DualPromptClassifier
 
     def __init__(
         self,

@@ -141,6 +141,7 @@ class _Trainer(Trainer):
     each view from those and the image's row: an epoch is the same whether or not the process was stopped before it."""
 
     rate = "training.learning_rate"
+    model: SemanticMatrix
 
     def __init__(
         self, pixels: Tensor, targets: Tensor, labels: LabelVectors, config: SemanticConfig, evaluate: Evaluate
