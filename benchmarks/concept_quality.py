@@ -99,8 +99,8 @@ def paint(photos: Photos, setting: dict | None, seed: int) -> Iterator[tuple[str
             )
             return record_of(
                 Row(
-                    **said, **POCKET.model_dump(exclude={"revision"}), revision=revision, labels=(name,), recipe="benchmark",
-                    trick="concept", stream=seed, replicate=i, adapter=adapter, initial_image=source,
+                    **said, **POCKET.model_dump(exclude={"revision", "loras"}), revision=revision, labels=(name,),
+                    recipe="benchmark", trick="concept", stream=seed, replicate=i, adapter=adapter, initial_image=source,
                     strength=0.7 if source else 1.0, shared_noise=f"{seed} {name} {i}",
                 )
             )  # fmt: skip

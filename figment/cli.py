@@ -288,6 +288,7 @@ def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
     from figment.planning.generator_config import GeneratorConfig
     from figment.planning.plan import write_plan
     from figment.prompts.tricks import Wording, build_tricks, scales_of, write_prompts
+    from figment.synthesis.adapter_files import place_loras
     from figment.synthesis.families import Requests
     from figment.synthesis.weights import check_family, model_revision
 
@@ -309,6 +310,7 @@ def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
     book = write_prompts(labels, tricks)
     images = replicates_of(training_sets(names, count, unions, fixed_size=False), book)
     rows = plan_bag_of_tricks(book, tricks, generator, model_revision(generator), images, seed)
+    place_loras(generator, plan.parent / "adapters")
     write_plan(rows, plan)
     return plan
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from figment.adaptation.config import InversionConfig, ProbeConfig
+from figment.adaptation.config import InversionConfig, LoraConfig, ProbeConfig
 from figment.clip.config import DEFAULT_CLIP, ClipConfig
 from figment.datasets.config import FewShotDataConfig
 from figment.ops.pipelines import figment_pipeline
@@ -24,7 +24,7 @@ from figment.synthesis.config import SynthesisConfig
 from figment.training.config import FewShotTrainingConfig
 from figment.types import Count, PathText, RegisteredName, Seed
 from figment.validation.config import GateConfig
-from steps.few_shot.concepts import learn_words
+from steps.few_shot.concepts import learn_loras, learn_words
 from steps.few_shot.contexts import write_contexts
 from steps.few_shot.evaluation import evaluate_heads
 from steps.few_shot.features import look_at_photos, look_at_pictures
@@ -55,6 +55,7 @@ def few_shot(
     synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008
     clip: ClipConfig = DEFAULT_CLIP,
     training: FewShotTrainingConfig = FewShotTrainingConfig(),  # noqa: B008
+    adaptation: LoraConfig = LoraConfig(),  # noqa: B008
     gates: GateConfig = GateConfig(),  # noqa: B008
     register_as: RegisteredName = "figment-few-shot",
     seed: Seed = 0,
@@ -64,13 +65,16 @@ def few_shot(
     checked = check_photos(space, data, shots, seed, gates, output, after=[photos])
     seen = look_at_photos(space, photos, data, shots, training, seed, output, after=[checked])
     making = [method for method in methods.values() if method.images]
-    said = learnt = plan = pictures = images = seen_pictures = weights = unseen_before = None
+    said = learnt = loras = plan = pictures = images = seen_pictures = weights = unseen_before = None
     if any(method.contexts for method in making):
         said = write_contexts(space, contexts, output, after=[seen])
     if any(method.concepts for method in making):
         learnt = learn_words(space, photos, generator, inversion, probe, synthesis, clip, output, after=[said or seen])
+    if any(method.lora for method in making):
+        before = [learnt or said or seen]
+        loras = learn_loras(space, photos, generator, adaptation, probe, synthesis, clip, output, after=before)
     if making:
-        plan, pictures = plan_pictures(space, photos, methods, generator, seed, output, said, learnt)
+        plan, pictures = plan_pictures(space, photos, methods, generator, seed, output, said, learnt, loras)
         _, images = synthesise_images(plan, synthesis, clip, after=[seen])
         unseen_before = check_made(space, data, shots, seed, plan, images, gates, output)
         seen_pictures = look_at_pictures(space, plan, images, training, seed, output, after=[unseen_before])
@@ -81,7 +85,8 @@ def few_shot(
     if training.finetune:
         heads = finetune_heads(space, methods, data, shots, heads, training, seed, output, **made)
     results, deployed = evaluate_heads(space, data, shots, photos, seen, heads, clip, seed, output, images, pictures)
-    found = [space, photos, heads, results, checked, unseen_before, plan, pictures, images, weights, said, learnt]
+    learned = [said, learnt, loras]
+    found = [space, photos, heads, results, checked, unseen_before, plan, pictures, images, weights, *learned]
     recipe = FewShot(generator=generator).model_dump(mode="json")
     report = write_report(recipe, [item for item in found if item is not None], output)
     tested = PhotosConfig(data=data, shots=shots, seed=seed)

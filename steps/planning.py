@@ -15,6 +15,7 @@ from figment.planning.few_shot import Shot
 from figment.planning.plan import ranges, write_plan
 from figment.planning.planners import Given, Planning
 from figment.prompts.tricks import read_prompts
+from figment.synthesis.adapter_files import place_loras
 from figment.synthesis.families import Requests
 from figment.synthesis.weights import check_family, model_revision
 
@@ -33,6 +34,7 @@ def plan_images(
     """plan.parquet: one row an image to be made."""
     check_family(planning.generator, Requests(planning.scales, planning.negative_prompt, planning.strengths))
     path = Path(output) / "plan.parquet"
+    place_loras(planning.generator, path.parent / "adapters")
     write_plan(planning.planner.rows(given_of(labels, planning, prompts, adaptation, photos), planning), path)
     check_plan(path, labels)
     return FileRef.of(path)

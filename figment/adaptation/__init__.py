@@ -1,1 +1,1 @@
-"""What changes the generator: text-encoder tuning and textual inversion."""
+"""What changes the generator: text-encoder tuning, textual inversion and LoRAs."""

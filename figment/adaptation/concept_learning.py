@@ -4,74 +4,38 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
-from PIL import Image
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from figment.adaptation.config import InversionConfig
+from figment.adaptation.denoising import Denoising, Draw, Photos
 from figment.errors import InputError
-from figment.files import atomic, canonical_json, digest
+from figment.files import atomic, canonical_json
 from figment.keys import checkpoint_key
 from figment.loop import Part, Row, Stateful, Trainer, copies
 from figment.planning.generator_config import GeneratorConfig
-from figment.planning.row import seed_of
 from figment.synthesis.concepts import concepts_in_place, placeholder, tensor_name, text_encoders
-from figment.synthesis.config import SynthesisConfig
-from figment.synthesis.generator import Generator
 from figment.synthesis.renderers import is_out_of_memory
-from figment.synthesis.weights import model_revision
 
 CHECKPOINT_VERSION = 2  # raise it where old checkpoints must not be resumed (figment.keys)
-Photos = Mapping[str, Sequence[np.ndarray]]
 NEUTRAL = "the"  # the word that DIAGen's concepts start from
 WEIGHT_DECAY = 0.01
 
 
-class Draw(NamedTuple):
-    """What one concept is shown in a step: B pictures, noises, times and prompts."""
-
-    clean: Tensor  # (B, C, h, w) latents
-    noise: Tensor
-    times: Tensor  # (B,)
-    prompts: list[str]
-
-
-class Learning(Trainer):
-    """The vectors, the optimiser and the frozen model. What a step draws follows from the seed, the concept and the step's
-    number alone, so there is no random state to keep."""
+class Learning(Denoising, Trainer):
+    """The vectors, the optimiser and the frozen model."""
 
     name, unit, rate = "concepts", "step", "inversion.learning_rate"
 
     def __init__(self, generator: GeneratorConfig, photos: Photos, names: Mapping[str, str], config: InversionConfig):
-        self.config, self.names = config, sorted(photos)
+        super().__init__(generator, photos, config)
+        self.config: InversionConfig = config
         self.count = self.steps = config.steps
         self.losses: list[float] = []  # since the last row
-        revision = model_revision(generator)
-        loaded = Generator(
-            generator.model, revision, SynthesisConfig(dtype=config.dtype, device=config.device, batch_size=1)
-        )
-        self.pipeline: Any = loaded.pipeline
-        if not isinstance(self.pipeline, StableDiffusionPipeline | StableDiffusionXLPipeline):
-            raise InputError(
-                f"generator.model: {type(self.pipeline).__name__} cannot learn words here; choose a Stable Diffusion 1.x, "
-                "2.x or XL model"
-            )
-        self.device, self.encoder = loaded.device, loaded.encode
-        for module in (self.pipeline.unet, self.pipeline.vae, *text_encoders(self.pipeline).values()):
-            module.eval().requires_grad_(False)
-        self.scheduler = DDPMScheduler.from_config(self.pipeline.scheduler.config)
-        if self.scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
-            raise InputError(
-                f"generator.model: predicts {self.scheduler.config.prediction_type!r}; expected epsilon or v_prediction"
-            )
-        self.size = generator.width, generator.height
-        self.latents = {name: self.encode_photos(photos[name]) for name in self.names}
         self.words = {name: names[name] if config.initialise == "name" else NEUTRAL for name in self.names}
         self.vectors = {name: self.first_vectors(self.words[name]) for name in self.names}
         self.averages = {name: p.detach().clone() for name, p in self.parameters().items()}
@@ -79,28 +43,12 @@ class Learning(Trainer):
         self.optimizer = torch.optim.AdamW(
             [p for own in self.vectors.values() for p in own.values()], config.learning_rate, weight_decay=WEIGHT_DECAY
         )
-        model = {"model": generator.model, "revision": revision, "size": self.size}
         unimportant = {"max_batch", "device", "imported"}
-        self.made_from = {**model, **config.model_dump(mode="json", exclude=unimportant)}
-        pictures = {
-            name: [[p.shape, hashlib.sha256(p.tobytes()).hexdigest()] for p in photos[name]] for name in self.names
-        }
+        self.made_from = {**self.origin, **config.model_dump(mode="json", exclude=unimportant)}
         chosen = config.model_dump(mode="json", exclude=unimportant, exclude_defaults=True)
-        self.key = checkpoint_key(CHECKPOINT_VERSION, **model, config=chosen, words=self.words, photos=pictures)
-
-    @torch.no_grad()
-    def encode_photos(self, photos: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (N, 2, C, h, w) of the latents of N photos as they are and mirrored."""
-        vae, means, deviations = self.pipeline.vae, [], []
-        for photo in photos:
-            squashed = Image.fromarray(photo).resize(self.size, Image.Resampling.BICUBIC)
-            pixels = torch.from_numpy(np.array(squashed)).permute(2, 0, 1).float() / 127.5 - 1
-            coded = vae.encode(torch.stack([pixels, pixels.flip(-1)]).to(self.device, vae.dtype))
-            spread = getattr(coded, "latent_dist", None)  # a small autoencoder has no distribution
-            means.append((spread.mean if spread else coded.latents).float())
-            deviations.append(spread.std.float() if spread else torch.zeros_like(means[-1]))
-        scale = vae.config.scaling_factor
-        return torch.stack(means) * scale, torch.stack(deviations) * scale
+        self.key = checkpoint_key(
+            CHECKPOINT_VERSION, **self.origin, config=chosen, words=self.words, photos=self.photos
+        )
 
     def first_vectors(self, word: str) -> dict[str, nn.Parameter]:
         """The embeddings of the word's tokens, each vector the mean of its share of them."""
@@ -113,19 +61,8 @@ class Learning(Trainer):
         return vectors
 
     def draw(self, name: str, step: int) -> Draw:
-        config = self.config
-        random = torch.Generator().manual_seed(seed_of(digest([config.seed, name, step])))
-        mean, deviation = self.latents[name]
-        chosen = torch.randint(len(mean), (config.batch_size,), generator=random)
-        mirrored = (torch.rand(config.batch_size, generator=random) < config.flip).long()
-        shape = config.batch_size, *mean.shape[2:]
-        spread, noise = (torch.randn(shape, generator=random).to(self.device) for _ in range(2))
-        # One time of each stratum: the same expectation as independent ones, a calmer loss.
-        times = torch.arange(config.batch_size) + torch.rand(config.batch_size, generator=random)
-        times = (times / config.batch_size * self.scheduler.config.num_train_timesteps).long().to(self.device)
-        said = torch.randint(len(config.templates), (config.batch_size,), generator=random).tolist()
-        prompts = [config.templates[i].replace("{name}", placeholder(name)) for i in said]
-        return Draw(mean[chosen, mirrored] + deviation[chosen, mirrored] * spread, noise, times, prompts)
+        """What a step shows of a concept: its prompts say the concept's word."""
+        return self.show(name, [placeholder(name)] * len(self.latents[name][0]), step)
 
     def step(self, step: int) -> float:
         """One update of every concept; the mean loss. A concept whose loss or gradient is no number is left as it is."""
@@ -176,17 +113,7 @@ class Learning(Trainer):
         concepts = [(name, self.vectors[name]) for name in names]
         with concepts_in_place(self.pipeline, prompts, concepts) as texts:
             meaning = self.encoder.encode(texts)
-        conditions: dict[str, Any] = {}
-        if "pooled_prompt_embeds" in meaning:  # XL is told the picture's size, and that nothing was cropped
-            width, height = self.size
-            sizes = torch.tensor([[height, width, 0, 0, height, width]] * len(x), device=self.device)
-            conditions["added_cond_kwargs"] = {"text_embeds": meaning["pooled_prompt_embeds"], "time_ids": sizes}
-        unet = self.pipeline.unet
-        noisy = self.scheduler.add_noise(x, e, t).to(unet.dtype)
-        predicted = unet(noisy, t, encoder_hidden_states=meaning["prompt_embeds"], **conditions).sample
-        by_velocity = self.scheduler.config.prediction_type == "v_prediction"
-        target = self.scheduler.get_velocity(x, e, t) if by_velocity else e
-        return (predicted.float() - target).square().flatten(1).mean(1)
+        return self.errors(x, e, t, meaning)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """All vectors by their names in the concepts file."""

@@ -55,6 +55,14 @@ TEMPLATES = (
 )  # fmt: skip
 
 
+def one_name_each(templates: tuple[str, ...]) -> tuple[str, ...]:
+    """Raise ValueError for a template that does not say {name} once."""
+    for template in templates:
+        if template.count("{name}") != 1:
+            raise ValueError(f"template {template!r} must say {{name}} once")
+    return templates
+
+
 class InversionConfig(Settings):
     """How concepts are learnt. DIAGen's own: 1000 steps of 4 pictures, rate 2e-3, one vector, from a neutral word."""
 
@@ -76,19 +84,35 @@ class InversionConfig(Settings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen model; the vectors are float32
     device: str = "auto"
 
-    @field_validator("templates")
-    @classmethod
-    def _one_name_each(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        for template in templates:
-            if template.count("{name}") != 1:
-                raise ValueError(f"template {template!r} must say {{name}} once")
-        return templates
+    _one_name_each = field_validator("templates")(one_name_each)
+
+
+class LoraConfig(Settings):
+    """How LoRAs are learned from a few photos of each class: by default one a class, of the denoiser's attention alone."""
+
+    kind: Literal["lora"] = "lora"
+    per: Literal["class", "all"] = "class"  # one LoRA for each class, or one for all of them
+    steps: Count = 500  # of each LoRA
+    batch_size: Count = 4  # images in a step
+    learning_rate: Positive = 1e-4
+    weight_decay: NonNegative = 0.01
+    rank: Count = 16
+    alpha: Positive | None = None  # the LoRA is scaled by alpha / rank; by default 1
+    text_encoder: bool = False  # the text encoders' attention learns too
+    weight: Number = 1.0  # with which a plan's rows add it to the model
+    templates: tuple[str, ...] = Field(TEMPLATES, min_length=1)
+    flip: Share = 0.5  # probability that a photo is mirrored
+    seed: Seed = 0
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen model; the LoRA is float32
+    device: str = "auto"
+
+    _one_name_each = field_validator("templates")(one_name_each)
 
 
 class ProbeConfig(Settings):
-    """How concepts are tried out before a plan is built on them."""
+    """How concepts and LoRAs are tried out before a plan is built on them."""
 
-    images: Count = 8  # of each concept
+    images: Count = 8  # of each class
     template: str = "a photo of a {name}"
     retrieval: Share = 0.5  # share of a concept's pictures that must be nearest to its own photos
     seed: Seed = 0

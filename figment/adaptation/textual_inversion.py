@@ -6,6 +6,7 @@ their own vectors has a gradient. A concept comes out the same whichever others 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from figment.adaptation.adapters import imported_adapter, save_adapter
-from figment.adaptation.concept_learning import Learning, Photos
+from figment.adaptation.concept_learning import Learning
 from figment.adaptation.config import InversionConfig, ProbeConfig
+from figment.adaptation.denoising import Photos
 from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
@@ -28,6 +30,8 @@ from figment.loop import fit
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row, record_of
 from figment.planning.words import Words
+from figment.synthesis.adapter_files import place_loras
+from figment.synthesis.batches import batch_key
 from figment.synthesis.concepts import concept_of, placeholder, tensor_name
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs
@@ -49,7 +53,7 @@ def learn_concepts(
     ``forget_learning``. ``log`` receives ({loss, skipped}, step).
     Raises InputError for photos that are none, for a model that takes no learnt words, and for a loss that is no number.
     """
-    _check(photos, names)
+    check_photos(photos, names)
     learning = Learning(generator, photos, names, config)
     fit(
         learning,
@@ -83,11 +87,12 @@ def imported_words(space: LabelSpace, source: Path, folder: Path) -> Path:
 
 def forget_learning(folder: Path) -> None:
     """Remove what ``learn_concepts`` goes on from in ``folder``, once nobody will ask for its words again."""
-    for state in folder.glob(".learning-*.pt"):
+    for state in folder.glob(".learning-*"):
         state.unlink(missing_ok=True)
 
 
-def _check(photos: Photos, names: Mapping[str, str]) -> None:
+def check_photos(photos: Photos, names: Mapping[str, str]) -> None:
+    """Raise InputError for a class without photos or a prompt name, and for photos that are no (H, W, 3) uint8."""
     if not photos:
         raise InputError("concepts: no class has photos; give a few of each")
     for name, pictures in photos.items():
@@ -134,31 +139,54 @@ def probe_concepts(
 ) -> dict[str, ConceptProbe]:
     """Render a few pictures of every class of ``photos`` by its concept in the file ``adapter`` and compare them with the
     photos, each of which is asked for once; a table of the results as ``<sha256>.probe.json`` beside the file."""
+    rows = {
+        name: {
+            "prompt": config.template.replace("{name}", placeholder(name)), "adapter": adapter.stem, "concept": name
+        }
+        for name in photos
+    }  # fmt: skip
+    probes = probe_adapters(generator, rows, adapter.parent, photos, scorer, config, synthesis)
+    write_json(adapter.with_suffix(".probe.json"), {name: probe.model_dump() for name, probe in probes.items()})
+    return probes
+
+
+def probe_adapters(
+    generator: GeneratorConfig,
+    rows: Mapping[str, Mapping[str, str]],
+    folder: Path,
+    photos: Mapping[str, Iterable[np.ndarray]],
+    scorer: ClipScorer,
+    config: ProbeConfig,
+    synthesis: SynthesisConfig,
+) -> dict[str, ConceptProbe]:
+    """By class: ``config.images`` images of a plan row with these fields (prompt, adapter, ...), whose adapters lie in
+    ``folder``, compared with the class's photos."""
     names = sorted(photos)
     revision = model_revision(generator)
-    renderer = Generator(generator.model, revision, synthesis, Inputs(adapters=adapter.parent))
-    rows = [
+    place_loras(generator, folder)
+    renderer = Generator(generator.model, revision, synthesis, Inputs(adapters=folder))
+    made_of = {name: generator.columns(revision, rows[name]["adapter"]) for name in names}
+    planned = [
         record_of(
             Row(
-                prompt=config.template.replace("{name}", placeholder(name)), labels=(name,), recipe="few_shot", trick="probe",
-                stream=config.seed, replicate=i, adapter=adapter.stem, concept=name, **generator.columns(revision),
+                labels=(name,), recipe="few_shot", trick="probe", stream=config.seed, replicate=i,
+                **{**rows[name], **made_of[name]},
             )
         )
         for name in names
         for i in range(config.images)
     ]  # fmt: skip
-    parts = [rows[i : i + synthesis.batch_size] for i in range(0, len(rows), synthesis.batch_size)]
-    made = torch.cat([scorer.image_features(renderer.render(part).pixels) for part in parts]).unflatten(
+    parts = [list(part) for _, part in groupby(planned, batch_key)]
+    batches = [part[i : i + synthesis.batch_size] for part in parts for i in range(0, len(part), synthesis.batch_size)]
+    made = torch.cat([scorer.image_features(renderer.render(batch).pixels) for batch in batches]).unflatten(
         0, (len(names), -1)
     )
     own = [_features(photos[name], scorer) for name in names]
     centres = torch.stack([F.normalize(features.mean(0), dim=0) for features in own])
-    probes = {
+    return {
         name: _judge(i, names, (made[i] @ own[i].t()).mean().item(), made[i] @ centres.t(), config)
         for i, name in enumerate(names)
     }
-    write_json(adapter.with_suffix(".probe.json"), {name: probe.model_dump() for name, probe in probes.items()})
-    return probes
 
 
 def _features(pictures: Iterable[np.ndarray], scorer: ClipScorer) -> Tensor:

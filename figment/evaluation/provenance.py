@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from figment.errors import InputError
 from figment.files import sha256_file
+from figment.planning.adapters import short_adapter
 from figment.planning.lookup import ARTIFACTS
 from figment.prompts.chat import KeptAnswer
 from figment.reading import read_artifact
@@ -99,7 +100,7 @@ def recipe_of(folder: Path) -> Recipe | None:
     output, chosen = output_of(folder), pq.read_table(file)
     rows = _planned(chosen, output)
     generators = _count(
-        f"{model} @ {revision}" + (f" with adapter {adapter[:12]}" if adapter else "")
+        f"{model} @ {revision}" + (f" with adapter {short_adapter(adapter)}" if adapter else "")
         for model, revision, adapter in zip(
             *(rows[name].to_pylist() for name in ("model", "revision", "adapter")), strict=True
         )

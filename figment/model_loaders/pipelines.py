@@ -81,10 +81,10 @@ def _is_part_of_diffusers(library: str) -> bool:
     return library.isidentifier() and getattr(module, "__name__", "").startswith("diffusers.pipelines.")
 
 
-def check_pipeline(folder: Path, field: str, texts: Sequence[str] = (), weights: bool = True) -> None:
+def check_pipeline(folder: Path, field: str, texts: Sequence[str] = (), weights: bool = True) -> dict[str, Any]:
     """Raise InputError if a part of a diffusers folder will not load: a config, a tokenizer that knows nothing, tensors that are
-    missing or of another shape. Networks are built without memory. ``texts`` are prompts that must mean something; without
-    ``weights`` the networks are left out."""
+    missing or of another shape. ``texts`` are prompts that must mean something. Returns the networks, built without memory;
+    without ``weights`` they are left out."""
     from diffusers import SchedulerMixin
     from transformers import PreTrainedTokenizerBase
 
@@ -111,6 +111,7 @@ def check_pipeline(folder: Path, field: str, texts: Sequence[str] = (), weights:
         if issubclass(kind, SchedulerMixin):
             read_json(folder / name / "scheduler_config.json", field)
     _check_widths(networks, folder, field)
+    return networks
 
 
 def _check_widths(networks: dict[str, Any], folder: Path, field: str) -> None:

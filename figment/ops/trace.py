@@ -15,6 +15,7 @@ from figment.evaluation import provenance
 from figment.files import sha256_file
 from figment.ops import registry
 from figment.ops.lineage import CONFIG, LINEAGE, Lineage
+from figment.planning.adapters import adapter_parts
 from figment.planning.lookup import planned_row
 from figment.reading import read_artifact
 from figment.synthesis.pool import Pool, Shard
@@ -129,9 +130,13 @@ def _settings(row: Mapping[str, Any]) -> str:
 def _adapter(row: Mapping[str, Any], output: Path) -> str:
     if not row["adapter"]:
         return "none"
-    file = output / "adapters" / f"{row['adapter']}.safetensors"
+    files = []
+    for name, weight in adapter_parts(row["adapter"]):
+        file = output / "adapters" / f"{name}.safetensors"
+        gone = "" if file.is_file() else " (gone)"
+        files.append(f"{file}{gone}" + ("" if weight is None else f", a LoRA of weight {weight:g}"))
     concept = f", concept {row['concept']!r} with noise {row['noise']:g}" if row["concept"] else ""
-    return f"{file}{'' if file.is_file() else ' (gone)'}{concept}"
+    return "; ".join(files) + concept
 
 
 def _verdict(said: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from figment.files import digest
 from figment.labels import Label
+from figment.planning.adapters import join_adapters
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.methods import Method
 from figment.planning.row import Row
@@ -48,6 +49,8 @@ def plan_few_shot(
         for replicate in range(method.images):
             rng = np.random.default_rng(int(digest([stream, method.kind, name, shot.image, replicate])[:16], 16))
             prompt, sigma, strength = _pick(prompts, rng), _pick(sigmas, rng), _pick(method.strengths, rng)
+            lora = words.loras.get(name, "") if method.lora else ""
+            adapter = join_adapters(words.adapter if word else "", lora)
             scale = {} if method.guidance_scale is None else {"guidance_scale": method.guidance_scale}
             yield Row(
                 prompt=prompt.replace(NAME, f"<{word}>" if word else shot.label.prompt_name),
@@ -58,11 +61,10 @@ def plan_few_shot(
                 replicate=replicate,
                 strength=strength,
                 initial_image=shot.image,
-                adapter=words.adapter if word else "",
                 concept=word,
                 noise=sigma * unit,
                 noise_draw="once" if sigma and method.noise_once else "",
-                **generator.columns(revision) | scale,
+                **generator.columns(revision, adapter) | scale,
             )
 
 

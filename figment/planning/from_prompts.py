@@ -13,6 +13,7 @@ import numpy as np
 
 from figment.files import digest
 from figment.labels import LabelSpace
+from figment.planning.adapters import join_adapters
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row
 from figment.planning.words import Words
@@ -57,9 +58,8 @@ def plan_prompts(
                 domain=prompt.domain,
                 stream=stream,
                 replicate=replicate,
-                adapter=adapter,
                 shared_noise=paired,
-                **generator.columns(revision) | {"guidance_scale": scale},
+                **generator.columns(revision, adapter) | {"guidance_scale": scale},
             )
 
 
@@ -84,7 +84,9 @@ def say_words(rows: Iterator[Row], words: Words, space: LabelSpace) -> Iterator[
             yield row
             continue
         prompt, count = patterns[name].subn(lambda _, name=name: f"<{name}>", row.prompt)
-        changes = {"prompt": prompt, "concept": name, "adapter": words.adapter} if count else {}
+        changes = (
+            {"prompt": prompt, "concept": name, "adapter": join_adapters(words.adapter, row.adapter)} if count else {}
+        )
         yield row.model_copy(update=changes)
 
 

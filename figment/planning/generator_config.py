@@ -1,8 +1,19 @@
 """Which generator a plan asks, and with which settings."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
-from figment.types import Guidance, InferenceSteps, LatentSide, ModelName, Settings
+from pydantic import model_validator
+
+from figment.planning.adapters import join_adapters, lora_adapter
+from figment.types import Guidance, InferenceSteps, LatentSide, ModelName, Number, PathText, Settings
+
+
+class LoraFile(Settings):
+    """A LoRA of diffusers or kohya (``*.safetensors``), or a folder of peft, and how much of it is added to the model."""
+
+    file: PathText
+    weight: Number = 1.0
 
 
 class GeneratorConfig(Settings):
@@ -19,13 +30,34 @@ class GeneratorConfig(Settings):
         False  # prompts over the text encoder's length are read in parts, not cut: Stable Diffusion 1, 2, XL
     )
 
-    def columns(self, revision: str) -> dict[str, Any]:
-        """The fields of a plan's ``Row`` that this decides; ``revision`` is the commit or content hash in place of its own. A
-        trick may choose another guidance scale."""
+    loras: tuple[LoraFile, ...] = ()  # added to the model, all at once
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        files = [lora.file for lora in self.loras]
+        if twice := next((file for file in files if files.count(file) > 1), ""):
+            raise ValueError(f"loras names {twice!r} twice; give it once, with the sum of its weights")
+        return self
+
+    def columns(self, revision: str, adapter: str = "") -> dict[str, Any]:
+        """The fields of a plan's ``Row`` that this decides; ``revision`` is the commit or content hash in place of its own,
+        ``adapter`` what the rows have beside the generator's LoRAs. A trick may choose another guidance scale."""
         from figment.model_configs import own_scheduler  # and with it torch, which takes seconds
 
         scheduler = self.scheduler or own_scheduler(self.model, revision)
-        return self.model_dump() | {"revision": revision, "scheduler": scheduler}
+        named = {"revision": revision, "scheduler": scheduler, "adapter": join_adapters(adapter, *self.adapters())}
+        return self.model_dump(exclude={"loras"}) | named
+
+    def adapters(self) -> list[str]:
+        """Its LoRAs, as rows name them. Raises InputError for one that is not there."""
+        if not self.loras:
+            return []
+        from figment.model_loaders.lora import lora_name
+
+        return [
+            lora_adapter(lora_name(Path(lora.file), f"generator.loras[{i}].file"), lora.weight)
+            for i, lora in enumerate(self.loras)
+        ]
 
 
 DEFAULT_GENERATOR = GeneratorConfig(model="stable-diffusion-v1-5/stable-diffusion-v1-5")

@@ -26,6 +26,7 @@ class Method(Settings):
     noise_once: bool = (
         False  # one draw for all pictures of a class and deviation, as published; or a fresh one for each
     )
+    lora: bool = False  # made with the LoRA learned for the class; prompts say its name, or its word
     contexts: bool = False  # prompts are the language model's, not "a photo of a ..."
     # share of the noise schedule; DA-Fusion draws one of four
     strengths: tuple[Number, ...] = Field((0.7,), min_length=1)
@@ -49,6 +50,7 @@ class Method(Settings):
         words = ["concept" if self.concepts else "name"]
         words += ["noise"] if self.noise else []
         words += ["contexts"] if self.contexts else []
+        words += ["lora"] if self.lora else []
         return "_".join(words)
 
 

@@ -67,7 +67,7 @@ class Row(BaseModel):
     replicate: int = Field(ge=0)
     negative_prompt: str = ""
     domain: str = ""
-    adapter: str = ""  # SHA-256 of the adapter file that changes what prompts mean: weights, concepts, or both
+    adapter: str = ""  # files that change the generator, by their SHA-256: figment.planning.adapters
     strength: float = Field(1.0, gt=0, le=1)  # image-to-image: the share of the noise schedule that is run again
     initial_image: str = ""  # image-to-image: SHA-256 of the source picture's file
     concept: str = ""  # a learnt word of the adapter, which the prompt says in angle brackets: "a photo of a <bus>"

@@ -11,3 +11,4 @@ class Words:
 
     adapter: str = ""
     lengths: Mapping[str, float] = field(default_factory=dict)
+    loras: Mapping[str, str] = field(default_factory=dict)  # learned LoRAs, as rows name them, by class name

@@ -10,7 +10,7 @@ from figment.adaptation.textual_inversion import WordsFile
 from figment.evaluation.report import Report, Section, Table
 from figment.reading import read_artifact
 from figment.recipes.bag_of_tricks import BagOfTricks
-from figment.recipes.few_shot import filter_section, words_section
+from figment.recipes.few_shot import filter_section, probed_section
 from figment.recipes.made import Made
 from figment.recipes.semantic_diversity import SemanticDiversity
 from figment.recipes.stages import DualPrompt, Stages, Timm, base_of
@@ -35,7 +35,7 @@ class Custom(Settings):
         if (made.folder / "filter.json").is_file():
             more.append(filter_section(read_artifact(made.folder / "filter.json", dict[str, float])))
         if made.file("words"):
-            more.append(words_section(made.read("words", WordsFile).probes))
+            more.append(probed_section("Learned words", "word", made.read("words", WordsFile).probes))
         if made.file("tuning") and not isinstance(self.classifier, Tailored):
             more.append(tuning_section(made.read("tuning", Tuned)))
         first, *others = own.sections

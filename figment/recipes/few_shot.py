@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from figment.adaptation.lora import LorasFile
 from figment.adaptation.textual_inversion import ConceptProbe, WordsFile
 from figment.evaluation import verdict
 from figment.evaluation.few_shot_results import BASELINE, CLIP, FewShotResults
@@ -55,7 +56,9 @@ class FewShot(Settings):
         if made.file("weights"):
             sections.append(filter_section(read_artifact(made.folder / "filter.json", dict[str, float])))
         if made.file("words"):
-            sections.append(words_section(made.read("words", WordsFile).probes))
+            sections.append(probed_section("Learned words", "word", made.read("words", WordsFile).probes))
+        if made.file("loras"):
+            sections.append(probed_section("Learned LoRAs", "LoRA", made.read("loras", LorasFile).probes))
         if made.file("contexts"):
             contexts = read_contexts(made.path("contexts"), labels)
             rows = [(name, " · ".join(found)) for name, found in contexts.items()]
@@ -124,16 +127,16 @@ def filter_section(numbers: Mapping[str, float]) -> Section:
     return Section("The filter", [Text(text)])
 
 
-def words_section(probes: Mapping[str, ConceptProbe]) -> Section:
+def probed_section(title: str, learned: str, probes: Mapping[str, ConceptProbe]) -> Section:
     rows = [
         (name, f"{probe.similarity:.2f}", "yes" if probe.usable else "no", probe.reason)
         for name, probe in probes.items()
     ]
     lines = {
-        "likeness": "the cosine of images of the learned word and of the photos, in CLIP features",
-        "used": "whether prompts say the word; otherwise they say the class's name",
+        "likeness": f"the cosine of images of the learned {learned} and of the photos, in CLIP features",
+        "used": f"whether images are made with the {learned}; otherwise prompts say the class's name alone",
     }
-    return Section("Learned words", [Table(("class", "likeness", "used", "the probe"), rows, lines, kind="words")])
+    return Section(title, [Table(("class", "likeness", "used", "the probe"), rows, lines, kind="words")])
 
 
 def photos_with_images(made: Made, method: str) -> dict[str, list[list[Thumbnail]]]:

@@ -4,16 +4,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from figment.planning.adapters import loras_of
+
 Row = Mapping[str, Any]
 
 
 def batch_key(row: Row) -> tuple:
-    """What rows must share to be rendered in one batch: the weights, the size, the schedule, and whether they start from
-    a picture. Rows of guidance 1 or less skip half the work, so they go together. Prompts, scales and seeds differ freely.
-    """
-    mode = (bool(row["initial_image"]), row["strength"])
+    """What rows must share to be rendered in one batch: the weights with their LoRAs, the size, the schedule, and whether they
+    start from a picture. Rows of guidance 1 or less skip half the work, so they go together. Prompts, scales and seeds differ
+    freely."""
+    weights = (row["model"], row["revision"], loras_of(row["adapter"]))
     schedule = (row["scheduler"], row["num_inference_steps"])
-    return row["model"], row["revision"], row["height"], row["width"], *schedule, *mode, row["guidance_scale"] <= 1
+    mode = (bool(row["initial_image"]), row["strength"])
+    return *weights, row["height"], row["width"], *schedule, *mode, row["guidance_scale"] <= 1
 
 
 def fill_batches(rows: Sequence[Row], size: Callable[[], int]) -> Iterator[list[Row]]:

@@ -12,12 +12,13 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from figment import store
 from figment.errors import InputError
-from figment.files import sha256_file
 from figment.model_folders import check_texts, read_tensors
+from figment.planning.adapters import prompt_adapters
+from figment.synthesis.adapter_files import adapter_file
 from figment.synthesis.concepts import Vectors, add_noise, concept_of, concepts_in_place, noise_seed, text_encoders
 from figment.synthesis.families import Meaning, family_of
+from figment.synthesis.loras import Loras
 from figment.synthesis.prompt_lengths import parts_of
 
 MAX_BYTES = 512 * 2**20  # of embeddings kept; a plan may have more prompts than memory has room
@@ -58,12 +59,14 @@ class PromptEncoder:
     An adapter is a safetensors file named by its hash in ``adapters``: text-encoder weights, ``text_encoder.<parameter>``,
     learnt words (``figment.synthesis.concepts``), or both. It changes only what prompts mean, so rows of different adapters
     share a batch. Adapters are read once and their weights swapped in. A text encoder with weights of an adapter runs in
-    float32, whatever the generator's type: a tuned weight differs from its base by less than bfloat16 can say.
+    float32, whatever the generator's type: a tuned weight differs from its base by less than bfloat16 can say. ``loras``
+    switches the LoRAs of rows on.
     """
 
     def __init__(self, pipeline: DiffusionPipeline, adapters: Path | None = None):
         self.pipeline = pipeline
         self.adapters = adapters
+        self.loras = Loras(pipeline, adapters)
         self.family = family_of(type(pipeline).__name__, pipeline.config.get("_name_or_path") or "the pipeline")
         self.dtype = next(iter(text_encoders(pipeline).values())).dtype  # of all meanings
         self._meanings: OrderedDict[Key, Meaning] = OrderedDict()
@@ -112,8 +115,8 @@ class PromptEncoder:
         found: dict[Key, Meaning] = {}
         new = sorted(wanted - self._meanings.keys())
         for name, group in groupby(new, key=lambda key: key.adapter):
-            adapter = self._adapter(name)
-            with Swap(adapter.weights):
+            adapter = self._adapters(name)
+            with self.loras.on(name), Swap(adapter.weights):
                 for keys in _calls(list(group)):
                     found |= {k: self._cast(meaning) for k, meaning in self._encode_keys(keys, adapter).items()}
         kept = [key for key in wanted if not key.fresh]
@@ -146,12 +149,23 @@ class PromptEncoder:
                 check_texts(part, texts, f"generator.model: {name}: the prompt")
         return self.family.read(self.pipeline, texts, negative)
 
+    def _adapters(self, names: str) -> "Adapter":
+        """What a row's ``adapter`` changes of the prompts' meaning."""
+        found = [self._adapter(name) for name in prompt_adapters(names)]
+        if len(found) < 2:
+            return found[0] if found else NO_ADAPTER
+        return Adapter(
+            found[0].file,
+            [pair for a in found for pair in a.weights],
+            {n: v for a in found for n, v in a.concepts.items()},
+        )
+
     def _adapter(self, name: str) -> "Adapter":
-        if name and name not in self._read:
+        if name not in self._read:
             self._read[name] = read_adapter(self.adapters, name, self.pipeline)
             while len(self._read) > MAX_ADAPTERS:
                 del self._read[next(iter(self._read))]
-        return self._read.get(name, NO_ADAPTER)
+        return self._read[name]
 
 
 def in_order(parts: Sequence[Meaning]) -> Meaning:
@@ -220,14 +234,14 @@ class Swap:
 def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline) -> Adapter:
     """What ``<adapter>.safetensors`` holds, in float32: weights where the text encoders' own are, with the others of the
     same encoder, so that it can run in float32; and concepts."""
-    file = (folder or Path("adapters")) / f"{adapter}.safetensors"
-    store.fetch(file)
-    if not file.is_file():
-        raise InputError(f"adapter {adapter}: the plan asks for it, but {file} does not exist; put the adapter there")
-    if sha256_file(file) != adapter:
-        raise InputError(f"adapter {file}: its content is not what its name says; restore the file")
+    file = adapter_file(folder, adapter)
     encoders = text_encoders(pipeline)
-    known = {f"{name}.{n}": parameter for name, m in encoders.items() for n, parameter in m.named_parameters()}
+    known = {
+        f"{name}.{n.replace('.base_layer.', '.')}": parameter  # so called where a LoRA is around a layer
+        for name, m in encoders.items()
+        for n, parameter in m.named_parameters()
+        if ".lora_" not in n
+    }
     tuned: dict[str, Tensor] = {}
     concepts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in read_tensors(file, "adapter").items():

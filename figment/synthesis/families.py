@@ -61,6 +61,7 @@ class Family:
     channels_last: bool = True  # whether the networks' convolutions are all two-dimensional
     scheduler_takes: tuple[str, ...] = ()  # "method.argument" that the call needs of a scheduler
     settings: Mapping[str, Any] = field(default_factory=dict)  # more arguments of the call
+    loras: bool = True  # whether diffusers loads LoRAs into its networks
     chunks: bool = False  # whether longer prompts can be read in parts
     multiple: Callable[[int, Sizes], int] = lambda vae, denoiser: (
         vae
@@ -228,9 +229,9 @@ FAMILIES = (
            (Reader(limit=512),), handed=LENGTH, image_pipeline="ChromaImg2ImgPipeline", image="strength", axes=2,
            scheduler_takes=FLOW, multiple=packed),
     Family("PixArt-alpha", "PixArtAlphaPipeline", IN_TURN, (Reader(limit=120),), handed=(*LENGTH, "clean_caption"),
-           settings=NO_NEGATIVE, multiple=ANY_SIZE),
+           settings=NO_NEGATIVE, loras=False, multiple=ANY_SIZE),
     Family("PixArt-Sigma", "PixArtSigmaPipeline", IN_TURN, (Reader(limit=300),), handed=(*LENGTH, "clean_caption"),
-           settings=NO_NEGATIVE, multiple=ANY_SIZE),
+           settings=NO_NEGATIVE, loras=False, multiple=ANY_SIZE),
     Family("Sana", "SanaPipeline", IN_TURN, (Reader(limit=300),),
            handed=(*LENGTH, "clean_caption", "complex_human_instruction"), settings=NO_NEGATIVE, multiple=ANY_SIZE),
     Family("Lumina 2", "Lumina2Pipeline", IN_TURN,
@@ -242,12 +243,12 @@ FAMILIES = (
            scheduler_takes=(*FLOW, "set_timesteps.timesteps"), multiple=cells),
     Family("HunyuanDiT", "HunyuanDiTPipeline",
            (*SIDE_BY_SIDE, "prompt_attention_mask", "negative_prompt_attention_mask"),
-           (Reader(limit=77), Reader("tokenizer_2", 256)), encode=encode_twice,
+           (Reader(limit=77), Reader("tokenizer_2", 256)), encode=encode_twice, loras=False,
            settings={"use_resolution_binning": False}, multiple=lambda vae, denoiser: 16),
     Family("Kandinsky 3", "Kandinsky3Pipeline", (*SIDE_BY_SIDE, "attention_mask", "negative_attention_mask"),
            (Reader(limit=128),), image_pipeline="Kandinsky3Img2ImgPipeline", image="strength", pads="alone",
            encode=encode_cut, fit_negative=fit_cut, scheduler_takes=("step.generator",),
-           multiple=lambda vae, denoiser: 64, pixels=lambda images: (images * 0.5 + 0.5).clamp(0, 1)),
+           loras=False, multiple=lambda vae, denoiser: 64, pixels=lambda images: (images * 0.5 + 0.5).clamp(0, 1)),
     Family("Krea 2", "Krea2Pipeline", ("prompt_embeds", "prompt_embeds_mask"),
            (Reader(limit=507, template=lambda pipeline, text: pipeline.prompt_template_encode_prefix + text,
                    around=lambda pipeline: pipeline.prompt_template_encode_start_idx),),
@@ -328,6 +329,7 @@ class Requests:
     negative_prompt: str = ""
     strengths: tuple[float, ...] = ()
     side: int = 0  # of the images, the smaller one; 0 if it is not known
+    loras: bool = False
 
 
 def refusal(family: Family, guidance: str, requests: Requests) -> str:
@@ -338,6 +340,8 @@ def refusal(family: Family, guidance: str, requests: Requests) -> str:
         return f"this {title} model is distilled and guidance_scale has no effect on it, found {found}; plan with one scale"
     if requests.negative_prompt and not (family.negatives and guidance == "classifier_free"):
         return f"this {title} model reads no negative prompt, found {requests.negative_prompt!r}; leave it out"
+    if requests.loras and not family.loras:
+        return f"diffusers loads no LoRA into a {title} model; leave it out, or choose another model"
     if requests.strengths and family.image == "none":
         return f"{title} cannot start from an image; choose another model, or rows without an initial image"
     if family.image == "reference" and any(strength < 1 for strength in requests.strengths):

@@ -17,6 +17,7 @@ from torch import Tensor
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.model_loaders.pipelines import open_pipeline
+from figment.planning.adapters import loras_of
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.families import Requests, embedded_guidance, guidance_of, refusal
@@ -131,6 +132,7 @@ class Generator:
         not guided skip the unconditional pass: they are rendered apart. With ``compile`` every batch is padded to
         ``full`` rows (by default the config's batch size), so that no new shape is ever compiled.
         """
+        self._check(rows)
         first = rows[0]
         full = full or self.config.batch_size
         pixels = torch.empty(len(rows), 3, first["height"], first["width"], device=self.device)
@@ -164,12 +166,11 @@ class Generator:
             if self.family.pads == "alone" or row.get("long_prompts"):
                 (meaning,) = self.encode.meanings([row], guided)
                 lengths = tuple(tensor.shape for tensor in meaning.values())
-            groups.setdefault((guided, alone, lengths), []).append(i)
+            groups.setdefault((guided, loras_of(row["adapter"]), alone, lengths), []).append(i)
         return list(groups.values())
 
     def _render(self, rows: Sequence[Mapping[str, Any]]) -> Rendering:
         first, family = rows[0], self.family
-        self._check(rows)
         from_image = bool(first["initial_image"])
         pipeline = self._pipeline(first["scheduler"], from_image)
         guided = self._guided(first)
@@ -188,8 +189,9 @@ class Generator:
             arguments["image"] = [self.sources.picture(row["initial_image"], *size) for row in rows]
             arguments["strength"] = first["strength"]
         known = inspect.signature(pipeline.__call__).parameters  # image-to-image takes its size from the picture
-        with self._embedding(scales):
-            output = pipeline(**self.encode(rows, guided), **{n: v for n, v in arguments.items() if n in known})
+        meanings = self.encode(rows, guided)  # before the LoRAs are on: another lane may wait for them while it encodes
+        with self.encode.loras.on(first["adapter"]), self._embedding(scales):
+            output = pipeline(**meanings, **{n: v for n, v in arguments.items() if n in known})
         unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(rows)
         pixels = output.images.float().as_subclass(Tensor)
         return Rendering(pixels if from_image else family.pixels(pixels), tuple(map(bool, unsafe)))
@@ -198,9 +200,8 @@ class Generator:
         """Raise InputError for a row that asks for what the family cannot do."""
         for row in rows:
             strengths = (row["strength"],) if row["initial_image"] else ()
-            requests = Requests(
-                (row["guidance_scale"],), row["negative_prompt"], strengths, min(row["height"], row["width"])
-            )
+            side, loras = min(row["height"], row["width"]), bool(loras_of(row["adapter"]))
+            requests = Requests((row["guidance_scale"],), row["negative_prompt"], strengths, side, loras)
             if sentence := refusal(self.family, self.guidance, requests):
                 raise InputError(f"plan: {sentence}")
 

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import diffusers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -15,6 +17,7 @@ from figment.labels import key, nearest
 from figment.model_configs import COMMIT, ModelConfigs, is_local, read_configs
 from figment.model_folders import check_files, parse_json
 from figment.model_loaders.hub import CONFIGS, fetch
+from figment.model_loaders.lora import check_lora, place_lora
 from figment.model_loaders.pipelines import check_pipeline, component_classes
 from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.families import Requests, default_of, family_of, refusal
@@ -65,7 +68,14 @@ def check_generator(config: GeneratorConfig, texts: Sequence[str] = ()) -> None:
     else:
         folder = fetch(config.model, revision, field, CONFIGS)
     check_family(config)
-    check_pipeline(folder, field, texts, weights=is_local(config.model))
+    networks = check_pipeline(folder, field, texts, weights=is_local(config.model))
+    for i, lora in enumerate(config.loras if networks else ()):
+        what, file = f"generator.loras[{i}].file", Path(lora.file)
+        with TemporaryDirectory() as made:
+            if not file.is_file():
+                file = Path(made) / f"{place_lora(file, Path(made), what)}.safetensors"
+            kind = getattr(diffusers, read_configs(config.model, revision).index["_class_name"])
+            check_lora(file, kind, networks, f"{what}: {lora.file}")
 
 
 def check_family(config: GeneratorConfig, requests: Requests | None = None) -> None:
@@ -81,6 +91,9 @@ def check_family(config: GeneratorConfig, requests: Requests | None = None) -> N
             f"generator.long_prompts: {family.title} reads a prompt as one text; leave it out (Stable Diffusion 1, 2 and XL "
             "read longer ones in parts)"
         )
+    config.adapters()  # are there
+    if sentence := refusal(family, "", Requests((), loras=bool(config.loras))):
+        raise InputError(f"generator.loras: {sentence}")
     unit = family.multiple(pixels_a_latent(configs.decoder), configs.denoiser)
     for name in ("width", "height"):
         if (size := getattr(config, name)) % unit:

@@ -1,13 +1,16 @@
-"""A word for each class, learnt from its shots, and tried out before a plan is built on it."""
+"""A word or a LoRA for each class, learned from its shots, and tried out before a plan is built on it."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from figment.adaptation.config import InversionConfig, ProbeConfig
+from figment.adaptation.config import InversionConfig, LoraConfig, ProbeConfig
+from figment.adaptation.lora import learn_loras as learn
+from figment.adaptation.lora import probe_loras
 from figment.adaptation.textual_inversion import (
     WordsFile,
     forget_learning,
@@ -48,17 +51,12 @@ def learn_words(
         **imported,
         labels=labels.model_dump(mode="json"),
         photos=photos.sha256,
-        generator=[generator.model_dump(mode="json"), caching.model_digest(generator.model)],
+        generator=[generator.model_dump(mode="json"), caching.model_digest(generator.model), generator.adapters()],
         inversion=inversion.model_dump(mode="json"),
         probe=[probe.model_dump(mode="json"), clip.model_dump(mode="json"), caching.model_digest(clip.model)],
     )
     if not caching.is_current(path, key):
-        sources, size = Sources(Path(output) / "sources"), (generator.width, generator.height)
-        shots: dict[str, list[str]] = {name: [] for name in labels.names}
-        for row in pq.read_table(photos.open()).to_pylist():
-            shots[row["label"]].append(row["image"])
-        small = {name: [np.asarray(sources.picture(shot, *size)) for shot in own] for name, own in shots.items()}
-        whole = {name: (np.asarray(sources.read(shot)) for shot in own) for name, own in shots.items()}  # one at a time
+        small, whole = shots_of(labels, photos, generator, output)
         names = {label.name: label.prompt_name for label in labels.labels}
         log = lambda metrics, done: tracking.log_metrics("adaptation", metrics, done)  # noqa: E731
         folder = Path(output) / "adapters"
@@ -77,3 +75,54 @@ def learn_words(
         tracking.log_metrics("adaptation", {"usable": len(lengths), "classes": len(labels)})
     tracking.log_file(path)
     return FileRef.of(path)
+
+
+@step(role="train", experiment_tracker=True)
+def learn_loras(
+    labels: LabelSpace,
+    photos: FileRef,
+    generator: GeneratorConfig,
+    adaptation: LoraConfig,
+    probe: ProbeConfig,
+    synthesis: SynthesisConfig,
+    clip: ClipConfig,
+    output: str,
+) -> Annotated[FileRef, "loras"]:
+    """loras.json: the LoRA of each class (the files lie in adapters/) and what the probe says of it. Images of a class whose LoRA
+    is not usable will be made without one."""
+    path = Path(output) / "loras.json"
+    key = caching.result_key(
+        __name__,
+        labels=labels.model_dump(mode="json"),
+        photos=photos.sha256,
+        generator=[generator.model_dump(mode="json"), caching.model_digest(generator.model), generator.adapters()],
+        adaptation=adaptation.model_dump(mode="json"),
+        probe=[probe.model_dump(mode="json"), clip.model_dump(mode="json"), caching.model_digest(clip.model)],
+    )
+    if not caching.is_current(path, key):
+        small, whole = shots_of(labels, photos, generator, output)
+        names = {label.name: label.prompt_name for label in labels.labels}
+        log = lambda metrics, done: tracking.log_metrics("adaptation", metrics, done)  # noqa: E731
+        folder = Path(output) / "adapters"
+        loras = learn(generator, small, names, adaptation, folder, log)
+        found = probe_loras(generator, loras, names, whole, folder, ClipScorer(clip), probe, synthesis)
+        for name in sorted(loras.keys() - found.loras.keys()):
+            print(f"warning: the LoRA learned for {name!r} is not used: {found.probes[name].reason}", file=sys.stderr)
+        write_json(path, found.model_dump())
+        caching.mark_current(path, key)
+        forget_learning(folder)
+        tracking.log_metrics("adaptation", {"usable_loras": len(found.loras), "classes": len(labels)})
+    tracking.log_file(path)
+    return FileRef.of(path)
+
+
+def shots_of(
+    labels: LabelSpace, photos: FileRef, generator: GeneratorConfig, output: str
+) -> tuple[dict[str, list[np.ndarray]], dict[str, Iterator[np.ndarray]]]:
+    """Each class's photos at the generator's size, and, one at a time, at their own."""
+    sources, size = Sources(Path(output) / "sources"), (generator.width, generator.height)
+    shots: dict[str, list[str]] = {name: [] for name in labels.names}
+    for row in pq.read_table(photos.open()).to_pylist():
+        shots[row["label"]].append(row["image"])
+    small = {name: [np.asarray(sources.picture(shot, *size)) for shot in own] for name, own in shots.items()}
+    return small, {name: (np.asarray(sources.read(shot)) for shot in own) for name, own in shots.items()}

@@ -9,6 +9,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from figment.synthesis.weights import folder_revision
 from tests.conformance.models import CASES, Case, save
 
 diffusers.utils.logging.set_verbosity_error()
+ATTENTION = ["to_q", "to_v", "q_proj", "v_proj", "to_out.0"]
+TARGETS = {"target_modules": ATTENTION}
 DEFAULTS = {
     "adapter": "", "concept": "", "noise": 0.0, "noise_draw": "", "seed": 3, "width": 32, "height": 32,
     "num_inference_steps": 2, "strength": 1.0, "initial_image": "", "negative_prompt": "",
@@ -40,7 +43,7 @@ class Subject:
     def load(self, **settings: Any) -> Generator:
         """Figment's generator on the folder, loaded anew."""
         model = str(self.folder)
-        return Generator(model, folder_revision(model), SynthesisConfig(**settings), Inputs(sources=self.folder))
+        return Generator(model, folder_revision(model), SynthesisConfig(**settings), Inputs(self.folder, self.folder))
 
     @property
     def family(self) -> Family:
@@ -57,6 +60,24 @@ class Subject:
         size = (self.row("")["width"], self.row("")["height"])
         Image.effect_mandelbrot(size, (-2, -1.5, 1, 1.5), 50).convert("RGB").save(file)
         return self.generator.sources.add(file)
+
+    @cached_property
+    def lora(self) -> Path:
+        """A LoRA with random weights of the denoiser's attention and, where diffusers loads them there, of a text encoder's, as
+        diffusers saves it."""
+        layers: dict[str, Any] = {}
+        for part in self.stock._lora_loadable_modules:
+            network = getattr(self.stock, part, None)
+            if network is not None and part in ("unet", "transformer", "text_encoder"):
+                network.add_adapter(LoraConfig(r=4, lora_alpha=2, target_modules=ATTENTION), adapter_name="made")
+                for name, parameter in network.named_parameters():
+                    if ".lora_" in name:
+                        parameter.data = torch.randn_like(parameter) * 0.3
+                layers[f"{part}_lora_layers"] = get_peft_model_state_dict(network, adapter_name="made")
+        scales = {f"{name.removesuffix('_layers')}_adapter_metadata": {"r": 4, "lora_alpha": 2} for name in layers}
+        self.stock.save_lora_weights(self.folder / "lora", **layers, **{n: s | TARGETS for n, s in scales.items()})
+        self.stock.delete_adapters("made")
+        return self.folder / "lora" / "pytorch_lora_weights.safetensors"
 
     def row(self, prompt: str, **more: Any) -> dict[str, Any]:
         scheduler = type(self.generator.pipeline.scheduler).__name__

@@ -20,6 +20,7 @@ COLUMNS = {
     "negative_acts": "negative acts",
     "image_to_image": "image to image",
     "long_prompts": "long prompts",
+    "lora": "LoRA",
     "replay": "replay",
     "bfloat16": "bfloat16",
 }

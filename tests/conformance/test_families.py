@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from figment.errors import InputError
+from figment.model_loaders.lora import place_lora
 from tests.conformance.conftest import Subject
 
 EXACT = 2e-6  # of a pixel in [0, 1]: last bits of float32
@@ -92,6 +93,25 @@ def test_long_prompts(subject: Subject):
     row = subject.row(prompt)
     assert difference(subject.render(row), subject.call(row)) <= EXACT
     assert all(tokens <= limit for tokens, limit in (reader.count(pipeline, SHORT) for reader in readers))
+
+
+def test_lora(subject: Subject):
+    """As the stock call gives with the same file and weight; rows without it, and with another weight, beside it."""
+    row = subject.row(LONG)
+    if not subject.family.loras:
+        refused(subject, row | {"adapter": "ab*1.0"}, "diffusers loads no LoRA into a")
+    before, name = subject.render(row), place_lora(subject.lora, subject.folder, "lora")
+    rows = [row | {"adapter": f"{name}*0.7"}, row, row | {"adapter": f"{name}*-0.4", "seed": 8}]
+    together = subject.render(*rows)
+    assert difference(together[1:2], before) <= COMPANY
+    assert difference(subject.render(row), before) == 0
+    for one, pixels in zip(rows[::2], together[[0, 2]], strict=True):
+        assert difference(subject.render(one), pixels[None]) <= COMPANY
+        subject.stock.load_lora_weights(subject.lora.parent, adapter_name="own")
+        subject.stock.set_adapters("own", float(one["adapter"].partition("*")[2]))
+        assert difference(subject.render(one), subject.call(one)) <= EXACT
+        subject.stock.unload_lora_weights()
+    assert difference(together[:1], before) > 10 * COMPANY
 
 
 def test_replay(subject: Subject):

@@ -38,7 +38,8 @@ def test_no_picture_is_asked_for_or_rendered_before_the_gate_of_real_pictures(pi
     run = pipeline.copy()
     run.prepare(**check_config(config, pipeline.entrypoint))
     rendering = {name for name in run.invocations if role_of(name) == "render"}
-    costly = {name for name in run.invocations if role_of(name) == "write" or name in ("tune_generator", "learn_words")}
+    adapting = ("tune_generator", "learn_words", "learn_loras")
+    costly = {name for name in run.invocations if role_of(name) == "write" or name in adapting}
     costly |= rendering
     assert rendering
     assert all(gate in before(run, step) for step in costly)

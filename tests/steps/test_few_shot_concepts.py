@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from figment.adaptation.concept_learning import Learning
-from figment.adaptation.config import InversionConfig, ProbeConfig
+from figment.adaptation.config import InversionConfig, LoraConfig, ProbeConfig
+from figment.adaptation.lora import LoraLearning, LorasFile
 from figment.clip.scorer import ClipConfig
 from figment.images import encode
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
+from figment.reading import read_artifact
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.sources import Sources
 from steps.few_shot import concepts
@@ -87,3 +89,30 @@ def test_a_photo_teaches_what_its_small_picture_does(output, pocket_config):
     )
     for name in SPACE.names:
         assert all(map(torch.equal, one.latents[name], other.latents[name]))
+
+
+def test_loras_are_learned_once_and_the_unusable_are_told(output, pocket_config, monkeypatch, capsys):
+    numbers, step = [], LoraLearning.step
+    monkeypatch.setattr(
+        LoraLearning, "step", lambda self, group, n: (numbers.append((group, n)), step(self, group, n))[1]
+    )
+    clip, photos = ClipConfig(model="local-dir:models/pocket/clip", device="cpu"), FileRef.of(output / "photos.parquet")
+    learning = LoraConfig(steps=2, batch_size=1, rank=2, templates=("a photo of a {name}",))
+
+    def learn_loras(retrieval: float) -> LorasFile:
+        probe = ProbeConfig(images=1, retrieval=retrieval)
+        step = concepts.learn_loras.entrypoint
+        made = step(SPACE, photos, pocket_config, learning, probe, SynthesisConfig(device="cpu"), clip, str(output))
+        return read_artifact(made.open(), LorasFile)
+
+    found = learn_loras(0.0)
+    assert sorted(found.loras) == sorted(found.probes) == ["apple", "car"]
+    files = {file.stem for file in (output / "adapters").iterdir()}
+    assert {adapter.partition("*")[0] for adapter in found.loras.values()} == files
+    assert learn_loras(0.0) == found
+    assert numbers == [("apple", 0), ("apple", 1), ("car", 0), ("car", 1)]
+    strict = learn_loras(1.0)
+    told = capsys.readouterr().err
+    assert all(
+        f"the LoRA learned for {name!r} is not used" in told for name in found.probes.keys() - strict.loras.keys()
+    )

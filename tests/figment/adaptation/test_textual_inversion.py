@@ -218,7 +218,7 @@ def test_both_text_encoders_of_xl_learn(xl, tmp_path):
 
 def test_models_that_take_no_learnt_words_are_named(tmp_path):
     flux().save_pretrained(tmp_path / "flux")
-    with pytest.raises(InputError, match=r"FluxPipeline cannot learn words here; choose a Stable Diffusion 1\.x"):
+    with pytest.raises(InputError, match=r"FluxPipeline cannot learn from photos here; choose a Stable Diffusion 1\.x"):
         Learning(GeneratorConfig(model=str(tmp_path / "flux")), PHOTOS, NAMES, QUICK)
 
 

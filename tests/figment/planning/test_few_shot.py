@@ -43,6 +43,19 @@ def test_ids_stay_what_they_were(method, expected):
     assert digest([row.image_id for row in rows(method)]) == expected
 
 
+def test_a_lora_is_an_adapter_beside_the_words():
+    words = Words(WORDS.adapter, WORDS.lengths, {"cup": f"{'e' * 64}*1.0"})
+    both = rows(CONCEPTS.model_copy(update={"lora": True}), words=words)
+    assert {(row.labels[0], row.adapter) for row in both} == {
+        ("cell_phone", "f" * 64), ("cup", f"{'f' * 64}+{'e' * 64}*1.0"),
+    }  # fmt: skip
+    named = rows(NAMES.model_copy(update={"lora": True}), words=words)
+    assert {(row.labels[0], row.adapter, row.trick) for row in named} == {
+        ("cell_phone", "", "name_lora"), ("cup", f"{'e' * 64}*1.0", "name_lora"),
+    }  # fmt: skip
+    assert {row.adapter for row in rows(NAMES, words=words)} == {""}
+
+
 def test_methods_without_pictures_plan_none():
     assert rows(Method(augment=False)) == rows(Method()) == []
 

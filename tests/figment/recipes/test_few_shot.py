@@ -14,7 +14,7 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.planning.words import Words
-from figment.recipes.few_shot import FewShot, filter_section, verdict_of, words_section
+from figment.recipes.few_shot import FewShot, filter_section, probed_section, verdict_of
 from figment.recipes.made import Made
 
 SPACE = LabelSpace.of(["cup", "car"])
@@ -108,4 +108,6 @@ def test_learned_words_contexts_and_the_filter_are_said_and_escaped(made, pocket
     }
     (text,) = filter_section(numbers).blocks
     assert text.text.startswith("Temperature 1.50; calibration error 10.0 % before, 5.0 % after. It calls 90 %")
-    assert words_section({"cup": probe}).blocks[0].rows[0][:3] == ("cup", "0.70", "no")
+    section = probed_section("Learned LoRAs", "LoRA", {"cup": probe})
+    assert section.heading == "Learned LoRAs"
+    assert section.blocks[0].rows[0][:3] == ("cup", "0.70", "no")

@@ -11,6 +11,7 @@ ROWS = st.lists(
             "strength": st.sampled_from([0.5, 1.0]),
             "initial_image": st.sampled_from(["", "a", "b"]),
             "width": st.sampled_from([32, 64]),
+            "adapter": st.sampled_from(["", "aa", "bb*0.5", "aa+bb*0.5"]),
         }
     ).map(
         lambda row: (
@@ -38,7 +39,15 @@ def test_prompts_seeds_and_guidance_differ_freely_but_not_whether_there_is_any(r
 
 
 def test_a_smaller_size_counts_from_the_next_batch_on():
-    row = {"model": "", "revision": "", "height": 8, "width": 8, "scheduler": "", "num_inference_steps": 1}
+    row = {
+        "model": "",
+        "revision": "",
+        "adapter": "",
+        "height": 8,
+        "width": 8,
+        "scheduler": "",
+        "num_inference_steps": 1,
+    }
     rows = [row | {"initial_image": "", "strength": 1.0, "guidance_scale": 4.0}] * 10
     sizes = iter([4, 2, 2, 2, 2])
     assert [len(batch) for batch in fill_batches(rows, lambda: next(sizes))] == [4, 2, 2, 2]

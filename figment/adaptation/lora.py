@@ -1,0 +1,212 @@
+"""Learning LoRAs (Hu et al. 2021) from a few photos of each class, as DataDream and LoFT do: one for each class, or one for all.
+
+What is learned is a LoRA file of diffusers, which any tool around diffusers loads, and which a plan's rows name as their adapter.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import save
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from figment.adaptation.config import LoraConfig, ProbeConfig
+from figment.adaptation.denoising import Denoising, Photos
+from figment.adaptation.textual_inversion import ConceptProbe, check_photos, probe_adapters
+from figment.checkpoint import Checkpoint, State
+from figment.clip.scorer import ClipScorer
+from figment.errors import InputError
+from figment.files import atomic, canonical_json, digest
+from figment.keys import checkpoint_key
+from figment.planning.adapters import lora_adapter
+from figment.planning.generator_config import GeneratorConfig
+from figment.planning.row import seed_of
+from figment.synthesis.concepts import text_encoders
+from figment.synthesis.config import SynthesisConfig
+
+CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
+ALL = "all classes"
+SAVE_SECONDS = 60.0
+TARGETS = {"unet": ["to_q", "to_k", "to_v", "to_out.0"], "text_encoder": ["q_proj", "k_proj", "v_proj", "out_proj"]}
+PEFT_NAME = "learning"
+
+
+class LorasFile(BaseModel):
+    """What ``loras.json`` holds: by class name the adapter of rows, for those whose probe says that they are usable, and how each
+    was probed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loras: dict[str, str]
+    probes: dict[str, ConceptProbe]
+
+
+class LoraLearning(Denoising):
+    """LoRAs on a frozen model, one after the other."""
+
+    def __init__(self, generator: GeneratorConfig, photos: Photos, names: Mapping[str, str], config: LoraConfig):
+        super().__init__(generator, photos, config)
+        self.lora: LoraConfig = config
+        self.said = {name: [names[name]] * len(self.latents[name][0]) for name in self.names}
+        self.classes = {name: [name] for name in self.names}
+        if config.per == "all":
+            parts = [self.latents[name] for name in self.names]
+            self.latents = {ALL: tuple(torch.cat(of_all) for of_all in zip(*parts, strict=True))}  # type: ignore[dict-item]
+            self.said = {ALL: [said for name in self.names for said in self.said[name]]}
+            self.classes = {ALL: self.names}
+        self.meanings: dict[str, dict[str, Tensor]] = {}
+        encoders = text_encoders(self.pipeline) if config.text_encoder else {}
+        self.networks: dict[str, Any] = {"unet": self.pipeline.unet, **encoders}
+
+    def key(self, group: str) -> str:
+        chosen = self.lora.model_dump(mode="json", exclude={"device", "per", "weight"}, exclude_defaults=True)
+        photos = {name: self.photos[name] for name in self.classes[group]}
+        return checkpoint_key(CHECKPOINT_VERSION, **self.origin, config=chosen, said=self.said[group], photos=photos)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What is learned, by its name in a file of diffusers."""
+        return {
+            f"{part}.{name.replace(f'.{PEFT_NAME}', '')}": parameter
+            for part, network in self.networks.items()
+            for name, parameter in network.named_parameters()
+            if f".{PEFT_NAME}." in name
+        }
+
+    def begin(self, group: str) -> None:
+        """A fresh LoRA on the networks, of its group's own random numbers, and its optimiser."""
+        config = self.lora
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(digest([config.seed, group])))
+            for part, network in self.networks.items():
+                settings = peft.LoraConfig(**self.settings(part), init_lora_weights=True)
+                network.add_adapter(settings, adapter_name=PEFT_NAME)
+        learned = list(self.parameters().values())
+        for parameter in learned:
+            parameter.data = parameter.data.float()
+        self.optimizer = torch.optim.AdamW(learned, config.learning_rate, weight_decay=config.weight_decay)
+
+    def settings(self, part: str) -> dict[str, Any]:
+        targets = TARGETS["unet" if part == "unet" else "text_encoder"]
+        return {"r": self.lora.rank, "lora_alpha": self.lora.alpha or self.lora.rank, "target_modules": targets}
+
+    def end(self) -> None:
+        self.pipeline.delete_adapters(PEFT_NAME)
+
+    def step(self, group: str, number: int) -> float:
+        """One update; the loss. One whose loss or gradient is no number changes nothing."""
+        clean, noise, times, prompts = self.show(group, self.said[group], number)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.errors(clean, noise, times, self.meaning(prompts)).mean()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters().values(), 1.0)
+        if norm.isfinite():
+            self.optimizer.step()
+        return loss.item() if norm.isfinite() else math.nan
+
+    def meaning(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """The embedded prompts, each tensor (B, ...)."""
+        if self.lora.text_encoder:
+            return self.encoder.encode(list(prompts))
+        with torch.no_grad():
+            self.meanings |= {text: self.encoder.encode([text]) for text in set(prompts) - self.meanings.keys()}
+        return {name: torch.cat([self.meanings[text][name] for text in prompts]) for name in self.meanings[prompts[0]]}
+
+    def write(self, group: str, folder: Path) -> Path:
+        """``<folder>/<sha256>.safetensors``, as diffusers saves a LoRA."""
+        tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in self.parameters().items()}
+        settings = {f"{part}.{n}": v for part in self.networks for n, v in self.settings(part).items()}
+        content = save(tensors, {"lora_adapter_metadata": canonical_json(settings)})
+        path = folder / f"{hashlib.sha256(content).hexdigest()}.safetensors"
+        with atomic(path) as partial:
+            partial.write_bytes(content)
+        return path
+
+
+def learn_loras(
+    generator: GeneratorConfig,
+    photos: Photos,
+    names: Mapping[str, str],
+    config: LoraConfig,
+    folder: Path,
+    log: Callable[[dict[str, float], int], None] = lambda metrics, step: None,
+) -> dict[str, str]:
+    """Learn LoRAs from ``photos`` of each class, (H, W, 3) uint8 RGB of any size, into ``<folder>/<sha256>.safetensors``; by
+    class name the adapter of rows that are made with it.
+
+    ``names`` gives each class's prompt name. Photos are squashed to the generator's width and height. An interrupted call is
+    resumed when it is repeated, and ends with the same files. ``log`` receives ({loss, skipped}, step), the steps of all LoRAs
+    counted together. Raises InputError for photos that are none, for a model that cannot learn, and for a loss that never is a
+    number.
+    """
+    check_photos(photos, names)
+    learning = LoraLearning(generator, photos, names, config)
+    found: dict[str, str] = {}
+    total = config.steps * len(learning.classes)
+    with tqdm(total=total, desc="loras", unit="step", leave=False) as bar:
+        for position, group in enumerate(learning.classes):
+            path = _learn(learning, group, folder, lambda m, step, p=position: log(m, p * config.steps + step), bar)  # type: ignore[misc]
+            found |= dict.fromkeys(learning.classes[group], lora_adapter(path.stem, config.weight))
+    return found
+
+
+def _learn(learning: LoraLearning, group: str, folder: Path, log: Callable[..., None], bar: tqdm) -> Path:
+    config, key = learning.lora, learning.key(group)
+    checkpoint = Checkpoint(folder / f".learning-{key[:16]}.pt", key)
+    learning.begin(group)
+    state = checkpoint.load() or State()
+    if state.done:
+        for name, parameter in learning.parameters().items():
+            parameter.data.copy_(state.parts["lora"][name])
+        learning.optimizer.load_state_dict(state.parts["optimizer"])
+    bar.update(state.done)
+    saved, losses, skipped = time.monotonic(), [], state.parts.get("skipped", 0)
+
+    def keep(done: int) -> None:
+        weights = {name: parameter.detach().cpu() for name, parameter in learning.parameters().items()}
+        parts = {"lora": weights, "optimizer": learning.optimizer.state_dict(), "skipped": skipped}
+        checkpoint.save(State(done, parts))
+
+    for number in range(state.done, config.steps):
+        losses.append(learning.step(group, number))
+        skipped += not math.isfinite(losses[-1])
+        bar.update()
+        if (number + 1) % max(1, config.steps // 50) == 0 or number + 1 == config.steps:
+            finite = [loss for loss in losses if math.isfinite(loss)]
+            log({"skipped": float(skipped)} | ({"loss": float(np.mean(finite))} if finite else {}), number + 1)
+            losses.clear()
+        if time.monotonic() - saved >= SAVE_SECONDS:
+            keep(number + 1)
+            saved = time.monotonic()
+    if skipped == config.steps:
+        raise InputError(f"LoRA of {group!r}: its loss was never a number; set dtype to float32, or look at its photos")
+    keep(config.steps)
+    path = learning.write(group, folder)
+    learning.end()
+    return path
+
+
+def probe_loras(
+    generator: GeneratorConfig,
+    loras: Mapping[str, str],
+    names: Mapping[str, str],
+    photos: Mapping[str, Iterable[np.ndarray]],
+    folder: Path,
+    scorer: ClipScorer,
+    config: ProbeConfig = ProbeConfig(),  # noqa: B008, frozen
+    synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008, frozen
+) -> LorasFile:
+    """Render a few images of every class with its LoRA from ``folder`` and compare them with the photos; the usable ones."""
+    rows = {
+        name: {"prompt": config.template.replace("{name}", names[name]), "adapter": adapter}
+        for name, adapter in loras.items()
+    }
+    probes = probe_adapters(generator, rows, folder, photos, scorer, config, synthesis)
+    return LorasFile(loras={name: loras[name] for name, probe in probes.items() if probe.usable}, probes=probes)
