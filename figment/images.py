@@ -73,8 +73,8 @@ def to_tensor(image: Image.Image, size: int, resize: Resize = "bicubic", native_
     if native_size and min(image.size) > native_size:
         image = Image.fromarray(to_tensor(image, native_size, resize).permute(1, 2, 0).numpy())
     if image.size != (size, size):
-        if resize == "squash":
-            return squash(image, size)
+        if resize in ("squash", "squash_bicubic"):
+            return squash(image, size, "bicubic" if resize == "squash_bicubic" else "bilinear")
         if resize == "bicubic":
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
         else:
@@ -134,7 +134,7 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def squash(image: Image.Image, size: int) -> Tensor:
+def squash(image: Image.Image, size: int, by: Literal["bilinear", "bicubic"] = "bilinear") -> Tensor:
     """(3, size, size) uint8 of an RGB picture, whole, whatever its sides: multi-label recipes must not crop a label away."""
-    resized = image.resize((size, size), Image.Resampling.BILINEAR)
+    resized = image.resize((size, size), Image.Resampling[by.upper()])
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()

@@ -88,8 +88,9 @@ LatentSide = Annotated[Side, Field(multiple_of=8)]  # px of what a latent diffus
 PathText = Annotated[str, AfterValidator(_path)]
 ModelName = Annotated[str, AfterValidator(_model)]  # a hub id, a name of a library, or a folder
 Resize = Literal[
-    "bicubic", "bilinear", "bilinear_no_antialias", "squash"
+    "bicubic", "bilinear", "bilinear_no_antialias", "squash", "squash_bicubic"
 ]  # of an image, as figment.images.to_tensor does it
+Scores = Literal["softmax", "sigmoid"]  # what CLIP's similarities are made probabilities by
 RegisteredName = Annotated[str, AfterValidator(_registered)]
 
 

@@ -96,7 +96,7 @@ def measure(
     test = read_labelled(Path(real.path), real.test, labels, image_size, real.test_per_class, *resized)
     scorer = ClipScorer(clip)
     seen_by_clip = read_labelled(
-        Path(real.path), real.test, labels, scorer.size, real.test_per_class
+        Path(real.path), real.test, labels, scorer.size, real.test_per_class, scorer.resize
     )  # at its own size
     clip_logits = scorer.logits(seen_by_clip.pixels, scorer.text_features(labels)).cpu()
     logits = {name: predict(model.network, test.pixels) for name, model in loaded.items()}

@@ -1,6 +1,7 @@
 """``figment generate``: images of one prompt of one's own, which may say a learned word: ``a photo of a <bus> on a beach``."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from figment.images import encode
 from figment.model_folders import read_tensors
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row, record_of
+from figment.synthesis.adapter_files import place_loras
 from figment.synthesis.concepts import concept_of
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.families import Requests
@@ -51,13 +53,20 @@ def generate(
         record_of(
             Row(
                 prompt=prompt, negative_prompt=negative_prompt, labels=(next(iter(said), "image"),), recipe="generate",
-                trick="prompt", stream=seed, replicate=number, adapter=file.stem if file else "", concept=next(iter(said), ""),
-                **generator.columns(revision),
+                trick="prompt", stream=seed, replicate=number, concept=next(iter(said), ""),
+                **generator.columns(revision, file.stem if file else ""),
             )
         )
         for number in range(count)
     ]  # fmt: skip
-    renderer = Generator(generator.model, revision, synthesis, Inputs(adapters=file.parent if file else None))
+    adapters = file.parent if file else None
+    if generator.loras:  # which lie together with the other adapters
+        adapters = folder / "adapters"
+        place_loras(generator, adapters)
+        if file:
+            with atomic(adapters / file.name) as partial:
+                shutil.copyfile(file, partial)
+    renderer = Generator(generator.model, revision, synthesis, Inputs(adapters=adapters))
     written = []
     for first in range(0, count, synthesis.batch_size):
         part = rows[first : first + synthesis.batch_size]

@@ -1,7 +1,7 @@
 """Which CLIP, and the prompts by which it is asked for a class."""
 
 from string import Formatter
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -11,7 +11,8 @@ ZERO_SHOT_TEMPLATES = ("a photo of a {name}", "an image of a {name}", "{name}")
 
 
 class ClipConfig(Settings):
-    """Any open_clip model: ``local-dir:FOLDER``, ``hf-hub:OWNER/NAME``, or a name such as ViT-B-32 with ``pretrained``.
+    """Any open_clip model: ``local-dir:FOLDER``, ``hf-hub:OWNER/NAME``, or a name such as ViT-B-32 with ``pretrained``. A folder
+    or hub model may also be a CLIP or SigLIP of transformers.
 
     ``templates`` say ``{name}``; one that also says ``{other}`` stands for as many prompts as there are other classes: a class
     in company, for pictures that show several.
@@ -22,6 +23,7 @@ class ClipConfig(Settings):
     templates: tuple[str, ...] = ZERO_SHOT_TEMPLATES
     batch_size: Count = 256
     device: str = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the network; features are float32
 
     @field_validator("templates")
     @classmethod

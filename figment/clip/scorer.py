@@ -16,7 +16,13 @@ from figment.files import digest, sha256_folder
 from figment.labels import LabelSpace, nearest
 from figment.model_folders import check_texts
 from figment.model_loaders.clip import open_clip_model, open_clip_tokenizer
+from figment.types import Resize
 from models.fast_resnet import make_fast
+
+RESIZES: dict[tuple[bool, str], Resize] = {
+    (False, "bicubic"): "bicubic", (False, "bilinear"): "bilinear",
+    (True, "bicubic"): "squash_bicubic", (True, "bilinear"): "squash",
+}  # by whether the whole image is seen, and the interpolation  # fmt: skip
 
 
 def check_clip(config: ClipConfig) -> None:
@@ -46,7 +52,8 @@ def learnt_with_quick_gelu(config: ClipConfig) -> bool:
 def clip_digest(config: ClipConfig) -> str:
     """What tells one CLIP's features from another's: the content of a local folder, or the name and its weights."""
     folder = Path(config.model.removeprefix("local-dir:"))
-    return sha256_folder(folder) if folder.is_dir() else digest([config.model, config.pretrained])
+    content = sha256_folder(folder) if folder.is_dir() else digest([config.model, config.pretrained])
+    return content if config.precision == "float32" else digest([content, config.precision])
 
 
 class ClipScorer:
@@ -56,7 +63,8 @@ class ClipScorer:
         self.config = config
         self.device = choose_device(config.device)
         model = load_clip(config)
-        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.dtype = getattr(torch, config.precision)
+        self.model = model.to(self.device, self.dtype).eval().requires_grad_(False)
         self.model.visual = make_fast(self.model.visual)
         self.tokenizer = open_clip_tokenizer(config.model)
         size = model.visual.image_size
@@ -64,6 +72,10 @@ class ClipScorer:
         settings = open_clip.get_model_preprocess_cfg(model)
         self.mean = torch.tensor(settings["mean"], device=self.device)[:, None, None]
         self.std = torch.tensor(settings["std"], device=self.device)[:, None, None]
+        self.interpolation = settings["interpolation"] if settings["interpolation"] == "bilinear" else "bicubic"
+        whole = settings["resize_mode"] != "shortest"
+        self.resize: Resize = RESIZES[whole, self.interpolation]  # of images of any shape, to ``size``
+        self.bias = getattr(model, "logit_bias", None)
 
     @torch.inference_mode()
     def text_features(self, labels: LabelSpace) -> Tensor:
@@ -85,7 +97,8 @@ class ClipScorer:
         """(N, D) unit vectors of whole prompts."""
         check_texts(self.tokenizer, texts, f"clip.model: {self.config.model!r}")
         tokens = self.tokenizer(list(texts)).to(self.device)
-        return torch.cat([self.model.encode_text(p, normalize=True) for p in tokens.split(self.config.batch_size)])
+        parts = [self.model.encode_text(p, normalize=True) for p in tokens.split(self.config.batch_size)]
+        return self.unit(torch.cat(parts))
 
     @torch.inference_mode()
     def image_features(self, pixels: Tensor) -> Tensor:
@@ -96,8 +109,14 @@ class ClipScorer:
         """As ``image_features``, of one batch on the device, and differentiable."""
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
         if pixels.shape[-2:] != (self.size, self.size):
-            pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
-        return self.model.encode_image((pixels - self.mean) / self.std, normalize=True)
+            pixels = F.interpolate(pixels, size=(self.size, self.size), mode=self.interpolation, antialias=True).clamp(
+                0, 1
+            )
+        return self.unit(self.model.encode_image(((pixels - self.mean) / self.std).to(self.dtype), normalize=True))
+
+    def unit(self, features: Tensor) -> Tensor:
+        """Unit vectors in float32 of what the network gives."""
+        return features if features.dtype == torch.float32 else F.normalize(features.float(), dim=-1)
 
     @torch.inference_mode()
     def logits(self, pixels: Tensor, text_features: Tensor) -> Tensor:
@@ -107,4 +126,18 @@ class ClipScorer:
     @torch.inference_mode()
     def compare(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         """(N, C) cosine similarities of unit vectors times the model's learnt scale."""
-        return self.model.logit_scale.exp() * image_features.to(self.device) @ text_features.t()
+        return self.model.logit_scale.float().exp() * image_features.to(self.device) @ text_features.t()
+
+    def presence(self, logits: Tensor) -> Tensor:
+        """(N, C) probabilities that each class is there at all, whatever others are, as SigLIP learned them. Raises InputError for a
+        model without a bias."""
+        self.check_presence()
+        return (logits + self.bias.float().to(logits.device)).sigmoid()
+
+    def check_presence(self) -> None:
+        """Raise InputError if the model has no such probabilities."""
+        if self.bias is None:
+            raise InputError(
+                f"acceptance.scores: sigmoid is for a SigLIP, and {self.config.model!r} has no bias that says whether a class is "
+                "there; set softmax, or another clip.model"
+            )

@@ -1,4 +1,4 @@
-"""Ways into a CLIP of open_clip: a folder, a hub id, a name with a tag or a file of weights."""
+"""Ways into a CLIP of open_clip, or of transformers: a folder, a hub id, a name with a tag or a file of weights."""
 
 import dataclasses
 import json
@@ -22,6 +22,12 @@ from figment.model_folders import (
     read_json,
     reason,
 )
+from figment.model_loaders.clip_transformers import (
+    check_transformers_clip,
+    is_transformers_folder,
+    transformers_clip,
+    transformers_tokenizer,
+)
 from figment.model_loaders.hub import CONFIGS, HUB_ID, fetch, no_questions
 from figment.text import shown
 
@@ -43,6 +49,11 @@ def open_clip_model(model: str, pretrained: str | None, force_quick_gelu: bool, 
                 f"clip.pretrained: {pretrained!r} is no safetensors file; give such a file, or a tag of open_clip"
             )
         check_weights(Path(pretrained), "clip.pretrained")
+    if folder is not None and is_transformers_folder(folder):
+        network = transformers_clip(folder, field)
+        check_module(network, f"{field}: {model!r}")
+        _check_features(network.eval(), transformers_tokenizer(folder, field), f"{field}: {str(folder)!r}")
+        return network
     advice = "connect once to fetch the weights, or give an open_clip folder"
     with no_questions(), one_sentence(f"clip: {model!r} with pretrained {pretrained!r} cannot be loaded", advice):
         network = open_clip.create_model(
@@ -75,6 +86,8 @@ def open_clip_tokenizer(model: str, field: str = "clip.model") -> Any:
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
     folder = _clip_folder(model, field, weights=False)
+    if folder is not None and is_transformers_folder(folder):
+        return transformers_tokenizer(folder, field)
     what, advice = f"{field}: the tokenizer of {model!r}", "restore its files"
     with no_questions(), one_sentence(f"{what} cannot be loaded", advice):
         if folder is None:
@@ -105,13 +118,19 @@ def _clip_folder(model: str, field: str, weights: bool) -> Path | None:
     if model.startswith(HUB):
         patterns = [*CONFIGS, "open_clip*.safetensors"] if weights else CONFIGS
         folder = fetch(model.removeprefix(HUB), None, field, patterns)
+        if weights and is_transformers_folder(folder):
+            folder = fetch(model.removeprefix(HUB), None, field, [*CONFIGS, "model*.safetensors"])
     elif model.startswith(LOCAL):
         folder = Path(model.removeprefix(LOCAL))
     else:
         return None
+    if is_transformers_folder(folder):
+        check_transformers_clip(folder, field, weights)
+        return folder
     if not (folder / "open_clip_config.json").is_file():
         raise InputError(
-            f"{field}: {str(folder)!r} holds no open_clip_config.json; give an open_clip folder or model name"
+            f"{field}: {str(folder)!r} holds no open_clip_config.json; give a folder of open_clip or transformers, or a name of "
+            "open_clip"
         )
     check_files(folder, field, weights)
     check_clip_config(folder / "open_clip_config.json", field)

@@ -63,7 +63,11 @@ def build_dual_prompts(config: DualPromptConfig, clip: ClipConfig, space: LabelS
 
     Raises InputError if CLIP's text encoder has no room for the context, or its tower no place for the branches.
     """
-    model = load_clip(clip).to(choose_device(config.device)).float()
+    if not isinstance(model := load_clip(clip), open_clip.CLIP | open_clip.CustomTextCLIP):
+        raise InputError(
+            f"clip.model: {clip.model!r} is no model of open_clip, whose towers dual prompts go into; give one"
+        )
+    model = model.to(choose_device(config.device)).float()
     names = [label.clip_name for label in space.labels]
     try:
         tokenizer = open_clip_tokenizer(clip.model)

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.metrics.calibration import Threshold, threshold_from_negatives
-from figment.types import Count, Number, Settings, Share
+from figment.types import Count, Number, Scores, Settings, Share
 
 
 class Decision(NamedTuple):
@@ -55,6 +55,9 @@ class Top1Policy(MostProbable):
     """``MostProbable`` by CLIP."""
 
     kind: Literal["top1"] = "top1"
+    scores: Scores = (
+        "softmax"  # sigmoid: of a SigLIP, the probability that a class is there at all, whatever others are
+    )
 
 
 class CocoPolicy(_Policy):

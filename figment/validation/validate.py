@@ -42,12 +42,17 @@ def validate(plan: Path | pa.Table, pool: Pool, space: LabelSpace, scorer: ClipS
     policy = settle_on_pool(plan, pool, space, scorer, policy)
     verdicts = [SCHEMA.empty_table()]
     for seen in look(plan, pool, space, scorer):
-        verdicts.append(make_verdicts(seen.rows, probabilities_of(policy, seen.logits, seen.requested), space, policy))
+        verdicts.append(
+            make_verdicts(seen.rows, probabilities_of(policy, scorer, seen.logits, seen.requested), space, policy)
+        )
     return pa.concat_tables(verdicts).sort_by("image_id")
 
 
-def probabilities_of(policy: Policy, logits: Tensor, requested: Tensor) -> np.ndarray:
-    """(N, C) what a policy decides by: the grouping softmax, which of one requested class is the softmax."""
+def probabilities_of(policy: Policy, scorer: ClipScorer, logits: Tensor, requested: Tensor) -> np.ndarray:
+    """(N, C) what a policy decides by: the grouping softmax, which of one requested class is the softmax; or, of a SigLIP, the
+    sigmoid."""
+    if isinstance(policy, Top1Policy) and policy.scores == "sigmoid":
+        return scorer.presence(logits).cpu().numpy()
     if isinstance(policy, Top1Policy) and bool((requested.sum(1) == 1).all()):
         return logits.softmax(1).cpu().numpy()
     return grouping_softmax(logits, requested).cpu().numpy()
@@ -112,6 +117,8 @@ class LiveAcceptance(FeatureStore):
     def __init__(self, pool: Pool, scorer: ClipScorer, labels: LabelSpace, policy: Policy):
         super().__init__(pool, scorer)
         self.labels, self.policy = labels, policy
+        if isinstance(policy, Top1Policy) and policy.scores == "sigmoid":
+            scorer.check_presence()
         self.text = scorer.text_features(labels)
         self.counts: list[tuple[int, int]] = []  # (accepted, seen) of each batch; appending is safe between threads
 
@@ -120,7 +127,7 @@ class LiveAcceptance(FeatureStore):
         logits = self.scorer.compare(features, self.text).cpu()
         contrasts = (pixels.float() / 255).flatten(2).std(2).mean(1).tolist()  # what a safety checker stops is black
         known = [{**row, "contrast": value, "unsafe": False} for row, value in zip(rows, contrasts, strict=True)]
-        probabilities = probabilities_of(self.policy, logits, requested_classes(known, self.labels))
+        probabilities = probabilities_of(self.policy, self.scorer, logits, requested_classes(known, self.labels))
         accepted = make_verdicts(known, probabilities, self.labels, self.policy)["accepted"].to_pylist()
         self.counts.append((sum(accepted), len(rows)))
         return list(features.cpu().numpy())

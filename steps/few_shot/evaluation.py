@@ -151,7 +151,7 @@ def clip_photos(
         tests = read_splits(data, labels, shots, seed).tests
         found = {
             name: FeatureSet(
-                clip_features(StreamedImages(listing, scorer.size, "squash"), scorer)[:, None], listing.labels
+                clip_features(StreamedImages(listing, scorer.size, scorer.resize), scorer)[:, None], listing.labels
             )
             for name, listing in tests.items()
         }
