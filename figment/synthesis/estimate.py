@@ -1,6 +1,8 @@
 """What a plan will cost, before it is rendered: counts, speed, time, disk and money."""
 
 import math
+import resource
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +35,8 @@ MAX_LANES = 64
 
 @dataclass(frozen=True)
 class Estimate:
-    """``utilisation``: the share of the device's matrix-multiply speed that rendering uses (MFU), measured here and now."""
+    """``utilisation``: the share of the device's matrix-multiply speed that rendering uses (MFU); ``memory``: the most gigabytes
+    that it took, of the GPU, or of this process on a CPU. Both are measured here and now."""
 
     planned: int
     todo: int
@@ -42,11 +45,12 @@ class Estimate:
     utilisation: float
     hours: float
     gigabytes: float
+    memory: float
     cost: float | None
 
     def metrics(self) -> dict[str, float]:
         values = {"images": self.todo, "images_per_second": self.images_per_second, "mfu": self.utilisation}
-        values |= {"hours": self.hours, "gigabytes": self.gigabytes}
+        values |= {"hours": self.hours, "gigabytes": self.gigabytes, "memory": self.memory}
         return {f"estimate/{n}": v for n, v in (values | ({} if self.cost is None else {"cost": self.cost})).items()}
 
     def sentence(self) -> str:
@@ -54,7 +58,8 @@ class Estimate:
         cost = "" if self.cost is None else f", {self.cost:.2f} in money"
         return (
             f"{self.todo:,} of {self.planned:,} images to render at {self.images_per_second:.1f} images/s "
-            f"({self.utilisation:.0%} of the device's peak): {time_left}, {self.gigabytes:.2f} GB{cost}"
+            f"({self.utilisation:.0%} of the device's peak): {time_left}, {self.gigabytes:.2f} GB of images, "
+            f"{self.memory:.2f} GB of memory at most{cost}"
         )
 
     def table(self) -> Table:
@@ -114,6 +119,7 @@ def estimate(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig, rendere
         utilisation=flops / seconds / peak_flops(generator.device, resolve_dtype(config)),
         hours=hours,
         gigabytes=size / 1e9,
+        memory=peak_memory(generator.device) / 1e9,
         cost=None if config.price_per_hour is None else hours * config.price_per_hour,
     )
 
@@ -137,6 +143,13 @@ def calibrate(
         start = time.perf_counter()
         sizes = [size for part in pool.map(render, batches) for size in part]
         return time.perf_counter() - start, sizes
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were taken so far: on a GPU by tensors, elsewhere by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def few_steps(row: Mapping[str, Any], steps: int) -> dict[str, Any]:
