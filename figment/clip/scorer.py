@@ -129,8 +129,8 @@ class ClipScorer:
         return self.model.logit_scale.float().exp() * image_features.to(self.device) @ text_features.t()
 
     def presence(self, logits: Tensor) -> Tensor:
-        """(N, C) probabilities that each class is there at all, whatever others are, as SigLIP learned them. Raises InputError for a
-        model without a bias."""
+        """(N, C) probabilities that each class is there at all, whatever others are, as SigLIP learned them. Raises InputError
+        for a model without a bias."""
         self.check_presence()
         return (logits + self.bias.float().to(logits.device)).sigmoid()
 

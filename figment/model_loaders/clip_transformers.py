@@ -118,19 +118,23 @@ def _preprocess(folder: Path, field: str) -> dict[str, Any]:
     side = sides[mode]
     if mode == "shortest" and config.get("do_center_crop", True) and _side(crop, "height", "width") != side:
         raise InputError(f"{field}: {file}: size is {shown(size)}, crop_size {shown(crop)}; only equal ones are read")
-    numbers = [config.get(name) for name in ("image_mean", "image_std")]
-    good = all(
-        isinstance(three, list) and len(three) == 3 and all(isinstance(n, int | float) and abs(n) < 1000 for n in three)
-        for three in numbers
-    )
-    if not side or not good or min(numbers[1]) <= 0 or config.get("resample") not in INTERPOLATIONS:
+    mean, std = (config.get(name) for name in ("image_mean", "image_std"))
+    good = _three(mean, -1000.0) and _three(std, 1e-6) and config.get("resample") in INTERPOLATIONS
+    if not side or not good:
         raise InputError(
             f"{field}: {file}: size, image_mean, image_std or resample are not those of a CLIP; restore the file"
         )
-    mean, std = numbers
     return {
         "size": side, "mean": mean, "std": std, "interpolation": INTERPOLATIONS[config["resample"]], "resize_mode": mode,
     }  # fmt: skip
+
+
+def _three(numbers: Any, least: float) -> bool:
+    return (
+        isinstance(numbers, list)
+        and len(numbers) == 3
+        and all(isinstance(n, int | float) and least <= n < 1000 for n in numbers)
+    )
 
 
 def _side(size: Any, *names: str) -> int | None:

@@ -20,6 +20,10 @@ def normalise(pixels: Tensor) -> Tensor:
 def augment(pixels: Tensor, config: AugmentConfig, generator: torch.Generator, share: Share = WHOLE) -> Tensor:
     """Random crop, flip, rotation, colour jitter: (B, 3, S, S) uint8 -> float in [0, 1]. ``generator`` lives on the CPU,
     so that a run on another device sees the same changes; ``pixels`` may be a process's share of a batch."""
+    if config.transforms == "timm":
+        from figment.training.timm_recipes import transform
+
+        return transform(pixels, config, generator, share)
     if config.shift:
         pixels = shift(pixels, config.shift, generator, share)
     pixels = pixels.float() / 255

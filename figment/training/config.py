@@ -21,6 +21,8 @@ from figment.types import (
     Side,
 )
 
+AUTO_AUGMENTS = ("rand", "augmix", "original", "originalr", "v0", "v0r", "3a")
+
 
 class AugmentConfig(Settings):
     """How pictures are changed at random while they are learnt from (figment.training.augment)."""
@@ -32,13 +34,31 @@ class AugmentConfig(Settings):
     rotation: Number = Field(0.0, ge=0, le=180)  # degrees either way
     color_jitter: Share = 0.0
     flip: bool = True
+    # timm: its create_transform, picture by picture, with these crops, jitters and flips; slower, and as its recipes have it
+    transforms: Literal["figment", "timm"] = "figment"
+    auto_augment: str | None = None  # timm's, such as rand-m9-mstd0.5-inc1 or augmix-m3-w3
+    random_erasing: Share = 0.0  # probability that a rectangle of a picture is erased
+
+    @model_validator(mode="after")
+    def _timms_own(self) -> "AugmentConfig":
+        if self.transforms != "timm" and (self.auto_augment or self.random_erasing):
+            raise ValueError("auto_augment and random_erasing are timm's; set transforms: timm, or leave them out")
+        if self.transforms == "timm" and (self.shift or self.rotation):
+            raise ValueError("timm's transforms have no shift or rotation; leave them out, or use auto_augment")
+        if self.auto_augment and self.auto_augment.partition("-")[0] not in AUTO_AUGMENTS:
+            raise ValueError(
+                f"auto_augment is {self.auto_augment!r}; one that begins with {', '.join(AUTO_AUGMENTS)} is timm's"
+            )
+        return self
 
 
 class TrainingConfig(AugmentConfig):
-    """Any timm model, from random weights. The defaults are the paper's recipe (sec. 4.1): AdamW 2e-4, cosine to zero,
-    200 epochs, batch 128, weight decay 0.9 on CIFAR, 0.3 on EuroSAT, 0.1 for MobileNetV3 anywhere."""
+    """Any timm model, from random weights or pretrained ones. The defaults are the paper's recipe (sec. 4.1): AdamW 2e-4, cosine
+    to zero, 200 epochs, batch 128, weight decay 0.9 on CIFAR, 0.3 on EuroSAT, 0.1 for MobileNetV3 anywhere."""
 
-    model: ModelName = "resnet50"
+    model: ModelName = "resnet50"  # a name of timm's, with a tag or without, or hf_hub:OWNER/NAME
+    pretrained: bool = False  # starts from timm's weights of that name, from the hub or its cache
+    freeze: tuple[str, ...] = ()  # parts that do not learn, such as conv1 or layer1; backbone: all but the last layer
     # What the first layers throw away of the resolution, for pictures of 32-64 px: half and small keep twice and four
     # times as many pixels a side (a ResNet's pooling and first stride, a transformer's patch).
     stem: Literal["native", "half", "small"] = "native"
@@ -61,6 +81,12 @@ class TrainingConfig(AugmentConfig):
     # one_cycle: up linearly over the first quarter of the steps, then down the cosine
     schedule: Literal["cosine", "one_cycle"] = "cosine"
     weight_decay: NonNegative = 0.9
+    optimizer: str = "adamw"  # any of timm's
+    momentum: Number = Field(0.9, ge=0, lt=1)  # of optimizers that have one
+    decay_all: bool = True  # whether biases and norms are decayed too
+    layer_decay: Number | None = Field(None, gt=0, le=1)  # each layer's rate is this times that of the layer above it
+    mixup: NonNegative = 0.0  # alpha of timm's Mixup
+    cutmix: NonNegative = 0.0  # and of CutMix; with both, one or the other for each batch
     dropout: Number = Field(0.0, ge=0, lt=1)  # before the last layer; torchvision's MobileNetV3 has 0.2
     drop_path: Number = Field(0.0, ge=0, lt=1)  # stochastic depth; torchvision's ConvNeXt-S has 0.4
     label_smoothing: Number = Field(0.0, ge=0, lt=1)
@@ -79,6 +105,12 @@ class TrainingConfig(AugmentConfig):
     def _best_needs_a_holdout(self) -> "TrainingConfig":
         if self.keep == "best" and not self.holdout:
             raise ValueError("keep: best needs pictures to choose by; set holdout, for example to 0.1")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_from_one(self) -> "TrainingConfig":
+        if self.pretrained and self.weights:
+            raise ValueError("pretrained and weights are two starts; leave one out")
         return self
 
     @model_validator(mode="after")

@@ -19,13 +19,14 @@ from figment.devices import choose_device, cores
 from figment.errors import InputError
 from figment.loop import Log, Row, Trainer, fit, seeded
 from figment.training.augment import augment, normalise
-from figment.training.classifier import build_classifier, predict_all
+from figment.training.classifier import build_classifier, predict_all, start_classifier
 from figment.training.config import TrainingConfig
 from figment.training.loader import batches_of
+from figment.training.optimizers import make_optimizer, set_rate
 from figment.training.processes import Share, run_together
 from figment.training.schedule import learning_rate
 from figment.training.split import hold_out
-from figment.training.start import start_from
+from figment.training.timm_recipes import cross_entropy, mix
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -115,17 +116,14 @@ class _Training(Trainer):
         self.steps = config.steps or config.epochs * self.steps_per_epoch
         self.count = -(-self.steps // self.steps_per_epoch)
         with seeded(config.seed, self.device):
-            model = build_classifier(config, num_classes)
-            if config.weights:
-                start_from(model, config.weights)
+            model = start_classifier(config, num_classes)
+        self.classes = num_classes
         self.model = model.to(self.device)
         if accelerator and self.device.type == "cuda":  # on a CPU there is no such layer: statistics of a share
             self.model = convert_sync_batchnorm(self.model)
         decay = config.ema_decay
         self.ema = ModelEmaV3(self.model, decay, use_warmup=True) if decay else None
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizer = make_optimizer(self.model, config)
         self.network = accelerator.prepare_model(self.model) if accelerator else self.model  # the same weights
         bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
@@ -142,7 +140,9 @@ class _Training(Trainer):
             batches = self.source.batches(self.config.batch_size, generator, self.share)
             for step, (pixels, labels) in zip(range(first, last), batches, strict=False):
                 rate = learning_rate(self.config, step, self.steps_per_epoch, self.steps)
-                loss = self._update(augment(pixels, self.config, generator, self.share), labels, rate)
+                pixels = augment(pixels, self.config, generator, self.share)
+                pixels, targets = mix(pixels, labels, self.classes, self.config, seed * 1_000_003 + step)
+                loss = self._update(pixels, targets, rate)
                 if self.ema:
                     self.ema.update(self.model, step + 1)
                 yield None
@@ -155,11 +155,10 @@ class _Training(Trainer):
                     yield done, row
 
     def _update(self, pixels: Tensor, labels: Tensor, rate: float) -> Tensor:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         with self.autocast:
             logits = self.network(normalise(pixels).contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
+        loss = cross_entropy(logits.float(), labels, self.config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
