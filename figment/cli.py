@@ -1,5 +1,6 @@
 """The command line of the library: ``figment new``, ``run``, ``check``, ``estimate``, ``render``, ``generate``, ``replay``,
-``trace``, ``why``, ``predict``, ``evaluate``, ``export``, ``import``, ``payload``, ``stack apply``.
+``trace``, ``why``, ``predict``, ``evaluate``, ``export``, ``import``, ``payload``,
+``dataset list | get | add``, ``stack apply``.
 
 ``figment run CONFIG`` does what ``zenml pipeline run`` does; the others look into its folders or lend a hand from other machines.
 """
@@ -184,6 +185,24 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="a picture, a folder or a Parquet file")
     command.add_argument("--model", default=SERVED, help=f"a registered classifier; by default {SERVED}")
     command.set_defaults(run=print_payload)
+
+    datasets = commands.add_parser("dataset", help="runs' images, plans, verdicts and models as DVC keeps them")
+    datasets = datasets.add_subparsers(required=True, metavar="COMMAND")
+    command = datasets.add_parser("list", help="the runs whose dataset has a pointer: size, and whether git has it")
+    command.add_argument("--rev", metavar="REV", help="at a git revision")
+    command.set_defaults(run=list_datasets)
+    command = datasets.add_parser(
+        "get", help="bring a run's dataset: from the remote; of a revision; of another repository"
+    )
+    command.add_argument("name", metavar="RUN", help="such as bag_of_tricks, or its folder")
+    command.add_argument("--rev", metavar="REV", help="as of a git revision, into a folder of its own")
+    command.add_argument("--repo", metavar="URL", help="of another clone of Figment, by its address or path")
+    command.add_argument("--out", type=Path, metavar="DIR", help="a new folder; by default RUN_REV beside the run")
+    command.set_defaults(run=get_dataset)
+    command = datasets.add_parser("add", help="version a run's folder now, as its last step does")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="such as artifacts/bag_of_tricks")
+    command.add_argument("--keep", choices=["all", "accepted"], default="all")
+    command.set_defaults(run=add_dataset)
 
     command = commands.add_parser("stack", help="where pipelines run: configs/stacks/")
     command = command.add_subparsers(required=True, metavar="COMMAND").add_parser(
@@ -468,6 +487,34 @@ def print_payload(options: argparse.Namespace) -> None:
 
     use_tracker()
     print(payload(options.model, options.image))
+
+
+def list_datasets(options: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from figment.ops.dataset_commands import COLUMNS, list_datasets
+
+    table = Table()
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, justify="right" if 1 <= number <= 3 else "left")
+    for row in list_datasets(options.rev):
+        table.add_row(*map(Text, row))
+    Console(width=120).print(table)
+
+
+def get_dataset(options: argparse.Namespace) -> None:
+    from figment.ops.dataset_commands import get_dataset
+
+    print(get_dataset(options.name, options.rev, options.repo, options.out))
+
+
+def add_dataset(options: argparse.Namespace) -> None:
+    from figment.ops.dataset_commands import add_dataset
+    from figment.ops.versioning_config import VersioningConfig
+
+    print(add_dataset(options.folder, VersioningConfig(keep=options.keep)))
 
 
 def apply_stack_file(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field
 from figment.clip.config import DEFAULT_CLIP, ClipConfig
 from figment.datasets.config import RealConfig
 from figment.ops.pipelines import figment_pipeline
+from figment.ops.versioning_config import VersioningConfig
 from figment.planning.bag_of_tricks import RECIPE, most_of, training_sets
 from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
 from figment.planning.planners import Planning, PromptPlanner, TopUp
@@ -30,7 +31,7 @@ from steps.errors import explain_errors
 from steps.evaluation import evaluate_classifiers
 from steps.gates import check_real_sets, check_sets
 from steps.labels import choose_labels
-from steps.lineage import record_lineage
+from steps.lineage import record_lineage, version_dataset
 from steps.planning import plan_images
 from steps.prompts import write_prompts
 from steps.registration import register_model
@@ -60,6 +61,7 @@ def bag_of_tricks(
     quota: QuotaConfig | None = None,
     review: PathText | None = None,
     gates: GateConfig = GateConfig(),  # noqa: B008
+    versioning: VersioningConfig = VersioningConfig(),  # noqa: B008
     register_as: RegisteredName = "figment-bag-of-tricks",
     parts: Count = 1,
     seed: Seed = 0,
@@ -95,4 +97,5 @@ def bag_of_tricks(
         recipe.model_dump(mode="json"), [planned, images, verdicts, checked, classifiers, results, errors], output
     )
     version = register_model(deployed, generator, [clip], register_as, output, real=real)
-    record_lineage(output, after=[report, version])
+    dataset = version_dataset(output, versioning, after=[report, version])
+    record_lineage(output, dataset)

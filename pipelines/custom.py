@@ -12,6 +12,7 @@ from typing import Literal
 from figment.clip.config import ClipConfig
 from figment.datasets.config import PhotosConfig
 from figment.ops.pipelines import figment_pipeline
+from figment.ops.versioning_config import VersioningConfig
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.planners import Planner, Planning, TopUp
 from figment.planning.quotas import QuotaConfig
@@ -30,7 +31,7 @@ from steps.custom import (
     prepare_data,
     train_and_measure,
 )
-from steps.lineage import record_lineage
+from steps.lineage import record_lineage, version_dataset
 from steps.planning import plan_images
 from steps.prompts import write_prompts
 from steps.registration import register_model
@@ -57,6 +58,7 @@ def custom(
     quota: QuotaConfig | None = None,
     review: PathText | None = None,
     gates: GateConfig = GateConfig(),  # noqa: B008
+    versioning: VersioningConfig = VersioningConfig(),  # noqa: B008
     register_as: RegisteredName = "figment-custom",
     seed: Seed = 0,
 ) -> None:
@@ -98,4 +100,5 @@ def custom(
     version = register_model(
         model, generator, clips, register_as, output, splits=splits, real=stages.real, after=[report]
     )
-    record_lineage(output, after=[report, version])
+    dataset = version_dataset(output, versioning, after=[report, version])
+    record_lineage(output, dataset)

@@ -16,6 +16,7 @@ from figment.adaptation.config import InversionConfig, LoraConfig, ProbeConfig
 from figment.clip.config import DEFAULT_CLIP, ClipConfig
 from figment.datasets.config import FewShotDataConfig
 from figment.ops.pipelines import figment_pipeline
+from figment.ops.versioning_config import VersioningConfig
 from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
 from figment.planning.methods import METHODS, Method, check_names
 from figment.prompts.contexts import SCENES, ContextConfig
@@ -34,7 +35,7 @@ from steps.few_shot.planning import plan_pictures
 from steps.few_shot.training import train_heads
 from steps.few_shot.weighting import weigh_pictures
 from steps.gates import check_made, check_photos
-from steps.lineage import record_lineage
+from steps.lineage import record_lineage, version_dataset
 from steps.registration import PhotosConfig, register_model
 from steps.reporting import write_report
 from steps.synthesis import synthesise_images
@@ -57,6 +58,7 @@ def few_shot(
     training: FewShotTrainingConfig = FewShotTrainingConfig(),  # noqa: B008
     adaptation: LoraConfig = LoraConfig(),  # noqa: B008
     gates: GateConfig = GateConfig(),  # noqa: B008
+    versioning: VersioningConfig = VersioningConfig(),  # noqa: B008
     register_as: RegisteredName = "figment-few-shot",
     seed: Seed = 0,
 ) -> None:
@@ -91,4 +93,5 @@ def few_shot(
     report = write_report(recipe, [item for item in found if item is not None], output)
     tested = PhotosConfig(data=data, shots=shots, seed=seed)
     version = register_model(deployed, generator, [], register_as, output, photos=tested)
-    record_lineage(output, after=[report, version])
+    dataset = version_dataset(output, versioning, after=[report, version])
+    record_lineage(output, dataset)

@@ -15,6 +15,7 @@ from pydantic import Field
 from figment.clip.config import DEFAULT_CLIP, ClipConfig, LabelVectorConfig
 from figment.datasets.config import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
+from figment.ops.versioning_config import VersioningConfig
 from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
 from figment.planning.pairs import RECIPE
 from figment.planning.planners import PairPlanner, Planning
@@ -25,7 +26,7 @@ from figment.types import Count, Number, PathText, RegisteredName, Seed
 from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy, CocoPolicy
 from steps.gates import check_splits, check_tagged
-from steps.lineage import record_lineage
+from steps.lineage import record_lineage, version_dataset
 from steps.planning import plan_images
 from steps.registration import register_model
 from steps.reporting import write_report
@@ -43,6 +44,7 @@ def semantic_diversity(
     generated: bool = False,
     twin_cosine: Annotated[Number, Field(gt=0, le=1)] = 0.8,
     gates: GateConfig = GateConfig(),  # noqa: B008
+    versioning: VersioningConfig = VersioningConfig(),  # noqa: B008
     register_as: RegisteredName = "figment-semantic-diversity",
     seed: Seed = 0,
     vectors: LabelVectorConfig = LabelVectorConfig(clip=DEFAULT_CLIP),  # noqa: B008
@@ -71,4 +73,5 @@ def semantic_diversity(
     recipe = SemanticDiversity(generator=generator, clip=clip)
     report = write_report(recipe.model_dump(mode="json"), [splits, model, *made, *checked], output)
     version = register_model(model, generator, [clip], register_as, output, splits=splits, after=[report])
-    record_lineage(output, after=[version])
+    dataset = version_dataset(output, versioning, after=[version])
+    record_lineage(output, dataset)

@@ -13,6 +13,7 @@ from figment.adaptation.config import TuningConfig
 from figment.clip.config import DEFAULT_CLIP, ClipConfig
 from figment.datasets.config import ZeroShotConfig
 from figment.ops.pipelines import figment_pipeline
+from figment.ops.versioning_config import VersioningConfig
 from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
 from figment.planning.planners import Planning, PromptPlanner, TopUp
 from figment.planning.quotas import QuotaConfig
@@ -26,7 +27,7 @@ from figment.types import Count, PathText, RegisteredName, Seed, Side
 from figment.validation.config import GateConfig
 from figment.validation.policies import AcceptancePolicy, CocoPolicy
 from steps.gates import check_splits, check_tagged
-from steps.lineage import record_lineage
+from steps.lineage import record_lineage, version_dataset
 from steps.planning import plan_images
 from steps.prompts import write_prompts
 from steps.registration import register_model
@@ -48,6 +49,7 @@ def tailored(
     quota: QuotaConfig | None = None,
     against: Literal["unseen", "all"] = "unseen",
     gates: GateConfig = GateConfig(),  # noqa: B008
+    versioning: VersioningConfig = VersioningConfig(),  # noqa: B008
     register_as: RegisteredName = "figment-tailored",
     seed: Seed = 0,
     prompts: PairPromptConfig = PairPromptConfig(),  # noqa: B008
@@ -88,4 +90,5 @@ def tailored(
     recipe = Tailored(generator=generator, clip=clip, backbone=backbone).model_dump(mode="json")
     report = write_report(recipe, found, output)
     version = register_model(model, generator, [clip, backbone], register_as, output, splits=splits)
-    record_lineage(output, after=[report, version])
+    dataset = version_dataset(output, versioning, after=[report, version])
+    record_lineage(output, dataset)

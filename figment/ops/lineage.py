@@ -5,7 +5,6 @@ either; ``config.yaml`` beside it runs the same again. DVC names the folder that
 """
 
 import os
-import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,18 +19,18 @@ from zenml import get_step_context, log_metadata
 from figment import store
 from figment.files import write_json, write_text
 from figment.ops import tracking
-from figment.ops.versioning import dvc_md5
+from figment.ops.versioning import ACCEPTED, SEEDS, Versioned, dvc_md5
 
 LINEAGE, CONFIG = "lineage.json", "config.yaml"
 PARAMETERS = "parameters"  # all leaves of a run's config, in what ZenML calls its extra
 SHA, DIRTY, NO_GIT = "FIGMENT_GIT_SHA", "FIGMENT_GIT_DIRTY", "no git"
 PRODUCTS = ("artifacts", "dvc.lock")  # tracked by git in part
-SEEDS = re.compile(r"seed_\d+(\.yaml)?|seeds\.json")  # figment/ops/seeds.py
-DERIVED = {"features", "hashes", "workers", LINEAGE, CONFIG}  # computed anew from the pool, logs, or written here
+DERIVED = {"features", "hashes", "workers", ACCEPTED, LINEAGE, CONFIG}  # computed from the pool, logs, or of this step
 
 
 class Lineage(BaseModel):
-    """What ``lineage.json`` holds. ``outputs``: DVC's hash of every artifact, by its name in the folder."""
+    """What ``lineage.json`` holds. ``outputs``: DVC's hash of every artifact, by its name in the folder. ``pointer``: the file by
+    which git knows the dataset, if DVC keeps it; ``dataset`` says so or why not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,6 +41,8 @@ class Lineage(BaseModel):
     git_dirty: bool
     data_md5: str
     outputs: dict[str, str]
+    pointer: str = ""
+    dataset: str = "not versioned"  # before version_dataset was a step
 
 
 def lineage_tags(pipeline_run: str) -> dict[str, str]:
@@ -69,30 +70,40 @@ def begin() -> None:
     tracking.tag({MLFLOW_SOURCE_NAME: f"pipelines.{run.pipeline.name}", "git.dirty": dirty, **commit})
 
 
-def record(output: Path) -> Lineage:
+def write_config(output: Path) -> None:
+    """Within a step: all parameters of this run, as a config that runs it again."""
+    run = get_step_context().pipeline_run
+    write_text(output / CONFIG, config_text(pipeline_of(run), run.config.parameters or {}, output / CONFIG))
+
+
+def pipeline_of(run: Any) -> str:
+    return f"pipelines.{run.pipeline.name}.{run.pipeline.name}"
+
+
+def record(output: Path, dataset: Versioned) -> Lineage:
     """Within a tracked step: make this run's four systems name each other, and leave it in ``output`` too."""
     run, mlflow_run = get_step_context().pipeline_run, mlflow.active_run()
     tags = lineage_tags(run.name)
     store.complete(output, without=DERIVED)
     made = [path for path in sorted(output.iterdir()) if path.name not in DERIVED and not is_bookkeeping(path)]
     lineage = Lineage(
-        pipeline=f"pipelines.{run.pipeline.name}.{run.pipeline.name}",
+        pipeline=pipeline_of(run),
         zenml_run=run.name,
         mlflow_run=mlflow_run.info.run_id,
         git_sha=tags["git.sha"],
         git_dirty=tags["git.dirty"] == "true",
         data_md5=tags["dvc.data_md5"],
         outputs={Path(path).name: md5 for path, md5 in dvc_md5(*made).items()},
+        pointer=dataset.pointer,
+        dataset=dataset.said,
     )
     tracking.tag({"lineage": lineage.model_dump_json()})
-    log_metadata(
-        {"mlflow.run": lineage.mlflow_run, **tags, "dvc.outputs": lineage.outputs}, run_id_name_or_prefix=run.id
-    )
+    metadata = {"mlflow.run": lineage.mlflow_run, **tags, "dvc.outputs": lineage.outputs, "dvc.dataset": dataset.said}
+    log_metadata(metadata, run_id_name_or_prefix=run.id)
     tracking.log_dataset(Path("data"), lineage.data_md5, "evaluation")
     if "images" in lineage.outputs:
         tracking.log_dataset(output / "images", lineage.outputs["images"], "training")
     write_json(output / LINEAGE, lineage.model_dump())
-    write_text(output / CONFIG, config_text(lineage.pipeline, run.config.parameters or {}, output / CONFIG))
     for name in (LINEAGE, CONFIG):
         tracking.log_file(output / name)
     return lineage

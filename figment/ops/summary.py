@@ -5,11 +5,12 @@ from pathlib import Path
 
 from figment.errors import InputError
 from figment.evaluation.verdict import SUMMARY, Summary
+from figment.ops.lineage import LINEAGE, Lineage
 from figment.reading import read_artifact
 
 
 def print_results(output: Path) -> None:
-    """The headline table and the verdict of a run's report, where it and the model are, and the next command."""
+    """The headline table and the verdict of a run's report, where it, the model and the dataset are, and the next command."""
     file = output / SUMMARY
     if not file.is_file():
         return
@@ -25,6 +26,8 @@ def print_results(output: Path) -> None:
         table.add_row(*map(Text, row))
     Console(width=120).print(table)
     print("\n".join(summary.lines))
+    if (lineage := output / LINEAGE).is_file():
+        print(f"dataset: {read_artifact(lineage, Lineage).dataset}")
 
 
 def last_model() -> Path:

@@ -1,0 +1,121 @@
+"""Two runs in one clone, two commits, a remote; another clone has both runs back byte for byte, and trains again to the digit."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from dvc.cli import main as dvc
+
+from figment.ops.environment import ROOT
+
+pytestmark = pytest.mark.slow
+CONFIG, OUTPUT = Path("configs/small.yaml"), Path("artifacts/small")
+CODE = ("figment", "models", "steps", "pipelines", "configs", ".dvc/embedded")
+FILES = (".env", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "data.dvc", "pyproject.toml", "uv.lock")
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """A Python module as a user of this clone starts it, without the variables of the tests."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ZENML_", "MLFLOW_", "DVC_"))}
+    done = subprocess.run([sys.executable, "-m", *arguments], cwd=folder, env=kept, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".gitignore")
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def disk(*folders: Path) -> int:
+    """Bytes of all files, each counted once however many names it has."""
+    files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return sum({s.st_ino: s.st_size for s in (p.stat() for p in files)}.values())
+
+
+def configure(folder: Path, guidance: float) -> None:
+    config = yaml.safe_load((ROOT / "configs/pocket/bag_of_tricks.yaml").read_text())
+    parameters = config["parameters"]
+    parameters.update(classes=["car", "frog"], tricks=["base_class", "class_prompt"], images_per_class=8)
+    parameters.update(output=str(OUTPUT), fixed_size=False)
+    parameters["generator"].update(num_inference_steps=6, guidance_scale=guidance)
+    parameters["synthesis"].update(shard_size=16, batch_size=16)
+    parameters["training"].update(steps=20, batch_size=16)
+    parameters["real"].update(test_per_class=10, train_per_class=10)
+    (folder / CONFIG).write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A repository with the code as it is here."""
+    folder = tmp_path_factory.mktemp("clones") / "a"
+    for name in CODE:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        shutil.copy(ROOT / name, folder / name)
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "code")
+    return folder
+
+
+def test_a_run_comes_back_by_dvc_pull(clone, monkeypatch):
+    remote, other = clone.parent / "remote", clone.parent / "b"
+    monkeypatch.chdir(clone)
+    assert dvc(["remote", "add", "-q", "-d", "storage", str(remote)]) == 0
+    runs, sizes = {}, []
+    for guidance in (4.0, 2.0):
+        configure(clone, guidance)
+        said = run(clone, "figment.ops.run", "pipelines.bag_of_tricks.bag_of_tricks", "-c", str(CONFIG))
+        assert f"dataset: {OUTPUT}/dataset.dvc: " in said
+        git(clone, "add", "artifacts", "configs", ".dvc/config")
+        git(clone, "commit", "-q", "-m", f"guidance {guidance}")
+        assert dvc(["push", "-q"]) == 0
+        assert git(clone, "status", "--porcelain", "--untracked-files=all") == ""
+        revision = git(clone, "rev-parse", "HEAD").strip()
+        runs[revision] = hashes(clone / OUTPUT)
+        sizes.append(disk(clone / OUTPUT))
+    first, second = runs
+    shared = runs[first].items() & runs[second].items()
+    assert [name for name, _ in shared if name.startswith("images/") and name.endswith(".parquet")]
+    taken = disk(clone / OUTPUT, clone / ".dvc/cache", clone / "data") - disk(clone / "data")
+    print(f"two runs of {sizes} bytes take {taken} with DVC's cache")
+    assert taken < sum(sizes), "what lies in the folder is linked, and what runs share is kept once"
+
+    git(clone.parent, "clone", "-q", str(clone), str(other))
+    monkeypatch.chdir(other)
+    assert dvc(["pull", "-q"]) == 0
+    assert hashes(other / OUTPUT) == runs[second]
+    git(other, "checkout", "-q", first)
+    assert dvc(["fetch", "-q"]) == 0
+    assert dvc(["checkout", "-q"]) == 0
+    assert hashes(other / OUTPUT) == runs[first]
+    lineage = json.loads((OUTPUT / "lineage.json").read_text())
+    assert lineage["pointer"] == f"{OUTPUT}/dataset.dvc"
+
+    image = pq.read_table(OUTPUT / "plan.parquet")["image_id"][0].as_py()
+    assert f"shard       {OUTPUT}/images/" in run(other, "figment", "trace", image)
+    assert lineage["mlflow_run"] in run(other, "figment", "why", f"{OUTPUT}/classifiers/combined")
+
+    before = json.loads((OUTPUT / "metrics.json").read_text())
+    shutil.rmtree(OUTPUT / "classifiers")
+    (OUTPUT / "metrics.json").unlink()
+    run(other, "figment.ops.run", "pipelines.bag_of_tricks.bag_of_tricks", "-c", str(CONFIG))
+    assert json.loads((OUTPUT / "metrics.json").read_text()) == before
+    again = hashes(other / OUTPUT)
+    assert {n: h for n, h in again.items() if n.startswith("images/")} == {
+        n: h for n, h in runs[first].items() if n.startswith("images/")
+    }, "nothing was rendered"
+    assert hashes(clone / OUTPUT) == runs[second], "the first clone was left alone"
