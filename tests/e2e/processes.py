@@ -1,9 +1,10 @@
 """Processes that start fast: forked from a Python that has imported other people's packages, which takes seconds."""
 
+import importlib
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -45,3 +46,24 @@ def _run(environment: Mapping[str, str], arguments: list[str]) -> None:
     from figment.ops.run import main
 
     sys.exit(main(arguments))
+
+
+def call(folder: Path, module: str, arguments: Sequence[str], log: Path) -> int | None:
+    """``python -m MODULE ARGUMENTS`` in another clone, with its code and its own state; what it says goes to ``log``. Returns the
+    exit code."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ZENML_", "MLFLOW_", "DVC_"))}
+    process = processes.Process(target=_call, args=(str(folder), kept, module, [*arguments], str(log)))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _call(folder: str, environment: Mapping[str, str], module: str, arguments: list[str], log: str) -> None:
+    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    sys.exit(importlib.import_module(module).main(arguments))

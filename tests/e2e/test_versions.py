@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,6 +12,7 @@ import yaml
 from dvc.cli import main as dvc
 
 from figment.ops.environment import ROOT
+from tests.e2e import processes
 
 pytestmark = pytest.mark.slow
 CONFIG, OUTPUT = Path("configs/small.yaml"), Path("artifacts/small")
@@ -21,12 +20,13 @@ CODE = ("figment", "models", "steps", "pipelines", "configs", ".dvc/embedded")
 FILES = (".env", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "data.dvc", "pyproject.toml", "uv.lock")
 
 
-def run(folder: Path, *arguments: str) -> str:
-    """A Python module as a user of this clone starts it, without the variables of the tests."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ZENML_", "MLFLOW_", "DVC_"))}
-    done = subprocess.run([sys.executable, "-m", *arguments], cwd=folder, env=kept, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout
+def run(folder: Path, module: str, *arguments: str) -> str:
+    """What a command of this clone says."""
+    log = folder.parent / "log"
+    code = processes.call(folder, module, arguments, log)
+    said = log.read_text()
+    assert code == 0, said[-3000:]
+    return said
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -106,8 +106,8 @@ def test_a_run_comes_back_by_dvc_pull(clone, monkeypatch):
     assert lineage["pointer"] == f"{OUTPUT}/dataset.dvc"
 
     image = pq.read_table(OUTPUT / "plan.parquet")["image_id"][0].as_py()
-    assert f"shard       {OUTPUT}/images/" in run(other, "figment", "trace", image)
-    assert lineage["mlflow_run"] in run(other, "figment", "why", f"{OUTPUT}/classifiers/combined")
+    assert f"shard       {OUTPUT}/images/" in run(other, "figment.cli", "trace", image)
+    assert lineage["mlflow_run"] in run(other, "figment.cli", "why", f"{OUTPUT}/classifiers/combined")
 
     before = json.loads((OUTPUT / "metrics.json").read_text())
     shutil.rmtree(OUTPUT / "classifiers")
