@@ -64,15 +64,23 @@ def _sentence(first: Any, model: Any) -> str:
     field = one_line(".".join(map(str, first["loc"])))
     if first["type"] == "missing":
         return f"{field}: Field required"
+    if first["type"] == "union_tag_not_found":
+        kinds = [repr(fields["kind"].default) for m in _models_at(first["loc"], model) if (fields := m.model_fields)]
+        return f"{field}: it has no 'kind'; give one of {', '.join(kinds)}; found {shown(first['input'])}"
     if first["type"] != "extra_forbidden":
         return f"{field}: {one_line(first['msg']).removeprefix('Value error, ')}; found {shown(first['input'])}"
-    models = [model]
-    for name in first["loc"][:-1]:
-        deeper = [m for parent in models if name in parent.model_fields for m in models_of(parent.model_fields[name])]
-        models = deeper or models  # a union's tag names no field
-    known = {name: None for m in models for name in m.model_fields}
+    known = {name: None for m in _models_at(first["loc"][:-1], model) for name in m.model_fields}
     hint = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
     return f"{field} is not known; " + (f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}")
+
+
+def _models_at(place: Iterable[Any], model: Any) -> list[Any]:
+    """The pydantic models that what stands at a place may be."""
+    models = [model]
+    for name in place:
+        deeper = [m for parent in models if name in parent.model_fields for m in models_of(parent.model_fields[name])]
+        models = deeper or models  # a union's tag, or the number in a list, names no field
+    return models
 
 
 def models_of(annotation: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from figment.files import check_writable
 from figment.ops.checking import parameters_model, read_config, refuse_unknown, sentences
 from figment.ops.endings import say
 from figment.ops.environment import PIPELINES, PREFIX, RESOURCES
+from figment.ops.roles import roles
 from figment.reading import name_of
 from figment.text import shown
 from figment.types import expanded
@@ -47,6 +48,8 @@ def checked(path: Path, pipeline: str = "") -> Checked:
     name = pipeline or pipeline_of(path, parameters)
     known: dict[str, Any] = {}
     function, steps = before_steps(name)
+    if not roles().keys() >= set(steps):  # one of them chooses a step by its kind: any may be meant
+        steps = list(roles())
     model = parameters_model(function)
     found, wrong = sentences(model, parameters)
     faults = [f"{path}: parameters.{sentence}{_example(name, place, path)}" for place, sentence in found]

@@ -56,11 +56,24 @@ def with_seed(parameters: Mapping[str, Any], entrypoint: Callable[..., None], se
     """The parameters with this seed, at the top and in every stage's config that has one."""
     changed: dict[str, Any] = {**parameters, "seed": seed}
     for name, parameter in inspect.signature(entrypoint).parameters.items():
-        seeded = any("seed" in model.model_fields for model in models_of(parameter.annotation))
         given = parameters.get(name, jsonable(parameter.default))
-        if seeded and name != MEASURED and isinstance(given, Mapping):
-            changed[name] = {**given, "seed": seed}
+        if name != MEASURED and isinstance(given, Mapping):
+            seeded = _seeded(given, parameter.annotation, seed)
+            changed |= {name: seeded} if seeded != given else {}
     return changed
+
+
+def _seeded(values: Mapping[str, Any], annotation: Any, seed: int) -> dict[str, Any]:
+    """A config with this seed, if its model has one; of a stage that is told by its ``kind`` also the configs within it."""
+    models = [model.model_fields for model in models_of(annotation)]
+    meant = [fields for fields in models if "kind" not in fields or values.get("kind") == fields["kind"].default]
+    fields = {name: field for found in meant for name, field in found.items()}
+    within = fields if "kind" in fields else {}
+    changed = {
+        name: _seeded(value, within[name], seed) if name in within and isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
+    return changed | ({"seed": seed} if "seed" in fields else {})
 
 
 def summarise(found: Sequence[Mapping[str, float]]) -> dict[str, Mean]:

@@ -28,7 +28,7 @@ from zenml.utils import secret_utils
 
 from figment.errors import InputError
 from figment.ops.checking import complaint, models_of, refuse_unknown
-from figment.ops.stacks_steps import ROLES, roles
+from figment.ops.roles import ROLES, roles
 from figment.reading import mapping, name_of, read_yaml
 from figment.text import reason_of, shown
 

@@ -4,11 +4,9 @@ A stack file names roles, so that a recipe's config says nothing about machines.
 label, so that everybody who shares a ZenML server runs with the same.
 """
 
-import ast
 import copy
 import json
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from zenml.config.resource_settings import ResourceSettings
@@ -17,12 +15,9 @@ from zenml.utils.dict_utils import recursive_update
 
 from figment import store
 from figment.errors import InputError
-from figment.ops.environment import ROOT
+from figment.ops.roles import role_of
 
-STEPS = ROOT / "steps"
 LABEL = "figment"  # of a stack: its file's `settings` and `steps`, as JSON
-# make images; train; ask a language model; look at images; the rest
-ROLES = ("render", "train", "write", "look", "light")
 
 
 def with_stack(stack: StackResponse, names: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,25 +48,6 @@ def shares_artifacts(orchestrator: ComponentResponse) -> bool:
     """Whether its pods have a volume for what steps exchange."""
     mounts = (orchestrator.configuration.get("pod_settings") or {}).get("volume_mounts") or []
     return any(str(mount.get("mountPath", "")).rstrip("/").endswith(f"/{store.FOLDER}") for mount in mounts)
-
-
-def role_of(step: str) -> str:
-    """The role that a step declares, ``@step(role=...)``; without one it is light."""
-    return roles().get(step, "light")
-
-
-@cache
-def roles() -> dict[str, str]:
-    """Of every step, as the files below steps/ declare it: imported they would load torch and all else that steps need."""
-    found = {}
-    for file in STEPS.rglob("*.py"):
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            for decorator in getattr(node, "decorator_list", ()):
-                call = decorator if isinstance(decorator, ast.Call) else ast.Call(decorator, [], [])
-                if isinstance(node, ast.FunctionDef) and isinstance(call.func, ast.Name) and call.func.id == "step":
-                    values = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
-                    found[node.name] = str(values.get("role", "light"))
-    return found
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from figment.ops.stack import fetch_data
 
 def step(function: Callable[..., Any] | None = None, role: str = "light", **options: Any) -> Any:
     """Decorator: ``@step`` or ``@step(experiment_tracker=True)``, as ZenML's. ``role``: what machine it needs, which a stack's
-    file gives it (figment.ops.stacks_steps.ROLES)."""
+    file gives it (figment.ops.roles)."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         @functools.wraps(function)

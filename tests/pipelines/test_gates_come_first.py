@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from figment.ops.pipelines import check_config
-from figment.ops.stacks_steps import role_of
+from figment.ops.roles import role_of
 from pipelines.bag_of_tricks import bag_of_tricks
 from pipelines.custom import custom
 from pipelines.few_shot import few_shot

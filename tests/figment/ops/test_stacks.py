@@ -22,10 +22,11 @@ from zenml.steps import BaseStep
 import steps
 from figment.cli import main
 from figment.errors import InputError
+from figment.ops.roles import ROLES, roles
 from figment.ops.stack import prepare
 from figment.ops.stacks_apply import apply_stack, missing_packages
 from figment.ops.stacks_file import flavors, read_stack, settings_class
-from figment.ops.stacks_steps import ROLES, merge, roles
+from figment.ops.stacks_steps import merge
 from pipelines.bag_of_tricks import bag_of_tricks
 from pipelines.predict import predict
 

@@ -12,9 +12,9 @@ from zenml.integrations.kubernetes.constants import STEP_NAME_ANNOTATION_KEY
 from zenml.integrations.kubernetes.orchestrators import kubernetes_orchestrator_entrypoint
 
 from figment.errors import InputError
+from figment.ops.roles import role_of
 from figment.ops.stacks_apply import apply_stack
 from figment.ops.stacks_file import read_stack
-from figment.ops.stacks_steps import role_of
 from tests.figment.ops.kubernetes_api import kubernetes_api
 from tests.figment.ops.test_stacks import IMAGE, VARIABLES, compiled, make_secrets, stored
 

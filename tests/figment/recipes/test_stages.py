@@ -6,9 +6,12 @@ import pytest
 import yaml
 
 from figment.cli import main
+from figment.ops.checking import parameters_model
+from figment.ops.seeds import with_seed
 from figment.planning.planners import PromptPlanner
 from figment.recipes.stages import LabelledData, SemanticMatrix, Stages, Timm, ZeroShotData, base_of, wanted
 from figment.training.config import SemanticConfig
+from pipelines.custom import custom
 
 PAIRS = {"kind": "pairs"}
 TRICKS = {"kind": "tricks", "tricks": ["base_class"]}
@@ -65,6 +68,8 @@ REFUSED = {
     "an unknown class": (
         "classifier", {"data": {"kind": "labelled", "classes": ["car", "dgo"], "labels": "configs/labels/pocket.yaml",
                                 "real": {"path": "data/real"}}}, "'dgo' is not a known class"),
+    "no kind": ("classifier", {"acceptance": {"min_probability": 0.3}}, "it has no 'kind'; give one of 'top1', 'coco'"),
+    "prompts of no kind": ("classifier", {"prompts": [{"tricks": ["base_class"]}]}, "prompts.0: it has no 'kind'"),
     "an unknown kind": ("classifier", {"planner": {"kind": "prompt", "images": 2}}, "'prompts', 'pairs', 'photos'"),
     "a measure of the test images": (
         "semantic", {"training": {"kind": "semantic_matrix", "vectors": {"clip": {"model": "ViT-B-32"}}, "select_by": "zsl/mAP"}},
@@ -123,6 +128,24 @@ def test_a_config_says_what_each_stage_is():
     assert config.rows == semantic.training.rows == 7
 
 
+@pytest.mark.parametrize("recipe", ["classifier", "semantic", "prompts"])
+def test_another_seed_reaches_every_stage_that_draws(recipe):
+    parameters = yaml.safe_load(Path(f"configs/pocket/custom_{recipe}.yaml").read_text())["parameters"]
+    changed = with_seed(parameters, custom.entrypoint, 7)
+    assert parameters_model(custom.entrypoint).model_validate(changed).seed == 7
+    drawn = {"classifier": {"training", "photos"}, "semantic": {"training", "adaptation"},
+             "prompts": {"training", "acceptance", "photos"}}[recipe]  # fmt: skip
+    if recipe != "semantic":
+        assert (changed["adaptation"]["inversion"]["seed"], changed["adaptation"]["probe"]["seed"]) == (7, 7)
+    assert {name for name, value in changed.items() if isinstance(value, dict) and value.get("seed") == 7} == drawn
+
+
+def test_a_step_that_a_kind_chooses_may_be_configured(tmp_path, capsys):
+    path = config_of(tmp_path, "classifier", {})
+    path.write_text(path.read_text() + "steps: {learn_words: {enable_cache: false}}\n")
+    assert main(["check", str(path)]) == 0, capsys.readouterr().err
+
+
 def test_images_are_made_for_the_unseen_classes_or_for_all():
     assert len(wanted(stages_of("semantic").space())) == 8
     assert len(wanted(stages_of("classifier").space())) == 10
@@ -130,5 +153,5 @@ def test_images_are_made_for_the_unseen_classes_or_for_all():
 
 def test_the_shares_are_what_the_plan_has_of_every_class():
     tricks = ("base_class", "multi_domain", "random_guidance", "contexts")
-    assert stages_of("classifier").shares() == dict.fromkeys(tricks, 32)
+    assert stages_of("classifier").shares() == dict.fromkeys(tricks, 24)
     assert stages_of("prompts").shares() == {"concept_noise_contexts": 40}
