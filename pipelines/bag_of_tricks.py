@@ -13,11 +13,13 @@ from pydantic import Field
 
 from figment.clip.config import DEFAULT_CLIP, ClipConfig
 from figment.datasets.config import RealConfig
+from figment.errors import InputError
+from figment.imports.contract import check_imported
 from figment.ops.pipelines import figment_pipeline
 from figment.ops.versioning_config import VersioningConfig
 from figment.planning.bag_of_tricks import RECIPE, most_of, training_sets
 from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
-from figment.planning.planners import Planning, PromptPlanner, TopUp
+from figment.planning.planners import ImportedPlanner, Planning, PromptPlanner, TopUp
 from figment.planning.quotas import QuotaConfig
 from figment.prompts.kinds import TrickPrompts
 from figment.prompts.tricks import TRICKS, Wording, build_tricks
@@ -47,7 +49,7 @@ def bag_of_tricks(
     real: RealConfig,
     output: PathText,
     labels: PathText | None = None,
-    tricks: Annotated[list[str], Field(min_length=1)] = TRICKS,
+    tricks: list[str] = TRICKS,
     images_per_class: Count = 100,
     generator: GeneratorConfig = DEFAULT_GENERATOR,
     synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008
@@ -58,6 +60,7 @@ def bag_of_tricks(
     wording: Wording = Wording(),  # noqa: B008
     unions: dict[str, dict[str, Count]] | None = None,
     fixed_size: bool = False,
+    imported: list[PathText] = (),  # type: ignore[assignment]
     quota: QuotaConfig | None = None,
     review: PathText | None = None,
     gates: GateConfig = GateConfig(),  # noqa: B008
@@ -66,22 +69,26 @@ def bag_of_tricks(
     parts: Count = 1,
     seed: Seed = 0,
 ) -> None:
+    names = [*tricks, *check_imported(imported)]
+    if not names:
+        raise InputError("tricks: none is named, and no images are imported; name a trick, such as base_class")
     build_tricks(tricks, domains, generator.guidance_scale, wording)  # an unknown trick is told now
-    planned_sets = training_sets(tricks, images_per_class, unions, fixed_size)
-    sets = training_sets(tricks, quota.accepted, unions, fixed_size, largest=1) if quota else planned_sets
+    planned_sets = training_sets(names, images_per_class, unions, fixed_size)
+    sets = training_sets(names, quota.accepted, unions, fixed_size, largest=1) if quota else planned_sets
     space = choose_labels(classes, labels, generator, clip, training, real, review)
     real_checked = check_real_sets(space, real, gates, output)
     planning = Planning(
         recipe=RECIPE,
-        planner=PromptPlanner(images=most_of(planned_sets)),
+        planner=PromptPlanner(images=most_of(planned_sets)) if tricks else ImportedPlanner(),
         generator=generator,
-        prompts=(TrickPrompts(tricks=tricks, domains=domains, wording=wording),),
+        prompts=(TrickPrompts(tricks=tricks, domains=domains, wording=wording),) if tricks else (),
+        imported=imported,
         seed=seed,
     )
-    prompts = write_prompts(space, planning, output, after=[real_checked])
-    plan = plan_images(space, planning, output, prompts)
+    prompts = write_prompts(space, planning, output, after=[real_checked]) if tricks else None
+    plan = plan_images(space, planning, output, prompts, after=[real_checked])
     rendered = [render_part(plan, synthesis, clip, part, parts) for part in range(parts)] if parts > 1 else []
-    top_up = TopUp(quota=quota, planning=planning, review=review) if quota else None
+    top_up = TopUp(quota=quota, planning=planning, review=review) if quota and tricks else None
     planned, images = synthesise_images(
         plan, synthesis, clip, space, acceptance, top_up=top_up, prompts=prompts, after=rendered
     )

@@ -54,6 +54,7 @@ def custom(
     negative_prompt: str = "",
     photos: PhotosConfig | None = None,
     adaptation: Adaptation | None = None,
+    imported: list[PathText] = (),  # type: ignore[assignment]
     against: Literal["wanted", "all"] = "all",
     quota: QuotaConfig | None = None,
     review: PathText | None = None,
@@ -63,7 +64,13 @@ def custom(
     seed: Seed = 0,
 ) -> None:
     planning = Planning(
-        recipe=RECIPE, planner=planner, generator=generator, prompts=prompts, negative_prompt=negative_prompt, seed=seed
+        recipe=RECIPE,
+        planner=planner,
+        generator=generator,
+        prompts=prompts,
+        negative_prompt=negative_prompt,
+        imported=imported,
+        seed=seed,
     )
     stages = Stages(
         data=data,

@@ -14,11 +14,12 @@ from pydantic import Field
 
 from figment.clip.config import DEFAULT_CLIP, ClipConfig, LabelVectorConfig
 from figment.datasets.config import ZeroShotConfig
+from figment.imports.contract import check_imported
 from figment.ops.pipelines import figment_pipeline
 from figment.ops.versioning_config import VersioningConfig
 from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
 from figment.planning.pairs import RECIPE
-from figment.planning.planners import PairPlanner, Planning
+from figment.planning.planners import ImportedPlanner, PairPlanner, Planning
 from figment.recipes.semantic_diversity import SemanticDiversity
 from figment.synthesis.config import SynthesisConfig
 from figment.training.config import SemanticConfig, check_selection
@@ -42,6 +43,7 @@ def semantic_diversity(
     data: ZeroShotConfig,
     output: PathText,
     generated: bool = False,
+    imported: list[PathText] = (),  # type: ignore[assignment]
     twin_cosine: Annotated[Number, Field(gt=0, le=1)] = 0.8,
     gates: GateConfig = GateConfig(),  # noqa: B008
     versioning: VersioningConfig = VersioningConfig(),  # noqa: B008
@@ -56,13 +58,15 @@ def semantic_diversity(
     images_per_label: Count = 100,
 ) -> None:
     check_selection(training)
+    check_imported(imported)
     making = {"generator": generator, "clip": clip} if generated else {}
     space = choose_tags(data, vectors, training, **making)
     splits = prepare_pictures(space, data, training.image_size, output)
     checked = [check_splits(space, splits, gates, output)]  # wrong data shows before anything is rendered
     verdicts, made = None, []
-    if generated:
-        planning = Planning(recipe=RECIPE, planner=PairPlanner(images=images_per_label), generator=generator, seed=seed)
+    if generated or imported:
+        planner = PairPlanner(images=images_per_label) if generated else ImportedPlanner()
+        planning = Planning(recipe=RECIPE, planner=planner, generator=generator, imported=imported, seed=seed)
         planned = plan_images(space, planning, output, after=checked)
         plan, images = synthesise_images(planned, synthesis, clip, space, acceptance)
         verdicts = validate_images(space, plan, images, clip, acceptance)

@@ -12,6 +12,7 @@ from typing import Literal
 from figment.adaptation.config import TuningConfig
 from figment.clip.config import DEFAULT_CLIP, ClipConfig
 from figment.datasets.config import ZeroShotConfig
+from figment.imports.contract import check_imported
 from figment.ops.pipelines import figment_pipeline
 from figment.ops.versioning_config import VersioningConfig
 from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
@@ -46,6 +47,7 @@ def tailored(
     output: PathText,
     negative_prompt: str = "",
     tuning: TuningConfig | None = None,
+    imported: list[PathText] = (),  # type: ignore[assignment]
     quota: QuotaConfig | None = None,
     against: Literal["unseen", "all"] = "unseen",
     gates: GateConfig = GateConfig(),  # noqa: B008
@@ -62,6 +64,7 @@ def tailored(
     images_per_pair: Count = 16,
     image_size: Side = 224,
 ) -> None:
+    check_imported(imported)
     labels, unseen = choose_classes(data, generator, clip, backbone, classifier, prompts, output)
     splits = prepare_pictures(labels, data, image_size, output)
     real_checked = check_splits(labels, splits, gates, output)
@@ -71,6 +74,7 @@ def tailored(
         generator=generator,
         prompts=(PairPrompts(**prompts.model_dump(exclude_unset=True)),),
         negative_prompt=negative_prompt,
+        imported=imported,
         seed=seed,
     )
     book = write_prompts(unseen, planning, output, after=[real_checked])  # wrong data shows before anything is rendered

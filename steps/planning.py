@@ -1,11 +1,13 @@
 """The plan, and the gate it has to pass before anything is rendered."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
 
 from figment.adaptation.adapted import Adapted, read_adapted
+from figment.imports.images import bring_in
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import quality
@@ -17,6 +19,7 @@ from figment.planning.planners import Given, Planning
 from figment.prompts.tricks import read_prompts
 from figment.synthesis.adapter_files import place_loras
 from figment.synthesis.families import Requests
+from figment.synthesis.pool import Pool
 from figment.synthesis.weights import check_family, model_revision
 
 ROWS_CHECKED = 100_000  # at a time; ids are unique in the whole plan, since it is sorted
@@ -31,11 +34,12 @@ def plan_images(
     adaptation: FileRef | None = None,
     photos: FileRef | None = None,
 ) -> Annotated[FileRef, "plan"]:
-    """plan.parquet: one row an image to be made."""
+    """plan.parquet: one row an image to be made, and one for each imported image, which is then in the pool."""
     check_family(planning.generator, Requests(planning.scales, planning.negative_prompt, planning.strengths))
     path = Path(output) / "plan.parquet"
     place_loras(planning.generator, path.parent / "adapters")
-    write_plan(planning.planner.rows(given_of(labels, planning, prompts, adaptation, photos), planning), path)
+    rows = planning.planner.rows(given_of(labels, planning, prompts, adaptation, photos), planning)
+    write_plan(chain(rows, bring_in(planning.imported, labels, Pool(path.parent / "images"))), path)
     check_plan(path, labels)
     return FileRef.of(path)
 

@@ -3,7 +3,7 @@
 A further kind is a function and its place in ``figment.imports.registry``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -77,3 +77,17 @@ def read_record(folder: Path, makes: Makes, field: str) -> Record:
     if record.makes != makes:
         raise InputError(f"{field}: {name_of(folder)} holds imported {shown(record.makes)}; expected {makes}")
     return record
+
+
+def check_imported(folders: Iterable[str]) -> dict[str, int]:
+    """How many images each folder of imported ones holds, by what they are called as a training set. Raises InputError for a
+    folder that is none, and for a name that is there twice."""
+    found: dict[str, int] = {}
+    for number, folder in enumerate(folders):
+        record = read_record(Path(folder), "images", f"imported[{number}]")
+        if record.name in found:
+            raise InputError(
+                f"imported[{number}]: {folder}: the name {record.name!r} is there twice; import one by another --name"
+            )
+        found[record.name] = record.counts["images"]
+    return found

@@ -5,9 +5,9 @@ A further kind is a class with ``kind``, ``rows`` and the properties below, and 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from figment.labels import LabelSpace
 from figment.planning.few_shot import Shot, plan_few_shot
@@ -113,7 +113,20 @@ class PhotoPlanner(Settings):
         return (row.model_copy(update={"recipe": planning.recipe, **tuned}) for row in rows)
 
 
-Planner = Annotated[PromptPlanner | PairPlanner | PhotoPlanner, Field(discriminator="kind")]
+class ImportedPlanner(Settings):
+    """Nothing is rendered: all images are those that ``imported`` names."""
+
+    kind: Literal["imported"] = "imported"
+
+    reads_prompts: ClassVar[bool] = False
+    starts_from_photos: ClassVar[bool] = False
+    tops_up: ClassVar[bool] = False
+
+    def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
+        return iter(())
+
+
+Planner = Annotated[PromptPlanner | PairPlanner | PhotoPlanner | ImportedPlanner, Field(discriminator="kind")]
 
 
 class Planning(Settings):
@@ -124,7 +137,14 @@ class Planning(Settings):
     generator: GeneratorConfig
     prompts: tuple[PromptKind, ...] = ()
     negative_prompt: str = ""
+    imported: tuple[PathText, ...] = ()  # folders of `figment import`, whose images join those that are rendered
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _images_from_somewhere(self) -> Self:
+        if isinstance(self.planner, ImportedPlanner) and not self.imported:
+            raise ValueError("planner.kind: imported renders nothing, and no folder is imported; name one in imported")
+        return self
 
     @property
     def scales(self) -> tuple[float, ...]:

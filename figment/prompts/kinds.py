@@ -9,9 +9,9 @@ from pydantic import Field
 
 from figment.labels import LabelSpace
 from figment.prompts.book import TRICK, Book
-from figment.prompts.chat import check_chat
 from figment.prompts.contexts import NAME, ContextConfig, check_contexts, make_contexts
-from figment.prompts.pair_book import TEMPLATE, PairPromptConfig, write_pair_prompts
+from figment.prompts.pair_book import TEMPLATE, PairPromptConfig, check_pair_prompts, write_pair_prompts
+from figment.prompts.prompt_files import FILE
 from figment.prompts.tricks import Prompt, Trick, Wording, build_tricks, write_prompts
 from figment.types import Settings
 
@@ -78,15 +78,14 @@ class PairPrompts(PairPromptConfig):
     @property
     def names(self) -> tuple[str, ...]:
         """What the tricks of its prompts may be called."""
-        return (TRICK, TEMPLATE)
+        return (TRICK, TEMPLATE, FILE)
 
     def rules(self, guidance_scale: float) -> list[Trick]:
         return []
 
     def check(self, space: LabelSpace, cache: Path) -> None:
-        """Raise InputError now for a chat model that is not there."""
-        if self.chat:
-            check_chat(self.chat, cache)
+        """Raise InputError now for a file or a chat model that is not there."""
+        check_pair_prompts(space, self, cache)
 
     def write(self, space: LabelSpace, guidance_scale: float, cache: Path) -> Book:
         return write_pair_prompts(space, self, cache)

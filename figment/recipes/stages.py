@@ -12,8 +12,9 @@ from figment.adaptation.config import InversionConfig, ProbeConfig, TuningConfig
 from figment.clip.config import ClipConfig, LabelVectorConfig
 from figment.datasets.config import PhotosConfig, RealConfig, ZeroShotConfig
 from figment.errors import InputError
+from figment.imports.contract import check_imported
 from figment.labels import LabelSpace
-from figment.planning.planners import PhotoPlanner, Planning
+from figment.planning.planners import ImportedPlanner, PhotoPlanner, Planning
 from figment.planning.quotas import QuotaConfig
 from figment.prompts.kinds import rules_of
 from figment.training.acceptance import Acceptance
@@ -99,8 +100,14 @@ class Stages(Settings):
         return self.data.real if isinstance(self.data, LabelledData) else None
 
     def shares(self) -> dict[str, int]:
-        """At most how many images of every class there are to train on, by trick."""
+        """At most how many images of every class there are to train on, by trick, or by the name of what was imported."""
+        imported = check_imported(self.planning.imported)
+        return imported if isinstance(self.planning.planner, ImportedPlanner) else self._rendered() | imported
+
+    def _rendered(self) -> dict[str, int]:
         planner, tricks = self.planning.planner, [name for kind in self.planning.prompts for name in kind.names]
+        if isinstance(planner, ImportedPlanner):
+            return {}
         if self.quota:
             return dict.fromkeys(tricks, self.quota.accepted)
         if isinstance(planner, PhotoPlanner):
@@ -110,6 +117,7 @@ class Stages(Settings):
 
     def check(self) -> None:
         """Raise InputError for the first thing that cannot be combined."""
+        check_imported(self.planning.imported)
         for wrong, sentence in self._refusals():
             if wrong:
                 raise InputError(sentence)

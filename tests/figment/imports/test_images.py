@@ -17,11 +17,12 @@ from PIL import Image
 
 from figment.cli import main
 from figment.errors import InputError
-from figment.imports.contract import Options, read_record
+from figment.imports.contract import Options, check_imported, read_record
 from figment.imports.images import bring_in
 from figment.imports.registry import import_source
 from figment.labels import LabelSpace
 from figment.planning.plan import read_plan, write_plan
+from figment.planning.planners import Planning
 from figment.synthesis.pool import Pool
 from figment.synthesis.replay import replay
 
@@ -276,3 +277,16 @@ def test_any_bytes_as_npy_are_an_input_error(tmp_path_factory, data, cut, how):
         import_source("nus", folder, options, folder / "out")
     except InputError:
         assert not (folder / "out").exists()
+
+
+def test_a_plan_of_nothing_is_refused_and_a_name_is_there_once(tmp_path):
+    generator = {"model": "models/pocket/diffusion"}
+    with pytest.raises(ValueError, match="renders nothing, and no folder is imported"):
+        Planning(recipe="x", planner={"kind": "imported"}, generator=generator)
+    source, options = as_parquet(tmp_path)
+    import_source("parquet", source, options, tmp_path / "mine")
+    folders = [str(tmp_path / "mine")]
+    Planning(recipe="x", planner={"kind": "imported"}, generator=generator, imported=folders)
+    assert check_imported(folders) == {"mine": 4}
+    with pytest.raises(InputError, match=r"imported\[1\].*'mine' is there twice"):
+        check_imported(folders * 2)
