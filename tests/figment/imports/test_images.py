@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,6 +23,7 @@ from figment.imports.contract import Options, check_imported, read_record
 from figment.imports.images import bring_in
 from figment.imports.registry import import_source
 from figment.labels import LabelSpace
+from figment.ops.config_check import config_faults
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.planners import Planning
 from figment.synthesis.pool import Pool
@@ -252,8 +255,6 @@ def renamed(root: Path) -> Path:
 
 @pytest.mark.parametrize(("kind", "make", "said"), FAULTS.values(), ids=FAULTS)
 def test_fault_is_one_sentence_and_nothing_is_left(tmp_path, capsys, kind, make, said):
-    import re
-
     source, out = make(tmp_path), tmp_path / "out"
     options = ["--images", str(tmp_path)] if "option" in said or "--images" in said else []
     assert main(["import", kind, str(source), "--out", str(out), *options]) == 2
@@ -290,3 +291,20 @@ def test_a_plan_of_nothing_is_refused_and_a_name_is_there_once(tmp_path):
     assert check_imported(folders) == {"mine": 4}
     with pytest.raises(InputError, match=r"imported\[1\].*'mine' is there twice"):
         check_imported(folders * 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tricks": []}, "tricks: none is named, and no images are imported"),
+        ({"imported": ["artifacts/imported/gone"]}, r"imported\[0\]: artifacts/imported/gone holds no import.json"),
+        ({"imported": ["data"], "tricks": []}, r"imported\[0\]: data holds no import.json"),
+    ],
+)
+def test_figment_check_tells_of_an_import_that_is_none(tmp_path, changes, said):
+    config = yaml.safe_load(Path("configs/pocket/bag_of_tricks.yaml").read_text())
+    config["parameters"].update(changes, output=str(tmp_path / "out"))
+    file = tmp_path / "c.yaml"
+    file.write_text("# zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c c.yaml\n" + yaml.safe_dump(config))
+    (fault,) = config_faults(file)
+    assert re.search(said, fault), fault

@@ -147,7 +147,7 @@ def test_a_name_that_the_generator_never_saw_is_warned_of_with_the_nearest(tmp_p
     assert "warning: models/pocket/diffusion never saw 'tulip'; the nearest it knows: " in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "value"), [("images_per_class", 0), ("tricks", []), ("domains", [])])
+@pytest.mark.parametrize(("name", "value"), [("images_per_class", 0), ("domains", [])])
 def test_a_run_of_nothing_is_refused(tmp_path, name, value):
     refuse(
         tmp_path, lambda c: c["parameters"].update({name: value}), rf"parameters\.{name}: .* at least|greater than 0"
