@@ -40,6 +40,7 @@ class Item(NamedTuple):
     caption: str = ""
 
 
+Made = tuple[Row, tuple[bytes, str], float]  # a row, its file's bytes and suffix, the contrast of its pixels
 Items = Callable[[], Iterator[Item]]  # may be gone through twice
 
 
@@ -58,10 +59,10 @@ def write_images(items: Items, folder: Path, kind: str, name: str) -> Found:
         count += 1
     if not count:
         raise InputError(f"import {kind}: the source holds no image; expected at least one")
-    pool, rows = Pool(folder / "images"), []
+    pool, rows = Pool(folder / "images"), list[Made]()
     for number, item in enumerate(items()):
         picture = decode(item.data, item.where)
-        values = {
+        values: dict[str, Any] = {
             "prompt": item.caption or " and ".join(item.labels),
             "labels": item.labels,
             "recipe": RECIPE,
@@ -108,20 +109,20 @@ def _contrast(picture: Image.Image) -> float:
     )
 
 
-def _add(pool: Pool, rows: Iterable[tuple[Row, tuple[bytes, str], float]]) -> None:
+def _add(pool: Pool, rows: Iterable[Made]) -> None:
     """Write a shard of these rows, sorted by id."""
-    rows = sorted(rows, key=lambda each: each[0].image_id)
-    if not rows:
+    ordered = sorted(rows, key=lambda each: each[0].image_id)
+    if not ordered:
         return
-    ids = [row.image_id for row, _, _ in rows]
+    ids = [row.image_id for row, _, _ in ordered]
     columns = {
         "image": [
-            {"bytes": data, "path": f"{i}.{suffix}"} for i, (_, (data, suffix), _) in zip(ids, rows, strict=True)
+            {"bytes": data, "path": f"{i}.{suffix}"} for i, (_, (data, suffix), _) in zip(ids, ordered, strict=True)
         ],
-        "contrast": [contrast for _, _, contrast in rows],
-        "unsafe": [False] * len(rows),
+        "contrast": [contrast for _, _, contrast in ordered],
+        "unsafe": [False] * len(ordered),
     }
-    pool.add(table_of([row for row, _, _ in rows]), columns)
+    pool.add(table_of([row for row, _, _ in ordered]), columns)
 
 
 def bring_in(folders: Iterable[str], space: LabelSpace, pool: Pool) -> Iterator[Row]:
@@ -140,7 +141,7 @@ def bring_in(folders: Iterable[str], space: LabelSpace, pool: Pool) -> Iterator[
                 f"{where}: {folder} holds {len(source):,} of its {record.counts['images']:,} images; import them again"
             )
         names: dict[str, str | None] = {}
-        waiting: list[tuple[Row, tuple[bytes, str], float]] = []
+        waiting: list[Made] = []
         for found in _records(source, [*Row.model_fields, "image", "contrast"]):
             image, contrast = found.pop("image"), found.pop("contrast")
             labels = [
@@ -170,7 +171,7 @@ def _name_of(label: str, space: LabelSpace, where: str) -> str | None:
     return None if found is None else space.names[found]
 
 
-def _add_missing(pool: Pool, rows: list[tuple[Row, tuple[bytes, str], float]]) -> None:
+def _add_missing(pool: Pool, rows: list[Made]) -> None:
     """Write those of the rows whose images ``pool`` lacks."""
     if rows:
         table = table_of([row for row, _, _ in rows]).sort_by("image_id")
