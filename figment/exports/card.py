@@ -8,6 +8,7 @@ from figment.exports.run_images import Summary
 from figment.exports.samples import Classes
 from figment.licences import licence_of
 from figment.names import file_names
+from figment.planning.row import IMPORTED
 from figment.text import one_line
 
 LAYOUTS = {
@@ -92,6 +93,8 @@ def _escaped(names: Iterable[str]) -> list[str]:
 
 
 def _terms(model: str, revision: str) -> list[str]:
+    if model.startswith(IMPORTED):
+        return [f"* {_cell(model)}: made elsewhere; the terms are those of where the images came from"]
     return [
         f"* {_cell(model)}:",
         *(f"      {one_line(line)}".rstrip() for line in licence_of(model, revision).splitlines()),
