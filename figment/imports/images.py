@@ -22,6 +22,7 @@ from figment.labels import LabelSpace, check_name, nearest
 from figment.planning.identity import table_of
 from figment.planning.plan import write_plan
 from figment.planning.row import IMPORTED, Row
+from figment.prompts.prompt_files import id_named
 from figment.synthesis.pool import Pool
 from figment.text import shown
 
@@ -162,7 +163,7 @@ def bring_in(folders: Iterable[str], space: LabelSpace, pool: Pool) -> Iterator[
 
 def _name_of(label: str, space: LabelSpace, where: str) -> str | None:
     """The class that an imported label means; None for one that was not chosen."""
-    found = space.id_of(label)
+    found = id_named(label, space)
     if found is None and not space.knows(label):
         hint = ", ".join(nearest(label, space.names, 1)) or "none"
         raise InputError(

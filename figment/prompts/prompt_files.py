@@ -105,14 +105,15 @@ def read_prompt_file(path: Path, space: LabelSpace, must_name: bool) -> tuple[li
 
 def _class_of(name: str, space: LabelSpace, where: str) -> int | None:
     """The id of a class by its name, a synonym, or what prompts or CLIP call it; None if it was not chosen."""
-    found = _id_of(name, space)
+    found = id_named(name, space)
     if found is None and not space.knows(name):
         hint = ", ".join(nearest(name, space.names)) or "none"
         raise InputError(f"{where}: {shown(name)} is no known class; the nearest known names are {hint}")
     return found
 
 
-def _id_of(name: str, space: LabelSpace) -> int | None:
+def id_named(name: str, space: LabelSpace) -> int | None:
+    """The id of a class by its name, a synonym, or what prompts or CLIP call it, as released files do; None if it is not one."""
     found = space.id_of(name)
     if found is not None:
         return found
@@ -146,8 +147,10 @@ def _names_in(file: Path, space: LabelSpace | None) -> tuple[str, ...]:
             )
         names: tuple[str, ...] = splits[0] if splits else (file.stem,)
     else:
-        own = [(file.stem,)] if _id_of(file.stem, space) is not None else []
-        pairs = [pair for pair in splits if all(_id_of(name, space) is not None or space.knows(name) for name in pair)]
+        own = [(file.stem,)] if id_named(file.stem, space) is not None else []
+        pairs = [
+            pair for pair in splits if all(id_named(name, space) is not None or space.knows(name) for name in pair)
+        ]
         if len(own + pairs) != 1:
             found = "no class" if not own + pairs else f"{len(own + pairs)} different pairs of classes"
             raise InputError(f"{name_of(file)}: its name says {found}; expected two classes with _ between them")

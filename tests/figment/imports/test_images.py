@@ -169,6 +169,14 @@ def test_a_run_takes_them_under_its_own_names(tmp_path):
         replay(run / "plan.parquet", plan["image_id"][0].as_py())
 
 
+def test_a_class_may_be_called_as_prompts_call_it(tmp_path):
+    source, options = as_folder(tmp_path)
+    import_source("folder", source, options, tmp_path / "mine")
+    labels = [{"name": "tom", "prompt_name": "cat"}, {"name": "rex", "prompt_name": "a hound", "clip_name": "dog"}]
+    rows = list(bring_in([str(tmp_path / "mine")], LabelSpace(labels=labels), Pool(tmp_path / "run/images")))
+    assert Counter(row.labels for row in rows) == {("tom",): 2, ("rex",): 2}
+
+
 @pytest.mark.parametrize("harm", ["record", "shard", "class"])
 def test_what_a_run_refuses(tmp_path, harm):
     source, options = as_folder(tmp_path)
