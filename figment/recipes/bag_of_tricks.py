@@ -120,12 +120,13 @@ class BagOfTricks(Settings):
     def choices(self) -> dict[str, str]:
         """In words."""
         clip = f"CLIP {self.clip.model} {self.clip.pretrained or ''}".rstrip()
+        start = self.training.weights or "random weights"
         judge = clip if self.acceptance.by_clip else "a filter fitted on photos"
         return {
             "generator": generator_name(self.generator),
             "checked by": f"{judge}: {self.acceptance.rule}",
             "reviewed": f"by a person, in {self.review}" if self.review else "no",
-            "classifier": f"{self.training.model}, {self.training.image_size} px, from random weights, seed {self.training.seed}",
+            "classifier": f"{self.training.model}, {self.training.image_size} px, from {start}, seed {self.training.seed}",
         }
 
 
