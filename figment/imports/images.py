@@ -158,7 +158,7 @@ def bring_in(folders: Iterable[str], space: LabelSpace, pool: Pool) -> Iterator[
                 waiting = []
             yield row
         _add_missing(pool, waiting)
-    pool.seal()
+        pool.seal()
 
 
 def _name_of(label: str, space: LabelSpace, where: str) -> str | None:
