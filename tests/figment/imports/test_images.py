@@ -23,7 +23,7 @@ from figment.imports.contract import Options, check_imported, read_record
 from figment.imports.images import bring_in
 from figment.imports.registry import import_source
 from figment.labels import LabelSpace
-from figment.ops.config_check import config_faults
+from figment.ops.config_check import checked
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.planners import Planning
 from figment.synthesis.pool import Pool
@@ -314,5 +314,5 @@ def test_figment_check_tells_of_an_import_that_is_none(tmp_path, changes, said):
     config["parameters"].update(changes, output=str(tmp_path / "out"))
     file = tmp_path / "c.yaml"
     file.write_text("# zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c c.yaml\n" + yaml.safe_dump(config))
-    (fault,) = config_faults(file)
+    (fault,) = checked(file).faults
     assert re.search(said, fault), fault
