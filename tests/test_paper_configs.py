@@ -204,7 +204,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "tailored_coco": {
         **TAILORED,
         "tuning.steps": 4000,
-        "acceptance.policy": "coco",
+        "acceptance.kind": "coco",
         "acceptance.min_probability": 0.5,
         "classifier.batch_size": 32,
         "classifier.learning_rate": 0.002,
@@ -213,7 +213,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "tailored_nus": {
         **TAILORED,
         "tuning.steps": 26_000,
-        "acceptance.policy": "nus",
+        "acceptance.kind": "nus",
         "acceptance.top_k": 7,
         "acceptance.extra_probability": 0.1,
         "classifier.batch_size": 96,
