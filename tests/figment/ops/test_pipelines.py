@@ -108,7 +108,7 @@ def test_yaml_that_is_none_is_named(tmp_path):
             "error: clip.model: 'models/none' holds no open_clip",
         ),
         (lambda p: p["real"].update(path="data/none"), "error: data/none: no such file or folder"),
-        (lambda p: p.update(trcks=[]), "error: {config}: parameters: 'trcks' is not known here"),
+        (lambda p: p.update(trcks=[]), "error: {config}: parameters.trcks is not known; did you mean 'tricks'"),
         (lambda p: p.update(output="{blocked}/out"), "error: {config}: parameters.output: {blocked} is not a folder"),
     ],
 )
