@@ -186,8 +186,8 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--model", default=SERVED, help=f"a registered classifier; by default {SERVED}")
     command.set_defaults(run=print_payload)
 
-    datasets = commands.add_parser("dataset", help="runs' images, plans, verdicts and models as DVC keeps them")
-    datasets = datasets.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("dataset", help="runs' images, plans, verdicts and models as DVC keeps them")
+    datasets = command.add_subparsers(required=True, metavar="COMMAND")
     command = datasets.add_parser("list", help="the runs whose dataset has a pointer: size, and whether git has it")
     command.add_argument("--rev", metavar="REV", help="at a git revision")
     command.set_defaults(run=list_datasets)

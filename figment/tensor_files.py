@@ -24,8 +24,8 @@ LARGEST = 64 << 30  # bytes
 MAX_DEPTH, MAX_VALUES = 8, 1_000_000
 GROWTH = 4  # tensors that share storage are copied: at most so many times the file
 TORCH = (".pth", ".pt", ".bin", ".ckpt")
-TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int16, torch.int32, torch.int64)
-TYPES += (torch.uint8, torch.bool)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+TYPES = (*FLOATS, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool)
 
 
 def read_tensor_file(file: Path, expected: str) -> Any:

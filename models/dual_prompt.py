@@ -139,7 +139,8 @@ class DualPrompts(nn.Module):
         """(2, C, D) text features, absence before presence, of all classes or of those asked for."""
         tokens = self.tokens if classes is None else self.tokens[list(classes)]
         features = []
-        for context in (self.negative, self.positive):
+        for parameter in (self.negative, self.positive):
+            context: Tensor = parameter
             if context.ndim == 3 and classes is not None:
                 context = context[list(classes)]
             with _context_in_place(text_tower(clip).token_embedding, context):

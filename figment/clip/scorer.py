@@ -132,7 +132,8 @@ class ClipScorer:
         """(N, C) probabilities that each class is there at all, whatever others are, as SigLIP learned them. Raises InputError
         for a model without a bias."""
         self.check_presence()
-        return (logits + self.bias.float().to(logits.device)).sigmoid()
+        bias: Tensor = self.model.logit_bias
+        return (logits + bias.float().to(logits.device)).sigmoid()
 
     def check_presence(self) -> None:
         """Raise InputError if the model has no such probabilities."""

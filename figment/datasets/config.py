@@ -68,7 +68,7 @@ class ZeroShotConfig(Settings):
     def paths(self) -> list[Path]:
         """The files and folders that the data are in."""
         own = [path for files in (self.train, self.test) if files for path in (files.annotations, files.images)]
-        return [Path(path) for path in (own or [self.root]) if path]
+        return [Path(path) for path in own] if own else [Path(self.root)] if self.root else []
 
 
 class FewShotDataConfig(Settings):

@@ -58,6 +58,7 @@ def evaluate(model: Path, data: Sequence[Path], device: str = "auto") -> list[Ev
 
 def _evaluate(trained: TrainedModel[Any], model: Path, path: Path, device: str) -> Evaluation:
     space = trained.saved.labels
+    matrix: list[list[int]]
     if all((path / name).is_file() for name in NAMES):
         tagged = read_tagged(path)
         if tagged.targets.shape[1] != len(space):
@@ -66,7 +67,8 @@ def _evaluate(trained: TrainedModel[Any], model: Path, path: Path, device: str) 
             )
         scores, targets = _scores(trained, tagged, device), (tagged.targets > 0).int()
         check_finite(str(model), scores)
-        metrics, values, counts, matrix = *_ranked(scores, targets), targets.sum(0), ()
+        metrics, values = _ranked(scores, targets)
+        counts, matrix = targets.sum(0), []
     else:
         size, how, native = trained.preparation
         images = open_labelled(path, "test", space, size, None, how, native)

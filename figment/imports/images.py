@@ -116,7 +116,7 @@ def _add(pool: Pool, rows: Iterable[Made]) -> None:
     if not ordered:
         return
     ids = [row.image_id for row, _, _ in ordered]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "image": [
             {"bytes": data, "path": f"{i}.{suffix}"} for i, (_, (data, suffix), _) in zip(ids, ordered, strict=True)
         ],

@@ -32,7 +32,9 @@ def _spellings(tensors: Mapping[str, Tensor], network: nn.Module) -> Iterator[di
     for _ in range(4):
         yield found
         own = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-        for renamed in (found, {f"body.{name}": value for name, value in found.items()}) if own else ():
+        for renamed in (found, {f"body.{name}": value for name, value in found.items()}):
+            if own is None:
+                break
             try:
                 result = own(dict(renamed), network)
             except Exception:  # it knows other names

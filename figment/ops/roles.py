@@ -27,7 +27,9 @@ def roles() -> dict[str, str]:
 
 def _declared(file: Path) -> Iterator[tuple[str, str]]:
     for function in ast.parse(file.read_text(encoding="utf-8")).body:
-        for decorator in function.decorator_list if isinstance(function, ast.FunctionDef) else ():
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for decorator in function.decorator_list:
             called, options = (
                 (decorator.func, decorator.keywords) if isinstance(decorator, ast.Call) else (decorator, [])
             )

@@ -70,7 +70,7 @@ def cells_of(
     if isinstance(images, int):
         return dict.fromkeys(cells, range(images))
     if all(isinstance(key, str) for key in images):
-        return {cell: range(images[cell[0]]) for cell in cells}  # type: ignore[index]  # keys are tricks
+        return {cell: range(images[cell[0]]) for cell in cells}  # type: ignore[index,arg-type]  # keys are tricks
     return images  # type: ignore[return-value]  # keys are cells
 
 
@@ -83,7 +83,7 @@ def say_words(rows: Iterator[Row], words: Words, space: LabelSpace) -> Iterator[
         if name not in patterns or others:
             yield row
             continue
-        prompt, count = patterns[name].subn(lambda _, name=name: f"<{name}>", row.prompt)
+        prompt, count = patterns[name].subn(f"<{name}>".replace("\\", r"\\"), row.prompt)
         changes = (
             {"prompt": prompt, "concept": name, "adapter": join_adapters(words.adapter, row.adapter)} if count else {}
         )

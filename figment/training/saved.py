@@ -97,8 +97,8 @@ class Kind(Generic[S]):
     name: str
     settings: type[S]
     build: Callable[[SavedModel, S, Mapping[str, Tensor]], nn.Module]
-    scores: Callable[[nn.Module, SavedModel], nn.Module]
-    weights: Callable[[nn.Module, S], Mapping[str, Tensor]] = lambda network, _: network.state_dict()
+    scores: Callable[[Any, SavedModel], nn.Module]
+    weights: Callable[[Any, S], Mapping[str, Tensor]] = lambda network, _: network.state_dict()
     exclusive: bool = True
     probabilities: bool = True
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
-from figment.validation.policies import Policy
+from figment.validation.policies import MostProbable, Policy
 
 SCHEMA = pa.schema(
     [
@@ -32,7 +32,7 @@ BLANK = 1 / 255  # contrast below which nothing at all is to be seen
 
 
 def make_verdicts(
-    rows: Sequence[Mapping[str, Any]], probabilities: np.ndarray, space: LabelSpace, policy: Policy
+    rows: Sequence[Mapping[str, Any]], probabilities: np.ndarray, space: LabelSpace, policy: Policy | MostProbable
 ) -> pa.Table:
     """One verdict for each pool row (image_id, labels, trick, contrast, unsafe), in order, from ``probabilities`` (N, C)."""
     numbers = {name: number for number, name in enumerate(space.names)}
