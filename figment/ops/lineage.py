@@ -13,36 +13,19 @@ from typing import Any
 import mlflow
 import yaml
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME
-from pydantic import BaseModel, ConfigDict
 from zenml import get_step_context, log_metadata
 
 from figment import store
 from figment.files import write_json, write_text
 from figment.ops import tracking
+from figment.ops.lineage_file import LINEAGE, Lineage
 from figment.ops.versioning import ACCEPTED, SEEDS, Versioned, dvc_md5
 
-LINEAGE, CONFIG = "lineage.json", "config.yaml"
+CONFIG = "config.yaml"
 PARAMETERS = "parameters"  # all leaves of a run's config, in what ZenML calls its extra
 SHA, DIRTY, NO_GIT = "FIGMENT_GIT_SHA", "FIGMENT_GIT_DIRTY", "no git"
 PRODUCTS = ("artifacts", "dvc.lock")  # tracked by git in part
 DERIVED = {"features", "hashes", "workers", ACCEPTED, LINEAGE, CONFIG}  # computed from the pool, logs, or of this step
-
-
-class Lineage(BaseModel):
-    """What ``lineage.json`` holds. ``outputs``: DVC's hash of every artifact, by its name in the folder. ``pointer``: the file by
-    which git knows the dataset, if DVC keeps it; ``dataset`` says so or why not."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pipeline: str
-    zenml_run: str
-    mlflow_run: str
-    git_sha: str
-    git_dirty: bool
-    data_md5: str
-    outputs: dict[str, str]
-    pointer: str = ""
-    dataset: str = "not versioned"  # before version_dataset was a step
 
 
 def lineage_tags(pipeline_run: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from figment.evaluation.seeds import Mean, mean
 from figment.files import write_json, write_text
 from figment.keys import jsonable
 from figment.ops.checking import models_of, read_config
-from figment.ops.lineage import LINEAGE, Lineage
+from figment.ops.lineage_file import LINEAGE, Lineage
 from figment.reading import read_artifact
 from figment.types import expanded
 

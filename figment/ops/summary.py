@@ -5,7 +5,7 @@ from pathlib import Path
 
 from figment.errors import InputError
 from figment.evaluation.verdict import SUMMARY, Summary
-from figment.ops.lineage import LINEAGE, Lineage
+from figment.ops.lineage_file import LINEAGE, Lineage
 from figment.reading import read_artifact
 
 

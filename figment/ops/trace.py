@@ -14,7 +14,8 @@ from figment.errors import InputError
 from figment.evaluation import provenance
 from figment.files import sha256_file
 from figment.ops import registry
-from figment.ops.lineage import CONFIG, LINEAGE, Lineage
+from figment.ops.lineage import CONFIG
+from figment.ops.lineage_file import LINEAGE, Lineage
 from figment.planning.adapters import adapter_parts
 from figment.planning.lookup import planned_row
 from figment.reading import read_artifact

@@ -24,7 +24,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.metrics.calibration import threshold_from_negatives, threshold_from_real
 from figment.ops import gates, registry
-from figment.ops.lineage import LINEAGE
+from figment.ops.lineage_file import LINEAGE
 from figment.ops.quality import DataQualityError, check, picture_suite, verdict_suite, weight_suite
 from figment.ops.summary import print_results
 from figment.ops.trace import read_lineage

@@ -261,7 +261,9 @@ def test_a_path_with_a_tilde_on_the_command_line_is_too(tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize("value", ["", "  ", "a\0b", "~nobody-of-that-name/x", 5, None, ["a"]], ids=repr)
 @pytest.mark.parametrize("field", ["output", "real.path", "labels"])
-def test_a_path_that_can_be_none_is_refused(tmp_path, field, value):
+def test_a_path_that_cannot_be_one_is_refused(tmp_path, field, value):
+    if field == "labels" and value is None:
+        pytest.skip("no label file: the classes are known by their names alone")
     assert f"parameters.{field}" in refused(changed(tmp_path, "bag_of_tricks", field, value))
 
 

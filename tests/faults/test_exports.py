@@ -70,7 +70,7 @@ HARM = {
     "an id that is not ASCII": (column("image_id", "é" * 64), "names a file; expected letters and digits"),
     "an id that is nothing": (column("image_id", None), "image_id None names a file"),
     "an image that is not there": (column("image_id", "f" * 64), "1 of 7 images are not there; run the pipeline again"),
-    "a label that is nothing": (column("label", None), "an image shows no class"),
+    "a label that is nothing": (column("predicted", None), "an image shows no class"),
     "an id twice": (rewritten("verdicts.parquet", lambda t: pa.concat_tables([t, t.slice(0, 1)])), "is there twice"),
     "a damaged shard": (damaged_shard, "images are not there; run the pipeline again"),
     "bytes that are no image": (no_image, "not a readable image; expected one of JPEG, PNG, WEBP"),
