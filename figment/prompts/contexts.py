@@ -6,6 +6,7 @@ which the planner replaces by the class's name or by the word learnt for it.
 
 import csv
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -170,7 +171,7 @@ def read_contexts(path: Path, space: LabelSpace) -> dict[str, list[str]]:
     """The contexts of ``space``'s classes. Classes go by their names; numbers are not looked at. Raises InputError with the
     line for a prompt without exactly one {name}, for a class nobody knows, and if a class has none. Prompts of other files may
     say the class's name instead, once."""
-    if path.is_dir() or path.suffix.lower() != ".csv":
+    if os.path.isdir(path) or path.suffix.lower() != ".csv":
         return _contexts_of_prompts(path, space)
     found: dict[str, list[str]] = {name: [] for name in space.names}
     for number, (name, _, prompt) in _lines(path):

@@ -10,6 +10,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from figment.labels import Label, LabelSpace, check_name, key, nearest
 from figment.prompts.naming import naming_pattern
 from figment.prompts.parsing import MAX_PROMPT_LENGTH, parse_response
 from figment.prompts.tricks import Prompt
-from figment.reading import LARGE, name_of, read_text
+from figment.reading import LARGE, name_of, read_text, why_unreadable
 from figment.text import reason_of, shown
 
 TABLE = "prompts.parquet"
@@ -44,9 +45,9 @@ class PromptRow:
 def read_rows(path: Path, space: LabelSpace | None = None) -> Iterator[PromptRow]:
     """The rows of any of the files above. ``space`` tells the classes in the name of a pair's file apart where they hold ``_``
     themselves. Raises InputError with the file and line for what is not as it should be."""
-    if path.is_dir() and (path / TABLE).is_file():
+    if os.path.isdir(path) and (path / TABLE).is_file():
         path = path / TABLE
-    if path.is_dir():
+    if os.path.isdir(path):  # False of a path that no system takes, where Path.is_dir raises
         yield from _pair_files(path, space)
     elif path.suffix.lower() == ".parquet":
         yield from _parquet(path)
@@ -55,8 +56,9 @@ def read_rows(path: Path, space: LabelSpace | None = None) -> Iterator[PromptRow
     elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
         yield from _csv(path)
     else:
+        why = why_unreadable(path) or f"its name ends with {shown(path.suffix)}"
         raise InputError(
-            f"{name_of(path)}: not a file of prompts; expected .csv, .parquet, .jsonl, or a folder of .txt"
+            f"{name_of(path)}: not readable prompts ({why}); expected .csv, .parquet, .jsonl, a folder of .txt"
         )
 
 

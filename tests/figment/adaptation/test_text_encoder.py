@@ -21,7 +21,7 @@ from tests.figment.synthesis.test_families import flux, saved, stable_diffusion_
 
 CLIP = ClipConfig(model="local-dir:models/pocket/clip")
 SPACE = LabelSpace.of(["dog", "banana", "truck"])
-STRICT = CocoPolicy(min_probability=0.9999)  # the base generator does not always reach it in two steps
+STRICT = CocoPolicy(min_probability=0.99)  # the base generator does not always reach it in two steps
 FAST = TuningConfig(
     steps=4, batch_size=2, learning_rate=3e-3, width=32, height=32, num_inference_steps=2, checkpointing=False,
     held_out=0.3, evaluate_every=2, evaluated_images=12, evaluation_batch=6, device="cpu",
@@ -139,7 +139,9 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_counted(tuner, prompts, mo
 
 
 def test_a_tuning_whose_every_step_is_skipped_ends_with_the_base_and_can_be_written(tune, tmp_path, monkeypatch):
-    monkeypatch.setattr("figment.adaptation.text_encoder.AsymmetricLoss", lambda eps: lambda v, _: v.log().sum() * 1e39)
+    monkeypatch.setattr(
+        "figment.adaptation.text_encoder.AsymmetricLoss", lambda *_, eps: lambda v, _: v.log().sum() * 1e39
+    )
     tuned = tune(tmp_path, FAST.model_copy(update={"steps": 1, "evaluated_images": 1}))
     assert (tuned.skipped, tuned.kept_step, tuned.adapter) == (1, 0, "")
     assert Tuned.model_validate_json(json.dumps(tuned.model_dump(mode="json"), allow_nan=False)) == tuned

@@ -112,7 +112,7 @@ def test_contexts_take_any_file(tmp_path):
 
 
 FAULTS = {
-    "another ending": ("a.docx", "x", "not a file of prompts"),
+    "another ending": ("a.docx", "x", "not readable prompts"),
     "an empty csv": ("a.csv", "", "its fields are none"),
     "a csv without labels": ("a.csv", "text,kind\na,b\n", "its fields are 'text', 'kind'"),
     "a field too many": ("a.csv", "text,labels\na,b,c\n", "line 2: not as many fields"),
