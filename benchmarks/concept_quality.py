@@ -1,12 +1,12 @@
-"""What concepts are worth on the pocket models: pictures by a class's name and by its concept, three seeds.
+"""What concepts are worth on the pocket models: images by a class's name and by its concept, three seeds.
 
     python -m benchmarks.concept_quality     # 20 minutes of one core; goes on where it was interrupted
 
-The generator learnt its objects from two artists' drawings; the shots, and the held-out photos that measure, are a third
+The generator learned its objects from two artists' drawings; the shots, and the held-out photos that measure, are a third
 artist's, of ten classes. Every class is painted from noise and, as the few-shot recipe does, from its shots (strength 0.7), with
 the same starting noise whatever the prompt. Measured in CLIP's features: the mean cosine to the shots and to held-out photos,
-the share of pictures that are nearest to the mean held-out photo of their class, and the share of held-out photos that a ridge
-classifier names which has seen the pictures alone.
+the share of images that are nearest to the mean held-out photo of their class, and the share of held-out photos that a ridge
+classifier names which has seen the images alone.
 
 Writes benchmarks/results/concept_quality.csv, a row a run, and concept_quality.json: means and differences to the class name,
 paired by seed, with the half of their 95 % intervals (Student's t).

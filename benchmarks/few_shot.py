@@ -2,9 +2,9 @@
 
     python -m benchmarks.few_shot [--work FOLDER] [--methods NAME ...] [--seeds 0 1 2] [--shots 2 4 8]
 
-Settings are those of configs/pocket/few_shot.yaml; a seed draws other shots, words, pictures and heads. Shots are the
+Settings are those of configs/pocket/few_shot.yaml; a seed draws other shots, words, images and heads. Shots are the
 drawings of reality, which neither the generator nor the backbone has seen; ``same_artists`` measures on other drawings of theirs,
-``other_artists`` on those that the models learnt from. Diversity is that of all pictures made for a method, against the
+``other_artists`` on those that the models learned from. Diversity is that of all images made for a method, against the
 photos of ``same_artists``, in CLIP features. Writes benchmarks/results/few_shot.csv, a row a run, and few_shot.json: means with
 95 % intervals (Student's t over seeds) and the paired differences to ``standard`` and to ``da_fusion``. Interrupted, the same
 command goes on with the next run.
@@ -65,7 +65,7 @@ CONFIG = Path("configs/pocket/few_shot.yaml")
 RESULTS = Path(__file__).parent / "results"
 SEEDS, SHOTS = (0, 1, 2), (2, 4, 8)
 TESTS = ("same_artists", "other_artists")
-# Beyond the config's: two more uses of DA-Fusion's pictures, and what the true names do with contexts and weights.
+# Beyond the config's: two more uses of DA-Fusion's images, and what the true names do with contexts and weights.
 MORE: dict[str, dict[str, Any]] = {
     "weights, global": {"images": 10, "concepts": True, "weights": "global"},
     "weights, reject": {"images": 10, "concepts": True, "weights": "reject"},

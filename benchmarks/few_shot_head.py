@@ -2,9 +2,9 @@
 
     python -m benchmarks.few_shot_head
 
-Same photos and made pictures (PNG and JPEG files in memory), same law of drawing, same augmentation, same frozen backbone in
+Same photos and made images (PNG and JPEG files in memory), same law of drawing, same augmentation, same frozen backbone in
 eval mode, same head and optimiser, batch 16, one thread. The two take turns; medians of the turns. ``views`` is what the
-cache costs once: every picture as it is and in ten random views. Two backbones: the pocket CLIP at 32 px, and a ResNet-50 at
+cache costs once: every image as it is and in ten random views. Two backbones: the pocket CLIP at 32 px, and a ResNet-50 at
 256 px with random weights, whose time is that of any other. Writes benchmarks/results/few_shot_head.json.
 """
 

@@ -27,7 +27,7 @@ class Share(BaseModel):
 
 
 class FilterQuality(BaseModel):
-    """``unfiltered``: the share of all pictures that show what they should; ``accepted``, ``rejected``: of those that passed
+    """``unfiltered``: the share of all images that show what they should; ``accepted``, ``rejected``: of those that passed
     and of those that did not; ``recall``: the share of the right ones that passed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -24,7 +24,7 @@ SECONDS_OF_50_STEPS["SD 2", 768] = 1.590 * 4.298 / 1.607
 # github.com/huggingface/pytorch-image-models, issue 1491.
 TRAINED_A_SECOND = 2600
 BITS_PER_PIXEL = 4  # assumed, of JPEG at quality 95 without chroma subsampling
-ACCEPTED = 0.5  # assumed: the share of the tailored recipe's pictures that CLIP accepts
+ACCEPTED = 0.5  # assumed: the share of the tailored recipe's images that CLIP accepts
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Set:
         )
 
 
-# Counts: configs/paper; the quotas of the tailored recipe are 12 pictures of 149 sets of classes, 3 of 3,321.
+# Counts: configs/paper; the quotas of the tailored recipe are 12 images of 149 sets of classes, 3 of 3,321.
 SETS = {
     "CIFAR-10, four tricks": Set(240_000, "SD 1", 512, 40, 8),
     "CIFAR-100, four tricks": Set(240_000, "SD 1", 512, 40, 8),

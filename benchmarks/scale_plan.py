@@ -1,4 +1,4 @@
-"""The books of a very large set, measured: writing its plan, opening its pool, finding what is left to do. No picture is made.
+"""The books of a very large set, measured: writing its plan, opening its pool, finding what is left to do. No image is made.
 
     python -m benchmarks.scale_plan [--rows 10000000 100000000] [--folder /tmp/figment-scale]
 
@@ -115,7 +115,7 @@ def measure(what: str, count: int, size: int, folder: Path) -> dict:
         assert len(opened) == count
         return {"rows_per_second": count}
     pool = Pool(images)
-    if what == "one share found":  # what a worker of 256 does before its first picture, in an empty pool
+    if what == "one share found":  # what a worker of 256 does before its first image, in an empty pool
         shards = enumerate(ranges(plan, size, ["image_id"]))
         found = sum(len(part) for number, part in shards if number % SHARE[1] == SHARE[0])
         return {"rows_per_second": count, "share": found}

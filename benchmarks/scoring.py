@@ -1,9 +1,9 @@
-"""How long CLIP takes to score a picture: in batches, and in the one-picture loop of the papers' code.
+"""How long CLIP takes to score an image: in batches, and in the one-image loop of the papers' code.
 
     .venv/bin/python -m benchmarks.scoring
 
-The loop is what the published validators do for every picture: tokenise and encode all class names, then encode the one
-picture (Zhang et al. 2024). Each variant ends in the same grouping softmax; same model, pictures and processor. Batched
+The loop is what the published validators do for every image: tokenise and encode all class names, then encode the one
+image (Zhang et al. 2024). Each variant ends in the same grouping softmax; same model, images and processor. Batched
 scoring encodes the class names once for a whole pool, so that is timed apart. The variants take turns; medians and the
 fastest of all turns are written to benchmarks/results/scoring.json.
 """
@@ -26,7 +26,7 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.validation import grouping_softmax
 
-BATCH, LOOP, REPEATS, SEED = 64, 16, 9, 0  # LOOP: pictures of one turn of the slow variants
+BATCH, LOOP, REPEATS, SEED = 64, 16, 9, 0  # LOOP: images of one turn of the slow variants
 SPACES = ("configs/labels/coco_48_17.yaml", "configs/labels/nus_wide_81.yaml")
 RESULT = Path("benchmarks/results/scoring.json")
 

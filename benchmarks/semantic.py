@@ -1,9 +1,9 @@
-"""Semantic diversity learning on pocket scenes: rows, weights and pooling, label vectors, pictures made for unseen labels.
+"""Semantic diversity learning on pocket scenes: rows, weights and pooling, label vectors, images made for unseen labels.
 
     python -m benchmarks.semantic [--work FOLDER] [--word-vectors coco.npz nus_wide.npz]
 
 One factor at a time around the paper's defaults (7 rows, regularisation 0.3, diversity weight, the largest score over rows),
-three seeds that draw scenes, pictures and weights anew. 24 seen and 8 unseen objects (configs/labels/pocket_24_8.yaml; with
+three seeds that draw scenes, images and weights again. 24 seen and 8 unseen objects (configs/labels/pocket_24_8.yaml; with
 word vectors, which know no frog, 23 and 8); trained on scenes of the teachers, measured on scenes of other artists. Writes
 benchmarks/results/semantic.csv, a row a run, and semantic.json: means with 95 % intervals (Student's t) and the paired
 differences to the default. Interrupted, the same command goes on with the next run.
@@ -64,7 +64,7 @@ GENERATOR = GeneratorConfig(
 CLIP, ACCEPTANCE = ClipConfig(model="local-dir:models/pocket/clip"), CocoPolicy()  # configs/pocket's check
 SYNTHESIS = SynthesisConfig(batch_size=64, image_format="png", shard_size=256, device="cpu", lanes=1)
 
-# cell -> (its default's cell, changes of the recipe, drawings to train on, pictures added, label vectors)
+# cell -> (its default's cell, changes of the recipe, drawings to train on, images added, label vectors)
 Cell = tuple[str, Mapping[str, object], str, str, str]
 CELLS: dict[str, Cell] = {
     "default": ("default", {}, "others", "none", "clip"),

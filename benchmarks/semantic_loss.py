@@ -1,9 +1,9 @@
-"""The semantic diversity loss against a loop over the pictures: time and peak memory of one forward and backward pass.
+"""The semantic diversity loss against a loop over the images: time and peak memory of one forward and backward pass.
 
     python -m benchmarks.semantic_loss
 
 Two loops: ``published`` multiplies every dimension of every row out before it sums, as the paper's released code does;
-``lean`` is the loop at its best, one small matrix product a picture. Each runs in a process of its own with one thread: the
+``lean`` is the loop at its best, one small matrix product an image. Each runs in a process of its own with one thread: the
 median processor time of the steps, and the most that the tensors of one step take together, by torch's profiler.
 Writes benchmarks/results/semantic_loss.json.
 """
@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from models.losses import SemanticDiversityLoss
 
-BATCH, LABELS, ROWS, DIM, TAGS = 64, 925, 7, 300, 8  # NUS-WIDE's shapes; 1 to 15 labels a picture, 8 on average
+BATCH, LABELS, ROWS, DIM, TAGS = 64, 925, 7, 300, 8  # NUS-WIDE's shapes; 1 to 15 labels an image, 8 on average
 REGULARISATION = 0.3
 RESULTS = Path(__file__).parent / "results" / "semantic_loss.json"
 

@@ -1,12 +1,12 @@
-"""Tailored pictures on the pocket scenes: which of the paper's parts help, one by one and together (Zhang et al. 2024).
+"""Tailored images on the pocket scenes: which of the paper's parts help, one by one and together (Zhang et al. 2024).
 
     python -m benchmarks.tailored [--work FOLDER] [--seeds 0 1 2]
 
 {template, language model} prompts x {no filter, the paper's filter, CLIP asked for classes in company and against all} x
 {generator as it is, tuned} x {fusion off, on}; beside them CLIP as
-it is, dual prompts that saw no generated picture, and an upper bound that saw real pictures of the unseen classes by the
-artist of the test pictures. Three seeds draw prompts, tuning, pictures, scenes and weights anew; all sets have the same
-number of pictures a pair, so that a filter is not paid for in size. Writes benchmarks/results/tailored.csv, a row a run, and
+it is, dual prompts that saw no generated image, and an upper bound that saw real images of the unseen classes by the
+artist of the test images. Three seeds draw prompts, tuning, images, scenes and weights again; all sets have the same
+number of images a pair, so that a filter is not paid for in size. Writes benchmarks/results/tailored.csv, a row a run, and
 tailored.json: means, 95 % intervals (Student's t) and paired differences. Interrupted, the same command goes on.
 """
 
@@ -53,7 +53,7 @@ from pocket.judge import judge_pool
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
-MADE, KEPT = 24, 12  # pictures a pair: rendered, trained on
+MADE, KEPT = 24, 12  # images a pair: rendered, trained on
 SIZE = 32
 DATA = ZeroShotConfig(source="parquet", root="data/scenes", labels="configs/labels/pocket_24_8.yaml")
 SPACE = zero_shot_space(DATA)

@@ -1,4 +1,4 @@
-"""Textual inversion on the pocket models: 23 concepts learnt in one process, in 23 processes, and in 23 of the published loop.
+"""Textual inversion on the pocket models: 23 concepts learned in one process, in 23 processes, and in 23 of the published loop.
 
     python -m benchmarks.textual_inversion speed     # 16 minutes of one core
 

@@ -3,7 +3,7 @@
     python -m benchmarks.training_throughput [--output FILE] [--only NAME]
 
 Both train the same timm model with the same optimizer, batch and augmentation (random resized crop, flip, ImageNet
-statistics) on the same pictures for the same epochs, from the first look at the disk to the last update, in turns, on
+statistics) on the same images for the same epochs, from the first look at the disk to the last update, in turns, on
 whatever device and cores there are. The model alone, on a batch that is already there, is the ceiling for both. Beside the
 clock, the processors' own time is counted, workers' included: it does not change when other programs share the machine.
 """
@@ -69,8 +69,8 @@ def config_of(case: Case) -> TrainingConfig:
 
 
 def write_pictures(case: Case, folder: Path) -> None:
-    """The same pictures twice: class folders, and Parquet shards of 1,000. Smooth shapes and a little noise, so that they
-    compress as pictures do."""
+    """The same images twice: class folders, and Parquet shards of 1,000. Smooth shapes and a little noise, so that they
+    compress as images do."""
     generator = torch.Generator().manual_seed(0)
     rows = []
     for number in range(case.pictures):

@@ -29,7 +29,7 @@ Image.MAX_IMAGE_PIXELS = 64_000_000
 
 
 def decode(data: bytes, where: str) -> Image.Image:
-    """An RGB picture from bytes of any common format and mode, EXIF orientation applied. Grey is spread over three
+    """An RGB image from bytes of any common format and mode, EXIF orientation applied. Grey is spread over three
     channels, transparency dropped, 16 bits become the 8 that count most."""
     try:
         image = Image.open(io.BytesIO(data), formats=READABLE)
@@ -45,8 +45,8 @@ def decode(data: bytes, where: str) -> Image.Image:
 
 
 def encode(pixels: np.ndarray, image_format: Literal["jpeg", "png", "webp"], xmp: bytes = b"") -> bytes:
-    """Bytes of an (H, W, 3) uint8 picture with an XMP packet. JPEG is quality 95 without chroma subsampling, which small
-    pictures need."""
+    """Bytes of an (H, W, 3) uint8 image with an XMP packet. JPEG is quality 95 without chroma subsampling, which small
+    images need."""
     buffer = io.BytesIO()
     settings: dict[str, dict[str, Any]] = {
         "jpeg": {"quality": 95, "subsampling": 0, "xmp": xmp},
@@ -67,8 +67,8 @@ def data_uri(data: bytes, image_format: str) -> str:
 
 
 def to_tensor(image: Image.Image, size: int, resize: Resize = "bicubic", native_size: int | None = None) -> Tensor:
-    """(3, size, size) uint8 of an RGB picture, centre-cropped to a square and resized if need be: ``bicubic`` with
-    antialiasing, or bilinearly as ``downscale`` does it; or whole, squashed to the square. Larger pictures are brought
+    """(3, size, size) uint8 of an RGB image, centre-cropped to a square and resized if need be: ``bicubic`` with
+    antialiasing, or bilinearly as ``downscale`` does it; or whole, squashed to the square. Larger images are brought
     to ``native_size`` first, if there is one: they then show no more than those that were taken at that size."""
     if native_size and min(image.size) > native_size:
         image = Image.fromarray(to_tensor(image, native_size, resize).permute(1, 2, 0).numpy())
@@ -107,8 +107,8 @@ def _bilinear(pixels: Tensor, size: int, antialias: bool) -> Tensor:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An opened picture of any mode as RGB: EXIF orientation applied if it can be read, transparency dropped, of 16 bits
-    the 8 that count most; of 32 bits, whose black and white nobody can know, the darkest becomes black and the
+    """An opened image of any mode as RGB: EXIF orientation applied if it can be read, transparency dropped, of 16 bits
+    the 8 that count most; of 32 bits, whose black and white no one can know, the darkest becomes black and the
     brightest white."""
     image = _upright(image)
     if image.mode.startswith("I;16"):  # Pillow's own conversion would clip all above 255 to white
@@ -122,7 +122,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF or XMP says, which then go, lest they turn it again. Pillow's own ``exif_transpose`` writes the
-    rest of them anew, which fails on what is damaged."""
+    rest of them again, which fails on what is damaged."""
     image.load()
     try:
         method = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))

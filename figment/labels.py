@@ -80,9 +80,9 @@ class Label(BaseModel):
     prompt_name: str = ""
     clip_name: str = ""
     synonyms: tuple[str, ...] = ()
-    unseen: bool = False  # no real picture of it may be trained on (zero-shot)
+    unseen: bool = False  # no real image of it may be trained on (zero-shot)
     hint: str = ""  # a word after the name that tells it from its homonyms: apple fruit, beetle insect
-    parents: tuple[str, ...] = ()  # classes that are in every picture of this one: a dog is an animal
+    parents: tuple[str, ...] = ()  # classes that are in every image of this one: a dog is an animal
     id: Natural | None = None  # what the data set's own files call it: MS-COCO's category ids have gaps
 
     @model_validator(mode="after")

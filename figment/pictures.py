@@ -42,8 +42,8 @@ ROWS = 256  # of a Parquet file in memory at a time
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
-    """The files that ``paths`` mean: itself for a file, all pictures and Parquet files below a folder, sorted. Says
-    what other pictures it passes over.
+    """The files that ``paths`` mean: itself for a file, all images and Parquet files below a folder, sorted. Says
+    what other images it passes over.
 
     Raises InputError for a path that is not there and a folder without any.
     """
@@ -148,7 +148,7 @@ def read_pictures(file: Path) -> Iterator[Image.Image]:
 
 
 def try_pictures(file: Path) -> Iterator[Image.Image | InputError]:
-    """The pictures of a file, RGB, in the order of ``names_in``, or why one is none. Raises InputError if the whole file is
+    """The images of a file, RGB, in the order of ``names_in``, or why one is none. Raises InputError if the whole file is
     not what it should be."""
     if file.suffix.lower() != ".parquet":
         yield _tried(lambda: read_picture(file))

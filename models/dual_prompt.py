@@ -88,8 +88,8 @@ def aggregate_regions(regions: Tensor, texts: Tensor) -> Tensor:
 
 
 class DualPrompts(nn.Module):
-    """Two learnt contexts, shared by all classes or of each its own: [start][context][name][.][end], one context for absence, one
-    for presence."""
+    """Two learned contexts, shared by all classes or of each its own: [start][context][name][.][end], one context for absence,
+    one for presence."""
 
     tokens: Tensor
 
@@ -182,11 +182,11 @@ def _context_in_place(embedding: nn.Module, context: Tensor) -> Iterator[None]:
 
 
 class DualPromptClassifier(nn.Module):
-    """Multi-label logits of an open_clip model whose prompts are learnt and whose weights are not.
+    """Multi-label logits of an open_clip model whose prompts are learned and whose weights are not.
 
     ``clip`` is frozen and stays in eval mode; with ``fusion_scale`` its visual tower gets feature-fusion branches, in place,
     which learn (``fusion`` lists them).
-    ``names`` are the classes; the learnt contexts fit any others too, so they can be loaded under another list of names.
+    ``names`` are the classes; the learned contexts fit any others too, so they can be loaded under another list of names.
     """
 
     def __init__(

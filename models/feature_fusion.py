@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class GlobalBranch(nn.Module):
-    """Gathers one vector a head from the whole picture and deals it out again; each head has C / ``heads`` channels.
+    """Gathers one vector a head from the whole image and deals it out again; each head has C / ``heads`` channels.
 
     Unlike the published code it holds no convolutions that are never used. Batch norm in eval mode, with statistics that
     never change, is a scale and a shift for each channel; in train mode it normalises by the batch.
@@ -35,7 +35,7 @@ class GlobalBranch(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """``conv(x) + branch(x)``. The branch starts ``scale`` small, so that what the encoder learnt is kept at first.
+    """``conv(x) + branch(x)``. The branch starts ``scale`` small, so that what the encoder learned is kept at first.
 
     The gradient of the branch's convolutions is proportional to that scale: at the paper's 1e-4 little but the scales and
     shifts learn.

@@ -1,4 +1,4 @@
-"""The semantic diversity loss of Ben-Cohen et al. (ICCV 2021, sec. 3.2-3.3): rank each picture's labels above the others,
+"""The semantic diversity loss of Ben-Cohen et al. (ICCV 2021, sec. 3.2-3.3): rank each image's labels above the others,
 more urgently the more different they are in meaning, and keep the matrix's rows from drifting apart."""
 
 from typing import Any, Literal
@@ -14,14 +14,14 @@ BLOCK = 2**16  # pairs laid out at a time
 
 
 class SemanticDiversityLoss(nn.Module):
-    """For picture i with labels P and negatives N, scores s, matrix A (M, D):
+    """For image i with labels P and negatives N, scores s, matrix A (M, D):
 
         R = 1/|P| sum over p, n of log(1 + exp(s_n - s_p))
         w = 1 + sum over d of the variance of the labels' vectors               (``diversity_weight``; 1 for a single label)
         V = sum over d of the variance of A's rows                              (0 for M = 1)
         loss = 2 ((1 - r) w R + r V)     or w R if the ``regularisation`` r is None
 
-    Variances are unbiased; w has no gradient. A picture without a negative label is ranked against a score of 0. One without
+    Variances are unbiased; w has no gradient. An image without a negative label is ranked against a score of 0. One without
     a label has no loss: it is left out of the mean, and ``skipped`` counts those of the last call.
 
     ``unknown`` says what a target of -1 means: ``ignore`` it, or take it as ``negative``, as the published code does.
@@ -105,10 +105,10 @@ def _softplus(x: Tensor) -> Tensor:
 
 
 def pairwise_ranking(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """(B,): each picture's sum of log(1 + exp(s_n - s_p)) over its pairs, divided by its number of labels alone.
+    """(B,): each image's sum of log(1 + exp(s_n - s_p)) over its pairs, divided by its number of labels alone.
 
     ``scores`` (B, N); ``positive`` and ``negative`` (B, N) boolean. The pairs are laid out a block at a time. A
-    picture without a negative is ranked against a score of 0.
+    image without a negative is ranked against a score of 0.
     """
     nothing = ~negative.any(1, keepdim=True)
     zero = scores.new_zeros(len(scores), 1)
@@ -119,7 +119,7 @@ def pairwise_ranking(scores: Tensor, positive: Tensor, negative: Tensor) -> Tens
 
 @torch.no_grad()
 def semantic_diversity(positive: Tensor, label_vectors: Tensor) -> Tensor:
-    """(B,): the summed variance of each picture's label vectors; for unit vectors the mean of 1 - cosine over their pairs.
+    """(B,): the summed variance of each image's label vectors; for unit vectors the mean of 1 - cosine over their pairs.
 
     ``positive`` (B, N) boolean, ``label_vectors`` (N, D). 0 for fewer than two labels.
     """

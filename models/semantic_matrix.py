@@ -1,4 +1,4 @@
-"""A picture as a few vectors instead of one: the semantic matrix of Ben-Cohen et al. (ICCV 2021, sec. 3).
+"""An image as a few vectors instead of one: the semantic matrix of Ben-Cohen et al. (ICCV 2021, sec. 3).
 
 Any backbone is followed by one linear layer whose output is read as M principal vectors in the space of the labels' word
 vectors. A label's score is its largest dot product with any of them, so a label is added by its vector alone.
@@ -21,7 +21,7 @@ class LabelScores(NamedTuple):
 
 
 class SemanticMatrix(nn.Module):
-    """``backbone`` takes (B, 3, H, W) and gives ``features`` numbers a picture, as any timm model with ``num_classes=0``.
+    """``backbone`` takes (B, 3, H, W) and gives ``features`` numbers an image, as any timm model with ``num_classes=0``.
 
     Pixels come in [0, 1]; the backbone's own mean and deviation, as timm knows them, are taken out here (TResNet's, the
     paper's, are 0 and 1).

@@ -1,7 +1,7 @@
 """Zero-shot classification by the bag of tricks (Shipard et al. 2023, "Diversity is Definitely Needed").
 
-Class names in; prompts, a plan, pictures, CLIP's verdicts, one classifier a trick and one a union of tricks (by default all
-combined; the paper's best; the same at fixed size), their top-1 on real pictures, a report and a registered model out. With
+Class names in; prompts, a plan, images, CLIP's verdicts, one classifier a trick and one a union of tricks (by default all
+combined; the paper's best; the same at fixed size), their top-1 on real images, a report and a registered model out. With
 ``parts`` above 1 as many steps render side by side, where the orchestrator can.
 
     zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml

@@ -1,6 +1,6 @@
 """Few-shot classification by "DIAGen" (Lingenberg et al. 2024), with DA-Fusion, Real Guidance and plain photos beside it.
 
-A few photos of each class in; words learnt for the classes, contexts from a language model, a plan of pictures made from each
+A few photos of each class in; words learned for the classes, contexts from a language model, a plan of images made from each
 photo, a calibrated head that weighs them, one linear classifier a method on a frozen backbone's cached features (which
 learns on with it if ``training.finetune`` says so), its accuracy on every test set, a report and a registered model out.
 Each method is a few fields: figment.planning.few_shot.

@@ -1,4 +1,4 @@
-"""Classes or tags of pictures in folders and Parquet files, from a trained classifier or semantic matrix.
+"""Classes or tags of images in folders and Parquet files, from a trained classifier or semantic matrix.
 
 zenml pipeline run pipelines.predict.predict -c configs/pocket/predict.yaml
 """

@@ -2,7 +2,7 @@
 Classification").
 
 Pictures with seen tags in; a matrix of embeddings that ranks unseen tags too, its ZSL and GZSL measures after every epoch,
-a report and a registered model out. With ``generated``, pictures synthesised for the unseen tags join the training if CLIP
+a report and a registered model out. With ``generated``, images synthesised for the unseen tags join the training if CLIP
 sees in them what they were asked to show.
 
     zenml pipeline run pipelines.semantic_diversity.semantic_diversity -c configs/pocket/semantic_diversity.yaml

@@ -1,8 +1,8 @@
 """Zero-shot multi-label classification by tailored pictures (Zhang et al. 2024, "Diverse and Tailored Image Generation for
 Zero-shot Multi-label Classification").
 
-Names of unseen classes in; prompts for their pairs, a text encoder tuned on them, pictures that CLIP has checked, and a
-classifier out that learnt from those and from real pictures of seen classes.
+Names of unseen classes in; prompts for their pairs, a text encoder tuned on them, images that CLIP has checked, and a
+classifier out that learned from those and from real images of seen classes.
 
     zenml pipeline run pipelines.tailored.tailored -c configs/pocket/tailored.yaml
 """

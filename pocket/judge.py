@@ -1,7 +1,7 @@
 """The independent judge: a small multi-label CNN trained on real renders of every art set, on nothing generated.
 
-It names the objects in a picture. It gates the autoencoder and measures the generator; the pocket CLIP, which
-validates pictures at run time, is never its own judge.
+It names the objects in an image. It gates the autoencoder and measures the generator; the pocket CLIP, which
+validates images at run time, is never its own judge.
 """
 
 from collections.abc import Sequence
@@ -98,7 +98,7 @@ def check_judge(weights: Path, names: Sequence[str]) -> None:
 
 
 def shows_what_it_should(judge: nn.Module, pixels: Tensor, requested: Tensor) -> Tensor:
-    """(N,) bool: whether the |T| strongest objects of pictures (N, 3, S, S) in [0, 1] are just the requested ones, a
+    """(N,) bool: whether the |T| strongest objects of images (N, 3, S, S) in [0, 1] are just the requested ones, a
     multi-hot (N, objects)."""
     order = name_objects(judge, pixels * 2 - 1).argsort(1, descending=True)
     ranked = requested.gather(1, order).bool()

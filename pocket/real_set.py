@@ -2,7 +2,7 @@
 
     python -m pocket.real_set data/real     # writes train, validation, unlabelled and test.parquet; prints who drew what
 
-Reality is a population: a drawing is in one split only, so nothing that is learnt from one split is a memory of another.
+Reality is a population: a drawing is in one split only, so nothing that is learned from one split is a memory of another.
 Drawings of one artist that differ in colour alone (books, taxis) count as one. A class with fewer drawings than splits has
 images in some splits only; that is printed.
 """

@@ -106,7 +106,7 @@ class World:
     """Draws scenes of ``objects`` out of one or more art sets (Parquet tables made by ``pocket.artwork``).
 
     A ``calm`` world shows its objects unmirrored and in steadier poses: half the modes, so a generator learns them in
-    half the time (classifiers flip their training pictures anyway). CLIP, judge and real pictures see every pose.
+    half the time (classifiers flip their training images anyway). CLIP, judge and real images see every pose.
     """
 
     artwork: list[Path]
@@ -165,7 +165,7 @@ class World:
         return Scenes(pixels, multi_hot, domains, captions)
 
     def crowd(self, count: int, generator: torch.Generator, most: int = 4) -> Scenes:
-        """Photos of 1 to ``most`` different objects, each number as often: a single one fills the picture, several stand in
+        """Photos of 1 to ``most`` different objects, each number as often: a single one fills the image, several stand in
         cells of a grid of two by two, at the size they have in pairs. ``most`` is at most 4 and at most the objects."""
         g, n = generator, len(self.objects)
         if not 1 <= most <= min(4, n):
@@ -247,7 +247,7 @@ class World:
         tells_background = DOMAINS[domain] not in ("sketch", "poster") and dice[3] < 0.5
         return f"{text} {list(BACKGROUNDS)[background]}" if tells_background else text
 
-    # ---------------------------------------------------------------- pictures
+    # ---------------------------------------------------------------- images
 
     def _draw(
         self, first: Tensor, second: Tensor, paired: Tensor, domains: Tensor, background: Tensor, g: torch.Generator

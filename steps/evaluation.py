@@ -1,5 +1,5 @@
-"""Measure every classifier, and CLIP itself, on the real test pictures, the one time they are used; and how varied the sets
-are that they learnt from."""
+"""Measure every classifier, and CLIP itself, on the real test images, the one time they are used; and how varied the sets
+are that they learned from."""
 
 from pathlib import Path
 from typing import Annotated
@@ -29,8 +29,8 @@ from figment.training.kinds.timm_classifier import TIMM
 from figment.training.saved import Measure, add_metrics, load_model
 from figment.validation.features import FeatureStore
 
-SHOTS = 1000  # real pictures of a class that diversity is measured against, at most
-MAPPED = 500  # pictures of either kind on the map
+SHOTS = 1000  # real images of a class that diversity is measured against, at most
+MAPPED = 500  # images of either kind on the map
 
 
 @step(role="look", experiment_tracker=True)
@@ -138,7 +138,7 @@ def features_of_sets(
 
 
 def features_of_shots(labels: LabelSpace, scorer: ClipScorer, real: RealConfig) -> tuple[Tensor, Tensor]:
-    """CLIP features and labels of real training pictures, or of test pictures if there are no others: nothing is chosen by
+    """CLIP features and labels of real training images, or of test images if there are no others: nothing is chosen by
     them."""
     path = Path(real.path)
     split, few = ("train", real.train_per_class) if has_split(path, "train") else (real.test, real.test_per_class)

@@ -1,4 +1,4 @@
-"""The gates before training: what will be learnt from, and what will measure it. Real pictures pass theirs before anything is
+"""The gates before training: what will be learned from, and what will measure it. Real images pass theirs before anything is
 rendered."""
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from figment.validation.duplicates import SIDE
 from figment.validation.gates import class_table, real_table, training_table
 from figment.validation.hashes import HashedSet, hash_set, hash_tagged, joined
 
-# What to do where a column of a real, or of a generated, picture failed.
+# What to do where a column of a real, or of a generated, image failed.
 OF_REAL = {
     "contrast": "take blank pictures out, or allow a share of them by gates.max_blank",
     "duplicate_of": "take repeated pictures out, or allow more by gates.max_duplicates",
@@ -43,7 +43,7 @@ OF_MADE = {
 def check_real_sets(
     labels: LabelSpace, real: RealConfig, gates: GateConfig, output: str
 ) -> Annotated[list[str], "checked"]:
-    """The gates that real pictures passed: few blank or there twice, few of those to train on among the test ones, and every
+    """The gates that real images passed: few blank or there twice, few of those to train on among the test ones, and every
     class in both. Stops the pipeline otherwise, before anything is rendered."""
     path, folder = Path(real.path), Path(output)
     test = hash_set(open_labelled(path, real.test, labels, SIDE, real.test_per_class))
@@ -66,7 +66,7 @@ def check_sets(
     checked: list[str],
 ) -> Annotated[list[str], "checked"]:
     """Those ``checked`` before, and the gates that generated sets passed: classes within their shares, nothing blank or
-    flagged, few duplicates, no test picture among them. Stops the pipeline otherwise."""
+    flagged, few duplicates, no test image among them. Stops the pipeline otherwise."""
     folder, names = Path(output), list(labels.names)
     test = hash_set(open_labelled(Path(real.path), real.test, labels, SIDE, real.test_per_class))
     pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
@@ -147,7 +147,7 @@ def check_real(
     folder: Path,
     every_class: bool = False,
 ) -> str:
-    """Of real pictures: few are blank or there twice, and few of those to train on are among the ``test`` ones. Returns the
+    """Of real images: few are blank or there twice, and few of those to train on are among the ``test`` ones. Returns the
     name."""
     names = list(labels.names)
     table = real_table(pictures, names, gates.near, test)

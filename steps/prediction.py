@@ -24,7 +24,7 @@ def predict_pictures(
     output: str,
 ) -> Annotated[FileRef, "predictions"]:
     """``output``/predictions.jsonl, a line a class (image, label, probability) or a tag (image, tag, score, unseen, row).
-    With ``rendered``, each picture with its lines beside in ``output``/rendered. Pictures that cannot be read have lines that
+    With ``rendered``, each image with its lines beside in ``output``/rendered. Pictures that cannot be read have lines that
     say so, and stop the pipeline once the file is written."""
     path, count = Path(output) / "predictions.jsonl", 0
     shown, only = Path(output) / "rendered" if rendered else None, Path(tags) if tags else None

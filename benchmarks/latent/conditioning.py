@@ -69,7 +69,7 @@ def render_conditioned(
 
 @dataclass(frozen=True)
 class LinearCaptioner:
-    """CLIP image embeddings (B, D) to states of a text encoder (B, L, E): ridge regression on pictures and their captions.
+    """CLIP image embeddings (B, D) to states of a text encoder (B, L, E): ridge regression on images and their captions.
 
     What it cannot say in the words' order that it saw most, it says blurred; it is no trained prior as unCLIP's.
     """

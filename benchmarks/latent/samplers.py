@@ -27,7 +27,7 @@ def hull(n: int, count: int, generator: torch.Generator) -> Tensor:
 
 
 def triples(n: int, count: int, generator: torch.Generator) -> Tensor:
-    """(count, n) weights of which three, chosen anew for every row, are positive; rows sum to 1. Raises InputError for
+    """(count, n) weights of which three, chosen again for every row, are positive; rows sum to 1. Raises InputError for
     fewer than three to choose from."""
     if n < 3:
         raise InputError(f"latent study: {n} pictures of a class; interpolating three needs three or more")

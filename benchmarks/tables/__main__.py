@@ -2,8 +2,8 @@
 
     python -m benchmarks.tables [table2] [table3] [latent] [--seeds N] [--models NAME ...]
 
-Recipes x seeds, training settings frozen: only the pictures change. Interrupted, the same command goes on; a cell that was
-measured is read from artifacts/tables (delete that folder after a change of code to measure anew). Writes one CSV a table,
+Recipes x seeds, training settings frozen: only the images change. Interrupted, the same command goes on; a cell that was
+measured is read from artifacts/tables (delete that folder after a change of code to measure again). Writes one CSV a table,
 with every seed, to benchmarks/results/, and docs/results.md from whatever CSVs there are.
 """
 

@@ -18,13 +18,13 @@ from figment.training.classifier import predict
 from figment.training.config import TrainingConfig
 from figment.training.train import train_classifier
 
-AT_EQUAL_SIZE = 30  # pictures of a class at which the diversity of sets of different size is compared
+AT_EQUAL_SIZE = 30  # images of a class at which the diversity of sets of different size is compared
 
 
 def cell(
     world: World, name: str, seed: int, identity: Sequence[str], images: LabelledImages, training: TrainingConfig
 ) -> dict[str, Any]:
-    """Top-1 on the real test pictures of a classifier trained on ``images``, whose content ``identity`` names. The seed
+    """Top-1 on the real test images of a classifier trained on ``images``, whose content ``identity`` names. The seed
     decides its weights, order and augmentation."""
     training = training.model_copy(update={"seed": seed})
     tested_on = sha256_file(Path(world.parameters["real"]["path"]) / "test.parquet")

@@ -1,6 +1,6 @@
-"""The latent study (sec. 4.2.2) on the pocket generator: the same real pictures, interpolated with little spread or much.
+"""The latent study (sec. 4.2.2) on the pocket generator: the same real images, interpolated with little spread or much.
 
-The pocket generator reads text only. A linear map, fitted on pictures of the world it learnt from and their captions, turns
+The pocket generator reads text only. A linear map, fitted on images of the world it learned from and their captions, turns
 the interpolated CLIP embeddings of real shots into what its text encoder would say of them.
 """
 

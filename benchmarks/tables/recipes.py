@@ -12,7 +12,7 @@ UNIONS = {
     "combined": dict.fromkeys(PAPERS, 1),  # the paper's best on CIFAR-10
     "all but class prompt": {"base_class": 1, "multi_domain": 1, "random_guidance": 1},  # on CIFAR-100
     "random guidance x2": {"random_guidance": 2},  # on EuroSAT
-    "base class x4": {"base_class": 4},  # the control: as many pictures as combined, no variety
+    "base class x4": {"base_class": 4},  # the control: as many images as combined, no variety
 }
 BEST = "combined"
 

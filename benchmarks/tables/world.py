@@ -33,7 +33,7 @@ from pocket.world import World as Scenery
 
 CONFIG = Path("configs/pocket/bag_of_tricks.yaml")
 FOLDER = Path("artifacts/tables")
-PER_CLASS = 30  # pictures of a class in a set of size one
+PER_CLASS = 30  # images of a class in a set of size one
 KEEP_ALL = Top1Policy(min_probability=0, require_top1=False, min_contrast=0)  # the paper filters nothing
 
 

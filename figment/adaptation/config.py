@@ -24,7 +24,7 @@ class TuningConfig(Settings):
     # The folder of `figment import text-encoder`: its encoder is measured and used, and nothing is tuned
     imported: PathText | None = None
     steps: Count = 4000
-    batch_size: Count = 1  # pictures a step
+    batch_size: Count = 1  # images a step
     learning_rate: Positive = 7e-8
     weight_decay: NonNegative = 1e-3
     max_gradient_norm: Positive = 1.0
@@ -42,7 +42,7 @@ class TuningConfig(Settings):
         0.1, gt=0, lt=0.5
     )  # share of the prompts that chooses the checkpoint, and of those that measure it
     evaluate_every: Count = 200  # steps
-    evaluated_images: Count = 256  # pictures of the held-out prompts at each evaluation
+    evaluated_images: Count = 256  # images of the held-out prompts at each evaluation
     evaluation_batch: Count = 16
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of all but the text encoder: float32
     device: str = "auto"
@@ -69,10 +69,10 @@ class InversionConfig(Settings):
     # The folder of `figment import words`: its words are tried out and used, and none is learned
     imported: PathText | None = None
     steps: Count = 1000
-    batch_size: Count = 4  # pictures of each concept in a step
+    batch_size: Count = 4  # images of each concept in a step
     max_batch: int = Field(
         32, gt=0
-    )  # pictures in one pass of the network, of all concepts together; decides memory alone
+    )  # images in one pass of the network, of all concepts together; decides memory alone
     learning_rate: Positive = 2e-3
     vectors: Count = 1  # per concept
     # share of the steps, the last, whose vectors are averaged; 0: as published
@@ -114,5 +114,5 @@ class ProbeConfig(Settings):
 
     images: Count = 8  # of each class
     template: str = "a photo of a {name}"
-    retrieval: Share = 0.5  # share of a concept's pictures that must be nearest to its own photos
+    retrieval: Share = 0.5  # share of a concept's images that must be nearest to its own photos
     seed: Seed = 0

@@ -99,7 +99,7 @@ class Denoising:
         """(B,) mean squared error of each sample's predicted noise, or of its velocity: of latents ``x`` under noises ``e`` at
         times ``t``, with embedded prompts."""
         conditions: dict[str, Any] = {}
-        if "pooled_prompt_embeds" in meaning:  # XL is told the picture's size, and that nothing was cropped
+        if "pooled_prompt_embeds" in meaning:  # XL is told the image's size, and that nothing was cropped
             width, height = self.size
             sizes = torch.tensor([[height, width, 0, 0, height, width]] * len(x), device=self.device)
             conditions["added_cond_kwargs"] = {"text_embeds": meaning["pooled_prompt_embeds"], "time_ids": sizes}

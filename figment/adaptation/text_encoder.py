@@ -1,8 +1,8 @@
-"""Tune a generator's text encoder until CLIP finds in its pictures what was asked for (Zhang et al. 2024, text-encoder
+"""Tune a generator's text encoder until CLIP finds in its images what was asked for (Zhang et al. 2024, text-encoder
 tuning).
 
 The asymmetric loss on the grouping softmax runs back through CLIP, the autoencoder and the whole sampler into the text
-encoder, which alone learns. Prompts that were held out say after every so many steps how many pictures pass, and the best
+encoder, which alone learns. Prompts that were held out say after every so many steps how many images pass, and the best
 checkpoint is kept: as an adapter, a file named by its hash that plans refer to.
 """
 
@@ -42,8 +42,8 @@ OF_CLASS = "acceptance/"  # of one class
 
 
 class Quality(BaseModel):
-    """What CLIP says of pictures of prompts: the share that passes, by class too, the mean probability of what was asked for,
-    and the mean cosine between picture and prompt."""
+    """What CLIP says of images of prompts: the share that passes, by class too, the mean probability of what was asked for,
+    and the mean cosine between image and prompt."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +54,7 @@ class Quality(BaseModel):
 
 
 class Tuned(BaseModel):
-    """``adapter`` is the file's SHA-256, empty if no checkpoint passed more pictures than the base encoder, which is step 0.
+    """``adapter`` is the file's SHA-256, empty if no checkpoint passed more images than the base encoder, which is step 0.
     ``before`` and ``after`` come from prompts that neither tuned nor chose."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -206,7 +206,7 @@ class Tuner(Trainer):
         return torch.tensor([[name in p.labels for name in names] for p in prompts], device=self.device)
 
     def step(self, prompts: Sequence[Prompt], number: int) -> float:
-        """One update on pictures of prompts drawn for this step; the loss a picture. A gradient that is not finite is skipped
+        """One update on images of prompts drawn for this step; the loss an image. A gradient that is not finite is skipped
         and counted. What is drawn depends on the seed and the step's number alone."""
         drawn = torch.Generator().manual_seed((self.config.seed << 32) + number)
         rows = torch.randint(len(prompts), (self.config.batch_size,), generator=drawn).tolist()
@@ -290,8 +290,8 @@ class Tuner(Trainer):
     def judged(
         self, prompts: Sequence[Prompt], purpose: str, weights: dict[str, Tensor] | None = None
     ) -> tuple[list[Prompt], Tensor, Tensor, Tensor]:
-        """(prompts asked for, logits (N, C), contrasts (N,), cosines (N,) of picture and prompt) of ``evaluated_images``
-        pictures, the prompts in turn, or evenly chosen ones where there are more; with ``weights``, of a generator that has
+        """(prompts asked for, logits (N, C), contrasts (N,), cosines (N,) of image and prompt) of ``evaluated_images``
+        images, the prompts in turn, or evenly chosen ones where there are more; with ``weights``, of a generator that has
         those. The noise is the same for whatever weights, and another for another ``purpose``."""
         if weights is not None:
             current = self.weights()

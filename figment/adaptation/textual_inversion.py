@@ -1,8 +1,8 @@
-"""Textual inversion (Gal et al. 2022) of many classes at once: a pseudo-word for each, learnt from a few photos of it.
+"""Textual inversion (Gal et al. 2022) of many classes at once: a pseudo-word for each, learned from a few photos of it.
 
 DIAGen and DA-Fusion learn one class a run, each run loading the model, and keep gradients and optimiser state of the whole
 embedding matrix for the sake of one row. Here the frozen model is loaded once, the classes share its passes, and nothing but
-their own vectors has a gradient. A concept comes out the same whichever others are learnt beside it.
+their own vectors has a gradient. A concept comes out the same whichever others are learned beside it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,9 +49,9 @@ def learn_concepts(
     """Learn a pseudo-word for every class of ``photos``, (H, W, 3) uint8 RGB of any size; ``<folder>/<sha256>.safetensors``.
 
     ``names`` gives each class's prompt name. Photos are squashed to the generator's width and height. An interrupted call
-    goes on when it is repeated, and ends with the same file; one that has ended learns nothing anew either, until
+    goes on when it is repeated, and ends with the same file; one that has ended learns nothing again either, until
     ``forget_learning``. ``log`` receives ({loss, skipped}, step).
-    Raises InputError for photos that are none, for a model that takes no learnt words, and for a loss that is no number.
+    Raises InputError for photos that are none, for a model that takes no learned words, and for a loss that is no number.
     """
     check_photos(photos, names)
     learning = Learning(generator, photos, names, config)
@@ -114,8 +114,8 @@ class ConceptProbe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    similarity: float  # mean cosine between its pictures and its photos
-    retrieval: float  # share of its pictures that are nearer to its own photos' mean than to any other class's
+    similarity: float  # mean cosine between its images and its photos
+    retrieval: float  # share of its images that are nearer to its own photos' mean than to any other class's
     usable: bool
     reason: str
 
@@ -137,7 +137,7 @@ def probe_concepts(
     config: ProbeConfig = ProbeConfig(),  # noqa: B008, frozen
     synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008, frozen
 ) -> dict[str, ConceptProbe]:
-    """Render a few pictures of every class of ``photos`` by its concept in the file ``adapter`` and compare them with the
+    """Render a few images of every class of ``photos`` by its concept in the file ``adapter`` and compare them with the
     photos, each of which is asked for once; a table of the results as ``<sha256>.probe.json`` beside the file."""
     rows = {
         name: {

@@ -15,7 +15,7 @@ class ClipConfig(Settings):
     or hub model may also be a CLIP or SigLIP of transformers.
 
     ``templates`` say ``{name}``; one that also says ``{other}`` stands for as many prompts as there are other classes: a class
-    in company, for pictures that show several.
+    in company, for images that show several.
     """
 
     model: ModelName

@@ -17,7 +17,7 @@ from figment.labels import LabelSpace, key, nearest
 from figment.reading import LARGE, read_json
 from figment.text import shown
 
-SPLITS = {  # as "Diverse and Tailored Image Generation" names them, as "Semantic Diversity Learning" does, pictures
+SPLITS = {  # as "Diverse and Tailored Image Generation" names them, as "Semantic Diversity Learning" does, images
     "train": ("annotations/instances_train2014_seen_48_17.json", "zs_split/train_17_48.json", "train2014"),
     "zsl": ("annotations/instances_val2014_unseen_48_17.json", "zs_split/val_unseen.json", "val2014"),
     "gzsl": ("annotations/instances_val2014_gzsi_48_17.json", "zs_split/val_17_48.json", "val2014"),
@@ -25,7 +25,7 @@ SPLITS = {  # as "Diverse and Tailored Image Generation" names them, as "Semanti
 
 
 def read_coco(annotations: Path, images: Path, space: LabelSpace) -> MultiLabelSet:
-    """The pictures below the folder ``images`` that the json says show any of ``space``'s classes.
+    """The images below the folder ``images`` that the json says show any of ``space``'s classes.
 
     Categories are matched by name or synonym, never by order or id; those outside the space are passed over. Raises
     InputError for a class without a category, duplicate ids, references to nothing, and file names that lead elsewhere or to
@@ -70,7 +70,7 @@ def read_coco_split(root: Path, split: Split, space: LabelSpace) -> MultiLabelSe
     """A split of the 48/17 protocol: ``train`` over the seen classes, ``zsl`` over the unseen, ``gzsl`` over all.
 
     ``root`` holds annotations/ or zs_split/ with the files of either paper, and train2014/ and val2014/, by themselves or in
-    images/. A picture's name in those files may begin with its folder.
+    images/. An image's name in those files may begin with its folder.
     """
     *names, folder = SPLITS[split]
     annotations = first_there(root, *names)

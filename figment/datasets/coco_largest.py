@@ -9,10 +9,10 @@ from figment.errors import InputError
 
 
 def chunks(annotations: Path, images: Path) -> list[Files]:
-    """The annotated pictures below the folder ``images``, sorted by file name.
+    """The annotated images below the folder ``images``, sorted by file name.
 
     Largest is the annotation of the largest ``area``; regions of a crowd count, and of equals the first. Pictures without
-    an annotation are left out. Raises InputError for an annotation without an area and for a picture that is not there.
+    an annotation are left out. Raises InputError for an annotation without an area and for an image that is not there.
     """
     coco = load_coco(annotations)
     largest: dict[int, dict[str, Any]] = {}

@@ -11,8 +11,8 @@ from figment.types import Count, Natural, Number, PathText, Seed, Settings
 
 
 class RealConfig(Settings):
-    """Real pictures: Parquet as on the HF Hub, CIFAR python batches, or class folders. Only ``test`` measures; ``train``,
-    if there is one, gives the upper bound: the same classifier trained on real pictures."""
+    """Real images: Parquet as on the HF Hub, CIFAR python batches, or class folders. Only ``test`` measures; ``train``,
+    if there is one, gives the upper bound: the same classifier trained on real images."""
 
     path: PathText
     test: Literal["test", "validation", "val"] = "test"  # what the data call the split that measures
@@ -44,7 +44,7 @@ class ZeroShotConfig(Settings):
     test: CocoFiles | None = None
     seen: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
-    validation: Number = Field(0.1, gt=0, lt=1)  # share of the training pictures that chooses the epoch
+    validation: Number = Field(0.1, gt=0, lt=1)  # share of the training images that chooses the epoch
     seed: Seed = 0  # of what validates
 
     @model_validator(mode="after")
@@ -75,7 +75,7 @@ class FewShotDataConfig(Settings):
     """Where the photos are. ``train`` and the values of ``tests`` (name of a test set -> where it is) mean
 
     * ``folders``: a folder below ``root`` with one folder a class (Custom COCO, ImageFolder);
-    * ``coco``: a folder of pictures below ``root``, such as val2017, described by annotations/instances_val2017.json;
+    * ``coco``: a folder of images below ``root``, such as val2017, described by annotations/instances_val2017.json;
     * ``focus``: nothing for ``train``; the only test set is what the training split leaves;
     * ``parquet``: a folder below ``root`` with train*.parquet for ``train``, with test*.parquet for a test set, as on the
       Hugging Face Hub (``image``, ``label``).

@@ -12,7 +12,7 @@ from figment.devices import cores
 from figment.errors import InputError
 from figment.images import Resize, decode, to_tensor
 
-FEW = 2048  # pictures that are decoded before a worker has started
+FEW = 2048  # images that are decoded before a worker has started
 AHEAD = 4  # chunks a worker keeps ready
 
 
@@ -48,8 +48,8 @@ class _Jobs(Dataset):
 def decode_ahead(
     jobs: Sequence[Job], size: int, resize: Resize, workers: int | None = None, native_size: int | None = None
 ) -> Iterator[Tensor]:
-    """Each job's pictures (n, 3, size, size) uint8, in the order of ``jobs``, decoded on ``workers`` processes while the
-    caller works (default: one a core; none for a few small pictures)."""
+    """Each job's images (n, 3, size, size) uint8, in the order of ``jobs``, decoded on ``workers`` processes while the
+    caller works (default: one a core; none for a few small images)."""
     if workers is None:
         few = sum(len(job.rows) for job in jobs) <= FEW
         workers = 0 if few or len(jobs) < 2 else min(cores(), len(jobs))

@@ -12,8 +12,8 @@ from figment.text import reason_of
 
 
 def chunks(root: Path) -> list[Files]:
-    """All pictures in sorted order. The folder names the class, unless annotations.db, where there is one, says that a
-    picture without people shows another (the search that filled the folders was not always right)."""
+    """All images in sorted order. The folder names the class, unless annotations.db, where there is one, says that a
+    image without people shows another (the search that filled the folders was not always right)."""
     warn_of_passed_over(root)
     corrected = annotated_classes(root / "annotations.db")
     found = []

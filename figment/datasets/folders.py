@@ -26,10 +26,10 @@ class Files:
 
 
 def chunks(path: Path, split: str | None) -> list[Files]:
-    """The class folders' pictures in sorted order; they may lie deeper (``class/samples/1.png``).
+    """The class folders' images in sorted order; they may lie deeper (``class/samples/1.png``).
 
     ``split`` None takes ``path`` itself as the folder of class folders. Otherwise folders without a split above them are
-    test pictures: nothing may be trained on what measures it. Raises InputError for a class folder without a picture
+    test images: nothing may be trained on what measures it. Raises InputError for a class folder without an image
     that can be read.
     """
     path = next((path / inner for inner in WRAPPERS if (path / inner).is_dir()), path)
@@ -59,7 +59,7 @@ def split_folders(path: Path) -> list[str]:
 
 def _has_splits(path: Path) -> bool:
     """Whether the folders ``train``, ``test`` and so on are splits. They are classes if they hold no folders themselves, or if
-    there are pictures in a folder beside them that is no split: a train is a class of CIFAR-100 and of COCO."""
+    there are images in a folder beside them that is no split: a train is a class of CIFAR-100 and of COCO."""
     if not any(_folders(path / name) for name in SPLITS if (path / name).is_dir()):
         return False
     return not any(files_below(folder) for folder in _folders(path) if folder.name not in SPLITS)

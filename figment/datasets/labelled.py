@@ -115,11 +115,11 @@ def open_labelled(
     resize: Resize = "bicubic",
     native_size: int | None = None,
 ) -> StreamedImages:
-    """The pictures of ``space``'s classes in ``path``, at ``size`` px, larger ones by way of ``native_size``, not decoded.
+    """The images of ``space``'s classes in ``path``, at ``size`` px, larger ones by way of ``native_size``, not decoded.
 
     ``split`` selects ``train`` or ``test`` where the layout knows it. ``per_class`` keeps the first so many of each.
     Class names are matched whatever their case, underscores, spaces or synonyms. Raises InputError, with both sides, if a
-    class has no picture or if pictures have a class that nobody knows.
+    class has no image or if images have a class that no one knows.
     """
     if not os.path.exists(path):
         raise InputError(
@@ -135,7 +135,7 @@ def open_labelled(
 def open_synthetic_folders(
     path: Path, space: LabelSpace, size: int, resize: Resize = "bicubic", per_class: int | None = None
 ) -> StreamedImages:
-    """Class folders of pictures made elsewhere, to train on: ``airplane/1.png`` or ``aquarium fish/samples/00001.png``.
+    """Class folders of images made elsewhere, to train on: ``airplane/1.png`` or ``aquarium fish/samples/00001.png``.
     Raises InputError as ``open_labelled`` does."""
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; give the folder that holds one folder a class")

@@ -48,11 +48,11 @@ class Listing:
 def select(
     chunks: Sequence[Chunk], space: LabelSpace, per_class: int | None, where: str, complete: bool = True
 ) -> Listing:
-    """The pictures of ``space``'s classes, ``per_class`` the first so many of each; those of classes that ``space``
+    """The images of ``space``'s classes, ``per_class`` the first so many of each; those of classes that ``space``
     knows but did not choose are passed over.
 
-    Raises InputError, with both sides, if a class (of a ``complete`` set) or all of them have no picture, or if pictures have
-    a class that ``space`` never heard of: a misspelt name would otherwise cost a class its pictures.
+    Raises InputError, with both sides, if a class (of a ``complete`` set) or all of them have no image, or if images have
+    a class that ``space`` never heard of: a misspelled name would otherwise cost a class its images.
     """
     ids = {name: space.id_of(name) for name in {name for chunk in chunks for name in chunk.names}}
     seen = Counter[int]()

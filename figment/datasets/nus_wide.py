@@ -21,7 +21,7 @@ from figment.text import reason_of
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.WARNING)  # whatever the tools around set for everybody
-RELEASED = {  # labels, pictures
+RELEASED = {  # labels, images
     "train": ("formatted_train_all_labels_filtered.npy", "formatted_train_images_filtered.npy"),
     "zsl": ("formatted_val_all_labels_filtered.npy", "formatted_val_images_filtered.npy"),
     "gzsl": ("formatted_val_gzsl_labels_filtered.npy", "formatted_val_gzsl_images_filtered.npy"),

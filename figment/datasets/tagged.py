@@ -33,7 +33,7 @@ class TaggedPictures:
 
 
 def write_tagged(folder: Path, batches: Iterable[Tensor], targets: Tensor, size: int) -> None:
-    """Write a set. ``batches`` of pictures (n, 3, S, S) uint8 come in the order of ``targets`` (N, C), one in memory at a
+    """Write a set. ``batches`` of images (n, 3, S, S) uint8 come in the order of ``targets`` (N, C), one in memory at a
     time."""
     pixels, tags = (folder / name for name in NAMES)
     with atomic(pixels) as partial:

@@ -1,6 +1,6 @@
 """The splits of zero-shot multi-label recipes: published sets, or Parquet with a list of labels an image.
 
-Four sets of pictures (``figment.datasets.tagged``) over all classes of one label space: ``train`` and ``validation`` with
+Four sets of images (``figment.datasets.tagged``) over all classes of one label space: ``train`` and ``validation`` with
 seen labels, of the unseen ones nothing known; ``zsl`` with unseen labels; ``gzsl`` with all. Classes are matched by name.
 """
 
@@ -28,7 +28,7 @@ from figment.labels import Label, LabelSpace, nearest
 from figment.pictures import read_picture
 
 SPLITS: tuple[Split, ...] = ("train", "zsl", "gzsl")
-BATCH = 256  # pictures decoded at a time
+BATCH = 256  # images decoded at a time
 
 
 def zero_shot_space(config: ZeroShotConfig) -> LabelSpace:
@@ -66,7 +66,7 @@ def _listed(folder: Path) -> LabelSpace:
 def write_splits(
     config: ZeroShotConfig, space: LabelSpace, size: int, folder: Path, more: TaggedPictures | None = None
 ) -> dict[str, int]:
-    """Write ``train``, ``validation``, ``zsl`` and ``gzsl`` below ``folder`` at ``size`` px; returns how many pictures each
+    """Write ``train``, ``validation``, ``zsl`` and ``gzsl`` below ``folder`` at ``size`` px; returns how many images each
     has. Pictures ``more`` are trained on too, and never validate."""
     sets: Sequence[_Rows] | Sequence[_Files]
     sets = _read_parquet(config, space, size) if config.source == "parquet" else _read(config, space, size)

@@ -48,7 +48,7 @@ def explain_errors(
     neighbours: int,
 ) -> list[WorstError]:
     """The ``count`` worst errors of ``model`` on ``test``, each with the ``neighbours`` nearest of the pool's images that it
-    ``learnt`` from. ``seen``: the same pictures at CLIP's size."""
+    ``learnt`` from. ``seen``: the same images at CLIP's size."""
     logits = predict_all(model, test)
     rows = worst_errors(logits, test.labels, count)
     if not len(rows):

@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 
 def project(features: Tensor, method: Literal["tsne", "pca"] = "tsne", seed: int = 0) -> Tensor:
     """(N, 2) of ``features`` (N, D). t-SNE starts from the principal components; its perplexity is 30, or a third of a
-    smaller set. Raises InputError for fewer than four pictures."""
+    smaller set. Raises InputError for fewer than four images."""
     if len(features) < 4:
         raise InputError(f"feature map: {len(features)} pictures; give four or more")
     values = features.double().cpu().numpy()
@@ -42,7 +42,7 @@ def feature_map(
     most: int = 2000,
     seed: int = 0,
 ) -> Image.Image:
-    """A picture: crosses are real, dots synthetic, a colour a class; at most ``most`` pictures of either, drawn from
+    """An image: crosses are real, dots synthetic, a colour a class; at most ``most`` images of either, drawn from
     ``seed``. One projection of both, so that their places can be compared."""
     generator = torch.Generator().manual_seed(seed)
     chosen = [torch.randperm(len(x), generator=generator)[:most] for x in (synthetic, real)]

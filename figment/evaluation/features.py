@@ -8,7 +8,7 @@ from figment.datasets.labelled import Images
 
 
 def clip_features(images: Images, scorer: ClipScorer) -> Tensor:
-    """(N, D) unit vectors on the CPU, in the set's order, whether or not memory holds the pictures. They should be of
+    """(N, D) unit vectors on the CPU, in the set's order, whether or not memory holds the images. They should be of
     ``scorer.size`` px, resized bicubically, as CLIP saw its own."""
     found = [(rows, scorer.image_features(part.pixels).float().cpu()) for rows, part in images.parts()]
     order = torch.cat([rows for rows, _ in found]).argsort()

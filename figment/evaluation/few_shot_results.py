@@ -30,7 +30,7 @@ class MethodResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    made: int | None  # pictures made for it
+    made: int | None  # images made for it
     effective_size: float | None  # of those of a photo, as they are weighted
     tests: dict[str, Accuracy]
     calibration_error: float  # on the first test set

@@ -12,7 +12,7 @@ from figment.training.histories import read_curve
 
 def write_plots(results: Results, classifier: Path, output: Path) -> None:
     """``output``/loss.csv (step, loss) from the history beside a classifier, and confusion.csv (actual, predicted), a row a
-    test picture."""
+    test image."""
     history = read_curve(classifier)
     losses = ((step, f"{values['loss']:.6g}") for step, values in history if "loss" in values)
     _write(output / "loss.csv", ("step", "loss"), losses)

@@ -18,7 +18,7 @@ from figment.training.kinds.registry import open_model
 from figment.training.kinds.semantic_matrix import SEMANTIC_MATRIX
 from figment.training.saved import TrainedModel, read_model
 
-CLASSES, TAGS = 1, 10  # a picture, unless more are asked for
+CLASSES, TAGS = 1, 10  # an image, unless more are asked for
 
 
 def predict_files(
@@ -30,10 +30,10 @@ def predict_files(
     rendered: Path | None = None,
     device: str = "auto",
 ) -> Iterator[str]:
-    """Lines of JSON for the pictures of ``files`` in their order, by a folder with a classifier or a semantic matrix.
+    """Lines of JSON for the images of ``files`` in their order, by a folder with a classifier or a semantic matrix.
 
     ``tags``: a file of the only tags wanted, which a classifier does not take; those that the model was not trained with get
-    their vectors from where its labels' came from. With a folder ``rendered`` each picture is
+    their vectors from where its labels' came from. With a folder ``rendered`` each image is
     written there with its lines beside.
     """
     if read_model(model).kind == SEMANTIC_MATRIX.name:

@@ -18,7 +18,7 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    images: int | None  # pictures it was trained on
+    images: int | None  # images it was trained on
     top1: float
     low: float
     high: float
@@ -36,7 +36,7 @@ class Results(BaseModel):
     rows: tuple[Result, ...]
     confusion: tuple[tuple[int, ...], ...]  # of confusion_of: row the true class, column the predicted
     confusion_of: str
-    diversity: dict[str, Ledger] = {}  # of each synthetic set, at the same number of pictures
+    diversity: dict[str, Ledger] = {}  # of each synthetic set, at the same number of images
     gains: dict[str, tuple[float, float, float]] = {}  # of confusion_of over its rivals, paired: mean and 95 % interval
 
     def __getitem__(self, name: str) -> Result:

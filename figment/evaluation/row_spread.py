@@ -13,7 +13,7 @@ from models.semantic_matrix import SemanticMatrix
 
 
 class SpreadCorrelation(NamedTuple):
-    """Spearman's rank correlation of a picture's row spread with its tags' diversity, over all pictures and over those with
+    """Spearman's rank correlation of a picture's row spread with its tags' diversity, over all images and over those with
     ``tags`` two or more; NaN where either never varies."""
 
     all: float
@@ -24,10 +24,10 @@ class SpreadCorrelation(NamedTuple):
 def spread_correlation(
     model: SemanticMatrix, pictures: TaggedPictures, vectors: LabelVectors, batch_size: int = 256
 ) -> SpreadCorrelation:
-    """Whether diverse pictures get diverse rows, the paper's claim (sec. 3.1).
+    """Whether diverse images get diverse rows, the paper's claim (sec. 3.1).
 
     Row spread is the mean of 1 - cosine over the pairs of rows: the rows' lengths, which the loss sets, do not count.
-    The number of tags is a confounder over all pictures (one tag has diversity 0), less so over those with several.
+    The number of tags is a confounder over all images (one tag has diversity 0), less so over those with several.
     """
     model.eval()
     device = model.embedding.weight.device

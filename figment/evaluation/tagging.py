@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tag:
-    """A label given to a picture. ``score`` ranks and is no probability; ``row`` is the principal vector that won it, so
-    tags with the same row share a direction of meaning. ``unseen``: no training picture had this label."""
+    """A label given to an image. ``score`` ranks and is no probability; ``row`` is the principal vector that won it, so
+    tags with the same row share a direction of meaning. ``unseen``: no training image had this label."""
 
     tag: str
     score: float
@@ -100,7 +100,7 @@ def load_tagger(folder: Path, device: str = "cpu") -> Tagger:
 def predict_tags(
     tagger: Tagger, pictures: Iterable[Image.Image], top_k: int = 10, batch_size: int = 32
 ) -> Iterator[list[Tag]]:
-    """For each picture, of any mode, its ``top_k`` tags, best first; equal scores in the labels' order.
+    """For each image, of any mode, its ``top_k`` tags, best first; equal scores in the labels' order.
 
     Pictures are taken ``batch_size`` at a time and squashed to the model's size, as in the paper.
     """
@@ -160,7 +160,7 @@ def tag_files(
 
 
 def rendered_files(names: Sequence[str], folder: Path) -> list[Path]:
-    """Where each picture is rendered: by its file's name; with its folder below the common one, if names occur twice (class
+    """Where each image is rendered: by its file's name; with its folder below the common one, if names occur twice (class
     folders), and with its suffix. Raises InputError if two would be rendered in the same place even so."""
     common = os.path.commonpath([Path(name).parent for name in names]) if names else ""
     below = [Path(os.path.relpath(Path(name).parent, common)) for name in names]
@@ -191,7 +191,7 @@ def render_tags(picture: Image.Image, tags: Sequence[Tag]) -> Image.Image:
 
 
 def render_lines(picture: Image.Image, lines: Sequence[tuple[str, str]]) -> Image.Image:
-    """The picture, at least 160 px high, with ``lines`` on white at its right: a name and its numbers. A name is ``#3`` in the
+    """The image, at least 160 px high, with ``lines`` on white at its right: a name and its numbers. A name is ``#3`` in the
     fourth line if no font here has all its letters."""
     from figment.evaluation.fonts import font_file
 

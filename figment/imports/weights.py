@@ -23,7 +23,7 @@ from figment.tensor_files import read_tensor_file, state_of
 
 FILE = "weights.safetensors"
 PREFIX = re.compile(r"^(?:module|model|backbone|network|net|encoder|body|_orig_mod)\.")
-OPTIONAL = ("num_batches_tracked",)  # BatchNorm counts for a momentum that nobody uses
+OPTIONAL = ("num_batches_tracked",)  # BatchNorm counts for a momentum that no one uses
 
 
 def _spellings(tensors: Mapping[str, Tensor], network: nn.Module) -> Iterator[dict[str, Tensor]]:

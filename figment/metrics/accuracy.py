@@ -52,7 +52,7 @@ def per_class(logits: Tensor, labels: Tensor) -> list[Score]:
 
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error (Guo et al. 2017): how far the probability of the predicted class is from the share of
-    right answers, in the mean over ``bins`` of equal width weighted by their pictures."""
+    right answers, in the mean over ``bins`` of equal width weighted by their images."""
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     return float(multiclass_calibration_error(logits.softmax(1), labels, logits.shape[1], n_bins=bins, norm="l1"))
@@ -92,8 +92,8 @@ def paired_macro_difference(
 
 
 def map_difference(first: Tensor, second: Tensor, targets: Tensor, resamples: int = 500, seed: int = 0) -> Score:
-    """Mean average precision of ``first`` (N, C) minus that of ``second`` on the same pictures with 0/1 ``targets`` (N, C), over
-    the classes that have a positive, with the paired bootstrap's interval: each resample weights the pictures anew."""
+    """Mean average precision of ``first`` (N, C) minus that of ``second`` on the same images with 0/1 ``targets`` (N, C), over
+    the classes that have a positive, with the paired bootstrap's interval: each resample weights the images again."""
     return _map_bootstrap(
         lambda weights: _weighted_map(first, targets, weights) - _weighted_map(second, targets, weights),
         len(targets),

@@ -12,10 +12,10 @@ Scores = Sequence[float] | np.ndarray
 
 
 class Threshold(Settings):
-    """Accept a picture for a class if its probability is at least ``value``.
+    """Accept an image for a class if its probability is at least ``value``.
 
-    ``precision`` is the estimated share of accepted pictures that show the class and [``low``, ``high``] its interval;
-    ``accepted`` the share of the class's own pictures that pass, ``negatives`` how many others it was measured against.
+    ``precision`` is the estimated share of accepted images that show the class and [``low``, ``high``] its interval;
+    ``accepted`` the share of the class's own images that pass, ``negatives`` how many others it was measured against.
     ``reached`` says whether ``low`` is at the target; if no threshold gets there, this is the one that gets nearest.
     """
 
@@ -43,9 +43,9 @@ def proportion_interval(successes: np.ndarray, trials: int, confidence: float) -
 def threshold_from_real(
     shown: Scores, absent: Scores, target_precision: float, prior: float, confidence: float = 0.95
 ) -> Threshold:
-    """From a few real pictures' probabilities of the class: of those that show it and of those that do not.
+    """From a few real images' probabilities of the class: of those that show it and of those that do not.
 
-    ``prior`` is the share of generated pictures asked for the class that do show it, before any filter. By Bayes,
+    ``prior`` is the share of generated images asked for the class that do show it, before any filter. By Bayes,
     precision = prior TPR / (prior TPR + (1 - prior) FPR).
     """
     each = 1 - (1 - confidence) / 2  # two intervals must hold together
@@ -64,12 +64,12 @@ def threshold_from_real(
 def threshold_from_negatives(
     requested: Scores, negatives: Scores, target_precision: float, confidence: float = 0.95
 ) -> Threshold:
-    """Without any labelled picture: from the probabilities of those asked for the class, and of those asked for others.
+    """Without any labelled image: from the probabilities of those asked for the class, and of those asked for others.
 
-    If pictures that failed to show the class score as other classes' pictures do, then of the share A that passes
+    If images that failed to show the class score as other classes' images do, then of the share A that passes
     F FPR is wrong, where F is the share that failed: precision = 1 - F FPR / A. F itself is at most the share of requested
-    pictures below the negatives' median over the share of negatives there (Storey 2002), so the estimate is a lower bound.
-    It is too bright where failures look more like the class than other classes' pictures do.
+    images below the negatives' median over the share of negatives there (Storey 2002), so the estimate is a lower bound.
+    It is too bright where failures look more like the class than other classes' images do.
     """
     each = 1 - (1 - confidence) / 4  # four intervals must hold together
     own, others = _Shares(requested), _Shares(negatives)

@@ -1,4 +1,4 @@
-"""How varied a synthetic set is, and how much of the real pictures' variety it reaches, in the space of CLIP features.
+"""How varied a synthetic set is, and how much of the real images' variety it reaches, in the space of CLIP features.
 
 All take unit feature vectors. Vendi score: Friedman and Dieng 2023. Precision and recall: Kynkaanniemi et al. 2019.
 Density and coverage: Naeem et al. 2020. Frechet distance: Heusel et al. 2017, here of CLIP features.
@@ -14,8 +14,8 @@ from figment.errors import InputError
 
 
 def vendi_score(features: Tensor) -> float:
-    """The effective number of different pictures among ``features`` (N, D): exp of the entropy of the eigenvalues of the
-    cosine kernel over N. N identical pictures: 1; N at right angles to each other: N."""
+    """The effective number of different images among ``features`` (N, D): exp of the entropy of the eigenvalues of the
+    cosine kernel over N. N identical images: 1; N at right angles to each other: N."""
     x = features.double()
     gram = x @ x.t() if len(x) <= x.shape[1] else x.t() @ x  # the same non-zero eigenvalues
     eigenvalues = torch.linalg.eigvalsh(gram / len(x)).clamp(min=0)
@@ -57,10 +57,10 @@ class Reach(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    precision: float  # synthetic pictures within some real picture's ball
-    recall: float  # real pictures within some synthetic picture's ball
-    density: float  # real balls that a synthetic picture lies in, over k
-    coverage: float  # real pictures whose ball holds a synthetic one
+    precision: float  # synthetic images within some real image's ball
+    recall: float  # real images within some synthetic image's ball
+    density: float  # real balls that a synthetic image lies in, over k
+    coverage: float  # real images whose ball holds a synthetic one
 
 
 def reach(real: Tensor, synthetic: Tensor, k: int = 5) -> Reach:
@@ -112,7 +112,7 @@ def diversity_ledger(
 ) -> Ledger:
     """Of synthetic features (N, D) against real shots' (M, D), class by class.
 
-    All these numbers grow with the number of pictures; ``per_class`` compares sets of different size at so many of each
+    All these numbers grow with the number of images; ``per_class`` compares sets of different size at so many of each
     class, drawn from ``seed``. Raises InputError if a class has fewer, or not more than ``k``.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -155,7 +155,7 @@ def compare_sets(
     most: int = 1000,
     k: int = 5,
 ) -> dict[str, Ledger]:
-    """The ledger of each set of features and labels, all at the same number of pictures of every class: that of the smallest,
+    """The ledger of each set of features and labels, all at the same number of images of every class: that of the smallest,
     at most ``most``. Empty if that, or the number of real shots of a class, does not exceed ``k``."""
     fewest = min(int(torch.bincount(labels, minlength=len(names)).min()) for _, labels in sets.values())
     if min(fewest, int(torch.bincount(real_labels, minlength=len(names)).min())) <= k:

@@ -87,10 +87,10 @@ def precision_recall_f1_at(
 
 
 def measures(scores: Tensor, targets: Tensor, ks: Sequence[int] = KS, drop_unlabelled: bool = True) -> dict[str, float]:
-    """``mAP``, in which a label that no picture has counts as 0, and ``P@k``, ``R@k``, ``F1@k`` for each of ``ks``, from
+    """``mAP``, in which a label that no image has counts as 0, and ``P@k``, ``R@k``, ``F1@k`` for each of ``ks``, from
     scores and targets (N, C).
 
-    Whether pictures without any of the labels count is where the published evaluations differ: Ben-Cohen et al. leave them
+    Whether images without any of the labels count is where the published evaluations differ: Ben-Cohen et al. leave them
     out, Zhang et al. do not.
     """
     shown = targets > 0

@@ -124,7 +124,7 @@ class CheckedPipeline(Pipeline):
             ensure_experiment(self.name, tracker.get_tracking_uri())
             close_dead_runs(self.name, tracker.get_tracking_uri())
         if ExecutionMode.STOP_ON_FAILURE in Client().active_stack.orchestrator.supported_execution_modes:
-            self.configure(execution_mode=ExecutionMode.STOP_ON_FAILURE)  # nobody waits for what no longer helps
+            self.configure(execution_mode=ExecutionMode.STOP_ON_FAILURE)  # no one waits for what no longer helps
         names = {invocation: called.step.name for invocation, called in self.invocations.items()}
         overrides |= with_stack(Client().active_stack_model, names, config)
         return super()._compile(config_path=config_path, **overrides)

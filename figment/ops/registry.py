@@ -22,7 +22,7 @@ from figment.training.lists import TRAINING_LIST
 
 WEIGHTS, LIST, FOLDER = "weights_sha256", "training_list_sha256", "folder"  # tags of a version
 CHALLENGER, CHAMPION = "challenger", "champion"
-TOGETHER = 256  # pictures predicted at a time
+TOGETHER = 256  # images predicted at a time
 
 
 def enter(
@@ -34,7 +34,7 @@ def enter(
     tags: Mapping[str, str] | None = None,
 ) -> str:
     """The version of ``name`` that holds these weights, as challenger: logged now with its card, unless it was before. ``deploy``
-    gives the module (pictures in, scores out), the pictures' size, the classes, and how pictures of other sizes become square.
+    gives the module (images in, scores out), the images' size, the classes, and how images of other sizes become square.
     ``output``/registered.txt says the version."""
     same = [version.version for version in versions_with(weights.sha256) if version.name == name]
     version = str(same[0] if same else tracking.register_classifier(*deploy(), name, card))

@@ -1,7 +1,7 @@
 """One pipeline under several seeds: every number as a mean with its interval, and one MLflow run above those of the seeds.
 
 Everything that is drawn follows the seed, in the pipeline and in the configs of its stages. ``data`` does not: all seeds are
-measured on the same pictures.
+measured on the same images.
 """
 
 import inspect

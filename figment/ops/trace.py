@@ -1,4 +1,4 @@
-"""The chain from a picture to the models that learnt from it, and from a model back to the words it was made of.
+"""The chain from an image to the models that learned from it, and from a model back to the words it was made of.
 
 Reads what lies under artifacts/ and the registry, nothing else; every chain ends with the command that goes it again.
 """
@@ -27,7 +27,7 @@ Line = tuple[str, str]
 
 def trace(plans: Sequence[Path], image_id: str) -> str:
     """What made an image; run by run, since several may have planned it, what asked for it and what was said of it; and which
-    models learnt from it. Raises InputError if ``image_id``, the beginning of an id, is that of several images of ``plans``."""
+    models learned from it. Raises InputError if ``image_id``, the beginning of an id, is that of several images of ``plans``."""
     rows = [planned_row(plan, image_id) for plan in plans]
     if len({row["image_id"] for row in rows}) > 1:
         where = ", ".join(map(str, plans))

@@ -225,7 +225,7 @@ def register_classifier(
     name: str,
     card: Path | None = None,
 ) -> str:
-    """Log the classifier with signature, input example, labels, how pictures of other sizes become square, and model card;
+    """Log the classifier with signature, input example, labels, how images of other sizes become square, and model card;
     register it.
 
     Exported by torch (no pickle), batch dimension free. Returns the registered version.

@@ -39,7 +39,7 @@ def training_sets(
     Every trick alone with ``images``; then ``unions``, whose numbers are multiples of that (the paper's "all combined" and
     best sets; by default one union of everything, if there is anything to unite). ``fixed_size`` adds each union of several
     tricks again with no more than ``images`` in all, so that variety is compared and not size (a control that the paper
-    lacks). Raises InputError for a union of tricks that are not made, or of more than ``largest`` times as many pictures (a
+    lacks). Raises InputError for a union of tricks that are not made, or of more than ``largest`` times as many images (a
     quota gives all tricks the same number).
     """
     if unions is None:

@@ -1,4 +1,4 @@
-"""Planner of few-shot recipes: pictures made from each photo, image to image. Real Guidance (He et al. 2023), DA-Fusion
+"""Planner of few-shot recipes: images made from each photo, image to image. Real Guidance (He et al. 2023), DA-Fusion
 (Trabucco et al. 2024) and DIAGen (2024) are values of the same few fields.
 """
 
@@ -38,8 +38,8 @@ def plan_few_shot(
     revision: str,
     stream: int,
 ) -> Iterator[Row]:
-    """``method.images`` rows for each photo, photo by photo. What is drawn for a picture depends on its own photo and number
-    alone: more photos, or more pictures of each, add rows and change none."""
+    """``method.images`` rows for each photo, photo by photo. What is drawn for an image depends on its own photo and number
+    alone: more photos, or more images of each, add rows and change none."""
     for shot in shots:
         name = shot.label.name
         prompts = contexts[name] if method.contexts else (PLAIN,)

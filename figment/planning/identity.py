@@ -66,7 +66,7 @@ def spelt(columns: pa.Table) -> pa.Array:
 
 def _piece(name: str, column: pa.Array) -> pa.Array | str:
     """``,"name":value`` of every row, one string if it is the same for all: nothing where a later column is at its
-    default. Every value is spelt once."""
+    default. Every value is spelled once."""
     key = f"{'{' if name == SPELT[0] else ','}{spell(name)}:"
     if pa.types.is_list(column.type):
         found = column.flatten().dictionary_encode()

@@ -14,26 +14,24 @@ Weighting = Literal["equal", "per_photo", "global", "reject"]
 class Method(Settings):
     """What is made of every photo, and how it is used beside it. The defaults are the photos alone, augmented.
 
-    For each picture a prompt, a noise and a strength are drawn independently, so every combination may occur; the published
+    For each image a prompt, a noise and a strength are drawn independently, so every combination may occur; the published
     code walks through prompts and noises side by side and meets half of the pairs (P8).
     """
 
     images: Natural = 0  # made of each photo (M)
-    concepts: bool = False  # prompts say the word learnt for the class, not its name
+    concepts: bool = False  # prompts say the word learned for the class, not its name
     # standard deviations added to the word's coordinates; as often none is added as one of them
     noise: tuple[Number, ...] = ()
     relative_noise: bool = False  # they are multiples of the word's length
-    noise_once: bool = (
-        False  # one draw for all pictures of a class and deviation, as published; or a fresh one for each
-    )
+    noise_once: bool = False  # one draw for all images of a class and deviation, as published; or a fresh one for each
     lora: bool = False  # made with the LoRA learned for the class; prompts say its name, or its word
     contexts: bool = False  # prompts are the language model's, not "a photo of a ..."
     # share of the noise schedule; DA-Fusion draws one of four
     strengths: tuple[Number, ...] = Field((0.7,), min_length=1)
     guidance_scale: Guidance | None = None  # by default the generator's
-    alpha: Share = 0.7  # how often a training item is a made picture
+    alpha: Share = 0.7  # how often a training item is a made image
     weights: Weighting = "equal"  # how often which: figment.planning.sample_weights
-    reject_below: Number = Field(0.5, gt=0, le=1)  # the weight under which weights: reject takes a picture out
+    reject_below: Number = Field(0.5, gt=0, le=1)  # the weight under which weights: reject takes an image out
     augment: bool = True  # random crop, flip, rotation of whatever is trained on
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Planner of pictures with one label or two: a class by itself as often as beside another, which are taken in turn.
+"""Planner of images with one label or two: a class by itself as often as beside another, which are taken in turn.
 
 Pairs are those of "Diverse and Tailored Image Generation" (Zhang et al. 2024): any two classes that are not confusable.
 """
@@ -21,7 +21,7 @@ def plan_pairs(
     images_per_label: int,
     stream: int,
 ) -> Iterator[Row]:
-    """Rows for ``images_per_label`` pictures of each class in ``wanted`` (ids): half of it alone (the odd one too), the
+    """Rows for ``images_per_label`` images of each class in ``wanted`` (ids): half of it alone (the odd one too), the
     others of it and one more class of ``space``, each of those in turn."""
     pairs = [pair for pair in label_pairs(space) if len(pair) == 2]
     for label in (space.labels[i] for i in wanted):
@@ -37,7 +37,7 @@ def plan_pairs(
                 trick="single" if len(asked) == 1 else "pair",
                 domain="photo",
                 stream=stream,
-                # A pair of two wanted classes is asked for by both: each adds pictures of its own.
+                # A pair of two wanted classes is asked for by both: each adds images of its own.
                 replicate=2 * replicate + (len(asked) == 2 and asked[0] is not label),
                 **generator.columns(revision),
             )

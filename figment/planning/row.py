@@ -69,8 +69,8 @@ class Row(BaseModel):
     domain: str = ""
     adapter: str = ""  # files that change the generator, by their SHA-256: figment.planning.adapters
     strength: float = Field(1.0, gt=0, le=1)  # image-to-image: the share of the noise schedule that is run again
-    initial_image: str = ""  # image-to-image: SHA-256 of the source picture's file
-    concept: str = ""  # a learnt word of the adapter, which the prompt says in angle brackets: "a photo of a <bus>"
+    initial_image: str = ""  # image-to-image: SHA-256 of the source image's file
+    concept: str = ""  # a learned word of the adapter, which the prompt says in angle brackets: "a photo of a <bus>"
     noise: float = Field(0.0, ge=0, allow_inf_nan=False)  # standard deviation added to the concept's vectors
     shared_noise: str = ""  # rows with the same word here start from the same noise; by default each has its own
     noise_draw: str = ""  # rows with the same word here add the same draw to a concept; by default each has its own

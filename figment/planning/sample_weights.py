@@ -12,7 +12,7 @@ from figment.planning.methods import Weighting
 
 
 def confidence_weight(probability: Any) -> Any:
-    """w = min(1, 2 p): a picture that the classifier rather calls its label than not counts in full. A number, or an array
+    """w = min(1, 2 p): an image that the classifier rather calls its label than not counts in full. A number, or an array
     or tensor of any shape."""
     if isinstance(probability, Tensor):
         return (2 * probability).clamp(max=1)
@@ -43,7 +43,7 @@ def normalise_per_source(weights: Any, source_ids: Any) -> Any:
 
 
 class Use(NamedTuple):
-    """``alpha`` (N,) how often a photo is replaced by one of its synthetic pictures, ``share`` (S,) by which: those of a
+    """``alpha`` (N,) how often a photo is replaced by one of its synthetic images, ``share`` (S,) by which: those of a
     photo sum to one, unless it has none that may be used (and ``alpha`` 0)."""
 
     alpha: Tensor
@@ -53,11 +53,11 @@ class Use(NamedTuple):
 def use_of(
     weights: Tensor, sources: Tensor, photos: int, alpha: float, policy: Weighting, reject_below: float = 0.5
 ) -> Use:
-    """How often each synthetic picture stands in for its photo. ``sources`` (S,) are the photos' numbers below ``photos``.
+    """How often each synthetic image stands in for its photo. ``sources`` (S,) are the photos' numbers below ``photos``.
 
     ``equal``: all of a photo alike. ``per_photo``: in the ratio of their weights (the paper's); ten equally bad ones are
     used as often as ten good ones. ``global``: likewise, but a photo is replaced only ``alpha`` times the mean of its
-    pictures' weights, so that a bad batch is used less. ``reject``: those of a weight below ``reject_below`` never, the
+    images' weights, so that a bad batch is used less. ``reject``: those of a weight below ``reject_below`` never, the
     others alike.
     """
     kept = weights >= reject_below if policy == "reject" else torch.ones_like(weights, dtype=torch.bool)

@@ -1,7 +1,7 @@
 """Ask a chat model, and keep every answer: a local model of transformers or any OpenAI-compatible server.
 
 Each answer lies in a cache under the hash of what was asked, written as soon as it is there: a crash loses none, the
-same question is paid for once, and the raw answers stay for whoever wants to parse them anew.
+same question is paid for once, and the raw answers stay for whoever wants to parse them again.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible chat server (vLLM, llama.cpp, Ollama, a vendor's), asked again when it fails.
 
 The client is httpx2, the one beneath huggingface_hub. Its ``InferenceClient`` would follow redirects, read bodies of any size,
-send the hub's token to a server without a key, and ask nobody where HF_HUB_OFFLINE is set.
+send the hub's token to a server without a key, and ask no one where HF_HUB_OFFLINE is set.
 """
 
 import asyncio

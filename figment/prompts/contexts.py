@@ -1,7 +1,7 @@
 """Context prompts of "DIAGen" (sec. 4): where, when and how a class is seen, in the words of a language model.
 
 The grammar is "a photo of a [adjective] CLASS [place or weather] [time]". A context names its class once, as ``{name}``,
-which the planner replaces by the class's name or by the word learnt for it.
+which the planner replaces by the class's name or by the word learned for it.
 """
 
 import csv
@@ -169,7 +169,7 @@ def write_contexts(contexts: Contexts, space: LabelSpace, path: Path) -> None:
 
 def read_contexts(path: Path, space: LabelSpace) -> dict[str, list[str]]:
     """The contexts of ``space``'s classes. Classes go by their names; numbers are not looked at. Raises InputError with the
-    line for a prompt without exactly one {name}, for a class nobody knows, and if a class has none. Prompts of other files may
+    line for a prompt without exactly one {name}, for a class no one knows, and if a class has none. Prompts of other files may
     say the class's name instead, once."""
     if os.path.isdir(path) or path.suffix.lower() != ".csv":
         return _contexts_of_prompts(path, space)

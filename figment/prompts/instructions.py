@@ -19,7 +19,7 @@ def scene_instruction(labels: Sequence[str], count: int) -> str:
 
 def context_instruction(label: str, count: int, style: str = "context") -> str:
     """Ask for ``count`` captions of ``label`` in different places, weathers and times of day; ``context_grammar`` asks at the
-    length that a large chat model answers well, ``context_uncommon`` for places where nobody expects it. ``adjectives`` and
+    length that a large chat model answers well, ``context_uncommon`` for places where no one expects it. ``adjectives`` and
     ``settings`` ask for words alone."""
     return _text(style).format(thing=label, count=count)
 

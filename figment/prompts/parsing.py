@@ -68,7 +68,7 @@ JSON_TOKEN = re.compile(
 )
 WORDS = {"true": "true", "True": "true", "false": "false", "False": "false", "null": "null", "None": "null"}
 
-# How a model talks to its reader. None of it describes a picture.
+# How a model talks to its reader. None of it describes an image.
 _TEXTS = (
     r"(?:(?:phrase|caption|prompt|description|sentence|example|idea|suggestion|list)s?|"
     r"(?:image|picture|photo|painting|scene)s)\b"

@@ -1,7 +1,7 @@
 """The bag of tricks of "Diversity is Definitely Needed" (Shipard et al. 2023): prompt grammars and guidance rules.
 
 A trick is templates and a guidance rule. Every trick raises the diversity of the set, none narrows the gap to real
-pictures; that is the paper's thesis (sec. 3).
+images; that is the paper's thesis (sec. 3).
 """
 
 import re
@@ -19,7 +19,7 @@ from figment.types import Guidance, Settings
 
 TRICKS = ["base_class", "class_prompt", "multi_domain", "random_guidance"]  # the paper's
 RANDOM_GUIDANCE = (1.0, 5.0)  # sec. 3.3; per image, uniform
-# What takes "an": vowels, but for those said as "you" or "won"; a silent h; letters that are spelt out.
+# What takes "an": vowels, but for those said as "you" or "won"; a silent h; letters that are spelled out.
 AN = re.compile(
     r"(?!uni(?:[cfqtv]|on)|us[aeu]|ut[ei]|ur[aei]|eu|ewe|one\b|once\b|(?:ufo|usb|uk|uv)\b|ukulele|u-)[aeiou]"
     r"|hour|honest|honou?r|heir|x-?ray|(?-i:[FHLMNRSX]\b|MRI|SUV|LED|LCD|RV|MP3|HD)",
@@ -59,7 +59,7 @@ class Wording(Settings):
     grammar: Literal["cifar", "eurosat"] = "cifar"
     # random_guidance as the published code has it: "an image of dog", and one whole number for all of a run's images
     as_published: bool = False
-    # every n-th picture of each of multi_domain's n prompts starts from the same noise (the paper's figure 2): one shape
+    # every n-th image of each of multi_domain's n prompts starts from the same noise (the paper's figure 2): one shape
     # in all domains
     paired_noise: bool = False
     # the range that random_guidance draws from

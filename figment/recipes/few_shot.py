@@ -41,7 +41,7 @@ class FewShot(Settings):
 
     def report(self, made: Made) -> Report:
         """From the photos, FewShotResults and the heads; and, if images were made of the photos, from those, their plan, which
-        method uses which (pictures), the filter's weights, contexts and learned words."""
+        method uses which (images), the filter's weights, contexts and learned words."""
         results, labels = made.get(FewShotResults), made.get(LabelSpace)
         generated = made.file(IMAGES) is not None
         model = made.get(Classifiers)[results.deployed].weights.open().parent

@@ -11,7 +11,7 @@ Row = Mapping[str, Any]
 
 def batch_key(row: Row) -> tuple:
     """What rows must share to be rendered in one batch: the weights with their LoRAs, the size, the schedule, and whether they
-    start from a picture. Rows of guidance 1 or less skip half the work, so they go together. Prompts, scales and seeds differ
+    start from an image. Rows of guidance 1 or less skip half the work, so they go together. Prompts, scales and seeds differ
     freely."""
     weights = (row["model"], row["revision"], loras_of(row["adapter"]))
     schedule = (row["scheduler"], row["num_inference_steps"])
@@ -22,8 +22,8 @@ def batch_key(row: Row) -> tuple:
 def fill_batches(rows: Sequence[Row], size: Callable[[], int]) -> Iterator[list[Row]]:
     """Batches of ``size()`` rows of one kind, out of the missing rows of a shard.
 
-    A batch never spans two shards: a shard's pictures, and so its bytes and hash, do not depend on where an earlier run
-    was interrupted, although the last bits of a picture may depend on its batch.
+    A batch never spans two shards: a shard's images, and so its bytes and hash, do not depend on where an earlier run
+    was interrupted, although the last bits of an image may depend on its batch.
     """
     for _, group in groupby(sorted(rows, key=batch_key), key=batch_key):
         same = list(group)

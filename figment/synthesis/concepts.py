@@ -1,4 +1,4 @@
-"""Learnt words (textual inversion, Gal et al. 2022): vectors that a text encoder reads where a prompt says ``<class name>``.
+"""Learned words (textual inversion, Gal et al. 2022): vectors that a text encoder reads where a prompt says ``<class name>``.
 
 A concepts file is safetensors: ``concept.<class name>`` (V, D) for the first text encoder, ``concept_2.<class name>`` for a
 second one.

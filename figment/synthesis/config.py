@@ -19,7 +19,7 @@ class SynthesisConfig(Settings):
         "none"  # off the GPU while idle: whole networks, or parts of each (slower)
     )
     compile: bool = False  # torch.compile of the denoiser's repeated blocks; worth it for hours of work
-    vae_slicing: bool = False  # decode one picture at a time: less memory, a little slower
+    vae_slicing: bool = False  # decode one image at a time: less memory, a little slower
     workers: Count = 1  # processes on this machine, one a GPU
     max_hours: Positive | None = None  # stop at a shard's end before this is exceeded; run again to go on
     max_images: Count | None = None  # likewise

@@ -57,7 +57,7 @@ class PromptEncoder:
     """Embeddings of (adapter, text, concept), least recently used dropped first. Safe to call from several threads.
 
     An adapter is a safetensors file named by its hash in ``adapters``: text-encoder weights, ``text_encoder.<parameter>``,
-    learnt words (``figment.synthesis.concepts``), or both. It changes only what prompts mean, so rows of different adapters
+    learned words (``figment.synthesis.concepts``), or both. It changes only what prompts mean, so rows of different adapters
     share a batch. Adapters are read once and their weights swapped in. A text encoder with weights of an adapter runs in
     float32, whatever the generator's type: a tuned weight differs from its base by less than bfloat16 can say. ``loras``
     switches the LoRAs of rows on.

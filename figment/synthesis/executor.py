@@ -1,7 +1,7 @@
 """Renders what a plan asks for and the pool does not hold yet.
 
 Rows flow: ranges of the plan -> what is missing of each -> batches -> lanes (threads that render) -> encoders (threads that
-make files of pictures) -> one writer of shards. The device never waits for a file; at most a few batches are under way.
+make files of images) -> one writer of shards. The device never waits for a file; at most a few batches are under way.
 """
 
 from collections import deque

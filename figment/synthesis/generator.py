@@ -128,7 +128,7 @@ class Generator:
     def render(self, rows: Sequence[Mapping[str, Any]], full: int | None = None) -> Rendering:
         """Pictures of plan rows that agree in size, steps, scheduler, strength and in having an initial image or not.
 
-        One CPU generator per image, seeded by its row, so a picture does not depend on its batch. Rows that are
+        One CPU generator per image, seeded by its row, so an image does not depend on its batch. Rows that are
         not guided skip the unconditional pass: they are rendered apart. With ``compile`` every batch is padded to
         ``full`` rows (by default the config's batch size), so that no new shape is ever compiled.
         """
@@ -188,7 +188,7 @@ class Generator:
             size = first["width"], first["height"]
             arguments["image"] = [self.sources.picture(row["initial_image"], *size) for row in rows]
             arguments["strength"] = first["strength"]
-        known = inspect.signature(pipeline.__call__).parameters  # image-to-image takes its size from the picture
+        known = inspect.signature(pipeline.__call__).parameters  # image-to-image takes its size from the image
         meanings = self.encode(rows, guided)  # before the LoRAs are on: another lane may wait for them while it encodes
         with self.encode.loras.on(first["adapter"]), self._embedding(scales):
             output = pipeline(**meanings, **{n: v for n, v in arguments.items() if n in known})

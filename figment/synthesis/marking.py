@@ -1,4 +1,4 @@
-"""Every picture says, in a form that machines read, that an AI made it and from which recipe (IPTC, XMP).
+"""Every image says, in a form that machines read, that an AI made it and from which recipe (IPTC, XMP).
 
 https://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia
 """

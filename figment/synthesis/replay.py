@@ -27,7 +27,7 @@ class Replay:
 
 
 def replay(plan: Path, image_id: str) -> Replay:
-    """Render an image of a plan anew and compare it with the one in ``images/`` beside the plan.
+    """Render an image of a plan again and compare it with the one in ``images/`` beside the plan.
 
     Raises InputError if the plan does not ask for it, or if it is not there yet.
     """

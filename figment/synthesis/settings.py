@@ -28,7 +28,7 @@ PLANNED = ("recipe", "model", "revision", "width", "height", "num_inference_step
 def check_settings(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig) -> dict[str, tuple[Any, Any]]:
     """Note in the pool what it is rendered with, and return what differs from the last time, as {field: (old, new)}.
 
-    The differences are logged. Raises InputError if pictures of another type or format are there already.
+    The differences are logged. Raises InputError if images of another type or format are there already.
     """
     file = pool.folder / "settings.json"
     new = settings_of(plan, config)

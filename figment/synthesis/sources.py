@@ -30,8 +30,8 @@ def keep_photos(listing: Listing, space: LabelSpace, folder: Path) -> Path:
 
 
 class Sources:
-    """A folder of source pictures. ``add`` and ``keep`` put a picture in and return the hash that a row names it by.
-    What it keeps in memory is the pictures as they are rendered from: a photo as it was taken is a hundred times larger."""
+    """A folder of source images. ``add`` and ``keep`` put an image in and return the hash that a row names it by.
+    What it keeps in memory is the images as they are rendered from: a photo as it was taken is a hundred times larger."""
 
     def __init__(self, folder: Path):
         self.folder = folder

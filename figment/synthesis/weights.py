@@ -119,7 +119,7 @@ def with_defaults(configs: ModelConfigs) -> dict[str, Any]:
 
 def pixels_a_latent(decoder: Mapping[str, Any]) -> int:
     """Pixels, in width and height, that a decoder with this config makes of one latent."""
-    if "temperal_downsample" in decoder:  # of AutoencoderKLQwenImage, spelt so
+    if "temperal_downsample" in decoder:  # of AutoencoderKLQwenImage, spelled so
         return 2 ** len(decoder["temperal_downsample"])
     return 2 ** (len(decoder.get("block_out_channels") or decoder.get("encoder_block_out_channels") or [0] * 4) - 1)
 

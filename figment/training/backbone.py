@@ -95,8 +95,8 @@ def _timm(name: str, config: BackboneConfig) -> nn.Module:
 def view_features(
     images: Images, backbone: Backbone, batch_size: int, augmentation: AugmentConfig, views: int, seed: int
 ) -> Tensor:
-    """(N, 1 + views, D) on the CPU, in the set's order: each picture as it is, then in ``views`` random views. Drawn once,
-    so that training looks features up instead of decoding, changing and forwarding a picture for every draw. A picture's
+    """(N, 1 + views, D) on the CPU, in the set's order: each image as it is, then in ``views`` random views. Drawn once,
+    so that training looks features up instead of decoding, changing and forwarding an image for every draw. An image's
     views follow from ``seed`` and its pixels, not from its company."""
     found, rows = [], []
     for part_rows, part in images.parts():

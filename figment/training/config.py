@@ -30,14 +30,14 @@ class AugmentConfig(Settings):
     crop_scale: Number = Field(0.08, gt=0, le=1)  # smallest area of a random resized crop; 1: no such crop
     crop_largest: Number = Field(1.0, gt=0, le=1)  # largest area of it
     crop_aspect: Number = Field(0.2877, ge=0, le=2)  # of its aspect the logarithm, either way: 3/4 to 4/3; 0: squares
-    shift: Natural = 0  # random crop of the picture padded by so many px
+    shift: Natural = 0  # random crop of the image padded by so many px
     rotation: Number = Field(0.0, ge=0, le=180)  # degrees either way
     color_jitter: Share = 0.0
     flip: bool = True
-    # timm: its create_transform, picture by picture, with these crops, jitters and flips; slower, and as its recipes have it
+    # timm: its create_transform, image by image, with these crops, jitters and flips; slower, and as its recipes have it
     transforms: Literal["figment", "timm"] = "figment"
     auto_augment: str | None = None  # timm's, such as rand-m9-mstd0.5-inc1 or augmix-m3-w3
-    random_erasing: Share = 0.0  # probability that a rectangle of a picture is erased
+    random_erasing: Share = 0.0  # probability that a rectangle of an image is erased
 
     @model_validator(mode="after")
     def _timms_own(self) -> "AugmentConfig":
@@ -59,7 +59,7 @@ class TrainingConfig(AugmentConfig):
     model: ModelName = "resnet50"  # a name of timm's, with a tag or without, or hf_hub:OWNER/NAME
     pretrained: bool = False  # starts from timm's weights of that name, from the hub or its cache
     freeze: tuple[str, ...] = ()  # parts that do not learn, such as conv1 or layer1; backbone: all but the last layer
-    # What the first layers throw away of the resolution, for pictures of 32-64 px: half and small keep twice and four
+    # What the first layers throw away of the resolution, for images of 32-64 px: half and small keep twice and four
     # times as many pixels a side (a ResNet's pooling and first stride, a transformer's patch).
     stem: Literal["native", "half", "small"] = "native"
     # Start weights instead of random ones, a safetensors file of the model (figment import weights); another last layer is
@@ -67,9 +67,9 @@ class TrainingConfig(AugmentConfig):
     weights: PathText | None = None
     image_size: Side = 32
     resize: Resize = (
-        "bilinear"  # of pictures that have another size; the paper: bilinear on CIFAR, no antialias on EuroSAT
+        "bilinear"  # of images that have another size; the paper: bilinear on CIFAR, no antialias on EuroSAT
     )
-    # The px of the real pictures, if they are smaller than image_size: larger ones are brought to it first, so that the
+    # The px of the real images, if they are smaller than image_size: larger ones are brought to it first, so that the
     # generated show no detail that the real lack.
     native_size: Side | None = None
 
@@ -126,12 +126,12 @@ class DualPromptConfig(Settings):
     """The defaults are the paper's for MS-COCO. For NUS-WIDE it takes batches of 96, prompts at 0.0005 and 100 classes a
     batch."""
 
-    context: Count = 64  # learnt vectors before a class's name
+    context: Count = 64  # learned vectors before a class's name
     class_specific: bool = False  # a context for each class instead of one for all; it fits no other classes then
     init_words: str = ""  # what the context begins as, such as "a photo of a"; the vectors beyond its tokens are random
     fusion_scale: Positive | None = 1e-4  # of the new branches' scales at the start; None: no branches
     batches: Literal["alternating", "mixed"] = (
-        "alternating"  # real and generated pictures in turn, an epoch each, or together
+        "alternating"  # real and generated images in turn, an epoch each, or together
     )
     unknown: Literal["ignore", "negative"] = "ignore"  # what a target of -1 means
     epochs: Count = 50
@@ -142,13 +142,13 @@ class DualPromptConfig(Settings):
     warmup_rate: Positive = 1e-5  # of all in the first epoch
     momentum: Number = Field(0.9, ge=0, lt=1)
     weight_decay: NonNegative = 5e-4
-    loss_scale: Positive = 0.01  # the loss is a sum over pictures and classes
+    loss_scale: Positive = 0.01  # the loss is a sum over images and classes
     gamma_neg: NonNegative = 2  # focusing exponents of the asymmetric loss
     gamma_pos: NonNegative = 1
     eps: Number = Field(0.0, ge=0, lt=1)  # the least probability whose logarithm it takes; 0: from logits, exactly
     cutout: Share = 0.5
     randaugment: bool = True
-    held_out: Number = Field(0.1, gt=0, lt=1)  # share of the generated pictures that helps to choose the epoch
+    held_out: Number = Field(0.1, gt=0, lt=1)  # share of the generated images that helps to choose the epoch
     seed: Seed = 0
     device: str = "auto"
 
@@ -173,7 +173,7 @@ class SemanticConfig(Settings):
     learning_rate: Positive = 2.5e-5  # the highest of the cycle
     warmup: Number = Field(0.1, ge=0, lt=1)  # share of the steps in which the rate rises
     weight_decay: NonNegative = 3e-4  # on matrices only; added to the gradient, as Adam has it
-    cutout: Share = 0.5  # side of the rectangle, as a share of the picture's
+    cutout: Share = 0.5  # side of the rectangle, as a share of the image's
     randaugment: bool = True
     ema_decay: float | None = Field(
         None, gt=0, lt=1
@@ -235,7 +235,7 @@ class FewShotTrainingConfig(Settings):
 
     backbone: BackboneConfig = BackboneConfig()
     augmentation: AugmentConfig = AugmentConfig(crop_scale=0.7, rotation=15)
-    views: Count = 20  # random views of each picture, drawn once
+    views: Count = 20  # random views of each image, drawn once
     head: HeadConfig = HeadConfig()
     filter: HeadConfig = HeadConfig(weight_decay=1e-2)
     validate_on: str = Field("held_out", pattern="^(held_out|nothing)$")

@@ -1,8 +1,8 @@
-"""Train dual prompts and feature fusion on real pictures of seen classes and generated ones of unseen classes (Zhang et al.
+"""Train dual prompts and feature fusion on real images of seen classes and generated ones of unseen classes (Zhang et al.
 2024, sec. 6 of its method; DualCoOp, Sun et al. 2022).
 
 Pictures come as uint8 tensors, targets as tables of 1, 0 and -1 over one label space; a target of -1 is unknown and left out
-of the loss. So the real pictures teach the seen classes and the generated ones the unseen, as in the paper.
+of the loss. So the real images teach the seen classes and the generated ones the unseen, as in the paper.
 """
 
 import math
@@ -32,8 +32,8 @@ from models.dual_prompt import DualPromptClassifier, OpenClip, aggregate_regions
 from models.losses import AsymmetricLoss
 
 CHECKPOINT_VERSION = 2  # raise it where old checkpoints must not be resumed (figment.keys)
-BATCH = 256  # pictures, where nothing is learnt
-FEW = 2048  # pictures an epoch that are augmented before workers have started
+BATCH = 256  # images, where nothing is learned
+FEW = 2048  # images an epoch that are augmented before workers have started
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ Evaluate = Callable[["Scorer"], Mapping[str, float]]
 def learning_rate(full: float, warmup: float, epoch: int, epochs: int) -> float:
     """The rate of ``epoch``, from 1: ``warmup`` in the first, then half a cosine down to nothing after the last.
 
-    One step an epoch. The published code steps twice, once for each kind of picture, and is back at the full rate at the end.
+    One step an epoch. The published code steps twice, once for each kind of image, and is back at the full rate at the end.
     """
     return warmup if epoch == 1 else full * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / epochs))
 
@@ -128,7 +128,7 @@ def augmented(
     batches: Sequence[Batch], config: DualPromptConfig, epoch: int, pinned: bool = False
 ) -> Iterator[list[Tensor]]:
     """The views of each batch in turn, made ahead on worker processes, one a core, where an epoch has more than ``FEW``
-    pictures to change. A view depends on the seed, the epoch and its row alone, wherever it is made."""
+    images to change. A view depends on the seed, the epoch and its row alone, wherever it is made."""
     changed = sum(len(rows) for batch in batches for _, rows in batch) if config.cutout or config.randaugment else 0
     loader = DataLoader(
         _Views(batches, config, epoch),
@@ -295,7 +295,7 @@ def train_dual_prompts(
     checkpoint: Checkpoint | None = None,
     log: Log = lambda epoch, row: None,
 ) -> TrainedPrompts:
-    """Train on ``parts`` (real pictures; generated ones), targets (N, C) of 1, 0 and -1 over ``space``.
+    """Train on ``parts`` (real images; generated ones), targets (N, C) of 1, 0 and -1 over ``space``.
 
     After every epoch ``evaluate`` gives measures; the epoch with the highest "validation/mAP" is kept. With a ``checkpoint``
     a training that was stopped goes on and ends with the same weights.

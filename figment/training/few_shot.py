@@ -34,7 +34,7 @@ def learn(
     held_out: FeatureSet | None = None,
     log: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
 ) -> tuple[TrainedHead, Use]:
-    """The head that a method trains, and how often it used each made picture. Features hold each picture as it is, then in
+    """The head that a method trains, and how often it used each made image. Features hold each image as it is, then in
     random views; a method that augments learns from the latter."""
     features, labels = shots.features, shots.labels
     sources = torch.zeros(0, dtype=torch.long) if made is None else made.sources
@@ -47,7 +47,7 @@ def learn(
 
 
 def law_of(method: Method, labels: Tensor, sources: Tensor, weights: Tensor) -> tuple[Tensor, Use]:
-    """(N + S,) how likely a method learns from each photo, of ``labels`` (N,), and each picture made of the photo ``sources``
+    """(N + S,) how likely a method learns from each photo, of ``labels`` (N,), and each image made of the photo ``sources``
     (S,); and how often it uses the latter."""
     use = use_of(weights, sources, len(labels), method.alpha, method.weights, method.reject_below)
     return sampling_law(labels, sources, use), use

@@ -1,4 +1,4 @@
-"""The calibrated filter of "DIAGen": a linear head on frozen features that says how likely a synthetic picture shows its
+"""The calibrated filter of "DIAGen": a linear head on frozen features that says how likely a synthetic image shows its
 label."""
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ MAX_FOLDS = 4
 
 @dataclass(frozen=True)
 class CalibratedHead:
-    """``temperature`` and the calibration errors (15 bins) before and after come from pictures that the judging head did
+    """``temperature`` and the calibration errors (15 bins) before and after come from images that the judging head did
     not learn from."""
 
     head: nn.Linear
@@ -38,8 +38,8 @@ class CalibratedHead:
 def fit_filter(
     shots: FeatureSet, classes: int, config: HeadConfig, seed: int, held_out: FeatureSet | None = None
 ) -> CalibratedHead:
-    """Learnt from the shots alone, class by class alike; the temperature from ``held_out`` photos, or, if there are none,
-    from the shots by cross-fitting: each is judged by a head that learnt from the other folds."""
+    """Learned from the shots alone, class by class alike; the temperature from ``held_out`` photos, or, if there are none,
+    from the shots by cross-fitting: each is judged by a head that learned from the other folds."""
     head = _train(shots, classes, config, seed, held_out)
     if held_out is not None:
         logits, labels = logits_of(head, held_out.features[:, 0]), held_out.labels

@@ -38,7 +38,7 @@ def finetune(
     in every step, or as it is without ``augmentation``. An interrupted call resumes from ``checkpoint``.
 
     The backbone stays in eval mode: batch norms keep the statistics that they came with (a handful of photos and what was
-    made of them would give worse ones) and learn their scale and shift alone. With ``held_out`` pictures the weights of the
+    made of them would give worse ones) and learn their scale and shift alone. With ``held_out`` images the weights of the
     step with the best macro accuracy on them are kept, which may be step 0, the linear head; otherwise the last.
     """
     trainer = _Trainer(backbone, head, pictures, law, augmentation, config, seed, held_out)

@@ -46,7 +46,7 @@ def train_head(
 ) -> TrainedHead:
     """Cross-entropy over items drawn by ``law`` (N,), each in a view drawn at random.
 
-    With ``held_out`` pictures (seen in their first view) the weights of the step with the best macro accuracy on them are
+    With ``held_out`` images (seen in their first view) the weights of the step with the best macro accuracy on them are
     kept: a copy, which later steps do not move. Otherwise the last.
     """
     trainer = _Trainer(pictures, law, classes, config, seed, held_out)

@@ -36,7 +36,7 @@ class Resident:
 
 
 class Streamed:
-    """A set that memory does not hold: chunks in random order, decoded ahead on worker processes, pictures shuffled among
+    """A set that memory does not hold: chunks in random order, decoded ahead on worker processes, images shuffled among
     ``mixed`` chunks at a time."""
 
     def __init__(self, images: StreamedImages, device: torch.device, mixed: int = MIXED):
@@ -46,7 +46,7 @@ class Streamed:
         self, batch_size: int, generator: torch.Generator, share: Share = WHOLE
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of pixels (B, 3, S, S) uint8 and labels (B,) on the device, or of a process's share of each batch: then
-        only its own pictures are decoded."""
+        only its own images are decoded."""
         seed = int(torch.randint(2**62, (), generator=generator))
         shuffling, only = torch.Generator().manual_seed(seed), None
         if share.count > 1:

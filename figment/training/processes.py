@@ -1,6 +1,6 @@
 """Several processes on this machine that train one model: one a GPU, or on the cores with gloo. Accelerate joins them.
 
-What is drawn at random is drawn for the whole batch by every process, which then keeps its share: the same pictures, changed in
+What is drawn at random is drawn for the whole batch by every process, which then keeps its share: the same images, changed in
 the same way, in the same batches as one process has.
 """
 

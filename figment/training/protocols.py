@@ -1,7 +1,7 @@
 """How well a model ranks labels: the seen, the unseen alone (ZSL), all together (GZSL).
 
-Numbers follow the published evaluation (Ben-Cohen et al. 2021): of a protocol, pictures without any of its labels are left
-out; precision, recall and F1 of the k best are counted over all pictures at once.
+Numbers follow the published evaluation (Ben-Cohen et al. 2021): of a protocol, images without any of its labels are left
+out; precision, recall and F1 of the k best are counted over all images at once.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from figment.metrics.multilabel import KS, measures_under
 from figment.training.semantic import score_pictures
 from models.semantic_matrix import Pooling, SemanticMatrix
 
-AT_A_TIME = 256  # pictures
+AT_A_TIME = 256  # images
 
-Score = Callable[[Tensor], Tensor]  # pictures (N, 3, S, S) uint8 to scores (N, C) of all labels
+Score = Callable[[Tensor], Tensor]  # images (N, 3, S, S) uint8 to scores (N, C) of all labels
 
 
 def both_scores(zsl: TaggedPictures, gzsl: TaggedPictures) -> Callable[[Score], tuple[Tensor, Tensor]]:
-    """A function that gives the scores of the pictures of ``zsl`` and of ``gzsl``, one of both sets scored once: as a rule
+    """A function that gives the scores of the images of ``zsl`` and of ``gzsl``, one of both sets scored once: as a rule
     ``zsl`` holds those of ``gzsl`` that have an unseen label."""
     known = {digest: row for row, digest in enumerate(_digests(gzsl.pixels))}
     rows = torch.tensor([known.get(digest, -1) for digest in _digests(zsl.pixels)], dtype=torch.long)

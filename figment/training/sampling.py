@@ -7,10 +7,10 @@ from figment.planning.sample_weights import Use
 
 
 def sampling_law(labels: Tensor, sources: Tensor, use: Use) -> Tensor:
-    """(N + S,) probability that a training item is each photo, then each synthetic picture; they sum to one.
+    """(N + S,) probability that a training item is each photo, then each synthetic image; they sum to one.
 
     Class uniform, photo n uniform among those of its class, then the photo itself with 1 - alpha_n, or its m-th synthetic
-    picture with alpha_n q_nm. ``labels`` (N,) of the photos, ``sources`` (S,) the number of each picture's photo.
+    image with alpha_n q_nm. ``labels`` (N,) of the photos, ``sources`` (S,) the number of each image's photo.
     """
     of_class = torch.bincount(labels)
     photo = 1 / ((of_class > 0).sum() * of_class[labels]).double()

@@ -1,7 +1,7 @@
 """Train a semantic matrix: "Semantic Diversity Learning for Zero-Shot Multi-label Classification" (Ben-Cohen et al. 2021).
 
 Pictures come as uint8 tensors and targets as a table of 1, 0 and -1, from any reader; the labels are what their vectors
-say, so pictures made for unseen labels join by adding columns to both.
+say, so images made for unseen labels join by adding columns to both.
 """
 
 import math
@@ -36,7 +36,7 @@ Evaluate = Callable[[SemanticMatrix], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class TrainedMatrix:
-    """``model``, in eval mode, as it was after ``best_epoch``; ``history`` has a row an epoch: loss, pictures without a
+    """``model``, in eval mode, as it was after ``best_epoch``; ``history`` has a row an epoch: loss, images without a
     label, every measure."""
 
     model: SemanticMatrix

@@ -8,7 +8,7 @@ from figment.errors import InputError
 
 def hold_out(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Row numbers (sorted) to train on and to hold out, out of ``labels`` (N,): of every class its ``share``, rounded,
-    at least one picture. Drawn from ``seed``. Raises InputError if a class has a single picture."""
+    at least one image. Drawn from ``seed``. Raises InputError if a class has a single image."""
     generator = torch.Generator().manual_seed(seed)
     train, held = [], []
     for label in labels.unique().tolist():

@@ -29,8 +29,8 @@ def train_tailored(
     checkpoint: Checkpoint | None = None,
     log: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> tuple[TrainedPrompts, dict[str, float]]:
-    """Train on real pictures with seen classes and on ``made`` ones of unseen classes; the measures of the kept epoch on the
-    test pictures, which are looked at once, at the end: the epoch is chosen by real and made pictures that were held out."""
+    """Train on real images with seen classes and on ``made`` ones of unseen classes; the measures of the kept epoch on the
+    test images, which are looked at once, at the end: the epoch is chosen by real and made images that were held out."""
     train, validation, zsl, gzsl = (read_tagged(splits / name) for name in ("train", "validation", "zsl", "gzsl"))
     learns, chooses = hold_out_rows(len(made), config.held_out, config.seed)
     validate = validation_evaluator(space, validation, _rows(made, chooses))
@@ -39,7 +39,7 @@ def train_tailored(
 
 
 def test_evaluator(space: LabelSpace, zsl: TaggedPictures, gzsl: TaggedPictures) -> Evaluator:
-    """Measures as ``PROTOCOL/MEASURE``: ``zsl`` ranks the unseen classes, ``gzsl`` all. Every picture counts, as in the
+    """Measures as ``PROTOCOL/MEASURE``: ``zsl`` ranks the unseen classes, ``gzsl`` all. Every image counts, as in the
     published evaluation."""
     seen, both = _seen(space), both_scores(zsl, gzsl)
 
@@ -52,8 +52,8 @@ def test_evaluator(space: LabelSpace, zsl: TaggedPictures, gzsl: TaggedPictures)
 
 
 def validation_evaluator(space: LabelSpace, real: TaggedPictures, made: TaggedPictures) -> Evaluator:
-    """``validation/mAP`` is the mean of that of ``real`` pictures over the seen classes and, if there are any, of ``made`` ones
-    over the unseen: each class is validated by the only pictures of it that there are."""
+    """``validation/mAP`` is the mean of that of ``real`` images over the seen classes and, if there are any, of ``made`` ones
+    over the unseen: each class is validated by the only images of it that there are."""
     seen = _seen(space)
 
     def evaluate(score: Score) -> dict[str, float]:

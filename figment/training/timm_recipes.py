@@ -54,7 +54,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 def mix(pixels: Tensor, labels: Tensor, classes: int, config: TrainingConfig, seed: int) -> tuple[Tensor, Tensor]:
     """A batch (B, 3, S, S) and its targets: labels (B,) as they are, or, with Mixup or CutMix, (B, C) probabilities with the
-    labels' smoothing in them. Of an odd batch the last picture stays as it is."""
+    labels' smoothing in them. Of an odd batch the last image stays as it is."""
     if not (config.mixup or config.cutmix) or len(pixels) < 2:
         return pixels, labels
     even = len(pixels) - len(pixels) % 2

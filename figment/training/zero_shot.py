@@ -27,8 +27,8 @@ def train_zero_shot(
     checkpoint: Checkpoint | None = None,
     log: Log = lambda epoch, row: None,
 ) -> TrainedMatrix:
-    """Labels of which no training picture says anything have no place in the loss: without made pictures it ranks the seen
-    ones alone. Measured after every epoch as ``zero_shot_evaluator`` does; chosen by the validation pictures."""
+    """Labels of which no training image says anything have no place in the loss: without made images it ranks the seen
+    ones alone. Measured after every epoch as ``zero_shot_evaluator`` does; chosen by the validation images."""
     train, validation, zsl, gzsl = (read_tagged(splits / name) for name in ("train", "validation", "zsl", "gzsl"))
     evaluate = zero_shot_evaluator(validation, zsl, gzsl, space, vectors, config.pooling, twin_cosine, config.ks)
     known = columns_of(space, vectors)["seen"] | (train.targets > 0).any(0)

@@ -8,10 +8,10 @@ from figment.types import Count, Integer, Settings, Share
 class GateConfig(Settings):
     """What a training list and the test pictures must hold to. Shares are of the set."""
 
-    near: Integer = Field(10, ge=0, le=24)  # bits of 256 in which two pictures' hashes may differ and still be alike
-    min_per_class: Count = 1  # pictures in every training list
-    max_duplicates: Share = 0.1  # pictures of a training list that are like an earlier one
-    max_leakage: Share = 0.0  # generated training pictures that are like a test picture
-    # Real training pictures that are like a test picture: they only give the upper bound, and CIFAR-10 itself has some.
+    near: Integer = Field(10, ge=0, le=24)  # bits of 256 in which two images' hashes may differ and still be alike
+    min_per_class: Count = 1  # images in every training list
+    max_duplicates: Share = 0.1  # images of a training list that are like an earlier one
+    max_leakage: Share = 0.0  # generated training images that are like a test image
+    # Real training images that are like a test image: they only give the upper bound, and CIFAR-10 itself has some.
     max_real_leakage: Share = 0.01
-    max_blank: Share = 0.0  # real pictures that show nothing
+    max_blank: Share = 0.0  # real images that show nothing

@@ -1,6 +1,6 @@
 """Near-duplicates: a 256-bit perceptual hash, and a search for near codes that compares few of all pairs.
 
-The hash is the sign pattern of a picture's low frequencies (Zauner 2010): it survives another size, another file format and
+The hash is the sign pattern of an image's low frequencies (Zauner 2010): it survives another size, another file format and
 small changes of brightness and contrast, and tells apart what differs in shape. It sees no colour and knows no mirror image.
 """
 
@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIDE, BLOCK = 64, 16  # px that a picture is shrunk to; frequencies kept in either direction
+SIDE, BLOCK = 64, 16  # px that an image is shrunk to; frequencies kept in either direction
 WORDS = BLOCK * BLOCK // 64
 GREY = (0.299, 0.587, 0.114)
-TOGETHER = 256  # pictures hashed at a time
+TOGETHER = 256  # images hashed at a time
 
 
 def perceptual_hash(pixels: Tensor) -> np.ndarray:
-    """(N, 4) uint64 codes of pictures (N, 3, H, W) uint8 or float in [0, 1], squashed to a square.
+    """(N, 4) uint64 codes of images (N, 3, H, W) uint8 or float in [0, 1], squashed to a square.
 
-    A bit says whether one of the 16 x 16 lowest frequencies (the constant ones left out) of the grey picture is above their
-    median; a picture without any is all zeros.
+    A bit says whether one of the 16 x 16 lowest frequencies (the constant ones left out) of the grey image is above their
+    median; an image without any is all zeros.
     """
     return np.concatenate([_perceptual_hash(part) for part in pixels.split(TOGETHER)])
 
@@ -32,7 +32,7 @@ def _perceptual_hash(pixels: Tensor) -> np.ndarray:
     small = F.interpolate(grey, size=(SIDE, SIDE), mode="bicubic", antialias=True)[:, 0]
     waves = torch.arange(1, BLOCK + 1)[:, None] * (torch.arange(SIDE) + 0.5)
     basis = torch.cos(waves * (torch.pi / SIDE)).to(small)  # rows of the DCT-II
-    strengths = (basis @ small @ basis.T).flatten(1).round(decimals=3)  # what is left is a flat picture's noise
+    strengths = (basis @ small @ basis.T).flatten(1).round(decimals=3)  # what is left is a flat image's noise
     bits = strengths > strengths.median(1, keepdim=True).values
     return np.packbits(bits.cpu().numpy(), axis=1).view("<u8").astype(np.uint64)
 

@@ -1,4 +1,4 @@
-"""CLIP features of a pool's images, a file a shard: taken while the pictures are tensors, or later from their files.
+"""CLIP features of a pool's images, a file a shard: taken while the images are tensors, or later from their files.
 
 A verdict is then a matrix product away: another threshold or another rule costs seconds.
 """

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def grouping_softmax(logits: Tensor, requested: Tensor) -> Tensor:
-    """Probabilities V (B, C) of CLIP ``logits`` (B, C), given which classes (B, C) bool each picture was asked to show.
+    """Probabilities V (B, C) of CLIP ``logits`` (B, C), given which classes (B, C) bool each image was asked to show.
 
     A requested class competes with all classes that were not requested, never with another requested one:
     V_p = e^{u_p} / (e^{u_p} + sum_N e^{u_m}). A class that was not requested gets the mean of its probability over these
@@ -25,7 +25,7 @@ def grouping_softmax(logits: Tensor, requested: Tensor) -> Tensor:
 def presence_probabilities(logits: Tensor, requested: Tensor) -> Tensor:
     """(B, C): what V_c would be, had class c been requested beside what was. For a requested class it is V_c itself.
 
-    So a picture tells, without a further look, how it would pass as one of a class that nobody asked it to show.
+    So an image tells, without a further look, how it would pass as one of a class that no one asked it to show.
     """
     others = log_sum_of_others(logits, requested)
     u = logits.to(others.dtype)

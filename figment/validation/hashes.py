@@ -37,8 +37,8 @@ class HashStore(FeatureStore):
 
 @dataclass(frozen=True)
 class HashedSet:
-    """Real pictures as the gates see them: ``codes`` and ``mirrored`` (N, 4), ``contrasts`` and ``labels`` (N,); ``where`` says
-    what a row's picture is called."""
+    """Real images as the gates see them: ``codes`` and ``mirrored`` (N, 4), ``contrasts`` and ``labels`` (N,); ``where`` says
+    what a row's image is called."""
 
     codes: np.ndarray
     mirrored: np.ndarray

@@ -107,8 +107,8 @@ class NusPolicy(_Policy):
 class CalibratedPolicy(_Policy):
     """Every requested class must reach its own threshold (``figment.metrics.calibration``), by class name.
 
-    With a ``target_precision`` the thresholds come from the pictures that are checked (``settle``): so large a share of the
-    pictures that pass for a class is to show it, with 95 % confidence. Either that or ``thresholds`` is given.
+    With a ``target_precision`` the thresholds come from the images that are checked (``settle``): so large a share of the
+    images that pass for a class is to show it, with 95 % confidence. Either that or ``thresholds`` is given.
     """
 
     kind: Literal["calibrated"] = "calibrated"
@@ -181,9 +181,9 @@ def calibrate(
     target_precision: float,
     confidence: float = 0.95,
 ) -> dict[str, Threshold]:
-    """A threshold for each class from the generated pictures alone: other classes' pictures are its negatives.
+    """A threshold for each class from the generated images alone: other classes' images are its negatives.
 
-    ``presence`` (N, C) are ``presence_probabilities``, ``requested`` (N, C) bool. A class's negatives are the pictures that
+    ``presence`` (N, C) are ``presence_probabilities``, ``requested`` (N, C) bool. A class's negatives are the images that
     asked neither for it, nor for a class it is confusable with, nor for its parents, children or their like.
     """
     kin = _kin(space)

@@ -46,14 +46,14 @@ def finetune_heads(
     weights: FileRef | None = None,
 ) -> Annotated[Classifiers, "finetuned"]:
     """``output``/finetuned/METHOD: backbone, head, card and loss curve. What is there already under the same inputs is not
-    learnt again; photos and pictures are in memory at the backbone's size meanwhile."""
+    learned again; photos and images are in memory at the backbone's size meanwhile."""
     if not training.finetune:
         return heads
     todo = {}
     for item in heads.items:
         folder = Path(output) / "finetuned" / item.name
         inputs = {
-            "head": item.weights.sha256,  # which depends on all photos and pictures already
+            "head": item.weights.sha256,  # which depends on all photos and images already
             "made": [file.sha256 for file in (plan, pictures, weights) if file],
             "method": methods[item.name],
             "training": training,

@@ -106,7 +106,7 @@ def described(settings: HeadSettings) -> str:
 
 
 class Used(NamedTuple):
-    """What a method learns from beside the photos: pictures, by their ``rows`` (S,) in the plan, of the photos ``sources``
+    """What a method learns from beside the photos: images, by their ``rows`` (S,) in the plan, of the photos ``sources``
     (S,), with ``weights`` (S,) before they are put to the method's use; and the list that says so: image_id, label, weight."""
 
     rows: Tensor
@@ -117,7 +117,7 @@ class Used(NamedTuple):
 
 def used_by_each(plan: FileRef, pictures: FileRef, images: FileRef, weights: FileRef | None) -> dict[str, Used]:
     """By method. Weights are in the plan's order. A picture that shows nothing, or that the generator's own safety checker
-    blanked, is nobody's, which is said aloud."""
+    blanked, is no one's, which is said aloud."""
     planned = read_plan(plan.open())
     ids, labels = planned["image_id"].combine_chunks(), pc.list_element(planned["labels"], 0)
     weight = torch.ones(len(ids), dtype=torch.float64)

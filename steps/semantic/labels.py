@@ -26,7 +26,7 @@ def choose_tags(
     clip: ClipConfig | None = None,
 ) -> Annotated[LabelSpace, "label_space"]:
     """The label space of the data, each class with a vector. Fails here, before anything is drawn or rendered, if a class
-    has none, or the backbone, or the ``generator`` and the ``clip`` of a run that makes pictures, are not there."""
+    has none, or the backbone, or the ``generator`` and the ``clip`` of a run that makes images, are not there."""
     space = zero_shot_space(data)
     found = make_label_vectors(space, vectors)
     with torch.random.fork_rng():

@@ -26,7 +26,7 @@ def prepare_pictures(
     images: FileRef | None = None,
     verdicts: FileRef | None = None,
 ) -> Annotated[FileRef, "splits"]:
-    """train, validation, zsl and gzsl below ``output``/splits, and splits.json with the number of pictures and the hashes of
+    """train, validation, zsl and gzsl below ``output``/splits, and splits.json with the number of images and the hashes of
     each. With ``images``, those that passed are trained on too, as what CLIP saw in them: below ``output``/splits_with_made."""
     path = Path(output) / ("splits_with_made" if images else "splits") / "splits.json"
     key = caching.result_key(

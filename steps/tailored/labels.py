@@ -25,7 +25,7 @@ def choose_classes(
     prompts: PairPromptConfig,
     output: str,
 ) -> tuple[Annotated[LabelSpace, "label_space"], Annotated[LabelSpace, "unseen_labels"]]:
-    """All classes of the data, and the unseen ones by themselves, which pictures are made for. Fails here, before anything is
+    """All classes of the data, and the unseen ones by themselves, which images are made for. Fails here, before anything is
     asked or rendered, if a later step's model is not there or does not fit."""
     space = zero_shot_space(data)
     check_generator(generator, [label.prompt_name for label in space.labels])

@@ -37,7 +37,7 @@ def train_classifier(
     output: str,
 ) -> Annotated[FileRef, "classifier"]:
     """``output``/classifier: weights, card, and history.json with every epoch's validation, the kept one's measures on the
-    test pictures and those of CLIP as it is. Killed, the next run goes on after the last epoch that was finished."""
+    test images and those of CLIP as it is. Killed, the next run goes on after the last epoch that was finished."""
     folder = Path(output) / "classifier"
     inputs = {
         "labels": labels,

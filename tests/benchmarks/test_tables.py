@@ -87,7 +87,7 @@ def test_a_cell_is_measured_once(small_world, monkeypatch):
     images = small_world.train.subset(torch.arange(0, 600, 30))
     first = cells.cell(small_world, "x", 3, ["a", "b"], images, training)
     assert first["images"] == 20
-    assert first["top1"] == pytest.approx(sum(first["per_class"]) / 10)  # 80 test pictures of each class
+    assert first["top1"] == pytest.approx(sum(first["per_class"]) / 10)  # 80 test images of each class
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
@@ -107,7 +107,7 @@ def test_pictures_of_a_larger_set_hold_those_of_the_smaller(small_world):
     assert torch.bincount(images.labels).tolist() == [2] * 10
     assert set(made.of({"base_class": 1})[0]) < set(ids)
     again = small_world.scorer.image_features(images.pixels).float().cpu()
-    assert torch.allclose(again, features, atol=1e-4)  # features and pictures are of the same images
+    assert torch.allclose(again, features, atol=1e-4)  # features and images are of the same images
 
 
 def test_the_page_says_what_the_tables_hold(tmp_path):

@@ -67,7 +67,7 @@ def test_every_method_has_its_pictures_and_its_row(output):
         name: 0 if name in ("none", "standard") else 3 * 2 * 6 for name in methods
     }
     plan = pq.read_table(output / "plan.parquet").to_pylist()
-    assert len(plan) == 5 * 36  # weights learns from da_fusion's pictures
+    assert len(plan) == 5 * 36  # weights learns from da_fusion's images
     assert {row["trick"] for row in plan} == {
         "name", "concept", "concept_noise", "concept_contexts", "concept_noise_contexts"
     }  # fmt: skip

@@ -48,7 +48,7 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
 def test_a_read_only_folder_is_a_sentence(tmp_path):
     tmp_path.chmod(0o555)
     child = os.fork()
-    if child == 0:  # root may write anywhere, so the child becomes nobody
+    if child == 0:  # root may write anywhere, so the child becomes no one
         try:
             if os.geteuid() == 0:
                 os.setuid(65534)

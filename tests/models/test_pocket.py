@@ -45,7 +45,7 @@ def test_the_generator_paints_what_it_is_asked_for(scorer):
     labels = torch.arange(len(NAMES)).repeat_interleave(3)
     assert float((scorer.logits(pixels, text).argmax(1).cpu() == labels).float().mean()) > 0.9
     features = scorer.image_features(pixels).cpu()
-    assert within_class_distance(features, labels) > 0.02  # three draws are three pictures
+    assert within_class_distance(features, labels) > 0.02  # three draws are three images
 
 
 def test_the_chat_model_answers_the_projects_instruction():

@@ -48,7 +48,7 @@ def test_downscale_with_antialiasing_has_the_same_32_taps_on_both_axes():
 
 
 def test_generated_and_real_pictures_of_eurosat_have_one_bandwidth():
-    """Noise of 512 px and of 64 px, as the paper's config has them learnt from: the share of their power above what 64 px
+    """Noise of 512 px and of 64 px, as the paper's config has them learned from: the share of their power above what 64 px
     can show. The large one is seen by the taps of the published resizing alone."""
     parameters = yaml.safe_load((ROOT / "configs/paper/eurosat.yaml").read_text())["parameters"]
     training, side = TrainingConfig(**parameters["training"]), parameters["generator"]["width"]
@@ -221,5 +221,5 @@ def test_a_hold_out_never_empties_a_small_set_unlike_the_published_code(tmp_path
     config = TrainingConfig(model="test_resnet", epochs=1, batch_size=4, holdout=0.5, keep="best")
     entries: list = []
     train_classifier(images, 2, config, lambda step, m: entries.append((step, m)))
-    assert entries[-1][0] == 2  # six pictures in batches of four
+    assert entries[-1][0] == 2  # six images in batches of four
     assert read_labelled(tmp_path, "test", LabelSpace.of(["cat", "dog"]), 32).labels.tolist() == [0] * 6 + [1] * 6

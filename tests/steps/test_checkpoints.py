@@ -98,7 +98,7 @@ def inputs(plan, pool, tmp_path, pocket_config) -> SimpleNamespace:
 def classifier(inputs, output: str) -> None:
     config = TrainingConfig(model="test_resnet", image_size=16, epochs=4, batch_size=6, ema_decay=0.9, device="cpu")
     sets = {"set": {"base_class": 3, "random_guidance": 3}}
-    real = RealConfig(path=str(inputs.folder / "splits"))  # no pictures: none is trained on
+    real = RealConfig(path=str(inputs.folder / "splits"))  # no images: none is trained on
     space = LabelSpace.of(CLASSES)
     training.train_classifiers.entrypoint(space, inputs.images, inputs.verdicts, sets, config, real, output)
 

@@ -47,7 +47,7 @@ def files(tmp_path):
 def test_pictures_that_show_nothing_are_nobodys_and_that_is_said(files, capsys):
     ids, made, references = files
     used = used_by_each(*references)
-    assert list(used) == ["all"]  # the other method's only picture is unsafe: it learns from the photos alone
+    assert list(used) == ["all"]  # the other method's only image is unsafe: it learns from the photos alone
     assert [ids[row] for row in used["all"].rows.tolist()] == [made[0], made[2]]
     assert used["all"].sources.tolist() == [0, 1]
     assert used["all"].weights.tolist() == [0.0, 0.2]

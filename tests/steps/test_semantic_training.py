@@ -62,7 +62,7 @@ def test_the_state_outlives_a_kill_before_the_weights_are_vouched_for(run, monke
         with pytest.raises(KeyboardInterrupt):
             run.step()
     run.step()
-    assert run.trained == [False, True]  # the second training found what the first had learnt
+    assert run.trained == [False, True]  # the second training found what the first had learned
     assert not run.state.exists()
 
 

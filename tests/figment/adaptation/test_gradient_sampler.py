@@ -126,4 +126,4 @@ def test_earlier_steps_count_as_given_if_only_the_last_are_differentiated(pipeli
     with torch.no_grad():
         assert torch.equal(
             loss_of(pipeline, few_steps, differentiated_steps=1), loss_of(pipeline, few_steps)
-        )  # the pictures are the same
+        )  # the images are the same

@@ -133,7 +133,7 @@ def test_new_tags_take_their_vectors_from_the_models_own_source(tagger, tmp_path
     assert torch.allclose(some.labels.vectors[0], horse / horse.norm())
     assert torch.allclose(
         some.labels.vectors[1:3], tagger.labels.vectors[[2, 0]]
-    )  # the model's own are not asked for anew
+    )  # the model's own are not asked for again
     words.write_text("horse 1 2\n")
     with pytest.raises(
         InputError, match=r"tags\.txt: the model does not know 'horse'; .*words\.txt: vectors of 2 dimensions"

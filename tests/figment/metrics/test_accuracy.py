@@ -100,7 +100,7 @@ def test_calibration_error_is_guos(n, classes, seed):
 
 
 def test_macro_accuracy_is_the_mean_over_the_classes_that_are_there():
-    predicted, truth = torch.tensor([0, 0, 1, 3, 3]), torch.tensor([0, 0, 0, 3, 3])  # no picture of 1 and 2
+    predicted, truth = torch.tensor([0, 0, 1, 3, 3]), torch.tensor([0, 0, 0, 3, 3])  # no image of 1 and 2
     logits = torch.nn.functional.one_hot(predicted, 4).float()
     assert accuracy.macro_accuracy(logits, truth) == pytest.approx((2 / 3 + 1) / 2)
     score = accuracy.macro_score(logits, truth)

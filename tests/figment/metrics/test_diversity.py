@@ -96,7 +96,7 @@ def test_reach_on_a_line_by_hand():
     real = torch.tensor([[0.0], [1.0], [2.0], [10.0]])
     synthetic = torch.tensor([[0.5], [1.5], [30.0]])
     found = reach(real, synthetic, k=1)
-    assert found.precision == pytest.approx(2 / 3)  # 30 is in nobody's ball
+    assert found.precision == pytest.approx(2 / 3)  # 30 is in no one's ball
     assert found.recall == 1  # 0, 1, 2 by the near two, 10 by the far ball of 30
     # 0.5 is in the balls of 0 and 1; of 2? |2 - 0.5| = 1.5 > 1; of 10? 9.5 > 8. 1.5 in those of 1, 2; of 10? 8.5 > 8
     assert found.density == pytest.approx((2 + 2 + 0) / 3)

@@ -113,7 +113,7 @@ def test_life_of_versions(tmp_path, run, experiment):
 
     tagged = TaggedPictures(pictures(16).pixels, functional.one_hot(pictures(16).labels).to(torch.int8))
     gains = [ranking_gain(tagged)(registry.Registered(found), rival) for rival in (None, registry.Registered(found))]
-    assert gains[0].low > 0.2  # over chance, at another size than the pictures'
+    assert gains[0].low > 0.2  # over chance, at another size than the images'
     assert gains[1].top1 == gains[1].low == gains[1].high == 0  # over itself
 
     served = registry.Registered(found)

@@ -77,7 +77,7 @@ GOOD_AND_BAD = torch.tensor([1.0, 1.0, 0.02, 0.06])
 
 def test_per_photo_uses_a_bad_batch_as_often_as_a_good_one_and_global_less():
     paper = use_of(GOOD_AND_BAD, SOURCES, 3, 0.7, "per_photo")
-    assert paper.alpha.tolist() == pytest.approx([0.7, 0.7, 0])  # the third photo has no pictures
+    assert paper.alpha.tolist() == pytest.approx([0.7, 0.7, 0])  # the third photo has no images
     assert paper.share.tolist() == pytest.approx([0.5, 0.5, 0.25, 0.75])
     by_weight = use_of(GOOD_AND_BAD, SOURCES, 3, 0.7, "global")
     assert by_weight.share.tolist() == pytest.approx(paper.share.tolist())

@@ -33,7 +33,7 @@ def embeddings_of(generator: Generator, words: str) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def adapters(generator, tmp_path_factory):
-    """A folder with a concepts file: two "learnt" words that read what words of the model read, and one of its own."""
+    """A folder with a concepts file: two "learned" words that read what words of the model read, and one of its own."""
     folder = tmp_path_factory.mktemp("run") / "adapters"
     folder.mkdir()
     vectors = {

@@ -59,7 +59,7 @@ def test_what_is_weighed_down_is_hardly_learnt_from():
         accuracies[policy] = accuracy(found.head)
         assert use.share[[0, 5]].tolist() == [0, 0]
     assert min(accuracies["global"], accuracies["reject"]) > 0.95
-    assert accuracies["per_photo"] >= accuracy(fooled.head)  # its third photo has nothing but a wrong picture
+    assert accuracies["per_photo"] >= accuracy(fooled.head)  # its third photo has nothing but a wrong image
 
 
 def test_made_pictures_have_the_class_of_their_photo():

@@ -75,7 +75,7 @@ def test_a_fine_tuning_that_helps_no_held_out_picture_ends_as_the_linear_head():
     pictures, (backbone, head) = striped(16), small()
     before = states(backbone, head)
     law, held_out = torch.full((16,), 1 / 16), striped(16, seed=1)
-    # Held-out pictures all labelled as the head sees them now: later steps can be no better.
+    # Held-out images all labelled as the head sees them now: later steps can be no better.
     agreed = classify(backbone, head, held_out.pixels, 8).argmax(1)
     found = finetune(backbone, head, pictures, law, None, CONFIG, 0, LabelledImages(held_out.pixels, agreed))
     assert found.kept == 0

@@ -58,7 +58,7 @@ def test_streamed_every_batch_is_full_and_every_picture_comes(folder, workers):
     assert len(seen.unique(dim=0)) == 600
     assert all(
         ((p[:, 1, 0, 0] == 99) == (labels == 1)).all() for p, labels in batches
-    )  # label and picture belong together
+    )  # label and image belong together
     assert {len(labels.unique()) for _, labels in batches[1:-1]} == {2}  # shuffled across chunks
 
 
