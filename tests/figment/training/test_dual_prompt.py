@@ -196,7 +196,8 @@ def test_a_few_epochs_lower_the_loss_and_beat_chance_on_all_classes(real, made, 
             "unseen": mean_average_precision(scores[:, 4:], measured.targets[:, 4:]),
         }
 
-    config = CONFIG.model_copy(update={"fusion_scale": fusion_scale, "fusion_learning_rate": 0.01})
+    rates = {"learning_rate": 0.003, "warmup_rate": 0.001, "fusion_learning_rate": 0.01}
+    config = CONFIG.model_copy(update={"fusion_scale": fusion_scale} | rates)
     trained = train_dual_prompts([real, made], SPACE, CLIP, config, evaluate)
     first, *_, last = trained.history
     assert last["loss"] < 0.8 * first["loss"]
