@@ -50,11 +50,11 @@ def write_config(folder: Path, **changes) -> Path:
     parameters["prompts"].update(per_pair=3)
     parameters["generator"].update(num_inference_steps=2)
     parameters["tuning"].update(
-        steps=6, batch_size=2, learning_rate=0.001, num_inference_steps=2, differentiated_steps=None, evaluate_every=2,
+        steps=6, batch_size=2, learning_rate=0.003, num_inference_steps=2, differentiated_steps=None, evaluate_every=2,
         evaluated_images=10, evaluation_batch=10,
     )  # fmt: skip
     parameters["clip"].update(templates=["a photo of a {name}"])
-    parameters["acceptance"].update(min_probability=0.999)  # so few steps do not always reach it
+    parameters["acceptance"].update(min_probability=0.99)  # so few steps do not always reach it
     parameters["synthesis"].update(batch_size=8, shard_size=8)
     parameters["classifier"].update(epochs=3, context=4)
     parameters.update(against="unseen", images_per_pair=6, output=str(folder / "out"), **changes)

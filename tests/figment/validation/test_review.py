@@ -48,8 +48,10 @@ def test_a_file_that_is_absent_or_none_is_named(tmp_path):
 
 def test_a_person_overrules_clip(plan, pool, labels):
     scorer = ClipScorer(ClipConfig(model="local-dir:models/pocket/clip"))
-    sure = validate(plan, pool, labels, scorer, Top1Policy())["probability"].to_pylist()
-    verdicts = validate(plan, pool, labels, scorer, Top1Policy(min_probability=sorted(sure)[len(sure) // 2]))
+    ids = plan["image_id"].to_pylist()
+    contrasts = sorted(row["contrast"] for batch in pool.read(ids, ["contrast"]) for row in batch.to_pylist())
+    policy = Top1Policy(min_contrast=contrasts[len(contrasts) // 2])  # half of them do not pass
+    verdicts = validate(plan, pool, labels, scorer, policy)
     passed = [row["image_id"] for row in verdicts.to_pylist() if row["accepted"]]
     failed = [row["image_id"] for row in verdicts.to_pylist() if not row["accepted"]]
     assert passed
