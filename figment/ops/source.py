@@ -90,9 +90,11 @@ def _imported(tree: ast.AST) -> Iterator[str]:
 
 
 def _with_parents(name: str) -> Iterator[str]:
-    """The module and the packages that are imported with it; of what is no module, such as a function, the latter alone."""
+    """The module and the packages that are imported with it, without the product's own, which only names what it offers; of what
+    is no module, such as a function, the packages alone."""
     parts = name.split(".")
-    return (known for end in range(1, len(parts) + 1) if (known := ".".join(parts[:end])) in texts())
+    start = 2 if parts[0] == "figment" else 1
+    return (known for end in range(start, len(parts) + 1) if (known := ".".join(parts[:end])) in texts())
 
 
 def _is_recording(name: str) -> bool:

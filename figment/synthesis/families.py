@@ -227,7 +227,7 @@ FAMILIES = (
     Family("Chroma", "ChromaPipeline",
            ("prompt_embeds", "", "prompt_attention_mask", "negative_prompt_embeds", "", "negative_prompt_attention_mask"),
            (Reader(limit=512),), handed=LENGTH, image_pipeline="ChromaImg2ImgPipeline", image="strength", axes=2,
-           scheduler_takes=FLOW, multiple=packed),
+           scheduler_takes=FLOW, loras=False, multiple=packed),
     Family("PixArt-alpha", "PixArtAlphaPipeline", IN_TURN, (Reader(limit=120),), handed=(*LENGTH, "clean_caption"),
            settings=NO_NEGATIVE, loras=False, multiple=ANY_SIZE),
     Family("PixArt-Sigma", "PixArtSigmaPipeline", IN_TURN, (Reader(limit=300),), handed=(*LENGTH, "clean_caption"),
@@ -252,7 +252,7 @@ FAMILIES = (
     Family("Krea 2", "Krea2Pipeline", ("prompt_embeds", "prompt_embeds_mask"),
            (Reader(limit=507, template=lambda pipeline, text: pipeline.prompt_template_encode_prefix + text,
                    around=lambda pipeline: pipeline.prompt_template_encode_start_idx),),
-           handed=LENGTH, guided_above=0, axes=2, channels_last=False, scheduler_takes=FLOW, multiple=packed),
+           handed=LENGTH, guided_above=0, axes=2, channels_last=False, loras=False, scheduler_takes=FLOW, multiple=packed),
 )  # fmt: skip
 BY_CLASS = {family.pipeline: family for family in FAMILIES}
 

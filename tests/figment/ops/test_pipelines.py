@@ -133,8 +133,8 @@ def test_a_name_that_the_generator_never_saw_is_warned_of_with_the_nearest(tmp_p
     """The label space and the real pictures know 'tulip' here; the pocket generator does not. It is told, then tried."""
     space = tmp_path / "labels.yaml"
     known = yaml.safe_load(Path("configs/labels/pocket.yaml").read_text())["labels"]
-    others = [label for label in known if label["name"] != "broccoli"]
-    space.write_text(yaml.safe_dump({"labels": [*others, {"name": "tulip", "synonyms": ["broccoli"]}]}))
+    others = [label for label in known if label["name"] != "apple"]
+    space.write_text(yaml.safe_dump({"labels": [*others, {"name": "tulip", "synonyms": ["apple"]}]}))
 
     def change(config):
         parameters = config["parameters"]
