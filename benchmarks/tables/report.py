@@ -56,16 +56,19 @@ def write_results(folder: Path, page: Path) -> None:
 
 HEAD = f"""# Results
 
-The tables of "Diversity is Definitely Needed" in miniature: ten classes of the pocket world, {PER_CLASS} pictures of a class in a
-set of size one, nothing filtered, measured on 800 pictures by artists whom neither the generator nor CLIP ever saw. Written
+The tables of "Diversity is Definitely Needed" in miniature: ten classes of the pocket world, {PER_CLASS} images of a class in a
+set of size one, nothing filtered, measured on 800 images by artists whom neither the generator nor CLIP ever saw. Written
 from the CSVs in benchmarks/results/, which hold every seed, by
 
     make tables    # goes on where it was interrupted
 
-A seed decides the pictures' noise and the classifier's weights, order and augmentation. Brackets and +- are 95 % Student
-intervals over seeds; differences are paired by seed. Training settings are frozen within a table: only the pictures change.
+A seed decides the images' noise and the classifier's weights, order and augmentation. Brackets and +- are 95 % Student
+intervals over seeds; differences are paired by seed. Training settings are frozen within a table: only the images change.
 The paper's numbers are single runs on other data: orders can be compared with them, sizes cannot. Its anti-aliasing row has no
-counterpart: these pictures are painted at the size they are trained at."""
+counterpart: these images are rendered at the size they are trained at.
+
+Table 2 is measured with the embedded models of 2026-11-27 (five teachers, four artists who measure) and has two seeds so far. The
+other tables are of the models of 2026-11-20 (two teachers, one who measures), whose real images showed the glyphs of the test."""
 
 
 def section2(table: pd.DataFrame) -> Iterator[str]:
@@ -76,8 +79,8 @@ def section2(table: pd.DataFrame) -> Iterator[str]:
     size_one = [name for name in synthetic if sum(sets()[name].values()) == PER_CLASS]
     yield "\n## Every trick, alone and combined (the paper's table 2)\n"
     yield paragraph(
-        f"`{training.model}`, {training.steps} updates of {training.batch_size} pictures, {seeds} seeds. CLIP itself, "
-        f"zero-shot: {100 * clip:.1f} %. Diversity is measured at {PER_CLASS} pictures of a class in every set, so that size "
+        f"`{training.model}`, {training.steps} updates of {training.batch_size} images, {seeds} seeds. CLIP itself, "
+        f"zero-shot: {100 * clip:.1f} %. Diversity is measured at {PER_CLASS} images of a class in every set, so that size "
         "does not count."
     )
     bounds = [name for name in BOUNDS if name in set(table["recipe"])]
@@ -87,7 +90,7 @@ def section2(table: pd.DataFrame) -> Iterator[str]:
         "to the first and to the last of them."
     )
     yield (
-        "| trained on | pictures | top-1, % | over base class | gap closed to perfect, % | to perfect + real, % | "
+        "| trained on | images | top-1, % | over base class | gap closed to perfect, % | to perfect + real, % | "
         + ("Vendi | distance | recall | coverage |")
     )
     yield "|---|---|---|---|---|---|---|---|---|---|"
@@ -145,7 +148,7 @@ def section3(table: pd.DataFrame) -> Iterator[str]:
         "At 32 px as the paper has them, nothing adapted (ViT-B sees four patches), from random weights. One short recipe: "
         f"batch {short.batch_size}, one cycle, weight decay {short.weight_decay}; updates and rate as listed, the same "
         "for both sets. That is what a CPU affords, and far from trained: the larger set is gone through a quarter as often, so "
-        "a loss here may be one of updates, not of pictures."
+        "a loss here may be one of updates, not of images."
     )
     heads = f"base class, % | {BEST}, % | gain here | on CIFAR-10 in the paper | the paper's order"
     yield f"| network | seeds | updates | rate | {heads} |"
@@ -162,12 +165,12 @@ def section3(table: pd.DataFrame) -> Iterator[str]:
 
 
 def latent_section(table: pd.DataFrame) -> Iterator[str]:
-    yield "\n## Little spread against much, from the same real pictures (sec. 4.2.2)\n"
+    yield "\n## Little spread against much, from the same real images (sec. 4.2.2)\n"
     yield paragraph(
-        "Points among the CLIP embeddings of 60 real pictures of a class: within the hull of all (weights from Dirichlet(1)), "
-        "or among three drawn at random. The pocket generator reads only text, so a linear map, fitted on pictures of the "
+        "Points among the CLIP embeddings of 60 real images of a class: within the hull of all (weights from Dirichlet(1)), "
+        "or among three drawn at random. The pocket generator reads only text, so a linear map, fitted on images of the "
         "world that it learnt from and their captions, says each point in its text encoder's states (it explains "
-        f"{100 * table['captions_explained'].mean():.0f} % of their variance on new pictures). That is a stand-in for a "
+        f"{100 * table['captions_explained'].mean():.0f} % of their variance on new images). That is a stand-in for a "
         "generator conditioned on image embeddings, not one."
     )
     yield "| points | seeds | spread | expected | Vendi | recall | CLIP sees the class, % | top-1, % | in the paper, % |"
