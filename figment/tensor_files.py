@@ -53,9 +53,9 @@ def read_tensor_file(file: Path, expected: str) -> Any:
 
 def _check_archive(file: Path, where: str, expected: str) -> None:
     """Of the zip that torch writes: its parts are stored as they are, and none is code."""
-    if not zipfile.is_zipfile(file):
-        return
     try:
+        if not zipfile.is_zipfile(file):  # raises too, for one that claims to span several disks
+            return
         parts = zipfile.ZipFile(file).infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, UnicodeError) as error:
         raise InputError(f"{where}: a damaged archive ({reason_of(error)}); expected {expected}") from error
