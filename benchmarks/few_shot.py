@@ -143,7 +143,7 @@ class Bench:
         return Cell(tuple(map(Shot, files, labels)), features, words, probed)
 
     def learn_words(self, files: list[str], names: list[str], seed: int) -> tuple[Words, dict[str, float]]:
-        """The usable words of these shots, learnt now unless they were before."""
+        """The usable words of these shots, learned now unless they were before."""
         config = self.inversion.model_copy(update={"seed": seed})
         kept = (
             self.work / "words" / f"{digest([files, names, config.model_dump(mode='json'), self.revision])[:24]}.json"

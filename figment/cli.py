@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--save", type=Path, help="write the picture there")
     command.set_defaults(run=replay_image)
 
-    command = commands.add_parser("trace", help="say where an image came from, and which models learnt from it")
+    command = commands.add_parser("trace", help="say where an image came from, and which models learned from it")
     command.add_argument("image_id", help="or its beginning")
     command.add_argument("--plan", type=Path, help="plan.parquet; by default all under artifacts/ that hold the id")
     command.set_defaults(run=trace_image)

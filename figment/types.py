@@ -25,7 +25,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=False)
 
     def model_post_init(self, context: Any, /) -> None:
-        """A ``kind`` always counts as set: ZenML hands a step what was set, by which a union is told apart."""
+        """A ``kind`` always counts as set: ZenML hands a step what was set, which decides the member of a union."""
         if "kind" in type(self).model_fields:
             self.__pydantic_fields_set__.add("kind")
 

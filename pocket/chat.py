@@ -56,7 +56,7 @@ def dialogue(objects: Sequence[str], dice: random.Random) -> tuple[str, str]:
 
 
 def build_chat_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE learnt from the dialogues, with a chat template and a special token for each role."""
+    """A byte-level BPE learned from the dialogues, with a chat template and a special token for each role."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

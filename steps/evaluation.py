@@ -119,7 +119,7 @@ def numbers(row: Result, results: Results) -> dict[str, float]:
 def features_of_sets(
     labels: LabelSpace, store: FeatureStore, classifiers: Classifiers
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """CLIP features (N, D) and labels (N,) of what each classifier learnt from, but for the real-trained."""
+    """CLIP features (N, D) and labels (N,) of what each classifier learned from, but for the real-trained."""
     store.complete()
     lists = {
         item.name: pq.read_table(item.weights.open().parent / "training_list.parquet")

@@ -35,7 +35,7 @@ OF_REAL = {
 OF_MADE = {
     "contrast": "raise acceptance.min_contrast",
     "duplicate_of": "vary what is made, or allow more by gates.max_duplicates",
-    "test_twin": "look whether the generator has learnt from the test pictures, or allow more by gates.max_leakage",
+    "test_twin": "look whether the generator has learned from the test pictures, or allow more by gates.max_leakage",
 }
 
 

@@ -169,7 +169,7 @@ def latent_section(table: pd.DataFrame) -> Iterator[str]:
     yield paragraph(
         "Points among the CLIP embeddings of 60 real images of a class: within the hull of all (weights from Dirichlet(1)), "
         "or among three drawn at random. The pocket generator reads only text, so a linear map, fitted on images of the "
-        "world that it learnt from and their captions, says each point in its text encoder's states (it explains "
+        "world that it learned from and their captions, says each point in its text encoder's states (it explains "
         f"{100 * table['captions_explained'].mean():.0f} % of their variance on new images). That is a stand-in for a "
         "generator conditioned on image embeddings, not one."
     )

@@ -64,7 +64,7 @@ def one_name_each(templates: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class InversionConfig(Settings):
-    """How concepts are learnt. DIAGen's own: 1000 steps of 4 pictures, rate 2e-3, one vector, from a neutral word."""
+    """How concepts are learned. DIAGen's own: 1000 steps of 4 pictures, rate 2e-3, one vector, from a neutral word."""
 
     # The folder of `figment import words`: its words are tried out and used, and none is learned
     imported: PathText | None = None

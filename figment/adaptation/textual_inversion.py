@@ -110,7 +110,7 @@ def check_photos(photos: Photos, names: Mapping[str, str]) -> None:
 
 
 class ConceptProbe(BaseModel):
-    """What a concept's pictures look like to CLIP, beside the photos that it was learnt from."""
+    """What a concept's pictures look like to CLIP, beside the photos that it was learned from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

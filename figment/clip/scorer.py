@@ -125,7 +125,7 @@ class ClipScorer:
 
     @torch.inference_mode()
     def compare(self, image_features: Tensor, text_features: Tensor) -> Tensor:
-        """(N, C) cosine similarities of unit vectors times the model's learnt scale."""
+        """(N, C) cosine similarities of unit vectors times the model's learned scale."""
         return self.model.logit_scale.float().exp() * image_features.to(self.device) @ text_features.t()
 
     def presence(self, logits: Tensor) -> Tensor:

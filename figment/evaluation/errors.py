@@ -1,4 +1,4 @@
-"""The worst errors: real pictures that a classifier is surest of and wrong about, beside what it learnt from that is nearest."""
+"""The worst errors: real pictures that a classifier is surest of and wrong about, beside what it learned from that is nearest."""
 
 from collections.abc import Mapping, Sequence
 

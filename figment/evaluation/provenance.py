@@ -64,7 +64,7 @@ def verdicts_on(image_id: str, output: Path) -> dict[Path, dict[str, Any]]:
 
 
 def learners(image_id: str, root: Path = ARTIFACTS) -> list[Path]:
-    """The folders of the models under ``root`` that learnt from an image."""
+    """The folders of the models under ``root`` that learned from an image."""
     lists = sorted(root.glob(f"**/{TRAINING_LIST}"))
     return [
         file.parent
@@ -93,7 +93,7 @@ def output_of(folder: Path) -> Path:
 
 
 def recipe_of(folder: Path) -> Recipe | None:
-    """What the model in ``folder`` learnt from; None if it has no list of generated images."""
+    """What the model in ``folder`` learned from; None if it has no list of generated images."""
     file = next(iter(sorted(folder.glob(TRAINING_LIST))), None)
     if file is None:
         return None

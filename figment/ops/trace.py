@@ -49,7 +49,7 @@ def trace(plans: Sequence[Path], image_id: str) -> str:
         ("adapter", _adapter(row, output)),
         *([("from photo", f"{row['initial_image']}, strength {row['strength']:g}")] if row["initial_image"] else []),
         *(line for run in runs for line in _in_run(image_id, run, [plan for plan in plans if plan.parent == run])),
-        *(trained or [("trained", "no model under artifacts/ learnt from it")]),
+        *(trained or [("trained", "no model under artifacts/ learned from it")]),
         ("again", f"{_checkout(read_lineage(output))}figment replay {image_id[:16]} --plan {plans[0]}"),
     ]
     return table(lines)
@@ -155,7 +155,7 @@ def _short(value: Any) -> str:
 
 
 def _model_lines(folder: Path) -> list[Line]:
-    """A model that learnt from the image, and the versions of it that are registered."""
+    """A model that learned from the image, and the versions of it that are registered."""
     try:
         weights = provenance.weights_in(folder)
     except InputError:
@@ -181,14 +181,14 @@ def _measured(version: ModelVersion) -> list[Line]:
 def _recipe_lines(folder: Path) -> list[Line]:
     recipe = provenance.recipe_of(folder)
     if recipe is None:
-        return [("learnt from", f"real pictures only (no {provenance.TRAINING_LIST} in {folder})")]
+        return [("learned from", f"real pictures only (no {provenance.TRAINING_LIST} in {folder})")]
     counts = {
         name: ", ".join(f"{n} {key}" for key, n in c.items())
         for name, c in vars(recipe).items()
         if isinstance(c, Mapping)
     }
     return [
-        ("learnt from", f"{recipe.images} images: {counts['by_class']}"),
+        ("learned from", f"{recipe.images} images: {counts['by_class']}"),
         ("tricks", counts["by_trick"]),
         ("generator", counts["generators"]),
         ("", ", ".join(f"{name} {value}" for name, value in recipe.settings.items())),

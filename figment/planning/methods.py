@@ -37,7 +37,7 @@ class Method(Settings):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.noise and not self.concepts:
-            raise ValueError("noise is added to learnt words; set concepts: true, or leave noise out")
+            raise ValueError("noise is added to learned words; set concepts: true, or leave noise out")
         if any(sigma <= 0 for sigma in self.noise) or any(not 0 < s <= 1 for s in self.strengths):
             raise ValueError("noise must be above 0 (none is always among the choices), strengths in (0, 1]")
         return self

@@ -71,7 +71,7 @@ def relative_noise(adapter: Path, concept: str, sigma: float) -> float:
             return sigma * float(file.get_tensor(key).float().norm(dim=1).mean())
     except (OSError, SafetensorError) as error:
         raise InputError(
-            f"adapter {adapter}: not a concepts file ({reason_of(error)}); give one that Figment learnt"
+            f"adapter {adapter}: not a concepts file ({reason_of(error)}); give one that Figment learned"
         ) from error
 
 

@@ -134,7 +134,7 @@ def check_revision(model: str, revision: str) -> None:
 
 
 def unknown_names(model: str, names: Sequence[str]) -> dict[str, list[str]]:
-    """Names that a model with a ``vocabulary.json`` (a list of words it learnt) never saw, each with the nearest it did."""
+    """Names that a model with a ``vocabulary.json`` (a list of words it learned) never saw, each with the nearest it did."""
     file = Path(model) / "vocabulary.json"
     if not file.is_file():
         return {}

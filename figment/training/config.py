@@ -25,7 +25,7 @@ AUTO_AUGMENTS = ("rand", "augmix", "original", "originalr", "v0", "v0r", "3a")
 
 
 class AugmentConfig(Settings):
-    """How pictures are changed at random while they are learnt from (figment.training.augment)."""
+    """How pictures are changed at random while they are learned from (figment.training.augment)."""
 
     crop_scale: Number = Field(0.08, gt=0, le=1)  # smallest area of a random resized crop; 1: no such crop
     crop_largest: Number = Field(1.0, gt=0, le=1)  # largest area of it

@@ -67,7 +67,7 @@ def learn_words(
         probes = probe_concepts(generator, adapter, whole, ClipScorer(clip), probe, synthesis)
         for name, found in probes.items():
             if not found.usable:
-                print(f"warning: the word learnt for {name!r} is not used: {found.reason}", file=sys.stderr)
+                print(f"warning: the word learned for {name!r} is not used: {found.reason}", file=sys.stderr)
         lengths = {name: relative_noise(adapter, name, 1.0) for name, found in probes.items() if found.usable}
         write_json(path, WordsFile(words=Words(adapter.stem, lengths), probes=probes).model_dump())
         caching.mark_current(path, key)

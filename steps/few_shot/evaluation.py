@@ -118,7 +118,7 @@ def finetuned_features(
     weights: FileRef,
     photo_features: FileRef,
 ) -> dict[str, FeatureSet]:
-    """The test photos' features by a backbone that has learnt, by test set; kept beside it."""
+    """The test photos' features by a backbone that has learned, by test set; kept beside it."""
     path = Path(weights.path).parent / "tests.safetensors"
     key = caching.result_key(__name__, backbone=weights.sha256, photos=photo_features.sha256)
     if not caching.is_current(path, key):

@@ -44,7 +44,7 @@ def train_heads(
     picture_features: FileRef | None = None,
     weights: FileRef | None = None,
 ) -> Annotated[Classifiers, "heads"]:
-    """``output``/heads/METHOD: weights, card and loss curve. What is there already under the same inputs is not learnt again."""
+    """``output``/heads/METHOD: weights, card and loss curve. What is there already under the same inputs is not learned again."""
     photos = load_features(photo_features.open())
     made: dict[str, Made] = {}
     used: dict[str, Used] = {}
@@ -125,7 +125,7 @@ def used_by_each(plan: FileRef, pictures: FileRef, images: FileRef, weights: Fil
         weight = torch.tensor(pq.read_table(weights.open())["weight"].to_pylist(), dtype=torch.float64)
     empty = empty_pictures(Pool(images.open().parent), ids.to_pylist())
     if empty:
-        print(f"warning: {len(empty)} of {len(ids)} pictures are blank or unsafe and not learnt from", file=sys.stderr)
+        print(f"warning: {len(empty)} of {len(ids)} pictures are blank or unsafe and not learned from", file=sys.stderr)
     used = pq.read_table(pictures.open())
     used = used.filter(pc.invert(pc.is_in(used["image_id"], pa.array(sorted(empty), pa.string()))))
     found = {}

@@ -118,7 +118,7 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
     assert figment(["why", "figment-few-shot@challenger"]) == 0
     said = capsys.readouterr().out
     assert "zenml pipeline run pipelines.few_shot.few_shot -c" in said
-    assert "learnt from" in said
+    assert "learned from" in said
     card = (output / "heads/all" / "model_card.md").read_text()
     assert "## Licences" in card
     assert "generated images from" in card
@@ -191,7 +191,7 @@ def test_seeds_are_children_of_one_run_with_their_mean(tmp_path):
 
 
 def check_fine_tuned(output: Path, methods: Collection[str]):
-    """Every method's backbone has learnt from its own pictures, and what it says of the test photos is what is reported."""
+    """Every method's backbone has learned from its own pictures, and what it says of the test photos is what is reported."""
     results = json.loads((output / "few_shot.json").read_text())
     for name in methods:
         tuned, frozen = (open_model(output / folder / name) for folder in ("finetuned", "heads"))
@@ -222,7 +222,7 @@ def test_a_word_that_fails_its_probe_is_not_used_and_that_is_said(tmp_path, capf
     said = capfd.readouterr().err
     plan = pq.read_table(tmp_path / "out" / "plan.parquet").to_pylist()
     for name in failed:
-        assert f"warning: the word learnt for {name!r} is not used: " in said
+        assert f"warning: the word learned for {name!r} is not used: " in said
         assert {row["prompt"] for row in plan if row["labels"] == [name]} == {f"a photo of a {name}"}
 
 

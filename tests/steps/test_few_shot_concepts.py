@@ -1,4 +1,4 @@
-"""Words are learnt once, whatever happens to the probe."""
+"""Words are learned once, whatever happens to the probe."""
 
 from pathlib import Path
 

@@ -54,7 +54,7 @@ def test_pictures_that_show_nothing_are_nobodys_and_that_is_said(files, capsys):
     assert used["all"].listed.to_pylist() == sorted(
         ({"image_id": made[i], "label": "dog", "weight": i / 10} for i in (0, 2)), key=lambda row: row["image_id"]
     )
-    assert "warning: 2 of 4 pictures are blank or unsafe and not learnt from" in capsys.readouterr().err
+    assert "warning: 2 of 4 pictures are blank or unsafe and not learned from" in capsys.readouterr().err
 
 
 def test_without_weights_all_pictures_count_alike(files):

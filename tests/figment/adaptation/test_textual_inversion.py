@@ -1,4 +1,4 @@
-"""Concepts are learnt side by side, each as if alone; interrupted as if not; nothing else of the model changes."""
+"""Concepts are learned side by side, each as if alone; interrupted as if not; nothing else of the model changes."""
 
 import json
 from functools import partial
@@ -96,7 +96,7 @@ def test_an_interrupted_learning_goes_on_to_the_same_file(learnt, pocket_config,
     assert numbers == [2, 3]
     assert path.read_bytes() == learnt[0].read_bytes()
     assert learn_concepts(pocket_config, PHOTOS, NAMES, QUICK, tmp_path) == path
-    assert numbers == [2, 3], "what is learnt is not learnt again"
+    assert numbers == [2, 3], "what is learned is not learned again"
     forget_learning(tmp_path)
     assert not state.exists()
     assert list(tmp_path.iterdir()) == [path]
@@ -133,7 +133,7 @@ def test_concepts_begin_at_their_names_words_or_at_a_neutral_one(pocket_config):
 
 
 def test_learning_from_photos_makes_them_likelier(pocket_config):
-    """The loss on draws that were not learnt from falls, from a neutral word."""
+    """The loss on draws that were not learned from falls, from a neutral word."""
     config = InversionConfig(
         steps=15, learning_rate=0.03, initialise="neutral", vectors=2, templates=("a photo of a {name}",)
     )

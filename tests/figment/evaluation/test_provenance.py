@@ -20,7 +20,7 @@ KEY = "ab" * 32
 
 @pytest.fixture(scope="module")
 def root(plan, pool, tmp_path_factory) -> Path:
-    """An artifacts folder with a run: one prompt of it came from a chat model, one classifier learnt from four images."""
+    """An artifacts folder with a run: one prompt of it came from a chat model, one classifier learned from four images."""
     root = tmp_path_factory.mktemp("artifacts")
     output = root / "run"
     write_plan(plan, output / "plan.parquet")
@@ -107,7 +107,7 @@ def test_the_trace_says_it_all_and_nothing_a_terminal_would_obey(root, plan):
 def test_a_model_without_its_lineage_says_what_is_missing(root, monkeypatch):
     monkeypatch.setattr(registry, "versions_with", lambda sha256: [])
     said = why(str(root / "run" / "classifiers" / "base"))
-    assert "learnt from 4 images" in said
+    assert "learned from 4 images" in said
     assert said.splitlines()[-1].startswith("again       not known without lineage.json: fetch that file, or run")
 
 

@@ -212,7 +212,7 @@ def test_vectors_that_do_not_fit_the_generator_are_named(own, adapters, row, nam
 
 @pytest.fixture(scope="module")
 def concept_rows(row) -> list[Row]:
-    """Plain, learnt, freshly noised and alike noised rows, two images each."""
+    """Plain, learned, freshly noised and alike noised rows, two images each."""
     kinds = [
         {"concept": "", "adapter": "", "prompt": "a photo of a car"},
         {},

@@ -86,7 +86,7 @@ def test_a_file_that_is_no_checkpoint_is_named_and_runs_nothing(content, tmp_pat
 
 
 def test_validation_uses_pictures_that_training_never_saw(colours):
-    """A share whose labels are wrong cannot be learnt: validation tells, though the loss on the rest falls."""
+    """A share whose labels are wrong cannot be learned: validation tells, though the loss on the rest falls."""
     entries: list = []
     config = CONFIG.model_copy(update={"epochs": 20, "drop_path": 0.0, "holdout": 0.25})
     train_classifier(colours, 3, config, lambda step, m: entries.append(m))
