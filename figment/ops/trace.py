@@ -181,14 +181,14 @@ def _measured(version: ModelVersion) -> list[Line]:
 def _recipe_lines(folder: Path) -> list[Line]:
     recipe = provenance.recipe_of(folder)
     if recipe is None:
-        return [("learned from", f"real pictures only (no {provenance.TRAINING_LIST} in {folder})")]
+        return [("trained on", f"real pictures only (no {provenance.TRAINING_LIST} in {folder})")]
     counts = {
         name: ", ".join(f"{n} {key}" for key, n in c.items())
         for name, c in vars(recipe).items()
         if isinstance(c, Mapping)
     }
     return [
-        ("learned from", f"{recipe.images} images: {counts['by_class']}"),
+        ("trained on", f"{recipe.images} images: {counts['by_class']}"),
         ("tricks", counts["by_trick"]),
         ("generator", counts["generators"]),
         ("", ", ".join(f"{name} {value}" for name, value in recipe.settings.items())),

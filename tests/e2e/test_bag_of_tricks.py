@@ -167,7 +167,7 @@ def test_the_chain_is_told_both_ways(output, capsys):
         said = capsys.readouterr().out
         assert f"figment-bag-of-tricks version {version} (challenger" in said
         assert "measured    top-1 " in said
-        assert f"learned from {count} images: " in said
+        assert f"trained on  {count} images: " in said
         assert "run         ZenML bag_of_tricks-" in said
         assert "zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c " in said.splitlines()[-1]
     assert f"MLflow {lineage['mlflow_run']}" in said, "the folder's own run, whoever registered these weights first"

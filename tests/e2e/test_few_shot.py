@@ -118,7 +118,7 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
     assert figment(["why", "figment-few-shot@challenger"]) == 0
     said = capsys.readouterr().out
     assert "zenml pipeline run pipelines.few_shot.few_shot -c" in said
-    assert "learned from" in said
+    assert "trained on" in said
     card = (output / "heads/all" / "model_card.md").read_text()
     assert "## Licences" in card
     assert "generated images from" in card

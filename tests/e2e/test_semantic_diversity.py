@@ -113,7 +113,7 @@ def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
     assert figment(["why", "figment-semantic-diversity@challenger"]) == 0
     said = capsys.readouterr().out
     assert "zenml pipeline run pipelines.semantic_diversity.semantic_diversity -c" in said
-    assert "learned from" in said
+    assert "trained on" in said
     card = (output / "model" / "model_card.md").read_text()
     assert "## Licences" in card
     assert "generated images from" in card

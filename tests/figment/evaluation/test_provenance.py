@@ -107,7 +107,7 @@ def test_the_trace_says_it_all_and_nothing_a_terminal_would_obey(root, plan):
 def test_a_model_without_its_lineage_says_what_is_missing(root, monkeypatch):
     monkeypatch.setattr(registry, "versions_with", lambda sha256: [])
     said = why(str(root / "run" / "classifiers" / "base"))
-    assert "learned from 4 images" in said
+    assert "trained on  4 images" in said
     assert said.splitlines()[-1].startswith("again       not known without lineage.json: fetch that file, or run")
 
 
