@@ -3,10 +3,11 @@
 Everything here is read off the pipelines' own source. ``tests/conformance`` holds every entry beside the stock pipeline call.
 """
 
+import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import diffusers
@@ -17,6 +18,13 @@ from figment.errors import InputError
 
 Meaning = dict[str, Tensor]  # argument of the pipeline's call -> (1, ...) tensor
 Sizes = Mapping[str, Any]  # the configs of a model's parts
+
+
+@lru_cache(maxsize=4)
+def _apart(tokenizer: Any) -> Any:
+    """A copy for counting: a fast tokenizer keeps padding and truncation as state, so counting without them while another thread
+    encodes with them would take them from it."""
+    return copy.deepcopy(tokenizer)
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Reader:
     def count(self, pipeline: Any, text: str) -> tuple[int, int]:
         """(tokens of ``text``, tokens that are read)."""
         tokenizer = pipeline.components[self.tokenizer]
-        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
+        tokenizer = _apart(getattr(tokenizer, "tokenizer", tokenizer))  # of a processor
         tokens = len(tokenizer(self.template(pipeline, text), verbose=False).input_ids) - self.around(pipeline)
         return tokens, self.limit or tokenizer.model_max_length
 

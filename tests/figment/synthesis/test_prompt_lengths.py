@@ -1,13 +1,16 @@
 """Prompts over the text encoder's length: counted, told once, and read in parts where the plan says so."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import CLIPTokenizer
 
 from figment.errors import InputError
 from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.config import SynthesisConfig
+from figment.synthesis.families import Reader
 from figment.synthesis.generator import Generator
 from figment.synthesis.prompt_lengths import LongPrompts, excess, parts_of
 from figment.synthesis.weights import check_family, folder_revision
@@ -81,3 +84,12 @@ def test_a_family_that_cannot_read_parts_says_so_before_a_plan_is_made(tmp_path)
     flux().save_pretrained(tmp_path / "flux")
     with pytest.raises(InputError, match=r"generator\.long_prompts: Flux\.1 reads a prompt as one text"):
         check_family(GeneratorConfig(model=str(tmp_path / "flux"), width=32, height=32, long_prompts=True))
+
+
+def test_counting_leaves_the_padding_of_a_prompt_that_another_thread_encodes():
+    tokenizer = CLIPTokenizer.from_pretrained("models/pocket/diffusion/tokenizer")
+    pipeline = SimpleNamespace(components={"tokenizer": tokenizer})
+    tokenizer(["a cat"], padding="max_length", truncation=True)
+    before = tokenizer.backend_tokenizer.padding
+    assert Reader().count(pipeline, "a cat") == (4, tokenizer.model_max_length)
+    assert tokenizer.backend_tokenizer.padding == before is not None
