@@ -63,13 +63,25 @@ def one_name_each(templates: tuple[str, ...]) -> tuple[str, ...]:
     return templates
 
 
-class InversionConfig(Settings):
+class PhotoLearning(Settings):
+    """What learning words and learning LoRAs from a few photos of each class have in common."""
+
+    batch_size: Count = 4  # images of each concept, or of a LoRA, in a step
+    templates: tuple[str, ...] = Field(TEMPLATES, min_length=1)
+    flip: Share = 0.5  # probability that a photo is mirrored
+    seed: Seed = 0
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen model; what is learned is float32
+    device: str = "auto"
+
+    _one_name_each = field_validator("templates")(one_name_each)
+
+
+class InversionConfig(PhotoLearning):
     """How concepts are learned. DIAGen's own: 1000 steps of 4 pictures, rate 2e-3, one vector, from a neutral word."""
 
     # The folder of `figment import words`: its words are tried out and used, and none is learned
     imported: PathText | None = None
     steps: Count = 1000
-    batch_size: Count = 4  # images of each concept in a step
     max_batch: int = Field(
         32, gt=0
     )  # images in one pass of the network, of all concepts together; decides memory alone
@@ -78,35 +90,20 @@ class InversionConfig(Settings):
     # share of the steps, the last, whose vectors are averaged; 0: as published
     average: Number = Field(0.5, ge=0, lt=1)
     initialise: Literal["name", "neutral"] = "name"  # from the words of the class's prompt name, or from "the"
-    templates: tuple[str, ...] = Field(TEMPLATES, min_length=1)
-    flip: Share = 0.5  # probability that a photo is mirrored
-    seed: Seed = 0
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen model; the vectors are float32
-    device: str = "auto"
-
-    _one_name_each = field_validator("templates")(one_name_each)
 
 
-class LoraConfig(Settings):
+class LoraConfig(PhotoLearning):
     """How LoRAs are learned from a few photos of each class: by default one a class, of the denoiser's attention alone."""
 
     kind: Literal["lora"] = "lora"
     per: Literal["class", "all"] = "class"  # one LoRA for each class, or one for all of them
     steps: Count = 500  # of each LoRA
-    batch_size: Count = 4  # images in a step
     learning_rate: Positive = 1e-4
     weight_decay: NonNegative = 0.01
     rank: Count = 16
     alpha: Positive | None = None  # the LoRA is scaled by alpha / rank; by default 1
     text_encoder: bool = False  # the text encoders' attention learns too
     weight: Number = 1.0  # with which a plan's rows add it to the model
-    templates: tuple[str, ...] = Field(TEMPLATES, min_length=1)
-    flip: Share = 0.5  # probability that a photo is mirrored
-    seed: Seed = 0
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen model; the LoRA is float32
-    device: str = "auto"
-
-    _one_name_each = field_validator("templates")(one_name_each)
 
 
 class ProbeConfig(Settings):

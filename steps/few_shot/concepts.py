@@ -46,15 +46,7 @@ def learn_words(
     says of all. Prompts of a class whose word is not usable will say its name, which is said aloud here."""
     path = Path(output) / "words.json"
     imported = {"imported": caching.file_digest(inversion.imported)} if inversion.imported else {}
-    key = caching.result_key(
-        __name__,
-        **imported,
-        labels=labels.model_dump(mode="json"),
-        photos=photos.sha256,
-        generator=[generator.model_dump(mode="json"), caching.model_digest(generator.model), generator.adapters()],
-        inversion=inversion.model_dump(mode="json"),
-        probe=[probe.model_dump(mode="json"), clip.model_dump(mode="json"), caching.model_digest(clip.model)],
-    )
+    key = key_of(labels, photos, generator, probe, clip, **imported, inversion=inversion.model_dump(mode="json"))
     if not caching.is_current(path, key):
         small, whole = shots_of(labels, photos, generator, output)
         names = {label.name: label.prompt_name for label in labels.labels}
@@ -91,14 +83,7 @@ def learn_loras(
     """loras.json: the LoRA of each class (the files lie in adapters/) and what the probe says of it. Images of a class whose LoRA
     is not usable will be made without one."""
     path = Path(output) / "loras.json"
-    key = caching.result_key(
-        __name__,
-        labels=labels.model_dump(mode="json"),
-        photos=photos.sha256,
-        generator=[generator.model_dump(mode="json"), caching.model_digest(generator.model), generator.adapters()],
-        adaptation=adaptation.model_dump(mode="json"),
-        probe=[probe.model_dump(mode="json"), clip.model_dump(mode="json"), caching.model_digest(clip.model)],
-    )
+    key = key_of(labels, photos, generator, probe, clip, adaptation=adaptation.model_dump(mode="json"))
     if not caching.is_current(path, key):
         small, whole = shots_of(labels, photos, generator, output)
         names = {label.name: label.prompt_name for label in labels.labels}
@@ -114,6 +99,25 @@ def learn_loras(
         tracking.log_metrics("adaptation", {"usable_loras": len(found.loras), "classes": len(labels)})
     tracking.log_file(path)
     return FileRef.of(path)
+
+
+def key_of(
+    labels: LabelSpace,
+    photos: FileRef,
+    generator: GeneratorConfig,
+    probe: ProbeConfig,
+    clip: ClipConfig,
+    **learning: object,
+) -> str:
+    """The result's key: the shots, the models and ``learning``, how they are learned from."""
+    return caching.result_key(
+        __name__,
+        **learning,
+        labels=labels.model_dump(mode="json"),
+        photos=photos.sha256,
+        generator=[generator.model_dump(mode="json"), caching.model_digest(generator.model), generator.adapters()],
+        probe=[probe.model_dump(mode="json"), clip.model_dump(mode="json"), caching.model_digest(clip.model)],
+    )
 
 
 def shots_of(
