@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -49,6 +49,17 @@ class Table:
     help: Mapping[str, str] = field(default_factory=dict)
     marked: frozenset[int] = frozenset()
     kind: Literal["numbers", "words", "matrix"] = "numbers"
+
+    def filled(self) -> "Table":
+        """Without the named columns that no row fills, and without their help."""
+        kept = [n for n, name in enumerate(self.columns) if not name or any(str(row[n]) for row in self.rows)]
+        columns = [self.columns[n] for n in kept]
+        return replace(
+            self,
+            columns=columns,
+            rows=[[row[n] for n in kept] for row in self.rows],
+            help={name: text for name, text in self.help.items() if name in columns},
+        )
 
 
 @dataclass(frozen=True)
@@ -221,7 +232,10 @@ def contact_sheet(images: Images, columns: int, cell: int = 64) -> Image.Image:
             data = base64.b64decode(thumbnail.uri.partition(",")[2])
             sheet.paste(decode(data, thumbnail.alt).resize((cell, cell), Image.Resampling.NEAREST), (x, y))
             colour = "firebrick" if thumbnail.kind == "rejected" else "gray"
-            draw.text((x, y + cell), thumbnail.caption[:14], fill=colour, font_size=9)
+            text = thumbnail.caption
+            while draw.textlength(text, font_size=9) > cell:
+                text = text[:-1]
+            draw.text((x, y + cell), text, fill=colour, font_size=9)
     return sheet
 
 

@@ -171,7 +171,7 @@ def results_section(results: Results) -> Section:
     columns = ("trained on", "images", "top-1", "95 % interval", "", *list(HELP)[2:])
     kept = frozenset(number for number, row in enumerate(results.rows) if row.name == results.confusion_of)
     lead = "The marked classifier is registered; it was chosen before anything was measured."
-    return Section("Results", [Table(columns, rows, HELP, kept)], lead)
+    return Section("Results", [Table(columns, rows, HELP, kept).filled()], lead)
 
 
 def by_class(results: Results) -> Table:

@@ -133,6 +133,16 @@ def test_counts_leave_out_what_there_is_none_of():
     assert counts({"accepted": 3, "blank": 0, "wrong_class": 1}) == "3 accepted, 1 wrong class"
 
 
+def test_a_column_that_no_row_fills_is_left_out_with_its_help():
+    help = {"gain": "points", "gap": "share"}
+    table = Table(
+        ("name", "", "gain", "gap"), [("a", Cell("", bar=0.5), "", ""), ("b", Cell("", bar=1), "+2", "")], help
+    )
+    assert table.filled().columns == ["name", "", "gain"]
+    assert table.filled().help == {"gain": "points"}
+    assert [len(row) for row in table.filled().rows] == [3, 3]
+
+
 def test_a_contact_sheet_has_a_row_a_group():
     assert contact_sheet(thumbnails(), columns=4, cell=16).size == (96 + 4 * 20, 2 * 32)
 
