@@ -12,17 +12,31 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from figment.errors import InputError
-from figment.files import atomic
-from figment.ops.checking import CONFIG, read_config
+from figment.commands import (
+    add_dataset,
+    apply_stack_file,
+    check_configs,
+    estimate_config,
+    evaluate_model,
+    export_folder,
+    generate_images,
+    get_dataset,
+    import_made,
+    list_datasets,
+    predict_pictures,
+    print_payload,
+    render_plan,
+    replay_image,
+    run_config,
+    trace_image,
+    why_model,
+    write_config,
+)
 from figment.ops.endings import ended
 from figment.ops.environment import load_environment
 from figment.ops.new_config import RECIPES
 from figment.ops.run import add_options, quieten
-from figment.text import shown
-from figment.types import Count, PathText, Seed, expanded_path
+from figment.types import expanded_path
 
 PICTURES = Path("data/real/test.parquet")
 SERVED = "figment-bag-of-tricks@challenger"
@@ -159,7 +173,9 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--format", help="of a run's images: folder, coco, hf (Parquet), webdataset or yolo")
     command.add_argument("--out", type=Path, metavar="DIR", help="a new folder; by default RUN_FORMAT beside the run")
     command.add_argument("--all", action="store_true", help="images that were not accepted, too")
-    command.add_argument("--pictures", type=Path, help=f"what ONNX and torch are shown; by default {PICTURES}")
+    command.add_argument(
+        "--pictures", type=Path, default=PICTURES, help=f"what ONNX and torch are shown; by default {PICTURES}"
+    )
     command.set_defaults(run=export_folder)
 
     command = commands.add_parser(
@@ -248,311 +264,3 @@ def expand_paths(options: argparse.Namespace) -> None:
             setattr(options, name, expanded_path(value))
         elif isinstance(value, list) and value and isinstance(value[0], Path):
             setattr(options, name, [expanded_path(path) for path in value])
-
-
-def write_config(options: argparse.Namespace) -> None:
-    from figment.ops.config_check import checked, refuse_faults
-    from figment.ops.new_config import new_config
-
-    file = options.config
-    given = (options.recipe, options.classes, options.photos, options.test, options.labels, options.model, options.out)
-    warnings = new_config(file, *given)
-    try:
-        refuse_faults([checked(file)])
-    except InputError:
-        file.unlink()
-        raise
-    print("\n".join(warnings), end="\n" if warnings else "", file=sys.stderr)
-    print(f"{file}: written; run it with: figment run {file}")
-
-
-def run_config(options: argparse.Namespace) -> None:
-    from figment.ops.run import run
-
-    run(options.config, seeds=options.seeds, again=options.again, output=options.out)
-
-
-def check_configs(options: argparse.Namespace) -> None:
-    from figment.ops.config_check import checked, refuse_faults
-
-    refuse_faults([checked(path) for path in options.config])
-    print("\n".join(f"{path}: ok" for path in options.config))
-
-
-def estimate_config(options: argparse.Namespace) -> None:
-    from rich.console import Console
-
-    from figment.synthesis.config import SynthesisConfig
-    from figment.synthesis.estimate import estimate
-    from figment.synthesis.generator import Inputs
-    from figment.synthesis.pool import Pool
-    from figment.synthesis.renderers import Renderers
-
-    parameters = read_parameters(options.config)
-    synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
-    plan = options.plan or plan_config(options.config, parameters)
-    if not plan.is_file():
-        raise InputError(f"{plan}: there is no such plan; a run writes it before it renders")
-    expected = estimate(plan, Pool(plan.parent / "images"), synthesis, Renderers(synthesis, Inputs.beside(plan)))
-    if expected is None:
-        print("every planned image is rendered already")
-    else:
-        Console().print(expected.table())
-
-
-def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
-    """Write the plan of a bag-of-tricks config: those of the other recipes need what a run makes first."""
-    from figment.labels import LabelSpace
-    from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of, training_sets
-    from figment.planning.generator_config import GeneratorConfig
-    from figment.planning.plan import write_plan
-    from figment.prompts.tricks import Wording, build_tricks, scales_of, write_prompts
-    from figment.synthesis.adapter_files import place_loras
-    from figment.synthesis.families import Requests
-    from figment.synthesis.weights import check_family, model_revision
-
-    plan = Path(setting(path, parameters, "output", PathText)) / "plan.parquet"
-    if "tricks" not in parameters:
-        raise InputError(
-            f"{path}: no parameters.tricks, and only a bag-of-tricks config can be planned without a run; "
-            f"name the plan that a run writes before it renders: figment estimate {plan} -c {path}"
-        )
-    generator = setting(path, parameters, "generator", GeneratorConfig)
-    classes, names = (setting(path, parameters, name, list[str]) for name in ("classes", "tricks"))
-    domains = setting(path, parameters, "domains", list[str] | None)
-    labels = LabelSpace.chosen(classes, setting(path, parameters, "labels", PathText | None))
-    tricks = build_tricks(names, domains, generator.guidance_scale, setting(path, parameters, "wording", Wording))
-    check_family(generator, Requests(scales_of(tricks)))
-    count = setting(path, parameters, "images_per_class", Count)
-    seed = setting(path, {"seed": 0, **parameters}, "seed", Seed)
-    unions = setting(path, parameters, "unions", dict[str, dict[str, Count]] | None)
-    book = write_prompts(labels, tricks)
-    images = replicates_of(training_sets(names, count, unions, fixed_size=False), book)
-    rows = plan_bag_of_tricks(book, tricks, generator, model_revision(generator), images, seed)
-    place_loras(generator, plan.parent / "adapters")
-    write_plan(rows, plan)
-    return plan
-
-
-def render_plan(options: argparse.Namespace) -> None:
-    from figment.clip.scorer import ClipConfig, ClipScorer
-    from figment.synthesis.config import SynthesisConfig
-    from figment.synthesis.generator import Inputs
-    from figment.synthesis.pool import Pool
-    from figment.synthesis.renderers import Renderers
-    from figment.synthesis.workers import synthesise_by_workers
-    from figment.validation.features import FeatureStore
-
-    parameters = read_parameters(options.config)
-    synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
-    if not options.plan.is_file():
-        raise InputError(f"{options.plan}: there is no such plan; 'figment estimate' writes one")
-    pool = Pool(options.plan.parent / "images")
-    clip = setting(options.config, parameters, "clip", ClipConfig) if parameters.get("clip") else None
-    report = synthesise_by_workers(
-        options.plan,
-        pool,
-        synthesis,
-        part=read_share(options.shard),
-        clip=clip and clip.model_dump(),
-        renderers=Renderers(synthesis, Inputs.beside(options.plan)),
-        observer=clip and FeatureStore(pool, ClipScorer(clip)),
-    )
-    print(f"{report.rendered:,} images rendered, {report.images_per_second:.1f} images/s {report.stopped}".strip())
-
-
-def generate_images(options: argparse.Namespace) -> None:
-    from figment.adaptation.free_prompt import generate
-    from figment.planning.generator_config import GeneratorConfig
-    from figment.synthesis.config import SynthesisConfig
-
-    parameters = read_parameters(options.config)
-    if options.count < 1 or options.seed < 0 or not options.prompt.strip():
-        raise InputError("generate: give a prompt, --count of 1 or more and --seed of 0 or more")
-    generator = setting(options.config, parameters, "generator", GeneratorConfig)
-    synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
-    for path in generate(
-        options.prompt, generator, synthesis, options.out, options.adapter, options.count, options.seed
-    ):
-        print(path)
-
-
-def replay_image(options: argparse.Namespace) -> None:
-    from figment.planning.lookup import find_plans
-    from figment.synthesis.replay import replay
-
-    again = replay(options.plan or find_plans(options.image_id)[0], options.image_id)
-    if options.save:
-        with atomic(options.save) as partial:
-            partial.write_bytes(again.picture)
-    equality = "the files are equal" if again.equal else f"PSNR {again.psnr:.1f} dB, the files' bytes differ"
-    print(f"{again.image_id}\n{again.prompt!r}: {equality}")
-
-
-def trace_image(options: argparse.Namespace) -> None:
-    from figment.ops.stack import use_tracker
-    from figment.ops.trace import trace
-    from figment.planning.lookup import find_plans
-
-    use_tracker()
-    print(trace([options.plan] if options.plan else find_plans(options.image_id), options.image_id))
-
-
-def why_model(options: argparse.Namespace) -> None:
-    from figment.ops.stack import use_tracker
-    from figment.ops.trace import why
-
-    use_tracker()
-    print(why(str(options.model)))
-
-
-def predict_pictures(options: argparse.Namespace) -> None:
-    from figment.evaluation.prediction import predict_files
-    from figment.evaluation.prediction_files import check_ending, write_predictions
-    from figment.ops.summary import last_model
-    from figment.pictures import find_files
-
-    if options.out:
-        check_ending(options.out)
-    files, model = find_files(options.image), options.model or last_model()
-    given = (options.tags, options.top_k, options.batch_size, options.rendered, options.device)
-    lines = predict_files(model, files, *given)
-    if options.out:
-        print(f"{options.out}: {write_predictions(lines, options.out)} rows")
-    else:
-        for line in lines:
-            print(line, flush=True)
-
-
-def evaluate_model(options: argparse.Namespace) -> None:
-    from rich.console import Console
-
-    from figment.evaluation.evaluate import evaluate, table_of
-    from figment.files import write_json
-
-    found = evaluate(options.model, options.data, options.device)
-    if options.json:
-        write_json(options.json, [each.model_dump(mode="json") for each in found])
-    for each in found:
-        Console().print(table_of(each))
-
-
-def import_made(options: argparse.Namespace) -> None:
-    from figment.imports.contract import Options
-    from figment.imports.registry import import_source
-
-    given = Options(**{name: getattr(options, name) for name in vars(Options()) if hasattr(options, name)})
-    print(import_source(options.kind, options.source, given, options.out))
-
-
-def export_folder(options: argparse.Namespace) -> None:
-    """A run's folder has a plan; any other is a model's."""
-    from figment.exports.export import FORMATS, export_run
-
-    if options.format is not None:
-        print(export_run(options.model, options.format, options.out, options.all))
-    elif (options.model / "plan.parquet").exists():
-        raise InputError(f"{options.model}: is the folder of a run; give --format, one of {', '.join(FORMATS)}")
-    elif options.out or options.all:
-        raise InputError("--out and --all are for the images of a run; give --format, too")
-    else:
-        export_model(options)
-
-
-def export_model(options: argparse.Namespace) -> None:
-    from itertools import islice
-
-    import torch
-
-    from figment.images import to_tensor
-    from figment.pictures import find_files, read_pictures
-    from figment.training.kinds.registry import open_model
-    from figment.training.onnx_export import compare, export_onnx
-
-    trained = open_model(options.model)
-    model, size, file = trained.scorer(), trained.preparation[0], options.model / "model.onnx"
-    pictures = (picture for path in find_files([options.pictures or PICTURES]) for picture in read_pictures(path))
-    pixels = torch.stack([to_tensor(p, *trained.preparation) for p in islice(pictures, 256)])
-    pixels = pixels.float() / 255
-    export_onnx(model, size, file)
-    found = compare(model, file, pixels)
-    print(f"{file}: scores within {found.difference:.1e} of torch's on {found.pictures} pictures")
-    for batch, milliseconds in found.onnx_ms.items():
-        print(f"batch {batch}: {milliseconds:.2f} ms, torch {found.torch_ms[batch]:.2f} ms")
-
-
-def print_payload(options: argparse.Namespace) -> None:
-    from figment.ops.registry import payload
-    from figment.ops.stack import use_tracker
-
-    use_tracker()
-    print(payload(options.model, options.image))
-
-
-def list_datasets(options: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from figment.ops.dataset_commands import COLUMNS, list_datasets
-
-    table = Table()
-    for number, column in enumerate(COLUMNS):
-        table.add_column(column, justify="right" if 1 <= number <= 3 else "left")
-    for row in list_datasets(options.rev):
-        table.add_row(*map(Text, row))
-    Console(width=120).print(table)
-
-
-def get_dataset(options: argparse.Namespace) -> None:
-    from figment.ops.dataset_commands import get_dataset
-
-    print(get_dataset(options.name, options.rev, options.repo, options.out))
-
-
-def add_dataset(options: argparse.Namespace) -> None:
-    from figment.ops.dataset_commands import add_dataset
-    from figment.ops.versioning_config import VersioningConfig
-
-    print(add_dataset(options.folder, VersioningConfig(keep=options.keep)))
-
-
-def apply_stack_file(options: argparse.Namespace) -> None:
-    from figment.ops import state
-    from figment.ops.stack import initialise
-    from figment.ops.stacks_apply import apply_stack, missing_packages
-    from figment.ops.stacks_file import read_stack
-
-    stack = read_stack(options.file)
-    with state.locked():
-        initialise()
-        print("\n".join(apply_stack(stack) or [f"{stack.name}: nothing to change"]))
-    if missing := missing_packages(stack):
-        print(f"not installed here, and a run will ask for it: {', '.join(missing)}; see the extras in pyproject.toml")
-
-
-def read_share(share: str) -> tuple[int, int]:
-    """(i, n) from ``i/n``."""
-    number, _, count = share.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
-        raise InputError(f"--shard {share!r}: expected I/N with I from 0 to N - 1, such as 0/4")
-    return int(number), int(count)
-
-
-def read_parameters(path: Path) -> dict[str, Any]:
-    """The parameters of a pipeline's config file."""
-    parameters = read_config(path).get("parameters")
-    if parameters is None:
-        raise InputError(f"{path}: has no 'parameters:'; expected {CONFIG}")
-    return parameters
-
-
-def setting(path: Path, parameters: dict[str, Any], name: str, kind: Any) -> Any:
-    """One parameter, validated."""
-    try:
-        return TypeAdapter(kind).validate_python(parameters.get(name, {} if isinstance(kind, type) else None))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, (name, *first["loc"])))
-        said = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path}: parameters.{field}: {said}; found {shown(first['input'])}") from error

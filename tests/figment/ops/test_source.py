@@ -35,7 +35,7 @@ NO_CHANGE = {
     "tracking": ("figment/ops/tracking.py", "import", "changed = 1\nimport"),
     "a report's code": ("figment/evaluation/report.py", "import", "changed = 1\nimport"),
     "a recipe's report": ("figment/recipes/tailored.py", "import", "changed = 1\nimport"),
-    "the command line": ("figment/cli.py", "import", "changed = 1\nimport"),
+    "the command line": ("figment/commands.py", "import", "changed = 1\nimport"),
     "a report's step": ("steps/reporting.py", "import", "changed = 1\nimport"),
     "an object store": ("figment/store.py", "import", "changed = 1\nimport"),
 }
