@@ -24,7 +24,7 @@ help:  ## this list
 setup: .venv/.synced  ## install the locked packages into .venv
 	@$(RUN) -m figment.ops.relocate
 
-demo: setup  ## class names -> pictures -> classifier -> table, on the embedded models (minutes, two CPU cores)
+demo: setup  ## class names -> images -> classifier -> table, on the embedded models (minutes, two CPU cores)
 	@$(RUN) -m figment.ops.run $(DEMO)
 
 test: setup lint  ## lint, types, import contracts and all tests

@@ -47,7 +47,7 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/cifar10_upper_bound.json")
     arguments.add_argument("--work", type=Path, default=Path("artifacts/cifar10_upper_bound"))
     arguments.add_argument("--epochs", type=int, default=RECIPE.epochs)
-    arguments.add_argument("--per-class", type=int, help="use only so many pictures of each class: a trial run")
+    arguments.add_argument("--per-class", type=int, help="use only so many images of each class: a trial run")
     chosen = arguments.parse_args()
     config = RECIPE.model_copy(update={"epochs": chosen.epochs})
 
@@ -55,7 +55,7 @@ def main() -> None:
     space = LabelSpace.load(ROOT / "configs/labels/cifar10.yaml")
     train = read_labelled(chosen.data, "train", space, config.image_size, chosen.per_class)
     read = time.perf_counter() - began
-    print(f"{len(train)} training pictures read in {read:.0f} s", flush=True)
+    print(f"{len(train)} training images read in {read:.0f} s", flush=True)
 
     curve = []
 
@@ -74,8 +74,8 @@ def main() -> None:
     score = accuracy.top1(logits, test.labels)
     result = {
         "recipe": config.model_dump(),
-        "training_pictures": len(train) - round(len(train) * config.holdout),
-        "test_pictures": len(test),
+        "training_images": len(train) - round(len(train) * config.holdout),
+        "test_images": len(test),
         "test": asdict(score),
         "seconds": {"reading": read, "until trained": trained, "all": time.perf_counter() - began},
         "cpu_seconds": time.process_time() - cpu_began,

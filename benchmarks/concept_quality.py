@@ -37,7 +37,7 @@ from figment.synthesis.weights import model_revision
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = ["bird", "car", "cat", "clock", "deer", "dog", "horse", "sheep", "ship", "train"]
-PICTURES = 16  # of each class
+IMAGES = 16  # of each class
 LEARNING = InversionConfig(steps=100, learning_rate=1e-2, templates=TEMPLATES)
 PROMPTS = {
     "class name": None,
@@ -49,7 +49,7 @@ PROMPTS = {
 CELLS = [
     (shots, prompt) for shots in (4, 2, 8) for prompt in PROMPTS if shots == 4 or prompt in ("class name", "concept")
 ]
-MEASURES = ["to shots", "to held-out", "nearest to its class", "ridge on pictures"]
+MEASURES = ["to shots", "to held-out", "nearest to its class", "ridge on images"]
 CELL = ["shots", "prompt", "start"]
 
 
@@ -65,8 +65,8 @@ def main() -> None:
             if len(table.query("shots == @shots and prompt == @prompt and seed == @seed")) == 2:
                 continue
             photos = photos_of("train", shots, seed, CLASSES)
-            for start, pictures in paint(photos, PROMPTS[prompt], seed):
-                made = torch.stack([scorer.image_features(part) for part in pictures])
+            for start, images in paint(photos, PROMPTS[prompt], seed):
+                made = torch.stack([scorer.image_features(part) for part in images])
                 values = measures(made, features(photos, scorer), held_out)
                 table.loc[len(table)] = [shots, prompt, start, seed, *values]
             table.round(4).to_csv(file, index=False)
@@ -77,7 +77,7 @@ def main() -> None:
 
 def features(photos: Photos, scorer: ClipScorer) -> Tensor:
     """(C, N, D) of N photos of each class."""
-    pixels = [torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) for pictures in photos.values()]
+    pixels = [torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in photos.values()]
     return torch.stack([scorer.image_features(part) for part in pixels])
 
 
@@ -109,7 +109,7 @@ def paint(photos: Photos, setting: dict | None, seed: int) -> Iterator[tuple[str
             made = []
             for name, shots in photos.items():
                 sources = [add(generator, shot, Path(folder)) for shot in shots] if start == "photo" else [""]
-                rows = [row(name, i, sources[i % len(sources)]) for i in range(PICTURES)]
+                rows = [row(name, i, sources[i % len(sources)]) for i in range(IMAGES)]
                 made.append(generator.render(rows).pixels)
             yield start, made
 
@@ -120,7 +120,7 @@ def add(generator: Generator, photo: np.ndarray, folder: Path) -> str:
 
 
 def measures(made: Tensor, own: Tensor, held_out: Tensor) -> list[float]:
-    """The four numbers, from features (C, N, D) of pictures, of shots and of held-out photos."""
+    """The four numbers, from features (C, N, D) of images, of shots and of held-out photos."""
     labels = torch.arange(len(made))
     centres = F.normalize(held_out.mean(1), dim=1)
     x = F.pad(made.flatten(0, 1), (0, 1), value=1.0)

@@ -149,12 +149,12 @@ class Bench:
             self.work / "words" / f"{digest([files, names, config.model_dump(mode='json'), self.revision])[:24]}.json"
         )
         if not kept.is_file():
-            pictures: dict[str, list[np.ndarray]] = {name: [] for name in self.space.names}
+            images: dict[str, list[np.ndarray]] = {name: [] for name in self.space.names}
             for name, file in zip(names, files, strict=True):
-                pictures[name].append(np.asarray(self.sources.read(file)))
+                images[name].append(np.asarray(self.sources.read(file)))
             said = {label.name: label.prompt_name for label in self.space.labels}
-            adapter = learn_concepts(self.generator, pictures, said, config, self.work / "adapters")
-            probes = probe_concepts(self.generator, adapter, pictures, self.scorer, self.probe, self.synthesis)
+            adapter = learn_concepts(self.generator, images, said, config, self.work / "adapters")
+            probes = probe_concepts(self.generator, adapter, images, self.scorer, self.probe, self.synthesis)
             lengths = {name: relative_noise(adapter, name, 1.0) for name, found in probes.items() if found.usable}
             numbers = {
                 "usable_words": len(lengths),
@@ -200,7 +200,7 @@ class Bench:
             yield name, measured | {"head_cpu_seconds": time.process_time() - start}
 
     def make(self, plan: Any, cell: Cell, seed: int) -> tuple[FeatureSet, Tensor, Tensor]:
-        """Features of the plan's pictures, their weights, and CLIP's features, all in the plan's order."""
+        """Features of the plan's images, their weights, and CLIP's features, all in the plan's order."""
         file = self.work / "plan.parquet"
         write_plan(plan, file)
         synthesise(file, self.pool, self.synthesis, renderers=self.renderers, observer=self.store)
@@ -209,7 +209,7 @@ class Bench:
         clip = {i: row for found, part in self.store.read(ids) for i, row in zip(found, part, strict=True)}
         listed = plan.select(["image_id"]).append_column("label", [[names[0] for names in plan["labels"].to_pylist()]])
         size = self.training.backbone.image_size
-        images = open_training_list(listed, self.pool, self.space, size, "of made pictures", "squash")
+        images = open_training_list(listed, self.pool, self.space, size, "of made images", "squash")
         made = FeatureSet(self.views(images, self.training.views, seed), images.labels)
         judge = fit_filter(filter_views(cell.features), len(self.space), self.training.filter, seed)
         own = judge.probabilities(filter_views(made).features).gather(1, made.labels[:, None])[:, 0]

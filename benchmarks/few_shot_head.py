@@ -37,7 +37,7 @@ CHANGES = AugmentConfig(crop_scale=0.7, rotation=15)
 
 
 def encoded(count: int, side: int, kind: str) -> list[bytes]:
-    """Picture files: smooth noise, which compresses as photographs do."""
+    """Image files: smooth noise, which compresses as photographs do."""
     rng, files = np.random.default_rng(0), []
     for _ in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (max(8, side // 16),) * 2 + (3,), dtype=np.uint8))
@@ -123,7 +123,7 @@ def main() -> None:
     for name, found in results.items():
         print(name, found)
     software = {"python": platform.python_version(), "torch": torch.__version__}
-    settings = {"batch": BATCH, "views": VIEWS, "pictures": CLASSES * SHOTS * (1 + MADE), "threads": 1}
+    settings = {"batch": BATCH, "views": VIEWS, "images": CLASSES * SHOTS * (1 + MADE), "threads": 1}
     write_json(RESULT, {"settings": settings, "steps": results, "software": software})
 
 

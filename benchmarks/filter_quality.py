@@ -39,7 +39,7 @@ class FilterQuality(BaseModel):
 
 
 def filter_quality(passed: Sequence[bool] | np.ndarray, right: Sequence[bool] | np.ndarray) -> FilterQuality:
-    """From whether each picture (N,) passed and whether it really shows what it should."""
+    """From whether each image (N,) passed and whether it really shows what it should."""
     p, r = np.asarray(passed, dtype=bool), np.asarray(right, dtype=bool)
     return FilterQuality(
         unfiltered=Share.of(r), accepted=Share.of(r[p]), rejected=Share.of(r[~p]), recall=Share.of(p[r])

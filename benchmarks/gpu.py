@@ -169,7 +169,7 @@ def memory(device: torch.device) -> dict[str, float]:
 
 
 def scoring(model: str, size: int, loop: int) -> dict[str, Any]:
-    """Pictures/s of CLIP over COCO's 80 names, in batches of ``size`` and in the papers' loop over ``loop`` pictures."""
+    """Images/s of CLIP over COCO's 80 names, in batches of ``size`` and in the papers' loop over ``loop`` images."""
     scorer = ClipScorer(ClipConfig(model=model, templates=("{name}",), batch_size=size))
     labels = LabelSpace.load(Path("configs/labels/coco.yaml"))
     text, device = scorer.text_features(labels), scorer.device

@@ -1,4 +1,4 @@
-"""What the papers' full sets and a set of 100 million pictures take: time, money, disk, shards. Writes docs/scaling.md's tables.
+"""What the papers' full sets and a set of 100 million images take: time, money, disk, shards. Writes docs/scaling.md's tables.
 
     python -m benchmarks.scale_model [--price 2.0] [--speed 1.0]
 
@@ -102,12 +102,12 @@ def books_table() -> str:
 def training_table(price: float, speed: float) -> str:
     """ResNet-50 at 224 px for 200 epochs, by the published rate, on one process a GPU."""
     lines = [
-        "| set, ResNet-50 at 224 px, 200 epochs | pictures | GPU hours | time on 8 GPUs | cost |",
+        "| set, ResNet-50 at 224 px, 200 epochs | images | GPU hours | time on 8 GPUs | cost |",
         "|---" * 5 + "|",
     ]
-    for name, pictures in {"EuroSAT, best trick": 54_000, "EuroSAT, all combined": 81_000}.items():
-        hours = pictures * 200 / (TRAINED_A_SECOND * speed) / 3600
-        lines.append(f"| {name} | {pictures:,} | {hours:.1f} | {duration(hours / 8)} | {hours * price:.2f} |")
+    for name, images in {"EuroSAT, best trick": 54_000, "EuroSAT, all combined": 81_000}.items():
+        hours = images * 200 / (TRAINED_A_SECOND * speed) / 3600
+        lines.append(f"| {name} | {images:,} | {hours:.1f} | {duration(hours / 8)} | {hours * price:.2f} |")
     return "\n".join(lines)
 
 

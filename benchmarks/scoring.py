@@ -33,12 +33,12 @@ RESULT = Path("benchmarks/results/scoring.json")
 
 @torch.inference_mode()
 def one_by_one(scorer: ClipScorer, labels: LabelSpace, pixels: Tensor, requested: Tensor) -> Tensor:
-    """(N, C) probabilities as the published loop computes them: everything anew for each picture."""
+    """(N, C) probabilities as the published loop computes them: everything anew for each image."""
     rows = []
-    for picture, asked in zip(pixels, requested, strict=True):
-        picture = F.interpolate((picture[None] - scorer.mean) / scorer.std, scorer.size)
+    for raw, asked in zip(pixels, requested, strict=True):
+        resized = F.interpolate((raw[None] - scorer.mean) / scorer.std, scorer.size)
         tokens = scorer.tokenizer([label.prompt_name for label in labels.labels]).to(scorer.device)
-        image, text = scorer.model.encode_image(picture), scorer.model.encode_text(tokens)
+        image, text = scorer.model.encode_image(resized), scorer.model.encode_text(tokens)
         logits = scorer.model.logit_scale.exp() * F.cosine_similarity(image, text)
         rows.append(grouping_softmax(logits[None], asked[None]))
     return torch.cat(rows)
@@ -87,7 +87,7 @@ def measure(path: str, threads: int, clock: Callable[[], float]) -> dict[str, An
         "classes": len(labels),
         "threads": threads,
         "clock": clock.__name__,
-        "milliseconds_per_picture": {name: round(value, 4) for name, value in median.items()},
+        "milliseconds_per_image": {name: round(value, 4) for name, value in median.items()},
         "fastest_turn": {name: round(min(t), 4) for name, t in times.items()},
         "times_faster_than_one_by_one": {
             name: {

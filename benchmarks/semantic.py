@@ -26,7 +26,7 @@ from scipy.stats import t as student
 from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import LabelVectors, make_label_vectors, read_npz_vectors, twins
 from figment.clip.scorer import ClipConfig, ClipScorer
-from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.evaluation.row_spread import spread_correlation
 from figment.files import write_json
@@ -42,7 +42,7 @@ from figment.synthesis.weights import model_revision
 from figment.training.config import SemanticConfig
 from figment.training.protocols import columns_of
 from figment.training.semantic import predict_scores
-from figment.training.zero_shot import made_pictures, train_zero_shot
+from figment.training.zero_shot import made_images, train_zero_shot
 from figment.validation.policies import CocoPolicy
 from figment.validation.validate import validate
 from figment.validation.verdicts import reasons, shown_labels
@@ -102,8 +102,8 @@ def vectors_of(kind: str, space: LabelSpace, files: list[Path]) -> LabelVectors:
     return LabelVectors.of(space.names, np.stack([known[key(name)] for name in space.names]), "word vectors")
 
 
-def added(kind: str, space: LabelSpace, seed: int, work: Path) -> TaggedPictures | None:
-    """Pictures of unseen labels: by the generator, those that CLIP lets pass or all (``unchecked``), or, as their upper
+def added(kind: str, space: LabelSpace, seed: int, work: Path) -> TaggedImages | None:
+    """Images of unseen labels: by the generator, those that CLIP lets pass or all (``unchecked``), or, as their upper
     bound, as many scenes drawn with the training art."""
     count = IMAGES_PER_LABEL * len(space.unseen_ids)
     if kind == "none":
@@ -112,17 +112,17 @@ def added(kind: str, space: LabelSpace, seed: int, work: Path) -> TaggedPictures
         art = artwork(list(TEACHERS))
         pixels, targets = draw_scenes(art, space.names, space.names, 4 * count, 1000 + seed, DEFAULT.image_size)
         chosen = (targets[:, list(space.unseen_ids)] > 0).any(1).nonzero().flatten()[:count]
-        return TaggedPictures(pixels[chosen], targets[chosen])
+        return TaggedImages(pixels[chosen], targets[chosen])
     verdicts = made(space, seed, work)
     if kind == "generated":
         shown = shown_labels(verdicts)
     else:
         shown = dict(zip(verdicts["image_id"].to_pylist(), verdicts["labels"].to_pylist(), strict=True))
-    return made_pictures(shown, Pool(work / "images"), space, DEFAULT.image_size)
+    return made_images(shown, Pool(work / "images"), space, DEFAULT.image_size)
 
 
 def made(space: LabelSpace, seed: int, work: Path) -> pa.Table:
-    """CLIP's verdicts on the generator's pictures of unseen labels, rendered now unless they were before."""
+    """CLIP's verdicts on the generator's images of unseen labels, rendered now unless they were before."""
     plan, pool = work / f"plan-{len(space)}.parquet", Pool(work / "images")
     revision = model_revision(GENERATOR)
     write_plan(plan_pairs(space, space.unseen_ids, GENERATOR, revision, IMAGES_PER_LABEL, seed), plan)

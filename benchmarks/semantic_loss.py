@@ -41,7 +41,7 @@ def inputs() -> tuple[Tensor, Tensor, Tensor]:
     return matrix, (order < counts).long(), vectors
 
 
-def picture_loss(matrix: Tensor, scores: Tensor, target: Tensor, vectors: Tensor) -> Tensor:
+def image_loss(matrix: Tensor, scores: Tensor, target: Tensor, vectors: Tensor) -> Tensor:
     own, others = scores[target == 1], scores[target == 0]
     rank = F.softplus(others[None] - own[:, None]).sum() / len(own)
     weight = 1 + vectors[target == 1].var(0).sum() if len(own) > 1 else 1
@@ -49,14 +49,14 @@ def picture_loss(matrix: Tensor, scores: Tensor, target: Tensor, vectors: Tensor
 
 
 def lean(matrix: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
-    losses = [picture_loss(a, (a @ vectors.t()).amax(0), y, vectors) for a, y in zip(matrix, targets, strict=True)]
+    losses = [image_loss(a, (a @ vectors.t()).amax(0), y, vectors) for a, y in zip(matrix, targets, strict=True)]
     return torch.stack(losses).mean()
 
 
 def published(matrix: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
     products = [(matrix[:, k, :, None] * vectors.t()[None]).sum(1) for k in range(ROWS)]
     scores = torch.stack(products).amax(0)
-    losses = [picture_loss(a, s, y, vectors) for a, s, y in zip(matrix, scores, targets, strict=True)]
+    losses = [image_loss(a, s, y, vectors) for a, s, y in zip(matrix, scores, targets, strict=True)]
     return torch.stack(losses).mean()
 
 

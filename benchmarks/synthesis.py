@@ -86,7 +86,7 @@ def pocket_plan(count: int) -> pa.Table:
 def papers_loop(pipeline, rows: list[dict], folder: Path, batch: int) -> None:
     """One prompt at a time, its text encoded each time, a PNG written before the next begins."""
     for row in rows:
-        picture = pipeline(
+        image = pipeline(
             row["prompt"],
             guidance_scale=row["guidance_scale"],
             num_inference_steps=row["num_inference_steps"],
@@ -94,14 +94,14 @@ def papers_loop(pipeline, rows: list[dict], folder: Path, batch: int) -> None:
             width=row["width"],
             generator=torch.Generator().manual_seed(row["seed"]),
         ).images[0]
-        picture.save(folder / f"{row['image_id']}.png")
+        image.save(folder / f"{row['image_id']}.png")
 
 
 def plain_diffusers(pipeline, rows: list[dict], folder: Path, batch: int) -> None:
     """Batches of prompts through the pipeline's own call, PNGs written after each."""
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
-        pictures = pipeline(
+        images = pipeline(
             [row["prompt"] for row in part],
             guidance_scale=part[0]["guidance_scale"],
             num_inference_steps=part[0]["num_inference_steps"],
@@ -109,8 +109,8 @@ def plain_diffusers(pipeline, rows: list[dict], folder: Path, batch: int) -> Non
             width=part[0]["width"],
             generator=[torch.Generator().manual_seed(row["seed"]) for row in part],
         ).images
-        for row, picture in zip(part, pictures, strict=True):
-            picture.save(folder / f"{row['image_id']}.png")
+        for row, image in zip(part, images, strict=True):
+            image.save(folder / f"{row['image_id']}.png")
 
 
 def speed(options: argparse.Namespace) -> dict:
@@ -205,7 +205,7 @@ def rows_to_plan(count: int) -> Iterator[Row]:
 
 
 def memory_of(count: int) -> dict[str, float]:
-    """Plan and execute ``count`` rows, rendering replaced by a constant picture; peak memory of this process in MiB."""
+    """Plan and execute ``count`` rows, rendering replaced by a constant image; peak memory of this process in MiB."""
     pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
     def constant(self, rows, full=None):

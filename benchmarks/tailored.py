@@ -27,7 +27,7 @@ from scipy.stats import t as student
 from benchmarks.filter_quality import filter_quality
 from figment.adaptation.text_encoder import Tuned, TuningConfig, tune_text_encoder
 from figment.clip.scorer import ClipConfig, ClipScorer
-from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.files import write_json
 from figment.planning.generator_config import GeneratorConfig
@@ -43,7 +43,7 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.weights import model_revision
 from figment.training.dual_prompt import DualPromptConfig
-from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
+from figment.training.tailored import accepted_images, clip_scorer, test_evaluator, train_tailored
 from figment.validation.features import FeatureStore
 from figment.validation.policies import CocoPolicy
 from figment.validation.validate import validate
@@ -81,7 +81,7 @@ FACTORS = {
     "generator": ("as it is", "tuned"),
     "fusion": ("plain", "fusion"),
 }
-REFERENCES = ("CLIP as it is", "no generated pictures", "no generated pictures, fusion", "real pictures, fusion")
+REFERENCES = ("CLIP as it is", "no generated images", "no generated images, fusion", "real images, fusion")
 MEASURES = ("zsl/mAP", "zsl/F1@3", "gzsl/mAP", "gzsl/F1@3")
 
 
@@ -124,8 +124,8 @@ def tuned(seed: int, work: Path) -> Tuned:
     return Tuned.model_validate(found)
 
 
-def pictures(prompts: str, generator: str, seed: int, work: Path) -> list[dict]:
-    """Of every planned picture its pair, its replicate, whether either filter passed it and whether the judge finds it right."""
+def images(prompts: str, generator: str, seed: int, work: Path) -> list[dict]:
+    """Of every planned image its pair, its replicate, whether either filter passed it and whether the judge finds it right."""
     file = work / f"{prompts}-{generator}-{seed}-judged.json".replace(" ", "_")
     if not file.is_file():
         adapter = tuned(seed, work).adapter if generator == "tuned" else ""
@@ -159,7 +159,7 @@ def pictures(prompts: str, generator: str, seed: int, work: Path) -> list[dict]:
 
 
 def chosen(rows: Sequence[dict], filtered: str) -> dict[str, list[str]]:
-    """The first ``KEPT`` pictures of every pair, of all or of those that a filter passed."""
+    """The first ``KEPT`` images of every pair, of all or of those that a filter passed."""
     shown: dict[str, list[str]] = {}
     counts: dict[tuple[str, ...], int] = {}
     for row in sorted(rows, key=lambda row: row["replicate"]):
@@ -170,17 +170,15 @@ def chosen(rows: Sequence[dict], filtered: str) -> dict[str, list[str]]:
     return shown
 
 
-def no_pictures() -> TaggedPictures:
-    return TaggedPictures(
-        torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8), torch.empty(0, len(SPACE), dtype=torch.int8)
-    )
+def no_images() -> TaggedImages:
+    return TaggedImages(torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8), torch.empty(0, len(SPACE), dtype=torch.int8))
 
 
-def real_pictures(count: int, seed: int) -> TaggedPictures:
-    """Scenes of unseen objects by the artists of the test pictures, other scenes than those; the seen ones not told."""
+def real_images(count: int, seed: int) -> TaggedImages:
+    """Scenes of unseen objects by the artists of the test images, other scenes than those; the seen ones not told."""
     pixels, targets = draw_scenes(artwork(list(REALITY)), SPACE.names, UNSEEN.names, count, 5000 + seed, SIZE)
     targets[:, list(SPACE.seen_ids)] = -1
-    return TaggedPictures(pixels, targets)
+    return TaggedImages(pixels, targets)
 
 
 def run(cell: str, seed: int, work: Path) -> dict[str, float]:
@@ -189,20 +187,20 @@ def run(cell: str, seed: int, work: Path) -> dict[str, float]:
     if cell == "CLIP as it is":
         zsl, gzsl = (read_tagged(folder / name) for name in ("zsl", "gzsl"))
         return test_evaluator(SPACE, zsl, gzsl)(clip_scorer(CLIP, SPACE))
-    if cell.startswith("no generated pictures"):
-        made, count = no_pictures(), 0
-    elif cell.startswith("real pictures"):
-        made = real_pictures(KEPT * 36, seed)
+    if cell.startswith("no generated images"):
+        made, count = no_images(), 0
+    elif cell.startswith("real images"):
+        made = real_images(KEPT * 36, seed)
         count = len(made)
     else:
         prompts, filtered, generator, _ = cell.split(", ")
-        shown = chosen(pictures(prompts, generator, seed, work), filtered)
-        made = accepted_pictures(shown, Pool(work / "images"), SPACE, SIZE)
+        shown = chosen(images(prompts, generator, seed, work), filtered)
+        made = accepted_images(shown, Pool(work / "images"), SPACE, SIZE)
         count = len(made)
     fused = cell.endswith(", fusion")
     config = CLASSIFIER.model_copy(update={"seed": seed, "fusion_scale": FUSION if fused else None})
     trained, row = train_tailored(folder, made, SPACE, CLIP, config)
-    return row | {"pictures": count, "best_epoch": trained.best_epoch, "cpu_seconds": time.process_time() - start}
+    return row | {"images": count, "best_epoch": trained.best_epoch, "cpu_seconds": time.process_time() - start}
 
 
 def cells() -> list[str]:
@@ -247,11 +245,11 @@ def _name(others: tuple[str, ...], place: int, level: str) -> str:
 
 
 def filters(seeds: Sequence[int], work: Path) -> dict[str, dict]:
-    """Yields and the judge's word on each kind of pictures, pairs apart, all seeds together."""
+    """Yields and the judge's word on each kind of images, pairs apart, all seeds together."""
     found: dict[str, dict] = {}
     for prompts, generator, which in product(FACTORS["prompts"], FACTORS["generator"], FACTORS["filter"][1:]):
         for kind, size in (("pairs", 2), ("alone", 1)):
-            each = [[r for r in pictures(prompts, generator, s, work) if len(r["labels"]) == size] for s in seeds]
+            each = [[r for r in images(prompts, generator, s, work) if len(r["labels"]) == size] for s in seeds]
             rows = [row for some in each for row in some]
             quality = filter_quality([row[which] for row in rows], [row["right"] for row in rows])
             accepted = interval(float(np.mean([row[which] for row in some])) for some in each)
@@ -266,7 +264,7 @@ def passing(seeds: Sequence[int], work: Path) -> dict[str, dict]:
     for name in (*UNSEEN.names, "all"):
         passed = {
             kind: [
-                np.array([r["filter"] for r in pictures("template", kind, seed, work) if name in ("all", *r["labels"])])
+                np.array([r["filter"] for r in images("template", kind, seed, work) if name in ("all", *r["labels"])])
                 for seed in seeds
             ]
             for kind in FACTORS["generator"]
@@ -277,7 +275,7 @@ def passing(seeds: Sequence[int], work: Path) -> dict[str, dict]:
             "before": float(before.mean()),
             "change": float(after.mean() - before.mean()),
             "half": float(half),
-            "pictures": len(before),
+            "images": len(before),
             "over_seeds": interval(b.mean() - a.mean() for a, b in zip(*passed.values(), strict=True)),
         }
     return found

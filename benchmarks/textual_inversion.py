@@ -80,18 +80,18 @@ def publish(classes: list[str], steps: int) -> None:
     optimizer = torch.optim.AdamW([matrix], lr=2e-3, weight_decay=1e-2)
     kept = matrix.detach().clone()
     others = torch.arange(len(tokenizer)) != new
-    pictures = photos_of("train", 4, 0, classes)[name]
+    images = photos_of("train", 4, 0, classes)[name]
 
     class Shots(Dataset):
         def __len__(self) -> int:
-            return 100 * len(pictures)
+            return 100 * len(images)
 
         def __getitem__(self, i: int) -> dict:
             text = TEMPLATES[int(torch.randint(len(TEMPLATES), ()))].replace("{name}", f"<{name}>")
             ids = tokenizer(
                 text, padding="max_length", truncation=True, max_length=tokenizer.model_max_length
             ).input_ids
-            pixels = torch.from_numpy(pictures[i % len(pictures)].copy()).permute(2, 0, 1) / 127.5 - 1
+            pixels = torch.from_numpy(images[i % len(images)].copy()).permute(2, 0, 1) / 127.5 - 1
             return {"ids": torch.tensor(ids), "pixels": pixels.flip(-1) if torch.rand(()) < 0.5 else pixels}
 
     done = 0

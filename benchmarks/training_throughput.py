@@ -1,4 +1,4 @@
-"""Pictures a second through training: this project's loader beside a plain ImageFolder with torchvision transforms.
+"""Images a second through training: this project's loader beside a plain ImageFolder with torchvision transforms.
 
     python -m benchmarks.training_throughput [--output FILE] [--only NAME]
 
@@ -45,13 +45,13 @@ CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True)
 class Case:
-    """Pictures of ``stored`` px on disk, seen at ``size`` px."""
+    """Images of ``stored`` px on disk, seen at ``size`` px."""
 
     model: str
     stored: int
     size: int
     image_format: str
-    pictures: int
+    images: int
     epochs: int
     precision: Literal["auto", "fp32"] = "fp32"  # of ours; the plain loop and the model alone have fp32
 
@@ -68,12 +68,12 @@ def config_of(case: Case) -> TrainingConfig:
     return TrainingConfig(model=case.model, image_size=case.size, epochs=case.epochs, precision=case.precision)
 
 
-def write_pictures(case: Case, folder: Path) -> None:
+def write_images(case: Case, folder: Path) -> None:
     """The same images twice: class folders, and Parquet shards of 1,000. Smooth shapes and a little noise, so that they
     compress as images do."""
     generator = torch.Generator().manual_seed(0)
     rows = []
-    for number in range(case.pictures):
+    for number in range(case.images):
         shapes = torch.rand(1, 3, 6, 6, generator=generator)
         pixels = F.interpolate(shapes, size=(case.stored, case.stored), mode="bicubic")[0]
         pixels = (pixels + 0.03 * torch.randn(pixels.shape, generator=generator)).clamp(0, 1)
@@ -92,11 +92,11 @@ def write_pictures(case: Case, folder: Path) -> None:
 def ours(case: Case, folder: Path) -> int:
     images = open_labelled(folder / "parquet", "train", SPACE, case.size, resize="bilinear").load_if_it_fits()
     train_classifier(images, len(SPACE), config_of(case))
-    return case.pictures * case.epochs
+    return case.images * case.epochs
 
 
 def plain(case: Case, folder: Path) -> int:
-    """The usual loop: one worker a core, transforms on every picture every epoch."""
+    """The usual loop: one worker a core, transforms on every image every epoch."""
     config = config_of(case)
     steps = [transforms.Resize(case.size)] if case.stored != case.size else []
     steps += [transforms.RandomResizedCrop(case.size, scale=(config.crop_scale, 1)), transforms.RandomHorizontalFlip()]
@@ -141,14 +141,14 @@ def cpu_seconds() -> float:
 
 
 def rates(run: Callable[[], int]) -> dict[str, float]:
-    """Pictures that ``run`` says it trained on, a second by the clock and a second of processor time."""
+    """Images that ``run`` says it trained on, a second by the clock and a second of processor time."""
     clock, cpu = time.perf_counter(), cpu_seconds()
-    pictures = run()
+    images = run()
     settle(choose_device())
     gc.collect()  # ends the workers
     return {
-        "a_second": pictures / (time.perf_counter() - clock),
-        "a_cpu_second": pictures / (cpu_seconds() - cpu),
+        "a_second": images / (time.perf_counter() - clock),
+        "a_cpu_second": images / (cpu_seconds() - cpu),
     }
 
 
@@ -169,7 +169,7 @@ def model_alone(case: Case) -> int:
 def measure(case: Case, repeats: int) -> dict:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_pictures(case, folder)
+        write_images(case, folder)
         runs: dict[str, Callable[[], int]] = {
             "ours": lambda: ours(case, folder),
             "plain": lambda: plain(case, folder),

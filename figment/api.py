@@ -40,7 +40,7 @@ class Model:
         "label" and a number. ``top_k`` of an image, by default one class or ten tags.
         Raises InputError for an image that cannot be read."""
         from figment.evaluation.prediction import predict_files
-        from figment.pictures import find_files
+        from figment.image_files import find_files
 
         paths = [images] if isinstance(images, str | Path) else list(images)
         files = find_files([Path(path) for path in paths])

@@ -23,7 +23,7 @@ from figment.commands import (
     get_dataset,
     import_made,
     list_datasets,
-    predict_pictures,
+    predict_images,
     print_payload,
     render_plan,
     replay_image,
@@ -38,7 +38,7 @@ from figment.ops.new_config import RECIPES
 from figment.ops.run import add_options, quieten
 from figment.types import expanded_path
 
-PICTURES = Path("data/real/test.parquet")
+IMAGES = Path("data/real/test.parquet")
 SERVED = "figment-bag-of-tricks@challenger"
 
 
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--plan", type=Path, help="plan.parquet; by default the one under artifacts/ that holds the id"
     )
-    command.add_argument("--save", type=Path, help="write the picture there")
+    command.add_argument("--save", type=Path, help="write the image there")
     command.set_defaults(run=replay_image)
 
     command = commands.add_parser("trace", help="say where an image came from, and which models learned from it")
@@ -129,21 +129,19 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=why_model)
 
     command = commands.add_parser(
-        "predict", help="classify or tag pictures, folders of them or Parquet files: a line of JSON a class or tag"
+        "predict", help="classify or tag images, folders of them or Parquet files: a line of JSON a class or tag"
     )
     command.add_argument("image", type=Path, nargs="+", metavar="IMAGE")
     command.add_argument(
         "--model", type=Path, metavar="FOLDER", help="a trained model; by default that of the last run in artifacts/"
     )
-    command.add_argument("--top-k", type=int, metavar="K", help="lines a picture; by default 10 tags, 1 class")
+    command.add_argument("--top-k", type=int, metavar="K", help="lines an image; by default 10 tags, 1 class")
     command.add_argument("--tags", type=Path, metavar="FILE", help="only these tags, one a line, new ones too")
-    command.add_argument(
-        "--rendered", type=Path, metavar="FOLDER", help="write each picture with its tags beside there"
-    )
+    command.add_argument("--rendered", type=Path, metavar="FOLDER", help="write each image with its tags beside there")
     command.add_argument("--out", type=Path, metavar="FILE", help="write a table: .csv, .parquet or .jsonl")
     command.add_argument("--batch-size", type=int, default=32, metavar="N")
     command.add_argument("--device", default="auto")
-    command.set_defaults(run=predict_pictures)
+    command.set_defaults(run=predict_images)
 
     command = commands.add_parser(
         "evaluate", help="measure a trained model of any kind on labelled images: intervals and a table of classes"
@@ -174,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--out", type=Path, metavar="DIR", help="a new folder; by default RUN_FORMAT beside the run")
     command.add_argument("--all", action="store_true", help="images that were not accepted, too")
     command.add_argument(
-        "--pictures", type=Path, default=PICTURES, help=f"what ONNX and torch are shown; by default {PICTURES}"
+        "--images", type=Path, default=IMAGES, help=f"what ONNX and torch are shown; by default {IMAGES}"
     )
     command.set_defaults(run=export_folder)
 
@@ -196,9 +194,9 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=import_made)
 
     command = commands.add_parser(
-        "payload", help="pictures as the JSON that `mlflow models predict` and an MLflow server take"
+        "payload", help="images as the JSON that `mlflow models predict` and an MLflow server take"
     )
-    command.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="a picture, a folder or a Parquet file")
+    command.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="an image, a folder or a Parquet file")
     command.add_argument("--model", default=SERVED, help=f"a registered classifier; by default {SERVED}")
     command.set_defaults(run=print_payload)
 

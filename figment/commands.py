@@ -148,7 +148,7 @@ def replay_image(options: argparse.Namespace) -> None:
     again = replay(options.plan or find_plans(options.image_id)[0], options.image_id)
     if options.save:
         with atomic(options.save) as partial:
-            partial.write_bytes(again.picture)
+            partial.write_bytes(again.image)
     equality = "the files are equal" if again.equal else f"PSNR {again.psnr:.1f} dB, the files' bytes differ"
     print(f"{again.image_id}\n{again.prompt!r}: {equality}")
 
@@ -170,11 +170,11 @@ def why_model(options: argparse.Namespace) -> None:
     print(why(str(options.model)))
 
 
-def predict_pictures(options: argparse.Namespace) -> None:
+def predict_images(options: argparse.Namespace) -> None:
     from figment.evaluation.prediction import predict_files
     from figment.evaluation.prediction_files import check_ending, write_predictions
+    from figment.image_files import find_files
     from figment.ops.summary import last_model
-    from figment.pictures import find_files
 
     if options.out:
         check_ending(options.out)
@@ -228,19 +228,19 @@ def export_model(options: argparse.Namespace) -> None:
 
     import torch
 
+    from figment.image_files import find_files, read_images
     from figment.images import to_tensor
-    from figment.pictures import find_files, read_pictures
     from figment.training.kinds.registry import open_model
     from figment.training.onnx_export import compare, export_onnx
 
     trained = open_model(options.model)
     model, size, file = trained.scorer(), trained.preparation[0], options.model / "model.onnx"
-    pictures = (picture for path in find_files([options.pictures]) for picture in read_pictures(path))
-    pixels = torch.stack([to_tensor(p, *trained.preparation) for p in islice(pictures, 256)])
+    images = (image for path in find_files([options.images]) for image in read_images(path))
+    pixels = torch.stack([to_tensor(p, *trained.preparation) for p in islice(images, 256)])
     pixels = pixels.float() / 255
     export_onnx(model, size, file)
     found = compare(model, file, pixels)
-    print(f"{file}: scores within {found.difference:.1e} of torch's on {found.pictures} pictures")
+    print(f"{file}: scores within {found.difference:.1e} of torch's on {found.images} images")
     for batch, milliseconds in found.onnx_ms.items():
         print(f"batch {batch}: {milliseconds:.2f} ms, torch {found.torch_ms[batch]:.2f} ms")
 

@@ -1,4 +1,4 @@
-"""Pixels in and out of files: one decoder for every untrusted picture, one encoder for every generated one."""
+"""Pixels in and out of files: one decoder for every untrusted image, one encoder for every generated one."""
 
 import base64
 import io
@@ -37,10 +37,10 @@ def decode(data: bytes, where: str) -> Image.Image:
             raise ValueError("32 bits a pixel, whose black and white nobody can know")
         return as_rgb(image)
     except UnidentifiedImageError as error:  # its own words name an object in memory
-        raise InputError(f"{where}: not a readable picture; expected one of {', '.join(READABLE)}") from error
+        raise InputError(f"{where}: not a readable image; expected one of {', '.join(READABLE)}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{where}: not a readable picture ({reason_of(error)}); expected one of {', '.join(READABLE)}"
+            f"{where}: not a readable image ({reason_of(error)}); expected one of {', '.join(READABLE)}"
         ) from error
 
 
@@ -62,7 +62,7 @@ def encode(pixels: np.ndarray, image_format: Literal["jpeg", "png", "webp"], xmp
 
 
 def data_uri(data: bytes, image_format: str) -> str:
-    """The file of a picture as a URI that holds it, for pages that need no other file."""
+    """The file of an image as a URI that holds it, for pages that need no other file."""
     return f"data:image/{image_format};base64,{base64.b64encode(data).decode()}"
 
 
@@ -135,6 +135,6 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def squash(image: Image.Image, size: int, by: Literal["bilinear", "bicubic"] = "bilinear") -> Tensor:
-    """(3, size, size) uint8 of an RGB picture, whole, whatever its sides: multi-label recipes must not crop a label away."""
+    """(3, size, size) uint8 of an RGB image, whole, whatever its sides: multi-label recipes must not crop a label away."""
     resized = image.resize((size, size), Image.Resampling[by.upper()])
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()

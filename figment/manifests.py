@@ -37,7 +37,7 @@ class FileRef(BaseModel):
 
 
 class ClassifierRef(BaseModel):
-    """A trained classifier: the set it learned from, how many pictures that was, and its weights."""
+    """A trained classifier: the set it learned from, how many images that was, and its weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -171,8 +171,8 @@ def _context_in_place(embedding: nn.Module, context: Tensor) -> Iterator[None]:
     """What ``embedding`` reads at the positions after the first is ``context`` instead, (V, D) or (C, V, D)."""
 
     def replace(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-        learnt = context.to(output.dtype).expand(len(output), -1, -1)
-        return torch.cat([output[:, :1], learnt, output[:, 1 + context.shape[-2] :]], 1)
+        learned = context.to(output.dtype).expand(len(output), -1, -1)
+        return torch.cat([output[:, :1], learned, output[:, 1 + context.shape[-2] :]], 1)
 
     handle = embedding.register_forward_hook(replace)
     try:

@@ -28,12 +28,12 @@ from figment.validation.config import GateConfig
 from steps.few_shot.concepts import learn_loras, learn_words
 from steps.few_shot.contexts import write_contexts
 from steps.few_shot.evaluation import evaluate_heads
-from steps.few_shot.features import look_at_photos, look_at_pictures
+from steps.few_shot.features import look_at_images, look_at_photos
 from steps.few_shot.finetuning import finetune_heads
 from steps.few_shot.photos import choose_photos
-from steps.few_shot.planning import plan_pictures
+from steps.few_shot.planning import plan_images
 from steps.few_shot.training import train_heads
-from steps.few_shot.weighting import weigh_pictures
+from steps.few_shot.weighting import weigh_images
 from steps.gates import check_made, check_photos
 from steps.lineage import record_lineage, version_dataset
 from steps.registration import PhotosConfig, register_model
@@ -67,28 +67,28 @@ def few_shot(
     checked = check_photos(space, data, shots, seed, gates, output, after=[photos])
     seen = look_at_photos(space, photos, data, shots, training, seed, output, after=[checked])
     making = [method for method in methods.values() if method.images]
-    said = learnt = loras = plan = pictures = images = seen_pictures = weights = unseen_before = None
+    said = learned = loras = plan = uses = images = seen_images = weights = unseen_before = None
     if any(method.contexts for method in making):
         said = write_contexts(space, contexts, output, after=[seen])
     if any(method.concepts for method in making):
-        learnt = learn_words(space, photos, generator, inversion, probe, synthesis, clip, output, after=[said or seen])
+        learned = learn_words(space, photos, generator, inversion, probe, synthesis, clip, output, after=[said or seen])
     if any(method.lora for method in making):
-        before = [learnt or said or seen]
+        before = [learned or said or seen]
         loras = learn_loras(space, photos, generator, adaptation, probe, synthesis, clip, output, after=before)
     if making:
-        plan, pictures = plan_pictures(space, photos, methods, generator, seed, output, said, learnt, loras)
+        plan, uses = plan_images(space, photos, methods, generator, seed, output, said, learned, loras)
         _, images = synthesise_images(plan, synthesis, clip, after=[seen])
         unseen_before = check_made(space, data, shots, seed, plan, images, gates, output)
-        seen_pictures = look_at_pictures(space, plan, images, training, seed, output, after=[unseen_before])
+        seen_images = look_at_images(space, plan, images, training, seed, output, after=[unseen_before])
     if any(method.weights != "equal" for method in making):
-        weights = weigh_pictures(space, plan, seen, seen_pictures, training, seed, output)
-    made = {"plan": plan, "pictures": pictures, "images": images, "weights": weights}
-    heads = train_heads(space, methods, seen, training, seed, output, picture_features=seen_pictures, **made)
+        weights = weigh_images(space, plan, seen, seen_images, training, seed, output)
+    made = {"plan": plan, "uses": uses, "images": images, "weights": weights}
+    heads = train_heads(space, methods, seen, training, seed, output, image_features=seen_images, **made)
     if training.finetune:
         heads = finetune_heads(space, methods, data, shots, heads, training, seed, output, **made)
-    results, deployed = evaluate_heads(space, data, shots, photos, seen, heads, clip, seed, output, images, pictures)
-    learned = [said, learnt, loras]
-    found = [space, photos, heads, results, checked, unseen_before, plan, pictures, images, weights, *learned]
+    results, deployed = evaluate_heads(space, data, shots, photos, seen, heads, clip, seed, output, images, uses)
+    adapted = [said, learned, loras]
+    found = [space, photos, heads, results, checked, unseen_before, plan, uses, images, weights, *adapted]
     recipe = FewShot(generator=generator).model_dump(mode="json")
     report = write_report(recipe, [item for item in found if item is not None], output)
     tested = PhotosConfig(data=data, shots=shots, seed=seed)

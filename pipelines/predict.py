@@ -5,13 +5,13 @@ zenml pipeline run pipelines.predict.predict -c configs/pocket/predict.yaml
 
 from figment.ops.pipelines import figment_pipeline
 from figment.types import Count, PathText
-from steps.prediction import predict_pictures
+from steps.prediction import predict_images
 
 
 @figment_pipeline
 def predict(
     model: PathText,
-    pictures: list[PathText],
+    images: list[PathText],
     output: PathText,
     tags: PathText | None = None,
     top_k: Count | None = None,
@@ -19,4 +19,4 @@ def predict(
     rendered: bool = True,
     device: str = "auto",
 ) -> None:
-    predict_pictures(model, pictures, tags, top_k, batch_size, rendered, device, output)
+    predict_images(model, images, tags, top_k, batch_size, rendered, device, output)

@@ -1,7 +1,7 @@
 """Zero-shot tags by semantic diversity (Ben-Cohen et al. 2021, "Semantic Diversity Learning for Zero-Shot Multi-label
 Classification").
 
-Pictures with seen tags in; a matrix of embeddings that ranks unseen tags too, its ZSL and GZSL measures after every epoch,
+Images with seen tags in; a matrix of embeddings that ranks unseen tags too, its ZSL and GZSL measures after every epoch,
 a report and a registered model out. With ``generated``, images synthesised for the unseen tags join the training if CLIP
 sees in them what they were asked to show.
 
@@ -31,8 +31,8 @@ from steps.lineage import record_lineage, version_dataset
 from steps.planning import plan_images
 from steps.registration import register_model
 from steps.reporting import write_report
+from steps.semantic.images import prepare_images
 from steps.semantic.labels import choose_tags
-from steps.semantic.pictures import prepare_pictures
 from steps.semantic.training import train_matrix
 from steps.synthesis import synthesise_images
 from steps.validation import validate_images
@@ -61,7 +61,7 @@ def semantic_diversity(
     check_imported(imported)
     making = {"generator": generator, "clip": clip} if generated else {}
     space = choose_tags(data, vectors, training, **making)
-    splits = prepare_pictures(space, data, training.image_size, output)
+    splits = prepare_images(space, data, training.image_size, output)
     checked = [check_splits(space, splits, gates, output)]  # wrong data shows before anything is rendered
     verdicts, made = None, []
     if generated or imported:
@@ -70,7 +70,7 @@ def semantic_diversity(
         planned = plan_images(space, planning, output, after=checked)
         plan, images = synthesise_images(planned, synthesis, clip, space, acceptance)
         verdicts = validate_images(space, plan, images, clip, acceptance)
-        splits = prepare_pictures(space, data, training.image_size, output, images, verdicts)
+        splits = prepare_images(space, data, training.image_size, output, images, verdicts)
         checked.append(check_tagged(space, splits, images, verdicts, gates, output))
         made = [plan, images, verdicts]
     model = train_matrix(space, splits, vectors, training, twin_cosine, output, verdicts, after=checked)

@@ -1,4 +1,4 @@
-"""Zero-shot multi-label classification by tailored pictures (Zhang et al. 2024, "Diverse and Tailored Image Generation for
+"""Zero-shot multi-label classification by tailored images (Zhang et al. 2024, "Diverse and Tailored Image Generation for
 Zero-shot Multi-label Classification").
 
 Names of unseen classes in; prompts for their pairs, a text encoder tuned on them, images that CLIP has checked, and a
@@ -33,7 +33,7 @@ from steps.planning import plan_images
 from steps.prompts import write_prompts
 from steps.registration import register_model
 from steps.reporting import write_report
-from steps.semantic.pictures import prepare_pictures
+from steps.semantic.images import prepare_images
 from steps.synthesis import synthesise_images
 from steps.tailored.labels import choose_classes
 from steps.tailored.training import train_classifier
@@ -66,7 +66,7 @@ def tailored(
 ) -> None:
     check_imported(imported)
     labels, unseen = choose_classes(data, generator, clip, backbone, classifier, prompts, output)
-    splits = prepare_pictures(labels, data, image_size, output)
+    splits = prepare_images(labels, data, image_size, output)
     real_checked = check_splits(labels, splits, gates, output)
     planning = Planning(
         recipe=RECIPE,

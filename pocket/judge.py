@@ -113,8 +113,8 @@ def judge_pool(weights: Path, image_ids: Sequence[str], pool: Pool) -> dict[str,
     right: dict[str, bool] = {}
     for batch in pool.read(image_ids, ["image_id", "labels", "image"]):
         rows = batch.to_pylist()
-        pictures = [squash(decode(row["image"]["bytes"], row["image_id"]), JUDGED_SIZE) for row in rows]
+        images = [squash(decode(row["image"]["bytes"], row["image_id"]), JUDGED_SIZE) for row in rows]
         requested = torch.tensor([[name in row["labels"] for name in objects] for row in rows]).long()
-        found = shows_what_it_should(judge, torch.stack(pictures).float() / 255, requested)
+        found = shows_what_it_should(judge, torch.stack(images).float() / 255, requested)
         right |= dict(zip((row["image_id"] for row in rows), found.tolist(), strict=True))
     return right

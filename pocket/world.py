@@ -193,14 +193,14 @@ class World:
         scenery = self._backgrounds(
             background.to(device), uniform(-0.06, 0.06, 3, 1, 1).to(device), uniform(-0.05, 0.05).to(device)
         )
-        pictures = F.interpolate(self._photo(layer, scenery, g), size=(self.size, self.size), mode="area").clamp(0, 1)
+        images = F.interpolate(self._photo(layer, scenery, g), size=(self.size, self.size), mode="area").clamp(0, 1)
         shown = torch.arange(most) < crowd[:, None]
         objects = torch.zeros(count, n, dtype=torch.long).scatter_(1, chosen, shown.long())
         captions = [
             "a photo of " + " and ".join(f"{article(self.objects[j])} {self.objects[j]}" for j in row[:k])
             for row, k in zip(chosen.tolist(), crowd.tolist(), strict=True)
         ]
-        return Scenes(pictures, objects, torch.full((count,), DOMAINS.index("photo")), captions)
+        return Scenes(images, objects, torch.full((count,), DOMAINS.index("photo")), captions)
 
     def render(self, count: int, seed: int, processes: int | None = None, chunk: int = 500) -> Scenes:
         """``sample`` by many processes (None: one a core), with pixels as uint8 ready to be saved. Each chunk has a seed of
@@ -241,7 +241,7 @@ class World:
         if generic and not paired and dice[2] < 0.35:
             text = names[0]
         elif generic:
-            text = f"{('an image', 'a picture')[dice[2] > 0.8]} of {subject}"
+            text = f"{('an image', 'a image')[dice[2] > 0.8]} of {subject}"
         else:
             text = f"a {DOMAINS[domain]} of {subject}"
         tells_background = DOMAINS[domain] not in ("sketch", "poster") and dice[3] < 0.5
@@ -267,14 +267,14 @@ class World:
         layer[pair] = other + layer[pair] * (1 - other[:, 3:])
 
         scenery = self._backgrounds(background.to(device), uniform(-0.06, 0.06, 3, 1, 1), uniform(-0.05, 0.05))
-        pictures = torch.empty(count, 3, RENDER_SIZE, RENDER_SIZE, device=device)
+        images = torch.empty(count, 3, RENDER_SIZE, RENDER_SIZE, device=device)
         for index, name in enumerate(DOMAINS):
             rows = torch.nonzero(domains == index).flatten()
             if len(rows):
                 rows_device = rows.to(device)
                 style = getattr(self, f"_{name}")
-                pictures[rows_device] = style(layer[rows_device], scenery[rows_device], g)
-        return F.interpolate(pictures, size=(self.size, self.size), mode="area").clamp(0, 1)
+                images[rows_device] = style(layer[rows_device], scenery[rows_device], g)
+        return F.interpolate(images, size=(self.size, self.size), mode="area").clamp(0, 1)
 
     def _place(
         self, ids: Tensor, scale: Tensor, x: Tensor, y: Tensor, g: torch.Generator, shown: Tensor | None = None
@@ -328,19 +328,19 @@ class World:
     @staticmethod
     def _photo(layer: Tensor, scenery: Tensor, g: torch.Generator) -> Tensor:
         shadow = F.avg_pool2d(F.pad(layer[:, 3:], (3, 3, 5, 1), mode="replicate"), 7, stride=1)
-        picture = layer[:, :3] + (1 - layer[:, 3:]) * scenery * (1 - 0.35 * shadow)
+        image = layer[:, :3] + (1 - layer[:, 3:]) * scenery * (1 - 0.35 * shadow)
         light = torch.linspace(-1, 1, RENDER_SIZE, device=layer.device)
         slope = (torch.randn(len(layer), 1, 1, 1, generator=g) * 0.06).to(layer.device)
-        return picture * (1 + slope * light)
+        return image * (1 + slope * light)
 
     @staticmethod
     def _painting(layer: Tensor, scenery: Tensor, g: torch.Generator) -> Tensor:
-        picture = layer[:, :3] + (1 - layer[:, 3:]) * scenery
+        image = layer[:, :3] + (1 - layer[:, 3:]) * scenery
         strokes = torch.randn(len(layer), 1, RENDER_SIZE // 2, RENDER_SIZE // 8, generator=g).to(layer.device)
         strokes = F.interpolate(strokes, size=(RENDER_SIZE, RENDER_SIZE), mode="bilinear", align_corners=False)
-        smooth = F.avg_pool2d(F.pad(picture, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+        smooth = F.avg_pool2d(F.pad(image, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
         mean = smooth.mean(1, keepdim=True)
-        vivid = mean + (0.5 * picture + 0.5 * smooth - mean) * 1.5
+        vivid = mean + (0.5 * image + 0.5 * smooth - mean) * 1.5
         return (torch.floor(vivid * 6 + 0.5) / 6 + 0.07 * strokes).clamp(0, 1) * 0.95 + torch.tensor(
             [0.05, 0.04, 0.0], device=layer.device
         )[:, None, None]

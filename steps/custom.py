@@ -36,7 +36,7 @@ from steps.errors import explain_errors
 from steps.evaluation import evaluate_classifiers
 from steps.few_shot.concepts import learn_words
 from steps.gates import check_real, check_real_sets, check_sets, check_splits, check_tagged
-from steps.semantic.pictures import prepare_pictures
+from steps.semantic.images import prepare_images
 from steps.semantic.training import train_matrix
 from steps.tailored.training import train_classifier
 from steps.tailored.tuning import tune_generator
@@ -110,7 +110,7 @@ def prepare_data(stages: Stages, space: LabelSpace, gates: GateConfig, output: s
     """(splits, the gates that real images passed); of labelled data there are no splits."""
     if isinstance(stages.data, LabelledData):
         return None, check_real_sets(space, stages.data.real, gates, output)
-    splits = prepare_pictures(space, base_of(stages.data, ZeroShotConfig), stages.training.image_size, output)
+    splits = prepare_images(space, base_of(stages.data, ZeroShotConfig), stages.training.image_size, output)
     return splits, check_splits(space, splits, gates, output)
 
 
@@ -165,6 +165,6 @@ def train_and_measure(
     if not isinstance(training, SemanticMatrix):
         raise ValueError(f"{training.kind}: no step trains it on this data")
     config, size = base_of(training, SemanticConfig), training.image_size
-    joined_splits = prepare_pictures(space, base_of(data, ZeroShotConfig), size, output, images, verdicts)
+    joined_splits = prepare_images(space, base_of(data, ZeroShotConfig), size, output, images, verdicts)
     learn_from = (space, joined_splits, training.vectors, config, training.twin_cosine, output, verdicts)
     return [checked, joined_splits], train_matrix(*learn_from, after=[checked])

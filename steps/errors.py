@@ -1,4 +1,4 @@
-"""What the classifier is wrong about, and which of its training pictures are nearest to that."""
+"""What the classifier is wrong about, and which of its training images are nearest to that."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +33,7 @@ def explain_errors(
     real: RealConfig,
     output: str,
 ) -> Annotated[FileRef, "errors"]:
-    """errors.json: the worst errors of the classifier that is looked at closer, each with its nearest training pictures."""
+    """errors.json: the worst errors of the classifier that is looked at closer, each with its nearest training images."""
     chosen, path = classifiers[results.confusion_of], Path(output) / "errors.json"
     folder, data = chosen.weights.open().parent, caching.data_digest(Path(real.path), "test")
     key = caching.result_key(
@@ -48,9 +48,9 @@ def explain_errors(
                 (scorer.size, "bicubic", None),
             )
         ]
-        learnt = pq.read_table(folder / "training_list.parquet")["image_id"].to_pylist()
+        learned = pq.read_table(folder / "training_list.parquet")["image_id"].to_pylist()
         store = FeatureStore(Pool(images.open().parent), scorer)
-        errors = explain(model.network, *tests, learnt, store, labels.names, ERRORS, NEIGHBOURS)
+        errors = explain(model.network, *tests, learned, store, labels.names, ERRORS, NEIGHBOURS)
         write_json(path, [error.model_dump() for error in errors])
         caching.mark_current(path, key)
     return FileRef.of(path)

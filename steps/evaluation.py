@@ -46,7 +46,7 @@ def evaluate_classifiers(
     """Top-1 with intervals, per class, calibration, gains over base class and the gap closed; the diversity ledger and the map
     of real and synthetic features; metrics.json for DVC, metrics for MLflow. And the weights to register: of the combined set (or
     the only trick), never the best on the test images."""
-    file, picture = Path(output) / "results.json", Path(output) / "feature_map.png"
+    file, image = Path(output) / "results.json", Path(output) / "feature_map.png"
     key = caching.result_key(
         __name__,
         classifiers=classifiers.model_dump(),
@@ -54,9 +54,9 @@ def evaluate_classifiers(
         clip=[clip.model_dump(), caching.model_digest(clip.model)],
         real=[real.model_dump(), *(caching.data_digest(Path(real.path), split) for split in ("train", "test"))],
     )
-    if not (caching.is_current(file, key) and picture.is_file()):
+    if not (caching.is_current(file, key) and image.is_file()):
         results, features_drawn = measure(labels, Pool(images.open().parent), classifiers, clip, real, image_size)
-        with atomic(picture) as partial:
+        with atomic(image) as partial:
             features_drawn.save(partial, "PNG")
         write_json(file, results.model_dump(mode="json"))
         caching.mark_current(file, key)
@@ -69,7 +69,7 @@ def evaluate_classifiers(
         {"accuracy": results[results.confusion_of].top1},
         [{"trained on": row.name, "images": row.images, **found[row.name]} for row in results.rows],
     )
-    tracking.log_file(picture)
+    tracking.log_file(image)
     write_json(Path(output) / "metrics.json", {row.name: round(row.top1, 4) for row in results.rows})
     write_plots(results, classifiers[results.confusion_of].weights.open().parent, Path(output))
     for item in classifiers.items:

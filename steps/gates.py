@@ -28,14 +28,14 @@ from figment.validation.hashes import HashedSet, hash_set, hash_tagged, joined
 
 # What to do where a column of a real, or of a generated, image failed.
 OF_REAL = {
-    "contrast": "take blank pictures out, or allow a share of them by gates.max_blank",
-    "duplicate_of": "take repeated pictures out, or allow more by gates.max_duplicates",
-    "test_twin": "take such pictures out of what is trained on, or allow more by gates.max_real_leakage",
+    "contrast": "take blank images out, or allow a share of them by gates.max_blank",
+    "duplicate_of": "take repeated images out, or allow more by gates.max_duplicates",
+    "test_twin": "take such images out of what is trained on, or allow more by gates.max_real_leakage",
 }
 OF_MADE = {
     "contrast": "raise acceptance.min_contrast",
     "duplicate_of": "vary what is made, or allow more by gates.max_duplicates",
-    "test_twin": "look whether the generator has learned from the test pictures, or allow more by gates.max_leakage",
+    "test_twin": "look whether the generator has learned from the test images, or allow more by gates.max_leakage",
 }
 
 
@@ -70,7 +70,7 @@ def check_sets(
     folder, names = Path(output), list(labels.names)
     test = hash_set(open_labelled(Path(real.path), real.test, labels, SIDE, real.test_per_class))
     pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
-    suite = quality.picture_suite(labels, gates.max_duplicates, gates.max_leakage)
+    suite = quality.image_suite(labels, gates.max_duplicates, gates.max_leakage)
     for name, shares in sets.items():
         table = training_table(training_list(judged, shares), pool, test, gates.near)
         within = classes(table["label"], names, sum(shares.values()), gates)
@@ -82,23 +82,23 @@ def check_sets(
 def check_splits(
     labels: LabelSpace, splits: FileRef, gates: GateConfig, output: str
 ) -> Annotated[list[str], "checked"]:
-    """``check_real_sets`` for pictures with tags."""
+    """``check_real_sets`` for images with tags."""
     root, folder = splits.open().parent, Path(output)
     hashed = {name: hash_tagged(read_tagged(root / name), name) for name in ("zsl", "gzsl", "train")}
     test = joined([hashed["zsl"], hashed["gzsl"]])
-    checked = [check_real(f"{name} pictures", hashed[name], None, labels, gates, folder) for name in ("zsl", "gzsl")]
-    return [*checked, check_real("training pictures", hashed["train"], test, labels, gates, folder)]
+    checked = [check_real(f"{name} images", hashed[name], None, labels, gates, folder) for name in ("zsl", "gzsl")]
+    return [*checked, check_real("training images", hashed["train"], test, labels, gates, folder)]
 
 
 @step(experiment_tracker=True)
 def check_tagged(
     labels: LabelSpace, splits: FileRef, images: FileRef, verdicts: FileRef, gates: GateConfig, output: str
 ) -> Annotated[list[str], "checked"]:
-    """``check_sets`` for the pictures made for unseen classes, of which every class must have some."""
+    """``check_sets`` for the images made for unseen classes, of which every class must have some."""
     root, chosen = splits.open().parent, multilabel_list(pq.read_table(verdicts.open()))
     test = joined([hash_tagged(read_tagged(root / name), name) for name in ("zsl", "gzsl")])
     table = training_table(chosen, Pool(images.open().parent), test, gates.near)
-    suite = quality.picture_suite(labels, gates.max_duplicates, gates.max_leakage)
+    suite = quality.image_suite(labels, gates.max_duplicates, gates.max_leakage)
     shown = [name for names in chosen["labels"].to_pylist() for name in names]
     unseen = [labels.names[i] for i in labels.unseen_ids]
     within = classes(shown, unseen, None, gates)
@@ -134,13 +134,13 @@ def check_made(
     test = joined([hash_set(open_photos(listing, SIDE)) for listing in splits.tests.values()])
     chosen = pa.table({"image_id": planned["image_id"], "label": pc.list_element(planned["labels"], 0)})
     table = training_table(chosen, Pool(images.open().parent), test, gates.near)
-    gate("made pictures", [Check(table, quality.picture_suite(labels, 1, gates.max_leakage))], Path(output), OF_MADE)
-    return ["made pictures"]
+    gate("made images", [Check(table, quality.image_suite(labels, 1, gates.max_leakage))], Path(output), OF_MADE)
+    return ["made images"]
 
 
 def check_real(
     name: str,
-    pictures: HashedSet,
+    images: HashedSet,
     test: HashedSet | None,
     labels: LabelSpace,
     gates: GateConfig,
@@ -150,8 +150,8 @@ def check_real(
     """Of real images: few are blank or there twice, and few of those to train on are among the ``test`` ones. Returns the
     name."""
     names = list(labels.names)
-    table = real_table(pictures, names, gates.near, test)
-    suite = quality.picture_suite(labels, gates.max_duplicates, gates.max_real_leakage, gates.max_blank)
+    table = real_table(images, names, gates.near, test)
+    suite = quality.image_suite(labels, gates.max_duplicates, gates.max_real_leakage, gates.max_blank)
     within = classes(table["label"], names, None, gates) if every_class else []
     gate(name, [Check(table, suite), *within], folder, OF_REAL)
     return name

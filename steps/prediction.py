@@ -1,4 +1,4 @@
-"""Classify or tag pictures with a trained model."""
+"""Classify or tag images with a trained model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,16 +6,16 @@ from typing import Annotated
 from figment.errors import InputError
 from figment.evaluation.prediction import predict_files
 from figment.files import atomic
+from figment.image_files import UnreadImages, find_files
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
-from figment.pictures import UnreadPictures, find_files
 
 
 @step(role="look", experiment_tracker=True)
-def predict_pictures(
+def predict_images(
     model: str,
-    pictures: list[str],
+    images: list[str],
     tags: str | None,
     top_k: int | None,
     batch_size: int,
@@ -24,18 +24,18 @@ def predict_pictures(
     output: str,
 ) -> Annotated[FileRef, "predictions"]:
     """``output``/predictions.jsonl, a line a class (image, label, probability) or a tag (image, tag, score, unseen, row).
-    With ``rendered``, each image with its lines beside in ``output``/rendered. Pictures that cannot be read have lines that
+    With ``rendered``, each image with its lines beside in ``output``/rendered. Images that cannot be read have lines that
     say so, and stop the pipeline once the file is written."""
     path, count = Path(output) / "predictions.jsonl", 0
     shown, only = Path(output) / "rendered" if rendered else None, Path(tags) if tags else None
-    files = find_files([Path(picture) for picture in pictures])
+    files = find_files([Path(image) for image in images])
     with atomic(path) as partial, open(partial, "w", encoding="utf-8") as file:
         unread = None
         try:
             for line in predict_files(Path(model), files, only, top_k, batch_size, shown, device):
                 file.write(line + "\n")
                 count += 1
-        except UnreadPictures as error:
+        except UnreadImages as error:
             unread = error
     tracking.log_metrics("prediction", {"lines": count})
     tracking.log_file(path)

@@ -36,7 +36,7 @@ def train_classifiers(
     real: RealConfig,
     output: str,
 ) -> Annotated[Classifiers, "classifiers"]:
-    """One classifier a set (images of every class by trick), and, if there are any to train on, one on real pictures."""
+    """One classifier a set (images of every class by trick), and, if there are any to train on, one on real images."""
     pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
     items = []
     for name, shares in sets.items():

@@ -204,7 +204,7 @@ def nus_wide(word_vectors_folder: Path) -> LabelVectors:
 
 @pytest.fixture(scope="session")
 def nus_wide_unseen(word_vectors_folder: Path, nus_wide: LabelVectors) -> tuple[str, ...]:
-    """Its 81 tags that no training picture shows."""
+    """Its 81 tags that no training image shows."""
     with np.load(word_vectors_folder / "nus_wide.npz") as archive:
         return tuple(nus_wide.names[i] for i in archive["unseen"])
 

@@ -1,7 +1,7 @@
 """Diffusion from a point in CLIP's image space instead of a prompt.
 
 Generators that were trained to take image embeddings get them as they are (unCLIP, Kandinsky 2.2). One that only reads text is
-given what a linear map makes of the embedding: the text encoder's states that such a picture's caption would have.
+given what a linear map makes of the embedding: the text encoder's states that such an image's caption would have.
 """
 
 import inspect
@@ -30,7 +30,7 @@ def embedding_arguments(pipeline: DiffusionPipeline, embeddings: Tensor) -> dict
     if (wants := _embedding_size(pipeline)) and embeddings.shape[1] != wants:
         raise InputError(
             f"generator.model: {type(pipeline).__name__} takes image embeddings of {wants} numbers, found "
-            f"{embeddings.shape[1]}; embed the pictures with the CLIP it was trained with"
+            f"{embeddings.shape[1]}; embed the images with the CLIP it was trained with"
         )
     arguments: dict[str, Any] = {"image_embeds": embeddings}
     if "negative_image_embeds" in known:
@@ -54,7 +54,7 @@ def render_conditioned(
     guidance_scale: float,
     num_inference_steps: int,
 ) -> Tensor:
-    """(B, 3, size, size) float in [0, 1] on the CPU; every picture has the noise of its own seed."""
+    """(B, 3, size, size) float in [0, 1] on the CPU; every image has the noise of its own seed."""
     images = pipeline(
         **arguments,
         height=size,
@@ -79,7 +79,7 @@ class LinearCaptioner:
 
     @classmethod
     def fit(cls, embeddings: Tensor, states: Tensor, ridge: float = 1.0) -> "LinearCaptioner":
-        """From ``embeddings`` (N, D) of pictures and ``states`` (N, L, E) of their captions."""
+        """From ``embeddings`` (N, D) of images and ``states`` (N, L, E) of their captions."""
         x, y = embeddings.double(), states.double().flatten(1)
         centre, bias = x.mean(0), y.mean(0)
         x, y = x - centre, y - bias

@@ -1,4 +1,4 @@
-"""Points among the CLIP embeddings of a class's real pictures, spread little or much (sec. 4.2.2 of "Diversity is
+"""Points among the CLIP embeddings of a class's real images, spread little or much (sec. 4.2.2 of "Diversity is
 Definitely Needed").
 
 Weights are Dirichlet(1): uniform on the simplex, which the paper leaves open. For n unit vectors of mean pairwise cosine rho
@@ -30,7 +30,7 @@ def triples(n: int, count: int, generator: torch.Generator) -> Tensor:
     """(count, n) weights of which three, chosen again for every row, are positive; rows sum to 1. Raises InputError for
     fewer than three to choose from."""
     if n < 3:
-        raise InputError(f"latent study: {n} pictures of a class; interpolating three needs three or more")
+        raise InputError(f"latent study: {n} images of a class; interpolating three needs three or more")
     members = torch.rand(count, n, generator=generator, dtype=torch.float64).argsort(1)[:, :3]
     return torch.zeros(count, n, dtype=torch.float64).scatter(1, members, _simplex(count, 3, generator))
 

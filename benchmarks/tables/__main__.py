@@ -41,9 +41,9 @@ def table2(world: World, seeds: int) -> Iterator[dict[str, Any]]:
     clip = world.scorer.logits(world.test.pixels, world.scorer.text_features(world.space)).cpu()
     yield {"recipe": "CLIP zero-shot", "seed": 0, "top1": accuracy.top1(clip, world.test.labels).top1}
     for seed in range(seeds):
-        pictures = world.pictures(recipes.PAPERS, sets, seed)
+        rendered = world.rendered(recipes.PAPERS, sets, seed)
         for name, shares in sets.items():
-            ids, images, features = pictures.of(shares)
+            ids, images, features = rendered.of(shares)
             found = cell(world, name, seed, ids, images, training)
             measured = ledger(world, ids, images.labels, features, world.train_features)
             yield {"recipe": name, **_numbers(found), **measured}
@@ -63,10 +63,10 @@ def table3(world: World, seeds: int, models: list[str]) -> Iterator[dict[str, An
     sets = recipes.sets()
     chosen = {name: sets[name] for name in ("base_class", recipes.BEST)}
     for seed in range(seeds):
-        pictures = world.pictures(recipes.PAPERS, chosen, seed)
+        rendered = world.rendered(recipes.PAPERS, chosen, seed)
         for model in models:
             for name, shares in chosen.items():
-                ids, images, _ = pictures.of(shares)
+                ids, images, _ = rendered.of(shares)
                 found = cell(world, f"{model} on {name}", seed, ids, images, recipes.ARCHITECTURES[model])
                 yield {"model": model, "recipe": name, **_numbers(found)}
 

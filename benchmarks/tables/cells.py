@@ -50,7 +50,7 @@ def cell(
 
 
 def ledger(world: World, identity: Sequence[str], labels: Tensor, features: Tensor, real: Tensor) -> dict[str, float]:
-    """Diversity of a set against real shots: as it is, and (``_equal``) at the same number of pictures for every set."""
+    """Diversity of a set against real shots: as it is, and (``_equal``) at the same number of images for every set."""
     per_class = int(torch.bincount(labels).min())
     key = digest([sorted(identity), AT_EQUAL_SIZE, "ledger"])
     file = world.folder / "ledgers" / f"{key[:24]}.json"

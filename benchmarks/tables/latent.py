@@ -64,7 +64,7 @@ class Painter:
 
     @torch.no_grad()
     def paint(self, embeddings: Tensor, seed: int) -> Tensor:
-        """(N, 3, S, S) uint8; every picture has noise of its own."""
+        """(N, 3, S, S) uint8; every image has noise of its own."""
         none = self.generator.encode([{"adapter": "", "prompt": "", "negative_prompt": ""}], guided=True)
         parts = []
         for start in range(0, len(embeddings), BATCH):
@@ -87,7 +87,7 @@ class Painter:
 
 
 def latent_study(world: World, seeds: int) -> Iterator[dict[str, Any]]:
-    """One line a sampler and seed: how far the embeddings spread, how varied the pictures are, what they teach."""
+    """One line a sampler and seed: how far the embeddings spread, how varied the images are, what they teach."""
     painter = Painter(world)
     shots, labels = world.train_features, world.train.labels
     explained = painter.explained()
@@ -124,7 +124,7 @@ def latent_study(world: World, seeds: int) -> Iterator[dict[str, Any]]:
 
 
 def _kept(world: World, painter: Painter, key: str, embeddings: Tensor, seed: int) -> Tensor:
-    """The pictures of these embeddings, painted now unless they were before."""
+    """The images of these embeddings, painted now unless they were before."""
     file = world.folder / "latent" / f"{key[:24]}.safetensors"
     if not file.is_file():
         pixels = painter.paint(embeddings, seed)

@@ -1,4 +1,4 @@
-"""What the tables compare: sets of pictures, and the classifiers that learn from them."""
+"""What the tables compare: sets of images, and the classifiers that learn from them."""
 
 from benchmarks.tables.world import PER_CLASS, World
 from figment.planning.bag_of_tricks import Shares, training_sets

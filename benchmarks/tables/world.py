@@ -1,4 +1,4 @@
-"""What every cell of the tables shares: the pocket world's classes, models and pictures, each made once."""
+"""What every cell of the tables shares: the pocket world's classes, models and images, each made once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,8 +38,8 @@ KEEP_ALL = Top1Policy(min_probability=0, require_top1=False, min_contrast=0)  # 
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Everything made of one seed: pictures with their ids, and their CLIP features (N, D), in the ids' order."""
+class Rendered:
+    """Everything made of one seed: images with their ids, and their CLIP features (N, D), in the ids' order."""
 
     ids: dict[str, int]
     verdicts: pa.Table
@@ -47,7 +47,7 @@ class Pictures:
     features: Tensor
 
     def of(self, shares: Shares) -> tuple[list[str], LabelledImages, Tensor]:
-        """Ids, pictures and features of a set (images of every class by trick)."""
+        """Ids, images and features of a set (images of every class by trick)."""
         ids = training_list(self.verdicts, shares)["image_id"].to_pylist()
         rows = torch.tensor([self.ids[i] for i in ids])
         return ids, self.images.subset(rows), self.features[rows]
@@ -99,7 +99,7 @@ class World:
         pixels = (torch.cat(drawn) * 255).round().byte()
         return LabelledImages(pixels, ids.repeat(per_class))
 
-    def pictures(self, tricks: Sequence[str], sets: dict[str, Shares], seed: int) -> Pictures:
+    def rendered(self, tricks: Sequence[str], sets: dict[str, Shares], seed: int) -> Rendered:
         """All that ``sets`` draw from, rendered now unless it was before."""
         chosen = build_tricks(tricks, self.parameters["domains"], self.generator.guidance_scale)
         book = write_prompts(self.space, chosen)
@@ -114,7 +114,7 @@ class World:
             i: row for ids, part in store.read(plan["image_id"].to_pylist()) for i, row in zip(ids, part, strict=True)
         }
         ids = everything["image_id"].to_pylist()
-        return Pictures(
+        return Rendered(
             ids={image_id: row for row, image_id in enumerate(ids)},
             verdicts=verdicts,
             images=replace(streamed, workers=0).load(),

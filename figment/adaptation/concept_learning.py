@@ -78,7 +78,7 @@ class Learning(Denoising, Trainer):
                 if not is_out_of_memory(error):
                     raise
                 raise InputError(
-                    f"inversion.max_batch: {len(names)} pictures in one pass do not fit in memory; choose fewer"
+                    f"inversion.max_batch: {len(names)} images in one pass do not fit in memory; choose fewer"
                 ) from error
             for name, value in zip(names, loss.tolist(), strict=True):
                 losses[name].append(value)

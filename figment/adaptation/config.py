@@ -77,7 +77,7 @@ class PhotoLearning(Settings):
 
 
 class InversionConfig(PhotoLearning):
-    """How concepts are learned. DIAGen's own: 1000 steps of 4 pictures, rate 2e-3, one vector, from a neutral word."""
+    """How concepts are learned. DIAGen's own: 1000 steps of 4 images, rate 2e-3, one vector, from a neutral word."""
 
     # The folder of `figment import words`: its words are tried out and used, and none is learned
     imported: PathText | None = None

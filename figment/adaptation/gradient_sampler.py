@@ -1,4 +1,4 @@
-"""Pictures with a graph: a stock diffusers pipeline whose whole sampler can be differentiated."""
+"""Images with a graph: a stock diffusers pipeline whose whole sampler can be differentiated."""
 
 import inspect
 from collections.abc import Iterator, Sequence

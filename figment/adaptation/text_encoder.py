@@ -155,7 +155,7 @@ class Tuner(Trainer):
             for parameter, value in encoder.float().named_parameters()
         }
         for encoder in text_encoders(self.pipeline).values():
-            # Pictures are made under autocast, which would round every weight that is tuned to bfloat16 again.
+            # Images are made under autocast, which would round every weight that is tuned to bfloat16 again.
             encoder.forward = torch.autocast(self.device.type, enabled=False)(encoder.forward)
         self.base = self.weights()
         self.scorer = ClipScorer(clip.model_copy(update={"device": str(self.device)}))
@@ -192,7 +192,7 @@ class Tuner(Trainer):
         finite = [loss for loss in losses if isfinite(loss)]
         yield last, self.measures(**({"loss": sum(finite) / len(finite)} if finite else {}))
 
-    def pictures(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Tensor:
+    def images(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Tensor:
         texts = [prompt.text for prompt in prompts]
         mixed = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
         with mixed:
@@ -215,7 +215,7 @@ class Tuner(Trainer):
         parts = (self.denoiser, self.pipeline.vae.decoder, self.scorer.model.visual)
         with checkpointed(*parts) if self.config.checkpointing else nullcontext():
             logits = (
-                self.scorer.model.logit_scale.exp() * self.scorer.features(self.pictures(chosen, seeds)) @ self.text.T
+                self.scorer.model.logit_scale.exp() * self.scorer.features(self.images(chosen, seeds)) @ self.text.T
             )
             requested = self.requested(chosen)
             loss = self.loss(grouping_softmax(logits, requested), requested) / len(chosen)
@@ -257,7 +257,7 @@ class Tuner(Trainer):
         return PromptEncoder(self.pipeline).encode(texts)["prompt_embeds"]
 
     def settle(self, prompts: Sequence[Prompt]) -> None:
-        """A policy with a target precision gets its thresholds from the base encoder's pictures: one bar for all checkpoints."""
+        """A policy with a target precision gets its thresholds from the base encoder's images: one bar for all checkpoints."""
         if not is_settled(self.policy):
             asked, logits, *_ = self.judged(prompts, "choose", self.base)
             requested = self.requested(asked)
@@ -265,7 +265,7 @@ class Tuner(Trainer):
             self.policy = settle(self.policy, presence, requested.cpu().numpy(), self.space)
 
     def quality(self, prompts: Sequence[Prompt], purpose: str, weights: dict[str, Tensor] | None = None) -> Quality:
-        """Of the pictures that are ``judged``."""
+        """Of the images that are ``judged``."""
         asked, logits, contrasts, cosines = self.judged(prompts, purpose, weights)
         requested = self.requested(asked)
         probabilities = grouping_softmax(logits, requested)
@@ -303,7 +303,7 @@ class Tuner(Trainer):
         logits, contrasts, cosines = [], [], []
         for i in range(0, count, self.config.evaluation_batch):
             some = asked[i : i + self.config.evaluation_batch]
-            pixels = self.pictures(some, range(start + i, start + i + len(some)))
+            pixels = self.images(some, range(start + i, start + i + len(some)))
             features = self.scorer.features(pixels)
             logits.append(self.scorer.model.logit_scale.exp() * features @ self.text.T)
             contrasts.append(pixels.flatten(2).std(2).mean(1))

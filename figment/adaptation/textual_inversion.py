@@ -95,22 +95,22 @@ def check_photos(photos: Photos, names: Mapping[str, str]) -> None:
     """Raise InputError for a class without photos or a prompt name, and for photos that are no (H, W, 3) uint8."""
     if not photos:
         raise InputError("concepts: no class has photos; give a few of each")
-    for name, pictures in photos.items():
+    for name, images in photos.items():
         if not names.get(name):
             raise InputError(f"concept {name!r}: has no prompt name; names gives one for each class")
         if set("<>") & set(name):
             raise InputError(f"concept {name!r}: prompts say it in angle brackets; choose a name without any")
-        if not len(pictures):
+        if not len(images):
             raise InputError(f"concept {name!r}: has no photos; give a few")
-        for i, picture in enumerate(pictures):
-            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        for i, image in enumerate(images):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise InputError(
-                    f"concept {name!r}: photo {i} is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3)"
+                    f"concept {name!r}: photo {i} is {image.dtype} {image.shape}; expected uint8 (height, width, 3)"
                 )
 
 
 class ConceptProbe(BaseModel):
-    """What a concept's pictures look like to CLIP, beside the photos that it was learned from."""
+    """What a concept's images look like to CLIP, beside the photos that it was learned from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -189,17 +189,17 @@ def probe_adapters(
     }
 
 
-def _features(pictures: Iterable[np.ndarray], scorer: ClipScorer) -> Tensor:
-    """(N, D) CLIP features of pictures of any size, squashed as they were for learning."""
-    return scorer.image_features(torch.stack([squash(Image.fromarray(picture), scorer.size) for picture in pictures]))
+def _features(images: Iterable[np.ndarray], scorer: ClipScorer) -> Tensor:
+    """(N, D) CLIP features of images of any size, squashed as they were for learning."""
+    return scorer.image_features(torch.stack([squash(Image.fromarray(image), scorer.size) for image in images]))
 
 
 def _judge(own: int, names: Sequence[str], similarity: float, nearness: Tensor, config: ProbeConfig) -> ConceptProbe:
-    """From the similarity (N, C) of a concept's N pictures to the mean photo of each class."""
+    """From the similarity (N, C) of a concept's N images to the mean photo of each class."""
     counts = nearness.argmax(1).bincount(minlength=len(names))
     hits, total = int(counts[own]), int(counts.sum())
     usable = hits >= config.retrieval * total
-    reason = f"{hits} of {total} pictures are nearest to its own photos"
+    reason = f"{hits} of {total} images are nearest to its own photos"
     if hits < total:
         counts[own] = 0
         rival = int(counts.argmax())

@@ -1,4 +1,4 @@
-"""CLIP as a judge of pictures: any open_clip model, text features encoded once, scores that do not depend on the batch."""
+"""CLIP as a judge of images: any open_clip model, text features encoded once, scores that do not depend on the batch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,13 +36,13 @@ def load_clip(config: ClipConfig, names: Sequence[str] = ()) -> Any:
     """An open_clip model, on the CPU. Raises InputError if it is not known, its weights cannot be loaded, its folder asks for
     code, or its tokenizer knows nothing of one of the class ``names``."""
     check_clip(config)
-    model = open_clip_model(config.model, config.pretrained, learnt_with_quick_gelu(config))
+    model = open_clip_model(config.model, config.pretrained, learned_with_quick_gelu(config))
     if names:
         check_texts(open_clip_tokenizer(config.model), names, f"clip.model: {config.model!r}")
     return model
 
 
-def learnt_with_quick_gelu(config: ClipConfig) -> bool:
+def learned_with_quick_gelu(config: ClipConfig) -> bool:
     """Whether the weights, such as all of OpenAI's, are for an activation that most model names do not mean: open_clip gives
     ``ViT-B-32`` another one than ``ViT-B-32-quickgelu`` and only warns when the weights do not fit."""
     weights = open_clip.get_pretrained_cfg(config.model, config.pretrained) if config.pretrained else {}
@@ -57,7 +57,7 @@ def clip_digest(config: ClipConfig) -> str:
 
 
 class ClipScorer:
-    """Zero-shot class logits of pictures."""
+    """Zero-shot class logits of images."""
 
     def __init__(self, config: ClipConfig):
         self.config = config
@@ -102,7 +102,7 @@ class ClipScorer:
 
     @torch.inference_mode()
     def image_features(self, pixels: Tensor) -> Tensor:
-        """(N, D) unit vectors of pictures (N, 3, H, W), uint8 or float in [0, 1]; resized with antialiasing on the device."""
+        """(N, D) unit vectors of images (N, 3, H, W), uint8 or float in [0, 1]; resized with antialiasing on the device."""
         return torch.cat([self.features(part.to(self.device)) for part in pixels.split(self.config.batch_size)])
 
     def features(self, pixels: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class ClipScorer:
 
     @torch.inference_mode()
     def logits(self, pixels: Tensor, text_features: Tensor) -> Tensor:
-        """(N, C) logits of pictures: softmax of a row gives zero-shot probabilities."""
+        """(N, C) logits of images: softmax of a row gives zero-shot probabilities."""
         return self.compare(self.image_features(pixels), text_features)
 
     @torch.inference_mode()

@@ -59,7 +59,7 @@ def chunks(path: Path, split: str) -> list[Batch]:
                         f"{file} row {row}: label {_number(label)} is outside the {len(names)} names known"
                     )
             if len(_pixels(batch, file)) != len(labels):
-                raise InputError(f"{file}: {len(labels)} labels, but another number of pictures")
+                raise InputError(f"{file}: {len(labels)} labels, but another number of images")
         except InputError:
             raise
         except (LookupError, TypeError, AttributeError, ValueError) as error:

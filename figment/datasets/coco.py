@@ -35,7 +35,7 @@ def read_coco(annotations: Path, images: Path, space: LabelSpace) -> MultiLabelS
 
 
 def _read(annotations: Path, folders: Sequence[Path], space: LabelSpace) -> MultiLabelSet:
-    """``read_coco``, of pictures in the first of ``folders`` that has each."""
+    """``read_coco``, of images in the first of ``folders`` that has each."""
     coco = load_coco(annotations)
     columns: dict[int, int] = {}
     for category in coco.cats.values():
@@ -60,7 +60,7 @@ def _read(annotations: Path, folders: Sequence[Path], space: LabelSpace) -> Mult
     absent = [name for name, file in zip(shown.files, files, strict=True) if file is None]
     if absent:
         raise InputError(
-            f"{annotations}: {len(absent)} of {len(files)} pictures are not there, the first is {absent[0]} below "
+            f"{annotations}: {len(absent)} of {len(files)} images are not there, the first is {absent[0]} below "
             f"{' or '.join(map(str, folders))}; unpack them all"
         )
     return replace(shown, files=tuple(file for file in files if file))

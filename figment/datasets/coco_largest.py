@@ -1,4 +1,4 @@
-"""MS-COCO with one label a picture: the category of its largest object, as "DIAGen" has it."""
+"""MS-COCO with one label an image: the category of its largest object, as "DIAGen" has it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from figment.errors import InputError
 def chunks(annotations: Path, images: Path) -> list[Files]:
     """The annotated images below the folder ``images``, sorted by file name.
 
-    Largest is the annotation of the largest ``area``; regions of a crowd count, and of equals the first. Pictures without
+    Largest is the annotation of the largest ``area``; regions of a crowd count, and of equals the first. Images without
     an annotation are left out. Raises InputError for an annotation without an area and for an image that is not there.
     """
     coco = load_coco(annotations)
@@ -32,7 +32,7 @@ def chunks(annotations: Path, images: Path) -> list[Files]:
     absent = [file for file, _ in named if not file.is_file()]
     if absent:
         raise InputError(
-            f"{annotations}: {len(absent)} of {len(named)} pictures are not there, the first is {absent[0]}; unpack them all"
+            f"{annotations}: {len(absent)} of {len(named)} images are not there, the first is {absent[0]}; unpack them all"
         )
     parts = [named[first : first + CHUNK] for first in range(0, len(named), CHUNK)]
     return [Files([file for file, _ in part], [name for _, name in part]) for part in parts]

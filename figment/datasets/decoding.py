@@ -33,16 +33,16 @@ class _Jobs(Dataset):
 
     def __getitem__(self, number: int) -> Tensor | Exception:
         job = self.jobs[number]
-        pictures = torch.empty(len(job.rows), 3, self.size, self.size, dtype=torch.uint8)
+        images = torch.empty(len(job.rows), 3, self.size, self.size, dtype=torch.uint8)
         try:
             for row, (where, data) in enumerate(job.chunk.read(job.rows)):
-                picture = decode(data, where) if isinstance(data, bytes) else data
-                pictures[row] = to_tensor(picture, self.size, self.resize, self.native_size)
+                image = decode(data, where) if isinstance(data, bytes) else data
+                images[row] = to_tensor(image, self.size, self.resize, self.native_size)
         except PermissionError as error:
             return InputError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions")
         except (InputError, OSError) as error:
             return error
-        return pictures
+        return images
 
 
 def decode_ahead(

@@ -17,9 +17,9 @@ from figment.datasets.config import FewShotDataConfig
 from figment.datasets.labelled import StreamedImages
 from figment.datasets.listing import Chunk, Listing, select
 from figment.errors import InputError
+from figment.image_files import passed_over
 from figment.images import encode
 from figment.labels import LabelSpace, key
-from figment.pictures import passed_over
 
 FOCUS_TRAINING = 108  # photos of a class that the published split keeps for training and validation; the others test
 FOCUS_SEED = 0  # one test set for all seeds; the published split has no seed

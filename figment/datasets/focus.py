@@ -7,7 +7,7 @@ from pathlib import Path
 
 from figment.datasets.folders import CHUNK, Files
 from figment.errors import InputError
-from figment.pictures import files_below, warn_of_passed_over
+from figment.image_files import files_below, warn_of_passed_over
 from figment.text import reason_of
 
 
@@ -24,12 +24,12 @@ def chunks(root: Path) -> list[Files]:
             named = folder.name.rpartition("-")[0]
             found.append(Files(part, [corrected.get(p.relative_to(root).as_posix(), named) for p in part]))
     if not found:
-        raise InputError(f"{root}: holds no folder CLASS-SETTING with pictures, such as car-snow; unpack FOCUS there")
+        raise InputError(f"{root}: holds no folder CLASS-SETTING with images, such as car-snow; unpack FOCUS there")
     return found
 
 
 def annotated_classes(database: Path) -> dict[str, str]:
-    """File below the data's folder -> class, of the pictures without people; {} if there is no database."""
+    """File below the data's folder -> class, of the images without people; {} if there is no database."""
     if not os.path.isfile(database):
         return {}
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from figment.errors import InputError
-from figment.pictures import BYTES, SUFFIXES, files_below, passed_over, warn_of_passed_over
+from figment.image_files import BYTES, SUFFIXES, files_below, passed_over, warn_of_passed_over
 from figment.reading import name_of, read_bytes
 
 SPLITS = ("train", "test", "val", "validation")
@@ -15,7 +15,7 @@ WRAPPERS = ("eurosat/2750", "2750")  # EuroSAT as it comes out of its archive
 
 @dataclass(frozen=True)
 class Files:
-    """Some picture files of one class."""
+    """Some image files of one class."""
 
     files: Sequence[Path]
     names: Sequence[str]
@@ -43,7 +43,7 @@ def chunks(path: Path, split: str | None) -> list[Files]:
         files = files_below(folder)
         if not files:
             raise InputError(
-                f"{folder}: a class folder without a picture{passed_over(folder)}; expected {', '.join(SUFFIXES)}; "
+                f"{folder}: a class folder without an image{passed_over(folder)}; expected {', '.join(SUFFIXES)}; "
                 "fill or remove it"
             )
         for first in range(0, len(files), CHUNK):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment.errors import InputError
-from figment.pictures import open_parquet
+from figment.image_files import open_parquet
 from figment.reading import read_text
 from figment.text import reason_of, shown
 
@@ -40,9 +40,7 @@ class RowGroup:
             where = f"{self.file} row {self.first + row}"
             data = record.get("bytes") if isinstance(record, dict) else record
             if not isinstance(data, bytes):
-                raise InputError(
-                    f"{where}: {self.image} holds no bytes; expected the encoded picture itself, not a path"
-                )
+                raise InputError(f"{where}: {self.image} holds no bytes; expected the encoded image itself, not a path")
             found.append((where, data))
         return found
 

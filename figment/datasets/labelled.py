@@ -1,4 +1,4 @@
-"""Pictures with one label each, from the layouts people have them in: in memory as uint8, or decoded as they are needed.
+"""Images with one label each, from the layouts people have them in: in memory as uint8, or decoded as they are needed.
 
 The layout is recognised: a Parquet file or a folder of them (as on the Hugging Face Hub), CIFAR's python batches, or one
 folder a class.
@@ -17,9 +17,9 @@ from figment.datasets.decoding import Job, decode_ahead
 from figment.datasets.listing import Chunk, Listing, select
 from figment.devices import free_memory
 from figment.errors import InputError
+from figment.image_files import files_below
 from figment.images import Resize
 from figment.labels import LabelSpace
-from figment.pictures import files_below
 from figment.reading import name_of
 
 
@@ -34,11 +34,11 @@ class LabelledImages:
         return len(self.labels)
 
     def subset(self, rows: Tensor) -> "LabelledImages":
-        """The pictures at ``rows`` (M,), in that order."""
+        """The images at ``rows`` (M,), in that order."""
         return LabelledImages(self.pixels[rows], self.labels[rows])
 
     def parts(self) -> Iterator[tuple[Tensor, "LabelledImages"]]:
-        """Row numbers and pictures: here all at once."""
+        """Row numbers and images: here all at once."""
         yield torch.arange(len(self)), self
 
 
@@ -74,7 +74,7 @@ class StreamedImages:
     def parts(
         self, generator: torch.Generator | None = None, only: Tensor | None = None
     ) -> Iterator[tuple[Tensor, LabelledImages]]:
-        """``rows`` and their pictures; where ``only`` (N,) is false, anything may stand in a picture's place."""
+        """``rows`` and their images; where ``only`` (N,) is false, anything may stand in an image's place."""
         chunk_of, row_of = self.listing.places.unbind(1)
         parts = self.rows(generator)
         decoded = parts if only is None else [rows[only[rows]] for rows in parts]
@@ -82,8 +82,8 @@ class StreamedImages:
             Job(self.listing.chunks[int(chunk_of[rows[0]])], row_of[some].tolist())
             for rows, some in zip(parts, decoded, strict=True)
         ]
-        pictures = decode_ahead(jobs, self.size, self.resize, self.workers, self.native_size)
-        for rows, pixels in zip(parts, pictures, strict=True):
+        images = decode_ahead(jobs, self.size, self.resize, self.workers, self.native_size)
+        for rows, pixels in zip(parts, images, strict=True):
             if only is not None:
                 found, pixels = pixels, torch.empty(len(rows), *pixels.shape[1:], dtype=pixels.dtype)
                 pixels[only[rows]] = found
@@ -123,7 +123,7 @@ def open_labelled(
     """
     if not os.path.exists(path):
         raise InputError(
-            f"{name_of(path)}: no such file or folder; give the real pictures' Parquet, CIFAR batches or class folders"
+            f"{name_of(path)}: no such file or folder; give the real images' Parquet, CIFAR batches or class folders"
         )
     chunks = _chunks(path, split)
     if not chunks:
@@ -156,7 +156,7 @@ def read_labelled(
 
 
 def has_split(path: Path, split: str) -> bool:
-    """Whether ``path`` holds any picture of this split. Pictures without a split are test pictures."""
+    """Whether ``path`` holds any image of this split. Images without a split are test images."""
     return os.path.exists(path) and any(len(chunk.names) for chunk in _chunks(path, split))
 
 

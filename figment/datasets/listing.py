@@ -1,4 +1,4 @@
-"""What there is to read, before any picture is decoded: chunks of pictures, each with its class's name."""
+"""What there is to read, before any image is decoded: chunks of images, each with its class's name."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from figment.text import shown
 
 
 class Chunk(Protocol):
-    """Pictures that are read together: a Parquet row group, some files of a folder, a CIFAR batch."""
+    """Images that are read together: a Parquet row group, some files of a folder, a CIFAR batch."""
 
     @property
     def names(self) -> Sequence[str]:
-        """The class of each picture, as the data calls it."""
+        """The class of each image, as the data calls it."""
 
     def read(self, rows: Sequence[int]) -> Sequence[tuple[str, bytes | Image.Image]]:
-        """(where, encoded or decoded picture) of these rows."""
+        """(where, encoded or decoded image) of these rows."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Chosen pictures in order: ``places`` (N, 2) chunk and row within it, ``labels`` (N,) ids into a label space."""
+    """Chosen images in order: ``places`` (N, 2) chunk and row within it, ``labels`` (N,) ids into a label space."""
 
     chunks: Sequence[Chunk]
     places: Tensor
@@ -40,7 +40,7 @@ class Listing:
         return Listing(self.chunks, self.places[rows], self.labels[rows])
 
     def where(self, row: int) -> str:
-        """What a picture is called: its file, and its row there if it has one. Reads it."""
+        """What an image is called: its file, and its row there if it has one. Reads it."""
         chunk, place = self.places[row].tolist()
         return self.chunks[chunk].read([place])[0][0]
 
@@ -75,13 +75,11 @@ def select(
 def _both_sides(where: str, space: LabelSpace, absent: list[str], strange: list[str], found: list[str]) -> str:
     parts = []
     if absent:
-        parts.append(
-            f"no picture of {', '.join(absent)}; of the classes asked for it holds {', '.join(found) or 'none'}"
-        )
+        parts.append(f"no image of {', '.join(absent)}; of the classes asked for it holds {', '.join(found) or 'none'}")
     if strange:
         hints = [
             f"{shown(name)} (nearest: {', '.join(nearest(name, space.names, 1)) or 'none'})" for name in strange[:10]
         ]
         more = f" and {len(strange) - 10} more" if len(strange) > 10 else ""
-        parts.append(f"pictures of {', '.join(hints)}{more}, which is no known class")
+        parts.append(f"images of {', '.join(hints)}{more}, which is no known class")
     return f"{where}: {'; '.join(parts)}; rename them, add a synonym, or correct the classes"

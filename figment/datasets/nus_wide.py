@@ -3,7 +3,7 @@
 The zero-shot release: annotations/Tag_all/all_labels.txt (1006 names), annotations/zsl/formatted_*.npy, images/.
 The original: ImageList/, NUS_WID_Tags/ (1000 tags, of which 75 are concepts too), Groundtruth/TrainTestLabels/, Flickr/.
 
-Pictures were fetched from Flickr, where about one in five is gone. Those that are not there are left out and counted.
+Images were fetched from Flickr, where about one in five is gone. Those that are not there are left out and counted.
 """
 
 import logging
@@ -68,7 +68,7 @@ def _read_release(root: Path, split: Split, classes: LabelSpace) -> MultiLabelSe
     columns = {key(name): i for i, name in enumerate(_lines(root / "annotations/Tag_all/all_labels.txt"))}
     if labels.shape != (len(names), len(columns)):
         raise InputError(
-            f"{labels_file}: has shape {labels.shape}, but there are {len(names)} pictures in {images_file.name} "
+            f"{labels_file}: has shape {labels.shape}, but there are {len(names)} images in {images_file.name} "
             f"and {len(columns)} labels in all_labels.txt; take all three from one release"
         )
     targets = np.asarray(labels[:, [columns[key(name)] for name in classes.names]]) > 0
@@ -88,7 +88,7 @@ def _read_original(root: Path, split: Split, classes: LabelSpace) -> MultiLabelS
         table = _table(tag_file)
         if table.shape != (len(files), len(tags)):
             raise InputError(
-                f"{tag_file}: has {table.shape[0]} rows of {table.shape[1]}, expected one for each of {len(files)} pictures "
+                f"{tag_file}: has {table.shape[0]} rows of {table.shape[1]}, expected one for each of {len(files)} images "
                 f"in {list_file.name} and {len(tags)} tags"
             )
         for i in classes.seen_ids:
@@ -99,31 +99,31 @@ def _read_original(root: Path, split: Split, classes: LabelSpace) -> MultiLabelS
         truth = np.array(_lines(truth_file))
         if len(truth) != len(files) or not np.isin(truth, ("0", "1")).all():
             raise InputError(
-                f"{truth_file}: has {len(truth)} lines, expected 0 or 1 for each of {len(files)} pictures in {list_file.name}"
+                f"{truth_file}: has {len(truth)} lines, expected 0 or 1 for each of {len(files)} images in {list_file.name}"
             )
         targets[:, i] = truth == "1"
     return _collect(list_file, first_there(root, "Flickr", "images"), files, targets, classes)
 
 
 def _collect(where: Path, folder: Path, names: list[str], targets: np.ndarray, classes: LabelSpace) -> MultiLabelSet:
-    files = [folder / check_file_name(name, f"{where}: picture {i + 1}") for i, name in enumerate(names)]
+    files = [folder / check_file_name(name, f"{where}: image {i + 1}") for i, name in enumerate(names)]
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise InputError(f"{where}: picture {twice!r} is listed twice; each must be there once")
+        raise InputError(f"{where}: image {twice!r} is listed twice; each must be there once")
     found = labelled_only(str(where), files, targets, classes)
     there = [i for i, file in enumerate(found.files) if file.is_file()]
     if not there:
         raise InputError(
-            f"{where}: none of {len(found)} pictures is there, the first would be {found.files[0]}; unpack them"
+            f"{where}: none of {len(found)} images is there, the first would be {found.files[0]}; unpack them"
         )
     if len(there) < len(found):
-        log.warning("%s: %d of %d pictures are not there and are left out", where, len(found) - len(there), len(found))
+        log.warning("%s: %d of %d images are not there and are left out", where, len(found) - len(there), len(found))
     return MultiLabelSet(tuple(found.files[i] for i in there), found.targets[there], classes)
 
 
 def _table(path: Path) -> np.ndarray:
     """(rows, columns) uint8 of 0 and 1."""
-    expected = "expected a line a picture, of 0 or 1 for each tag"
+    expected = "expected a line an image, of 0 or 1 for each tag"
     try:
         if why := why_unreadable(path):
             raise OSError(why)

@@ -2,7 +2,7 @@
 /m/0bt9lr, and a csv of ``LabelName, DisplayName`` that says what each code is called.
 
 The data set's own files, below one folder or its annotations/, are told by the end of their names, whatever release they
-are of: (oidv6-)train-annotations-human-imagelabels.csv and -machine-, test- likewise, class-descriptions.csv. Pictures lie in
+are of: (oidv6-)train-annotations-human-imagelabels.csv and -machine-, test- likewise, class-descriptions.csv. Images lie in
 train/ and test/ as IMAGEID.jpg.
 
 Labels are matched by name, never by order. Millions of images stay a list of triples; ``targets`` lays out those asked for.
@@ -20,9 +20,9 @@ from torch import Tensor
 
 from figment.datasets.multilabel import Split, split_ids
 from figment.errors import InputError
+from figment.image_files import read_image
 from figment.images import squash
 from figment.labels import LabelSpace, nearest
-from figment.pictures import read_picture
 from figment.reading import why_unreadable
 from figment.text import reason_of
 
@@ -50,7 +50,7 @@ class ImageTags:
         return len(self.images)
 
     def image_id(self, image: int) -> str:
-        """16 hexadecimal digits, the picture file's name."""
+        """16 hexadecimal digits, the image file's name."""
         return f"{self.images[image]:016x}"
 
     def targets(self, images: Sequence[int] | np.ndarray) -> Tensor:
@@ -67,30 +67,28 @@ class ImageTags:
         """Positions of the images in which any of ``labels`` is present."""
         return np.unique(self.image[self.present & np.isin(self.label, labels)])
 
-    def with_pictures(self, folder: Path) -> np.ndarray:
-        """Positions of the images whose picture lies in ``folder`` as IMAGEID.jpg. Raises InputError if none does."""
+    def with_images(self, folder: Path) -> np.ndarray:
+        """Positions of the images whose image lies in ``folder`` as IMAGEID.jpg. Raises InputError if none does."""
         there = [int(path.stem, 16) for path in folder.glob("*.jpg") if re.fullmatch(IMAGE_ID, path.stem)]
         found = np.flatnonzero(np.isin(self.images, np.array(there, np.uint64)))
         if not len(found):
             example = f"{self.image_id(0)}.jpg"
-            raise InputError(
-                f"{folder}: no picture of the {len(self)} tagged images; expected IMAGEID.jpg, as {example}"
-            )
+            raise InputError(f"{folder}: no image of the {len(self)} tagged images; expected IMAGEID.jpg, as {example}")
         return found
 
     def pixels(self, images: Sequence[int] | np.ndarray, folder: Path, size: int) -> Tensor:
-        """(n, 3, size, size) uint8 of pictures in ``folder``, squashed: no label is cropped away."""
-        pictures = []
+        """(n, 3, size, size) uint8 of images in ``folder``, squashed: no label is cropped away."""
+        loaded = []
         for image in images:
             path = folder / f"{self.image_id(image)}.jpg"
             if not path.is_file():
-                raise InputError(f"{path}: no such picture; take the images that with_pictures() finds")
-            pictures.append(squash(read_picture(path), size))
-        return torch.stack(pictures)
+                raise InputError(f"{path}: no such image; take the images that with_images() finds")
+            loaded.append(squash(read_image(path), size))
+        return torch.stack(loaded)
 
 
 def read_open_images_split(root: Path, split: Split, space: LabelSpace) -> tuple[list[Path], Tensor]:
-    """Pictures of a zero-shot split and targets (N, C) int8 of 1, 0 and -1 over all of ``space``: those that lie in the folder
+    """Images of a zero-shot split and targets (N, C) int8 of 1, 0 and -1 over all of ``space``: those that lie in the folder
     and show any of the split's classes (``train`` the seen, ``zsl`` the unseen, ``gzsl`` all). Of other classes a split says
     nothing."""
     part, ids = PARTS[split], split_ids(space, split)
@@ -103,11 +101,11 @@ def read_open_images_split(root: Path, split: Split, space: LabelSpace) -> tuple
             "class-descriptions.csv; expected one or more of the first and one of the second"
         )
     found = read_open_images(tags, descriptions[0], space)
-    images = np.intersect1d(found.with_pictures(root / part), found.showing(ids))
+    images = np.intersect1d(found.with_images(root / part), found.showing(ids))
     if not len(images):
         raise InputError(
-            f"{root / part}: no picture there shows any of {len(ids)} classes ({', '.join(space.names[i] for i in ids[:3])}, "
-            "...); check that the pictures and the classes belong together"
+            f"{root / part}: no image there shows any of {len(ids)} classes ({', '.join(space.names[i] for i in ids[:3])}, "
+            "...); check that the images and the classes belong together"
         )
     targets = found.targets(images)
     targets[:, [i for i in range(len(space)) if i not in set(ids)]] = -1

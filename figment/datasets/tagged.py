@@ -1,4 +1,4 @@
-"""Pictures with tags, decoded once into files that the operating system pages in: sets larger than memory train as small
+"""Images with tags, decoded once into files that the operating system pages in: sets larger than memory train as small
 ones do.
 
 A set is a folder with ``pixels.npy`` (N, 3, S, S) uint8 and ``targets.npy`` (N, C) int8: 1 shown, 0 not shown, -1 unknown.
@@ -22,7 +22,7 @@ NAMES = ("pixels.npy", "targets.npy")
 
 
 @dataclass(frozen=True)
-class TaggedPictures:
+class TaggedImages:
     """``pixels`` (N, 3, S, S) uint8 and ``targets`` (N, C) int8 of 1, 0 and -1."""
 
     pixels: Tensor
@@ -43,13 +43,13 @@ def write_tagged(folder: Path, batches: Iterable[Tensor], targets: Tensor, size:
             table[done : done + len(batch)] = batch.numpy()
             done += len(batch)
         if done != len(targets):
-            raise ValueError(f"{folder}: {done} pictures for {len(targets)} rows of targets")
+            raise ValueError(f"{folder}: {done} images for {len(targets)} rows of targets")
         table.flush()
     with atomic(tags) as partial, open(partial, "wb") as file:
         np.save(file, targets.to(torch.int8).numpy())
 
 
-def read_tagged(folder: Path) -> TaggedPictures:
+def read_tagged(folder: Path) -> TaggedImages:
     """The set in ``folder``; its pixels are read from disk as they are used."""
     store.fetch(*(folder / name for name in NAMES))
     try:
@@ -58,4 +58,4 @@ def read_tagged(folder: Path) -> TaggedPictures:
         raise InputError(
             f"{folder}: holds no {' and '.join(NAMES)} ({reason_of(error)}); run the pipeline again"
         ) from error
-    return TaggedPictures(torch.from_numpy(pixels), torch.from_numpy(np.array(targets)))
+    return TaggedImages(torch.from_numpy(pixels), torch.from_numpy(np.array(targets)))

@@ -20,12 +20,12 @@ from figment.datasets.hub_parquet import RowGroup
 from figment.datasets.multilabel import MultiLabelSet, Split
 from figment.datasets.nus_wide import nus_wide_space, read_nus_wide
 from figment.datasets.open_images import read_open_images_split
-from figment.datasets.tagged import TaggedPictures, write_tagged
+from figment.datasets.tagged import TaggedImages, write_tagged
 from figment.devices import cores
 from figment.errors import InputError
+from figment.image_files import read_image
 from figment.images import decode, squash
 from figment.labels import Label, LabelSpace, nearest
-from figment.pictures import read_picture
 
 SPLITS: tuple[Split, ...] = ("train", "zsl", "gzsl")
 BATCH = 256  # images decoded at a time
@@ -64,10 +64,10 @@ def _listed(folder: Path) -> LabelSpace:
 
 
 def write_splits(
-    config: ZeroShotConfig, space: LabelSpace, size: int, folder: Path, more: TaggedPictures | None = None
+    config: ZeroShotConfig, space: LabelSpace, size: int, folder: Path, more: TaggedImages | None = None
 ) -> dict[str, int]:
     """Write ``train``, ``validation``, ``zsl`` and ``gzsl`` below ``folder`` at ``size`` px; returns how many images each
-    has. Pictures ``more`` are trained on too, and never validate."""
+    has. Images ``more`` are trained on too, and never validate."""
     sets: Sequence[_Rows] | Sequence[_Files]
     sets = _read_parquet(config, space, size) if config.source == "parquet" else _read(config, space, size)
     train, *tests = sets
@@ -86,7 +86,7 @@ def write_splits(
 
 
 class _Files:
-    """Pictures of a published set, decoded when they are asked for."""
+    """Images of a published set, decoded when they are asked for."""
 
     def __init__(self, files: Sequence[Path], targets: Tensor, size: int):
         self.files, self.targets, self.size = files, targets, size
@@ -100,10 +100,10 @@ class _Files:
     def batches(self) -> Iterator[Tensor]:
         with ThreadPoolExecutor(cores()) as pool:
             for start in range(0, len(self), BATCH):
-                yield torch.stack(list(pool.map(self._picture, self.files[start : start + BATCH])))
+                yield torch.stack(list(pool.map(self._image, self.files[start : start + BATCH])))
 
-    def _picture(self, file: Path) -> Tensor:
-        return squash(read_picture(file), self.size)
+    def _image(self, file: Path) -> Tensor:
+        return squash(read_image(file), self.size)
 
 
 class _Rows:
@@ -123,9 +123,9 @@ class _Rows:
         with ThreadPoolExecutor(cores()) as pool:
             for number, group in enumerate(self.groups):
                 for rows in self.places[self.places[:, 0] == number, 1].split(BATCH):
-                    yield torch.stack(list(pool.map(self._picture, group.read(rows.tolist()))))
+                    yield torch.stack(list(pool.map(self._image, group.read(rows.tolist()))))
 
-    def _picture(self, found: tuple[str, bytes]) -> Tensor:
+    def _image(self, found: tuple[str, bytes]) -> Tensor:
         where, data = found
         return squash(decode(data, where), self.size)
 

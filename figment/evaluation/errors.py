@@ -1,4 +1,4 @@
-"""The worst errors: real pictures that a classifier is surest of and wrong about, beside what it learned from that is nearest."""
+"""The worst errors: real images that a classifier is surest of and wrong about, beside what it learned from that is nearest."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from figment.validation.features import FeatureStore
 
 
 class Neighbour(BaseModel):
-    """A training picture. ``similarity``: cosine of CLIP features; ``uri``: the picture as data."""
+    """A training image. ``similarity``: cosine of CLIP features; ``uri``: the image as data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,7 +25,7 @@ class Neighbour(BaseModel):
 
 
 class WorstError(BaseModel):
-    """A real picture, what it shows and what the classifier says with which probability."""
+    """A real image, what it shows and what the classifier says with which probability."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,19 +41,19 @@ def explain_errors(
     model: nn.Module,
     test: StreamedImages,
     seen: StreamedImages,
-    learnt: Sequence[str],
+    learned: Sequence[str],
     store: FeatureStore,
     names: Sequence[str],
     count: int,
     neighbours: int,
 ) -> list[WorstError]:
     """The ``count`` worst errors of ``model`` on ``test``, each with the ``neighbours`` nearest of the pool's images that it
-    ``learnt`` from. ``seen``: the same images at CLIP's size."""
+    ``learned`` from. ``seen``: the same images at CLIP's size."""
     logits = predict_all(model, test)
     rows = worst_errors(logits, test.labels, count)
     if not len(rows):
         return []
-    features = {i: row.float() for ids, part in store.read(learnt) for i, row in zip(ids, part, strict=True)}
+    features = {i: row.float() for ids, part in store.read(learned) for i, row in zip(ids, part, strict=True)}
     near = nearest(store.scorer.image_features(seen.subset(rows).load().pixels).cpu(), features, neighbours)
     wanted, columns = {i for found in near for i, _ in found}, ["image_id", "image", "labels", "trick"]
     kept = {row["image_id"]: row for batch in store.pool.read(wanted, columns) for row in batch.to_pylist()}
@@ -84,10 +84,10 @@ def worst_errors(logits: Tensor, truth: Tensor, count: int) -> Tensor:
     return wrong[sure[wrong].argsort(descending=True, stable=True)][:count]
 
 
-def nearest(features: Tensor, learnt: Mapping[str, Tensor], count: int) -> list[list[tuple[str, float]]]:
-    """For each of ``features`` (K, D) the ``count`` nearest of the unit vectors ``learnt`` (D,) by id, with their cosine."""
-    ids = list(learnt)
-    similarities = features @ torch.stack([learnt[i] for i in ids]).T
+def nearest(features: Tensor, learned: Mapping[str, Tensor], count: int) -> list[list[tuple[str, float]]]:
+    """For each of ``features`` (K, D) the ``count`` nearest of the unit vectors ``learned`` (D,) by id, with their cosine."""
+    ids = list(learned)
+    similarities = features @ torch.stack([learned[i] for i in ids]).T
     best = similarities.topk(min(count, len(ids)))
     return [
         [(ids[i], value) for i, value in zip(rows, values, strict=True)]

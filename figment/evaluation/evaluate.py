@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from figment.datasets.labelled import StreamedImages, open_labelled
-from figment.datasets.tagged import NAMES, TaggedPictures, read_tagged
+from figment.datasets.tagged import NAMES, TaggedImages, read_tagged
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.metrics.accuracy import Score, calibration_error, check_finite, confusion, macro_score, map_score, top1
@@ -92,7 +92,7 @@ def _evaluate(trained: TrainedModel[Any], model: Path, path: Path, device: str) 
 
 
 @torch.inference_mode()
-def _scores(trained: TrainedModel[Any], images: StreamedImages | TaggedPictures, device: str) -> Tensor:
+def _scores(trained: TrainedModel[Any], images: StreamedImages | TaggedImages, device: str) -> Tensor:
     """(N, C) on the CPU, in the set's order."""
     where, size = choose_device(device), trained.preparation[0]
     scorer = trained.scorer().to(where)
@@ -102,7 +102,7 @@ def _scores(trained: TrainedModel[Any], images: StreamedImages | TaggedPictures,
             pixels = resize(pixels, [size, size], antialias=True)
         return scorer(pixels.to(where).float() / 255).float().cpu()
 
-    if isinstance(images, TaggedPictures):
+    if isinstance(images, TaggedImages):
         return torch.cat([score(part) for part in images.pixels.split(BATCH)])
     found = torch.empty(len(images), len(trained.labels))
     for rows, part in images.parts():

@@ -1,4 +1,4 @@
-"""Real and synthetic pictures on one plane: t-SNE or principal components of their CLIP features (the paper's sec. 4.2.1)."""
+"""Real and synthetic images on one plane: t-SNE or principal components of their CLIP features (the paper's sec. 4.2.1)."""
 
 import io
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def project(features: Tensor, method: Literal["tsne", "pca"] = "tsne", seed: int
     """(N, 2) of ``features`` (N, D). t-SNE starts from the principal components; its perplexity is 30, or a third of a
     smaller set. Raises InputError for fewer than four images."""
     if len(features) < 4:
-        raise InputError(f"feature map: {len(features)} pictures; give four or more")
+        raise InputError(f"feature map: {len(features)} images; give four or more")
     values = features.double().cpu().numpy()
     if method == "pca":
         from sklearn.decomposition import PCA

@@ -15,7 +15,7 @@ DEPLOYED = "all"  # whose classifier is registered, if there is one of that name
 
 
 class Accuracy(BaseModel):
-    """Macro accuracy in [0, 1] with its 95 % interval over the test pictures, and its gain over the baseline, paired."""
+    """Macro accuracy in [0, 1] with its 95 % interval over the test images, and its gain over the baseline, paired."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,13 +37,13 @@ class MethodResult(BaseModel):
 
 
 class FewShotResults(BaseModel):
-    """``pictures`` are the photos of each test set, ``diversity`` the ledger of each method's made pictures."""
+    """``images`` are the photos of each test set, ``diversity`` the ledger of each method's made images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: tuple[str, ...]
     shots: int
-    pictures: dict[str, int]
+    images: dict[str, int]
     rows: tuple[MethodResult, ...]
     deployed: str
     diversity: dict[str, Ledger] = {}
@@ -64,7 +64,7 @@ def tabulate_few_shot(
     logits: Mapping[str, Mapping[str, Tensor]],
     made: Mapping[str, tuple[int, float]],
 ) -> FewShotResults:
-    """``truths`` (N,) and ``clip_logits`` (N, C) by test set; ``logits`` and ``made`` (pictures, effective size) by method."""
+    """``truths`` (N,) and ``clip_logits`` (N, C) by test set; ``logits`` and ``made`` (images, effective size) by method."""
     base = logits.get(BASELINE)
     first = next(iter(truths))
     rows = []
@@ -86,7 +86,7 @@ def tabulate_few_shot(
     return FewShotResults(
         labels=space.names,
         shots=shots,
-        pictures={test: len(truth) for test, truth in truths.items()},
+        images={test: len(truth) for test, truth in truths.items()},
         rows=tuple(rows),
         deployed=deployed_of(logits),
     )

@@ -1,4 +1,4 @@
-"""What a trained model says of pictures in files, folders and Parquet: a class with its probability, or tags."""
+"""What a trained model says of images in files, folders and Parquet: a class with its probability, or tags."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,8 +12,8 @@ from figment.devices import choose_device
 from figment.errors import InputError
 from figment.evaluation.tagging import batches, load_tagger, render_lines, rendered_files, tag_files
 from figment.files import atomic
+from figment.image_files import UnreadImages, names_in, try_images
 from figment.images import to_tensor
-from figment.pictures import UnreadPictures, names_in, try_pictures
 from figment.training.kinds.registry import open_model
 from figment.training.kinds.semantic_matrix import SEMANTIC_MATRIX
 from figment.training.saved import TrainedModel, read_model
@@ -56,10 +56,10 @@ def classify_files(
     rendered: Path | None,
     device: str,
 ) -> Iterator[str]:
-    """Lines of JSON ``{"image", "label", "probability"}``, each picture's ``top_k`` classes (by default one, or
-    ten if a picture may show several), the most probable first.
+    """Lines of JSON ``{"image", "label", "probability"}``, each image's ``top_k`` classes (by default one, or
+    ten if an image may show several), the most probable first.
 
-    A picture that cannot be read has a line ``{"image", "error"}``, and UnreadPictures is raised at the end.
+    An image that cannot be read has a line ``{"image", "error"}``, and UnreadImages is raised at the end.
     """
     where = choose_device(device)
     top_k = (CLASSES if trained.kind.exclusive else TAGS) if top_k is None else top_k
@@ -69,25 +69,25 @@ def classify_files(
     names = [name for file in files for name in names_in(file)]
     targets = rendered_files(names, rendered) if rendered else []
     unread: list[InputError] = []
-    pictures = (picture for file in files for picture in try_pictures(file))
-    for batch in batches(enumerate(pictures), batch_size):
-        pixels = [to_tensor(picture, *trained.preparation) for _, picture in batch if isinstance(picture, Image.Image)]
+    images = (image for file in files for image in try_images(file))
+    for batch in batches(enumerate(images), batch_size):
+        pixels = [to_tensor(image, *trained.preparation) for _, image in batch if isinstance(image, Image.Image)]
         seen = classifier(torch.stack(pixels).to(where) / 255).cpu() if pixels else torch.empty(0, len(trained.labels))
         if not torch.isfinite(seen).all():
             raise InputError(
                 f"{folder}: gives probabilities that are not finite; its weights are damaged: train it again"
             )
         ranked = iter(zip(*(each.tolist() for each in seen.sort(dim=1, descending=True, stable=True)), strict=True))
-        for i, picture in batch:
-            if isinstance(picture, InputError):
-                unread.append(picture)
-                yield json.dumps({"image": names[i], "error": str(picture)}, ensure_ascii=False)
+        for i, image in batch:
+            if isinstance(image, InputError):
+                unread.append(image)
+                yield json.dumps({"image": names[i], "error": str(image)}, ensure_ascii=False)
                 continue
             found = [(trained.labels[c], p) for p, c in zip(*next(ranked), strict=True)][:top_k]
             if rendered:
                 with atomic(targets[i]) as partial:
-                    render_lines(picture, [(label, f"{p:.3f}") for label, p in found]).save(partial, "PNG")
+                    render_lines(image, [(label, f"{p:.3f}") for label, p in found]).save(partial, "PNG")
             for label, p in found:
                 yield json.dumps({"image": names[i], "label": label, "probability": round(p, 6)}, ensure_ascii=False)
     if unread:
-        raise UnreadPictures(unread, len(names))
+        raise UnreadImages(unread, len(names))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from figment.errors import InputError
 from figment.files import atomic
-from figment.pictures import UnreadPictures
+from figment.image_files import UnreadImages
 
 ENDINGS = (".csv", ".parquet", ".jsonl")
 
@@ -24,13 +24,13 @@ def check_ending(path: Path) -> None:
 
 def write_predictions(lines: Iterable[str], path: Path) -> int:
     """Write lines of JSON as a table with a column a field; returns the number of rows. Images that cannot be read have their
-    row, and UnreadPictures is raised when the file is there."""
+    row, and UnreadImages is raised when the file is there."""
     check_ending(path)
     rows: list[dict[str, Any]] = []
-    unread: UnreadPictures | None = None
+    unread: UnreadImages | None = None
     try:
         rows.extend(map(json.loads, lines))
-    except UnreadPictures as error:
+    except UnreadImages as error:
         unread = error
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = [{name: row.get(name) for name in columns} for row in rows]

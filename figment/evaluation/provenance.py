@@ -1,4 +1,4 @@
-"""Where a picture came from, what it went into, and what a model was made of: read from the files that a run leaves behind."""
+"""Where an image came from, what it went into, and what a model was made of: read from the files that a run leaves behind."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

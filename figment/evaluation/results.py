@@ -1,4 +1,4 @@
-"""The table of a run: every classifier on the same real test pictures, between chance and the real-trained bound."""
+"""The table of a run: every classifier on the same real test images, between chance and the real-trained bound."""
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
@@ -13,7 +13,7 @@ DEPLOYED = (BEST, COMBINED)  # whose classifier is looked at closer and register
 
 
 class Result(BaseModel):
-    """Top-1 in [0, 1] on the real test pictures with its 95 % bootstrap interval."""
+    """Top-1 in [0, 1] on the real test images with its 95 % bootstrap interval."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,7 +24,7 @@ class Result(BaseModel):
     high: float
     gain: tuple[float, float, float] | None = None  # over base class, paired: mean and 95 % interval
     gap_closed: float | None = None
-    per_class: tuple[float, ...] = ()  # top-1 among each class's pictures, in the labels' order
+    per_class: tuple[float, ...] = ()  # top-1 among each class's images, in the labels' order
     calibration_error: float | None = None
 
 

@@ -7,13 +7,13 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from figment.clip.label_vectors import LabelVectors
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from models.semantic_diversity_loss import semantic_diversity
 from models.semantic_matrix import SemanticMatrix
 
 
 class SpreadCorrelation(NamedTuple):
-    """Spearman's rank correlation of a picture's row spread with its tags' diversity, over all images and over those with
+    """Spearman's rank correlation of an image's row spread with its tags' diversity, over all images and over those with
     ``tags`` two or more; NaN where either never varies."""
 
     all: float
@@ -22,7 +22,7 @@ class SpreadCorrelation(NamedTuple):
 
 @torch.inference_mode()
 def spread_correlation(
-    model: SemanticMatrix, pictures: TaggedPictures, vectors: LabelVectors, batch_size: int = 256
+    model: SemanticMatrix, images: TaggedImages, vectors: LabelVectors, batch_size: int = 256
 ) -> SpreadCorrelation:
     """Whether diverse images get diverse rows, the paper's claim (sec. 3.1).
 
@@ -32,9 +32,9 @@ def spread_correlation(
     model.eval()
     device = model.embedding.weight.device
     spread = torch.cat(
-        [direction_spread(model(part.to(device).float() / 255)).cpu() for part in pictures.pixels.split(batch_size)]
+        [direction_spread(model(part.to(device).float() / 255)).cpu() for part in images.pixels.split(batch_size)]
     )
-    shown = pictures.targets > 0
+    shown = images.targets > 0
     diversity = semantic_diversity(shown, vectors.vectors)
     several = shown.sum(1) > 1
     return SpreadCorrelation(_spearman(spread, diversity), _spearman(spread[several], diversity[several]))

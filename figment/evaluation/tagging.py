@@ -1,4 +1,4 @@
-"""Tags of pictures from a trained semantic matrix and label vectors: the seen and the unseen, in one ranking."""
+"""Tags of images from a trained semantic matrix and label vectors: the seen and the unseen, in one ranking."""
 
 import json
 import os
@@ -17,9 +17,9 @@ from figment.clip.label_vectors import LabelVectors, make_label_vectors
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.files import atomic
+from figment.image_files import UnreadImages, names_in, try_images
 from figment.images import as_rgb, squash
 from figment.labels import LabelSpace, key
-from figment.pictures import UnreadPictures, names_in, try_pictures
 from figment.training.kinds.semantic_matrix import SEMANTIC_MATRIX
 from figment.training.saved import load_model
 from figment.training.semantic import predict_scores
@@ -98,16 +98,16 @@ def load_tagger(folder: Path, device: str = "cpu") -> Tagger:
 
 
 def predict_tags(
-    tagger: Tagger, pictures: Iterable[Image.Image], top_k: int = 10, batch_size: int = 32
+    tagger: Tagger, images: Iterable[Image.Image], top_k: int = 10, batch_size: int = 32
 ) -> Iterator[list[Tag]]:
     """For each image, of any mode, its ``top_k`` tags, best first; equal scores in the labels' order.
 
-    Pictures are taken ``batch_size`` at a time and squashed to the model's size, as in the paper.
+    Images are taken ``batch_size`` at a time and squashed to the model's size, as in the paper.
     """
     _check_sizes(top_k, batch_size)
     names = tagger.labels.names
-    for batch in batches(pictures, batch_size):
-        pixels = torch.stack([squash(as_rgb(picture), tagger.image_size) for picture in batch])
+    for batch in batches(images, batch_size):
+        pixels = torch.stack([squash(as_rgb(image), tagger.image_size) for image in batch])
         scores, rows = predict_scores(tagger.model, pixels, tagger.labels.vectors, tagger.pooling)
         if not scores.isfinite().all():
             raise InputError("the model's scores of an image are not finite; its weights are damaged, train it again")
@@ -128,19 +128,19 @@ def tag_files(
     batch_size: int = 32,
     rendered: Path | None = None,
 ) -> Iterator[str]:
-    """Lines of JSON ``{"image", "tag", "score", "unseen", "row"}``, a line a tag, for the pictures of files (Parquet has
+    """Lines of JSON ``{"image", "tag", "score", "unseen", "row"}``, a line a tag, for the images of files (Parquet has
     many) in their order.
 
-    With a folder ``rendered``, each picture with its tags beside is written there as PNG. A picture that cannot be read has
-    a line ``{"image", "error"}``, and UnreadPictures is raised at the end. Raises InputError at once for a ``top_k`` or a
+    With a folder ``rendered``, each image with its tags beside is written there as PNG. An image that cannot be read has
+    a line ``{"image", "error"}``, and UnreadImages is raised at the end. Raises InputError at once for a ``top_k`` or a
     ``batch_size`` below 1.
     """
     _check_sizes(top_k, batch_size)
     names = [name for file in files for name in names_in(file)]
     targets = rendered_files(names, rendered) if rendered else []
     unread: list[InputError] = []
-    pictures = (picture for file in files for picture in try_pictures(file))
-    for batch in batches(enumerate(pictures), batch_size):
+    images = (image for file in files for image in try_images(file))
+    for batch in batches(enumerate(images), batch_size):
         tagged = predict_tags(
             tagger, [found for _, found in batch if isinstance(found, Image.Image)], top_k, batch_size
         )
@@ -156,7 +156,7 @@ def tag_files(
             for tag in tags:
                 yield json.dumps({"image": names[i]} | asdict(tag), ensure_ascii=False)
     if unread:
-        raise UnreadPictures(unread, len(names))
+        raise UnreadImages(unread, len(names))
 
 
 def rendered_files(names: Sequence[str], folder: Path) -> list[Path]:
@@ -174,7 +174,7 @@ def rendered_files(names: Sequence[str], folder: Path) -> list[Path]:
         if len({str(path).casefold() for path in way}) == len(names):
             return [folder / f"{path}.png" for path in way]
     twice = Counter(names).most_common(1)[0][0]
-    raise InputError(f"{twice}: two pictures would be rendered in one file; give each once, under a name of its own")
+    raise InputError(f"{twice}: two images would be rendered in one file; give each once, under a name of its own")
 
 
 def rendered_name(name: str) -> str:
@@ -183,21 +183,21 @@ def rendered_name(name: str) -> str:
     return f"{Path(file).name}-{row}" if file else Path(name).stem
 
 
-def render_tags(picture: Image.Image, tags: Sequence[Tag]) -> Image.Image:
-    """The picture with its tags beside: ``*`` around unseen ones, score, row."""
+def render_tags(image: Image.Image, tags: Sequence[Tag]) -> Image.Image:
+    """The image with its tags beside: ``*`` around unseen ones, score, row."""
     return render_lines(
-        picture, [(f"*{tag.tag}*" if tag.unseen else tag.tag, f"{tag.score:.3g}   row {tag.row}") for tag in tags]
+        image, [(f"*{tag.tag}*" if tag.unseen else tag.tag, f"{tag.score:.3g}   row {tag.row}") for tag in tags]
     )
 
 
-def render_lines(picture: Image.Image, lines: Sequence[tuple[str, str]]) -> Image.Image:
+def render_lines(image: Image.Image, lines: Sequence[tuple[str, str]]) -> Image.Image:
     """The image, at least 160 px high, with ``lines`` on white at its right: a name and its numbers. A name is ``#3`` in the
     fourth line if no font here has all its letters."""
     from figment.evaluation.fonts import font_file
 
-    picture = as_rgb(picture)
-    if picture.height < 160:
-        picture = picture.resize((max(1, round(picture.width * 160 / picture.height)), 160), Image.Resampling.LANCZOS)
+    image = as_rgb(image)
+    if image.height < 160:
+        image = image.resize((max(1, round(image.width * 160 / image.height)), 160), Image.Resampling.LANCZOS)
     written = []
     for number, (name, numbers) in enumerate(lines):
         file = font_file(f"{name}#{numbers}")
@@ -205,11 +205,11 @@ def render_lines(picture: Image.Image, lines: Sequence[tuple[str, str]]) -> Imag
         written.append((text, ImageFont.truetype(file or str(font_file("#")), 12)))
     height, margin = 18, 8
     width = max((int(font.getlength(text)) for text, font in written), default=0) + 2 * margin
-    canvas = Image.new("RGB", (picture.width + width, max(picture.height, height * len(lines) + 2 * margin)), "white")
-    canvas.paste(picture, (0, 0))
+    canvas = Image.new("RGB", (image.width + width, max(image.height, height * len(lines) + 2 * margin)), "white")
+    canvas.paste(image, (0, 0))
     draw = ImageDraw.Draw(canvas)
     for i, (text, font) in enumerate(written):
-        draw.text((picture.width + margin, margin + i * height), text, fill=(20, 40, 160), font=font)
+        draw.text((image.width + margin, margin + i * height), text, fill=(20, 40, 160), font=font)
     return canvas
 
 

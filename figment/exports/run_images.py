@@ -152,7 +152,7 @@ def _judged(path: Path, everything: bool) -> pa.Table:
 def _planned(plan: Path, pool: Pool, everything: bool) -> pa.Table:
     """image_id and labels of what is planned by a recipe without verdicts, but for images that show nothing."""
     from figment.planning.few_shot import RECIPE as FEW_SHOT
-    from figment.validation.verdicts import empty_pictures
+    from figment.validation.verdicts import empty_images
 
     parts = list(ranges(plan, ROWS, ["image_id", "labels", "recipe"]))
     if not parts:
@@ -164,7 +164,7 @@ def _planned(plan: Path, pool: Pool, everything: bool) -> pa.Table:
                 f"{plan.parent}: holds no verdicts.parquet, so its images ({', '.join(recipes)}) are not judged; run its "
                 "pipeline first, or give --all"
             )
-        empty = pa.array(sorted(empty_pictures(pool, table["image_id"].to_pylist())), pa.string())
+        empty = pa.array(sorted(empty_images(pool, table["image_id"].to_pylist())), pa.string())
         table = table.filter(pc.invert(pc.is_in(table["image_id"], empty)))
     return table.select(["image_id", "labels"])
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from figment.datasets.coco import load_coco
 from figment.errors import InputError
+from figment.image_files import BYTES
 from figment.imports.contract import Found, Importer, Options
 from figment.imports.images import Item, write_images
-from figment.pictures import BYTES
 from figment.reading import name_of, read_bytes
 
 FOLDERS = ("", "images", "syn_images", "syn_image")  # beside the json or beside its folder

@@ -62,7 +62,7 @@ def write_images(items: Items, folder: Path, kind: str, name: str) -> Found:
         raise InputError(f"import {kind}: the source holds no image; expected at least one")
     pool, rows = Pool(folder / "images"), list[Made]()
     for number, item in enumerate(items()):
-        picture = decode(item.data, item.where)
+        image = decode(item.data, item.where)
         values: dict[str, Any] = {
             "prompt": item.caption or " and ".join(item.labels),
             "labels": item.labels,
@@ -70,15 +70,15 @@ def write_images(items: Items, folder: Path, kind: str, name: str) -> Found:
             "trick": name,
             "model": f"{IMPORTED}{kind}",
             "revision": content.hexdigest(),
-            "width": picture.width,
-            "height": picture.height,
+            "width": image.width,
+            "height": image.height,
             "guidance_scale": 0.0,
             "num_inference_steps": 1,
             "scheduler": "",
             "stream": 0,
             "replicate": number,
         }
-        rows.append((Row(**values), _kept(item, picture), _contrast(picture)))
+        rows.append((Row(**values), _kept(item, image), _contrast(image)))
         if len(rows) == SHARD_IMAGES or sum(len(data) for _, (data, _), _ in rows) > SHARD_BYTES:
             _add(pool, rows)
             rows.clear()
@@ -94,18 +94,18 @@ def _records(pool: Pool, columns: list[str]) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
-def _kept(item: Item, picture: Image.Image) -> tuple[bytes, str]:
+def _kept(item: Item, image: Image.Image) -> tuple[bytes, str]:
     """The bytes to keep, and their suffix: the file as it was, or a PNG where its format is one that few read."""
-    with Image.open(io.BytesIO(item.data)) as image:
-        suffix = KEPT_FORMATS.get(str(image.format))
-    return (item.data, suffix) if suffix else (encode(np.asarray(picture), "png"), "png")
+    with Image.open(io.BytesIO(item.data)) as original:
+        suffix = KEPT_FORMATS.get(str(original.format))
+    return (item.data, suffix) if suffix else (encode(np.asarray(image), "png"), "png")
 
 
-def _contrast(picture: Image.Image) -> float:
+def _contrast(image: Image.Image) -> float:
     """The deviation of the pixels in [0, 1], averaged over the channels, as synthesis notes it."""
     return (
-        float((np.asarray(picture, np.float32) / 255).reshape(-1, 3).std(0, ddof=1).mean())
-        if picture.size != (1, 1)
+        float((np.asarray(image, np.float32) / 255).reshape(-1, 3).std(0, ddof=1).mean())
+        if image.size != (1, 1)
         else 0.0
     )
 

@@ -11,9 +11,9 @@ import numpy as np
 from figment.datasets.multilabel import check_file_name
 from figment.datasets.nus_wide import read_array
 from figment.errors import InputError
+from figment.image_files import BYTES
 from figment.imports.contract import Found, Importer, Options
 from figment.imports.images import Item, write_images
-from figment.pictures import BYTES
 from figment.reading import LARGE, name_of, read_bytes, read_text
 
 NAMES = ("Tag_all/all_labels.txt", "all_labels.txt")

@@ -10,9 +10,9 @@ import pyarrow as pa
 from figment.datasets import hub_parquet
 from figment.datasets.hub_parquet import RowGroup
 from figment.errors import InputError
+from figment.image_files import open_parquet
 from figment.imports.contract import Found, Importer, Options
 from figment.imports.images import Item, write_images
-from figment.pictures import open_parquet
 from figment.reading import name_of
 
 CAPTIONS = ("caption", "prompt", "text")

@@ -46,7 +46,7 @@ def confusion(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def per_class(logits: Tensor, labels: Tensor) -> list[Score]:
-    """Top-1 among the pictures of each class, with its interval; every class has at least one."""
+    """Top-1 among the images of each class, with its interval; every class has at least one."""
     return [top1(logits[labels == label], labels[labels == label]) for label in range(logits.shape[1])]
 
 
@@ -74,19 +74,19 @@ def paired_difference(first: Tensor, second: Tensor, labels: Tensor, resamples: 
 
 
 def macro_accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The mean over the classes that ``labels`` (N,) holds of the share of right answers among each one's pictures."""
+    """The mean over the classes that ``labels`` (N,) holds of the share of right answers among each one's images."""
     return float(_class_weights(labels)[logits.argmax(1) == labels].sum())
 
 
 def macro_score(logits: Tensor, labels: Tensor, resamples: int = 2000, seed: int = 0) -> Score:
-    """``macro_accuracy`` with its 95 % interval by the bootstrap over each class's pictures."""
+    """``macro_accuracy`` with its 95 % interval by the bootstrap over each class's images."""
     return _macro_bootstrap((logits.argmax(1) == labels).double(), labels, resamples, seed)
 
 
 def paired_macro_difference(
     first: Tensor, second: Tensor, labels: Tensor, resamples: int = 2000, seed: int = 0
 ) -> Score:
-    """Macro accuracy of ``first`` minus that of ``second`` on the same pictures, with the paired bootstrap's interval."""
+    """Macro accuracy of ``first`` minus that of ``second`` on the same images, with the paired bootstrap's interval."""
     gain = (first.argmax(1) == labels).double() - (second.argmax(1) == labels).double()
     return _macro_bootstrap(gain, labels, resamples, seed)
 
@@ -120,7 +120,7 @@ def _map_bootstrap(measure: Callable[[np.ndarray], np.ndarray], count: int, resa
 
 
 def _weighted_map(scores: Tensor, targets: Tensor, weights: np.ndarray) -> np.ndarray:
-    """(R,) mean average precision where picture i is there ``weights`` (R, N) times."""
+    """(R,) mean average precision where image i is there ``weights`` (R, N) times."""
     s, t = scores.double().numpy(), targets.numpy()
     found = []
     for column in np.flatnonzero(t.any(0)):
@@ -135,13 +135,13 @@ def _weighted_map(scores: Tensor, targets: Tensor, weights: np.ndarray) -> np.nd
 
 
 def _class_weights(labels: Tensor) -> Tensor:
-    """(N,) how much each picture counts for a macro mean."""
+    """(N,) how much each image counts for a macro mean."""
     counts = torch.bincount(labels)
     return 1 / ((counts > 0).sum() * counts[labels]).double()
 
 
 def _macro_bootstrap(values: Tensor, labels: Tensor, resamples: int, seed: int) -> Score:
-    """The macro mean of ``values`` (N,); every resample has as many pictures of each class as there are."""
+    """The macro mean of ``values`` (N,); every resample has as many images of each class as there are."""
     rng = torch.Generator().manual_seed(seed)
     means = torch.zeros(resamples, dtype=torch.float64)
     present = labels.unique().tolist()

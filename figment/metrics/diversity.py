@@ -48,7 +48,7 @@ def _root(covariance: Tensor) -> Tensor:
 def nearest_radius(features: Tensor, k: int) -> Tensor:
     """(N,) distance of every row to its k-th nearest other row: the radius of its ball."""
     if len(features) <= k:
-        raise InputError(f"diversity: {len(features)} pictures have no {k}-th nearest neighbour; give {k + 1} or more")
+        raise InputError(f"diversity: {len(features)} images have no {k}-th nearest neighbour; give {k + 1} or more")
     return torch.cdist(features.double(), features.double()).kthvalue(k + 1, dim=1).values  # the first is itself
 
 
@@ -89,7 +89,7 @@ class ClassDiversity(BaseModel):
 
 
 class Ledger(BaseModel):
-    """A set's diversity, per class and in the mean over classes, beside its Frechet distance to the real pictures."""
+    """A set's diversity, per class and in the mean over classes, beside its Frechet distance to the real images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -122,11 +122,11 @@ def diversity_ledger(
         shots = real[real_labels == label]
         if per_class is not None:
             if len(rows) < per_class:
-                raise InputError(f"diversity: {len(rows)} pictures of {name}; per_class asks for {per_class}")
+                raise InputError(f"diversity: {len(rows)} images of {name}; per_class asks for {per_class}")
             rows = rows[torch.randperm(len(rows), generator=generator)[:per_class]]
         for what, count in (("synthetic", len(rows)), ("real", len(shots))):
             if count <= k:
-                raise InputError(f"diversity: {count} {what} pictures of {name}; {k} nearest neighbours need {k + 1}")
+                raise InputError(f"diversity: {count} {what} images of {name}; {k} nearest neighbours need {k + 1}")
         mine = synthetic[rows]
         kept.append(rows)
         lines.append(

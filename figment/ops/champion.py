@@ -1,4 +1,4 @@
-"""Who is champion: the version that beat the one before on the same real pictures by more than chance may."""
+"""Who is champion: the version that beat the one before on the same real images by more than chance may."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from figment.datasets.labelled import LabelledImages
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from figment.images import Resize
 from figment.metrics.accuracy import Score, macro_score, map_difference, paired_macro_difference
 from figment.ops import registry, tracking
@@ -44,22 +44,22 @@ def challenge(name: str, version: str, gain_of: Gain) -> dict[str, str]:
 
 
 def accuracy_gain(test: Callable[[int, Resize], LabelledImages]) -> Gain:
-    """Macro accuracy on ``test``, which gives the pictures as a model takes them; chance is one over the number of classes."""
+    """Macro accuracy on ``test``, which gives the images as a model takes them; chance is one over the number of classes."""
 
     def gain(new: registry.Registered, rival: registry.Registered | None) -> Score:
-        pictures = test(new.image_size, new.resize)
-        scores = new.predict(pictures.pixels)
+        images = test(new.image_size, new.resize)
+        scores = new.predict(images.pixels)
         if rival:
             same = test(rival.image_size, rival.resize).pixels
-            return paired_macro_difference(scores, rival.predict(same), pictures.labels)
-        score, chance = macro_score(scores, pictures.labels), 1 / len(new.labels)
+            return paired_macro_difference(scores, rival.predict(same), images.labels)
+        score, chance = macro_score(scores, images.labels), 1 / len(new.labels)
         return Score(score.top1 - chance, score.low - chance, score.high - chance)
 
     return gain
 
 
-def ranking_gain(test: TaggedPictures) -> Gain:
-    """Mean average precision over all classes; chance scores every picture alike."""
+def ranking_gain(test: TaggedImages) -> Gain:
+    """Mean average precision over all classes; chance scores every image alike."""
 
     def gain(new: registry.Registered, rival: registry.Registered | None) -> Score:
         def scores(model: registry.Registered) -> Tensor:

@@ -1,4 +1,4 @@
-"""Great Expectations suites: what a plan, verdicts, a training list and the test pictures have to hold to."""
+"""Great Expectations suites: what a plan, verdicts, a training list and the test images have to hold to."""
 
 import copy
 import logging
@@ -93,14 +93,14 @@ def weight_suite(labels: LabelSpace, images: int) -> list[Any]:
 
 
 def class_suite(config: GateConfig) -> list[Any]:
-    """Of a ``class_table``: no class without pictures, none above its share."""
+    """Of a ``class_table``: no class without images, none above its share."""
     return [
         gxe.ExpectColumnValuesToBeBetween(column="images", min_value=config.min_per_class),
         gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="share", column_B="images", or_equal=True),
     ]
 
 
-def picture_suite(labels: LabelSpace, duplicates: float, leakage: float, blank: float = 0.0) -> list[Any]:
+def image_suite(labels: LabelSpace, duplicates: float, leakage: float, blank: float = 0.0) -> list[Any]:
     """Of a ``training_table``: nothing (or that little) blank, nothing flagged, few duplicates, no (or that little) leakage from
     the test split."""
     return [

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.files import sha256_file, write_text
+from figment.image_files import find_files, read_images
 from figment.images import Resize, to_tensor
 from figment.manifests import FileRef
 from figment.ops import tracking
-from figment.pictures import find_files, read_pictures
 from figment.text import shown
 from figment.training.lists import TRAINING_LIST
 
@@ -107,7 +107,7 @@ def aliases_of(version: ModelVersion) -> list[str]:
 
 
 class Registered:
-    """A registered classifier, as whoever serves it sees it: pictures in, probabilities out."""
+    """A registered classifier, as whoever serves it sees it: images in, probabilities out."""
 
     def __init__(self, version: ModelVersion):
         self.uri = f"models:/{version.name}/{version.version}"
@@ -118,15 +118,15 @@ class Registered:
         self.image_size = int(info.signature.inputs.inputs[0].shape[-1])
 
     def predict(self, pixels: Tensor) -> Tensor:
-        """(N, C) probabilities of pictures (N, 3, S, S) uint8."""
+        """(N, C) probabilities of images (N, 3, S, S) uint8."""
         model = mlflow.pyfunc.load_model(self.uri)
         parts = (part.numpy().astype(np.float32) / 255 for part in pixels.split(TOGETHER))
         return torch.cat([torch.from_numpy(np.asarray(model.predict(part))) for part in parts])
 
 
 def payload(model: str, paths: Sequence[Path]) -> str:
-    """The JSON by which MLflow's own commands and servers are asked about pictures, prepared as a model was trained."""
+    """The JSON by which MLflow's own commands and servers are asked about images, prepared as a model was trained."""
     asked = Registered(find_version(model))
-    pictures = (picture for file in find_files(paths) for picture in read_pictures(file))
-    pixels = torch.stack([to_tensor(picture, asked.image_size, asked.resize) for picture in pictures]).double() / 255
+    images = (image for file in find_files(paths) for image in read_images(file))
+    pixels = torch.stack([to_tensor(image, asked.image_size, asked.resize) for image in images]).double() / 255
     return json.dumps({"inputs": pixels.numpy().round(4).tolist()})

@@ -181,7 +181,7 @@ def _measured(version: ModelVersion) -> list[Line]:
 def _recipe_lines(folder: Path) -> list[Line]:
     recipe = provenance.recipe_of(folder)
     if recipe is None:
-        return [("trained on", f"real pictures only (no {provenance.TRAINING_LIST} in {folder})")]
+        return [("trained on", f"real images only (no {provenance.TRAINING_LIST} in {folder})")]
     counts = {
         name: ", ".join(f"{n} {key}" for key, n in c.items())
         for name, c in vars(recipe).items()

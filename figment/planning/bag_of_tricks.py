@@ -55,7 +55,7 @@ def training_sets(
                 )
             if largest is not None and multiple > largest:
                 raise InputError(
-                    f"unions.{name}: {trick}: {multiple}; a quota gives every trick the same number of pictures: say "
+                    f"unions.{name}: {trick}: {multiple}; a quota gives every trick the same number of images: say "
                     f"{largest}, or leave the quota out"
                 )
         sets[name] = {trick: images * multiple for trick, multiple in multiples.items()}

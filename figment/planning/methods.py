@@ -44,7 +44,7 @@ class Method(Settings):
 
     @property
     def kind(self) -> str:
-        """What prompts say; methods of one kind, strength and scale share their pictures."""
+        """What prompts say; methods of one kind, strength and scale share their images."""
         words = ["concept" if self.concepts else "name"]
         words += ["noise"] if self.noise else []
         words += ["contexts"] if self.contexts else []

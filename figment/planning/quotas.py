@@ -144,13 +144,13 @@ def likely_cause(t: Tally) -> str:
     most = max(dropped, key=lambda reason: dropped[reason])
     best = max(t.yields_by_prompt, key=lambda prompt: t.yields_by_prompt[prompt])
     if most == "unsafe":
-        return "the prompt: the safety checker stops its pictures"
+        return "the prompt: the safety checker stops its images"
     if most in ("blank", "near_uniform"):
-        return "the generator: its pictures are blank (look at the guidance scale, the steps and the dtype)"
+        return "the generator: its images are blank (look at the guidance scale, the steps and the dtype)"
     if most == "missing_label":
-        return "the generator: CLIP does not find in its pictures all that they should show (tune it, or drop the pair)"
+        return "the generator: CLIP does not find in its images all that they should show (tune it, or drop the pair)"
     if most == "other_label":
-        return "the generator: CLIP finds in its pictures what they should not show (tune it, or drop the pair)"
+        return "the generator: CLIP finds in its images what they should not show (tune it, or drop the pair)"
     if most == "low_probability":
         return "the threshold: CLIP sees the class first, but less surely than acceptance.min_probability asks"
     if len(t.yields_by_prompt) > 1 and t.yields_by_prompt[best] > 2 * t.share:

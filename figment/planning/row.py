@@ -83,9 +83,7 @@ class Row(BaseModel):
                 f"{self.width} x {self.height} px; what is rendered has sides that are multiples of {MULTIPLE}"
             )
         if self.strength < 1 and not self.initial_image:
-            raise ValueError(
-                f"strength {self.strength} without initial_image; a strength needs a picture to start from"
-            )
+            raise ValueError(f"strength {self.strength} without initial_image; a strength needs an image to start from")
         if int(self.num_inference_steps * self.strength) < 1:
             raise ValueError(f"strength {self.strength} of {self.num_inference_steps} steps is none; raise either")
         if self.noise and not self.concept:

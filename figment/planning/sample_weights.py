@@ -1,4 +1,4 @@
-"""How much each synthetic picture counts, from a classifier's probability of its label ("DIAGen", weighting mechanism)."""
+"""How much each synthetic image counts, from a classifier's probability of its label ("DIAGen", weighting mechanism)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -74,7 +74,7 @@ def use_of(
 
 
 def effective_sizes(share: Tensor, sources: Tensor, photos: int) -> Tensor:
-    """(N,) as how many equally used synthetic pictures a photo's count: 1 / sum of the squared shares (Kish); 0 for none."""
+    """(N,) as how many equally used synthetic images a photo's count: 1 / sum of the squared shares (Kish); 0 for none."""
     squares = torch.zeros(photos, dtype=torch.float64).index_add_(0, sources, share.double() ** 2)
     return torch.where(squares > 0, 1 / squares.clamp(min=1e-300), torch.zeros_like(squares))
 

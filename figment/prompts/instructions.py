@@ -7,7 +7,7 @@ FOLDER = Path(__file__).parent / "instructions"
 
 
 def pair_instruction(labels: Sequence[str], count: int) -> str:
-    """Ask for ``count`` captions of pictures that show all of ``labels`` (one label: several of it, or it alone)."""
+    """Ask for ``count`` captions of images that show all of ``labels`` (one label: several of it, or it alone)."""
     return _text("pair").format(things=" and ".join(labels), count=count)
 
 

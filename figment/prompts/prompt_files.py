@@ -183,7 +183,7 @@ def _csv(path: Path) -> Iterator[PromptRow]:
 
 
 def _parquet(path: Path) -> Iterator[PromptRow]:
-    from figment.pictures import open_parquet  # and with it torch, which configs do without
+    from figment.image_files import open_parquet  # and with it torch, which configs do without
 
     table = open_parquet(path)
     names = table.schema_arrow.names

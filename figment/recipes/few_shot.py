@@ -88,7 +88,7 @@ def verdict_of(results: FewShotResults) -> list[verdict.Verdict]:
     row, subject = results[results.deployed], plain(results.deployed)
     found = []
     for test, accuracy in row.tests.items():
-        photos = f"{results.pictures[test]} photos of {plain(test)}"
+        photos = f"{results.images[test]} photos of {plain(test)}"
         found.append(verdict.score(subject, "macro accuracy", accuracy.value, accuracy.low, accuracy.high, photos))
         for rival, gain in ((f"{BASELINE} (the photos alone)", accuracy.gain), (CLIP, accuracy.over_clip)):
             if gain is not None:
@@ -98,12 +98,12 @@ def verdict_of(results: FewShotResults) -> list[verdict.Verdict]:
 
 def results_section(results: FewShotResults) -> Section:
     columns = ["trained on", "made"]
-    for test, count in results.pictures.items():
+    for test, count in results.images.items():
         columns += [f"{plain(test)}, {count} photos", f"over {BASELINE}"]
     rows = []
     for row in results.rows:
         cells = [plain(row.name), "–" if row.made is None else str(row.made)]
-        for test in results.pictures:
+        for test in results.images:
             found = row.tests[test]
             cells += [f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]", signed(found.gain)]
         rows.append([*cells, f"{100 * row.calibration_error:.1f}"])
@@ -147,7 +147,7 @@ def photos_with_images(made: Made, method: str) -> dict[str, list[list[Thumbnail
     prompts = dict(zip(plan["image_id"].to_pylist(), plan["prompt"].to_pylist(), strict=True))
     weighed = {row["image_id"]: row for row in made.table("weights").to_pylist()} if made.file("weights") else {}
     of_photo: dict[int, list[str]] = {}
-    for row in made.table("pictures").to_pylist():
+    for row in made.table("uses").to_pylist():
         if row["method"] == method:
             of_photo.setdefault(row["photo"], []).append(row["image_id"])
     chosen: list[tuple[str, str, Sequence[str]]] = []

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from figment.clip.scorer import ClipConfig
-from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.evaluation import verdict
 from figment.evaluation.report import Images, Report, Section, Table, Text, Thumbnail, counts, png_uri
 from figment.evaluation.row_spread import spread_correlation
@@ -66,7 +66,7 @@ class SemanticDiversity(Settings):
             sections=sections,
             model=folder.as_posix(),
             provenance={
-                "images of each set": ", ".join(f"{count} {name}" for name, count in splits["pictures"].items()),
+                "images of each set": ", ".join(f"{count} {name}" for name, count in splits["images"].items()),
                 "of them generated for unseen labels": str(splits["made"]),
                 **made.origins,
                 "weights": f"sha256 {made.file(MODEL).sha256}",  # type: ignore[union-attr]  # there always are
@@ -110,7 +110,7 @@ def measures_section(kept: int, metrics: Mapping[str, float]) -> Section:
     return Section(heading, [Table(("ranked", *measures), rows, MEASURES), Text(text)])
 
 
-def examples_section(tagger: Tagger, test: TaggedPictures, rows: Sequence[int]) -> Section:
+def examples_section(tagger: Tagger, test: TaggedImages, rows: Sequence[int]) -> Section:
     images = [Image.fromarray(test.pixels[row].permute(1, 2, 0).numpy()) for row in rows]
     truth = [[tagger.labels.names[j] for j in (test.targets[row] > 0).nonzero().flatten().tolist()] for row in rows]
     shown = []

@@ -245,11 +245,11 @@ def read_adapter(folder: Path | None, adapter: str, pipeline: DiffusionPipeline)
     tuned: dict[str, Tensor] = {}
     concepts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in read_tensors(file, "adapter").items():
-        parameter, learnt = known.get(name), concept_of(name)
+        parameter, learned = known.get(name), concept_of(name)
         if parameter is not None and parameter.shape == tensor.shape:
             tuned[name] = tensor.to(parameter.device, torch.float32)
-        elif learnt and learnt[0] in encoders and tensor.shape[1:] == (width(encoders[learnt[0]]),):
-            concepts.setdefault(learnt[1], {})[learnt[0]] = tensor.float()
+        elif learned and learned[0] in encoders and tensor.shape[1:] == (width(encoders[learned[0]]),):
+            concepts.setdefault(learned[1], {})[learned[0]] = tensor.float()
         else:
             raise InputError(f"adapter {file}: {name} {tuple(tensor.shape)} does not fit the generator; tune it again")
     for word, vectors in concepts.items():

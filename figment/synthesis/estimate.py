@@ -127,7 +127,7 @@ def estimate(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig, rendere
 def calibrate(
     renderers: Renderers, batches: Sequence[list[Mapping[str, Any]]], config: SynthesisConfig
 ) -> tuple[float, list[int]]:
-    """Seconds that the batches took side by side once all was warm, and the size in bytes of each picture's file."""
+    """Seconds that the batches took side by side once all was warm, and the size in bytes of each image's file."""
 
     def render(rows: Sequence[Mapping[str, Any]]) -> list[int]:
         made = list(renderers.render(rows))
@@ -162,7 +162,7 @@ def steps_run(row: Mapping[str, Any]) -> int:
 
 
 def flops_per_image(generator: Generator, row: Mapping[str, Any]) -> float:
-    """Floating-point operations of one picture, counted at two lengths of the schedule and extended to all steps."""
+    """Floating-point operations of one image, counted at two lengths of the schedule and extended to all steps."""
     few, more = few_steps(row, 2), few_steps(row, 4)
     counted = []
     for short in (few, more):
@@ -179,10 +179,10 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     product and a large convolution (the libraries behind them differ on a CPU)."""
     size, batch = (8192, 64) if device.type == "cuda" else (1536, 2)
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    picture = torch.randn(batch, 256, 64, 64, device=device, dtype=dtype)
+    image = torch.randn(batch, 256, 64, 64, device=device, dtype=dtype)
     kernel = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
-    products = 2.0 * size**3, 2.0 * picture.numel() * 256 * 9
-    tasks = zip(products, (partial(torch.mm, a, b), partial(F.conv2d, picture, kernel, padding=1)), strict=True)
+    products = 2.0 * size**3, 2.0 * image.numel() * 256 * 9
+    tasks = zip(products, (partial(torch.mm, a, b), partial(F.conv2d, image, kernel, padding=1)), strict=True)
     return max(flops / min(_seconds(task, device) for _ in range(4)) for flops, task in tasks)
 
 

@@ -39,10 +39,10 @@ EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
 class Observer(Protocol):
-    """Looks at pictures while they are tensors on the device: a CLIP that scores them before they are files."""
+    """Looks at images while they are tensors on the device: a CLIP that scores them before they are files."""
 
     def look(self, rows: Sequence[Mapping[str, Any]], pixels: Tensor) -> Sequence[Any]:
-        """What to keep of each picture of ``pixels`` (B, 3, H, W) uint8. Called from several threads."""
+        """What to keep of each image of ``pixels`` (B, 3, H, W) uint8. Called from several threads."""
 
     def keep(self, file: str, kept: Mapping[str, Any]) -> None:
         """What was kept of a shard's images, by id, before the shard is written: whoever finds the shard finds this."""
@@ -68,10 +68,10 @@ class SynthesisReport:
 
 @dataclass
 class OpenShard:
-    """A shard whose pictures are being made."""
+    """A shard whose images are being made."""
 
     rows: pa.Table
-    pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def synthesise(
@@ -204,7 +204,7 @@ class Run:
             yield records
 
     def render(self, batch: Sequence[Mapping[str, Any]]) -> list[Future]:
-        """In a lane: render a batch and hand its pictures to the encoders, a part to each."""
+        """In a lane: render a batch and hand its images to the encoders, a part to each."""
         futures = []
         for rows, rendering in self.renderers.render(batch):
             pixels = rendering.pixels.mul(255).round().byte()
@@ -225,7 +225,7 @@ class Run:
         unsafe: Sequence[bool],
         seen: Sequence,
     ) -> dict[str, dict[str, Any]]:
-        """In an encoder: what the pool keeps of each picture, by id."""
+        """In an encoder: what the pool keeps of each image, by id."""
         arrays, contrasts = pixels.permute(0, 2, 3, 1).cpu().numpy(), contrast.tolist()
         image_format = self.config.image_format
         return {
@@ -242,14 +242,14 @@ class Run:
         }
 
     def collect(self, bar: tqdm) -> int:
-        """Wait for one batch, put its pictures into their shards, hand those that are complete to the writer. Returns 1."""
+        """Wait for one batch, put its images into their shards, hand those that are complete to the writer. Returns 1."""
         for future in self.finished.get().result():
-            for image_id, picture in future.result().items():
+            for image_id, image in future.result().items():
                 shard = self.open.pop(image_id)
-                shard.pictures[image_id] = picture
+                shard.images[image_id] = image
                 self.done += 1
                 self.budget.done += 1
-                if len(shard.pictures) == len(shard.rows):
+                if len(shard.images) == len(shard.rows):
                     self.wait_for_writer(WAITING_SHARDS)
                     self.writing.append(self.writer.submit(self.write, shard))
                     self.report(bar)
@@ -265,10 +265,10 @@ class Run:
     def write(self, shard: OpenShard) -> None:
         """In the writer: what the observer kept, then the shard, so that no kill leaves one without the other."""
         ids = shard.rows["image_id"].to_pylist()
-        pictures = [shard.pictures[image_id] for image_id in ids]
+        images = [shard.images[image_id] for image_id in ids]
         if self.observer:
-            self.observer.keep(shard_file(ids), {i: p["seen"] for i, p in zip(ids, pictures, strict=True)})
-        columns = {name: [p[name] for p in pictures] for name in ("image", "contrast", "unsafe")}
+            self.observer.keep(shard_file(ids), {i: p["seen"] for i, p in zip(ids, images, strict=True)})
+        columns = {name: [p[name] for p in images] for name in ("image", "contrast", "unsafe")}
         self.pool.add(shard.rows, columns)
 
     def report(self, bar: tqdm) -> None:

@@ -126,7 +126,7 @@ class Generator:
 
     @torch.inference_mode()
     def render(self, rows: Sequence[Mapping[str, Any]], full: int | None = None) -> Rendering:
-        """Pictures of plan rows that agree in size, steps, scheduler, strength and in having an initial image or not.
+        """Images of plan rows that agree in size, steps, scheduler, strength and in having an initial image or not.
 
         One CPU generator per image, seeded by its row, so an image does not depend on its batch. Rows that are
         not guided skip the unconditional pass: they are rendered apart. With ``compile`` every batch is padded to
@@ -186,7 +186,7 @@ class Generator:
         }
         if from_image:
             size = first["width"], first["height"]
-            arguments["image"] = [self.sources.picture(row["initial_image"], *size) for row in rows]
+            arguments["image"] = [self.sources.image(row["initial_image"], *size) for row in rows]
             arguments["strength"] = first["strength"]
         known = inspect.signature(pipeline.__call__).parameters  # image-to-image takes its size from the image
         meanings = self.encode(rows, guided)  # before the LoRAs are on: another lane may wait for them while it encodes

@@ -13,5 +13,5 @@ xmlns:dc="http://purl.org/dc/elements/1.1/" Iptc4xmpExt:DigitalSourceType="{sour
 
 
 def xmp_packet(image_id: str) -> bytes:
-    """The XMP packet of a generated picture: its IPTC digital source type, and its ``image_id`` as ``dc:identifier``."""
+    """The XMP packet of a generated image: its IPTC digital source type, and its ``image_id`` as ``dc:identifier``."""
     return PACKET.format(source_type=SOURCE_TYPE, image_id=image_id).encode()

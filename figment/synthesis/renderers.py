@@ -55,7 +55,7 @@ class Renderers:
             torch.cuda.empty_cache()
 
     def render(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Sequence[Mapping[str, Any]], Rendering]]:
-        """The rows' pictures, in as many parts as memory asks for."""
+        """The rows' images, in as many parts as memory asks for."""
         key = (rows[0]["model"], rows[0]["revision"])
         own: dict[tuple[str, str], Generator] = vars(self._local).setdefault("generators", {})
         if key not in own:
@@ -70,7 +70,7 @@ class Renderers:
                     raise
                 if len(part) == 1:
                     raise InputError(
-                        f"synthesis: one picture of {rows[0]['width']} x {rows[0]['height']} does not fit in memory; "
+                        f"synthesis: one image of {rows[0]['width']} x {rows[0]['height']} does not fit in memory; "
                         "set vae_slicing, a smaller dtype, or another device"
                     ) from error
                 self.batch_size = min(self.batch_size, max(1, len(part) // 2))

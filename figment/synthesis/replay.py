@@ -17,13 +17,13 @@ from figment.synthesis.settings import last_config
 
 @dataclass(frozen=True)
 class Replay:
-    """``psnr`` in dB between the decoded pictures (infinite if equal); ``equal``: the files' bytes are the same."""
+    """``psnr`` in dB between the decoded images (infinite if equal); ``equal``: the files' bytes are the same."""
 
     image_id: str
     prompt: str
     psnr: float
     equal: bool
-    picture: bytes
+    image: bytes
 
 
 def replay(plan: Path, image_id: str) -> Replay:
@@ -44,11 +44,11 @@ def replay(plan: Path, image_id: str) -> Replay:
     rendering = Generator(row["model"], row["revision"], config, Inputs.beside(plan)).render([row])
     array = rendering.pixels[0].mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     after = encode(np.ascontiguousarray(array), config.image_format, xmp_packet(row["image_id"]))
-    pictures = [np.asarray(decode(data, row["image_id"]), float) for data in (before, after)]
-    return Replay(row["image_id"], row["prompt"], psnr(*pictures), before == after, after)
+    images = [np.asarray(decode(data, row["image_id"]), float) for data in (before, after)]
+    return Replay(row["image_id"], row["prompt"], psnr(*images), before == after, after)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in [0, 255]."""
+    """Peak signal-to-noise ratio in dB of images in [0, 255]."""
     error = float(np.mean((a - b) ** 2))
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))

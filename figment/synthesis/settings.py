@@ -37,7 +37,7 @@ def check_settings(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig) -
     sentence = "; ".join(f"{name} was {_short(was)}, now {_short(now)}" for name, (was, now) in changed.items())
     if len(pool) and changed.keys() & set(FIXED):
         raise InputError(
-            f"{file}: {sentence}; a pool holds pictures of one dtype and format: restore the config, or choose another output"
+            f"{file}: {sentence}; a pool holds images of one dtype and format: restore the config, or choose another output"
         )
     if changed and len(pool):
         present = sum(len(ids) - len(pool.missing(ids)) for ids in ranges(plan, config.shard_size, ["image_id"]))
@@ -51,7 +51,7 @@ def check_settings(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig) -
 
 
 def settings_of(plan: pa.Table | Path, config: SynthesisConfig) -> dict[str, Any]:
-    """The settings behind a plan's pictures: its columns' distinct values, the way of rendering, the libraries."""
+    """The settings behind a plan's images: its columns' distinct values, the way of rendering, the libraries."""
     values: dict[str, set] = {name: set() for name in PLANNED}
     for part in ranges(plan, 100_000, list(PLANNED)):
         for name in PLANNED:
@@ -67,7 +67,7 @@ def settings_of(plan: pa.Table | Path, config: SynthesisConfig) -> dict[str, Any
 
 
 def last_config(pool: Pool) -> SynthesisConfig:
-    """How the pool's pictures were rendered: their dtype and format."""
+    """How the pool's images were rendered: their dtype and format."""
     values = _read(pool.folder / "settings.json")
     return SynthesisConfig(**{name: values[name] for name in FIXED})
 

@@ -1,4 +1,4 @@
-"""The pictures that image-to-image rows start from: files named by the SHA-256 of their content."""
+"""The images that image-to-image rows start from: files named by the SHA-256 of their content."""
 
 import hashlib
 from functools import lru_cache
@@ -35,10 +35,10 @@ class Sources:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.picture = lru_cache(maxsize=256)(self._picture)
+        self.image = lru_cache(maxsize=256)(self._image)
 
-    def add(self, picture: Path) -> str:
-        return self.keep(picture.read_bytes())
+    def add(self, image: Path) -> str:
+        return self.keep(image.read_bytes())
 
     def keep(self, data: bytes) -> str:
         image_hash = hashlib.sha256(data).hexdigest()
@@ -47,15 +47,15 @@ class Sources:
                 partial.write_bytes(data)
         return image_hash
 
-    def _picture(self, image_hash: str, width: int, height: int) -> Image.Image:
-        """The whole picture squashed to ``width`` x ``height``, as DA-Fusion and DIAGen do."""
+    def _image(self, image_hash: str, width: int, height: int) -> Image.Image:
+        """The whole image squashed to ``width`` x ``height``, as DA-Fusion and DIAGen do."""
         return self.read(image_hash).resize((width, height), Image.Resampling.BICUBIC)
 
     def read(self, image_hash: str) -> Image.Image:
-        """The picture at its own size. Raises InputError if its file is not there or is not what it was."""
+        """The image at its own size. Raises InputError if its file is not there or is not what it was."""
         file = self.folder / image_hash
         store.fetch(file)
         if not file.is_file() or sha256_file(file) != image_hash:
             found = "has other content" if file.is_file() else "does not exist"
-            raise InputError(f"initial image {file}: {found}; put back the picture that the plan was made from")
+            raise InputError(f"initial image {file}: {found}; put back the image that the plan was made from")
         return decode(file.read_bytes(), str(file))

@@ -1,4 +1,4 @@
-"""Random changes of a batch, every picture its own, on the device the pictures are on."""
+"""Random changes of a batch, every image its own, on the device the images are on."""
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,7 @@ def augment(pixels: Tensor, config: AugmentConfig, generator: torch.Generator, s
 
 
 def shift(pixels: Tensor, reach: int, generator: torch.Generator, share: Share = WHOLE) -> Tensor:
-    """Each picture moved by up to ``reach`` whole pixels in both directions; what enters is black, as in a padded crop."""
+    """Each image moved by up to ``reach`` whole pixels in both directions; what enters is black, as in a padded crop."""
     size = pixels.shape[-1]
     padded = F.pad(pixels, (reach,) * 4)
     moves = torch.randint(2 * reach + 1, (2, len(pixels) * share.count), generator=generator)
@@ -75,6 +75,6 @@ def resample(pixels: Tensor, config: AugmentConfig, generator: torch.Generator, 
 
 
 def uniform(pixels: Tensor, generator: torch.Generator, share: Share, low: float, high: float, *shape: int) -> Tensor:
-    """(B, *shape) draws on the pictures' device."""
+    """(B, *shape) draws on the images' device."""
     drawn = share.of(torch.rand(len(pixels) * share.count, *shape, generator=generator))
     return (drawn * (high - low) + low).to(pixels.device)

@@ -1,4 +1,4 @@
-"""Frozen networks that turn pictures into features: any timm model, or the picture tower of any open_clip model."""
+"""Frozen networks that turn images into features: any timm model, or the image tower of any open_clip model."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ from figment.training.config import AugmentConfig, BackboneConfig
 
 
 class Backbone(nn.Module):
-    """Pictures (B, 3, S, S), uint8 or float in [0, 1] -> features (B, D). It has no gradient and never leaves eval mode:
+    """Images (B, 3, S, S), uint8 or float in [0, 1] -> features (B, D). It has no gradient and never leaves eval mode:
     ``no_grad`` alone lets batch norms follow the data, which is how the published code thaws its frozen network."""
 
     mean: Tensor
@@ -101,18 +101,18 @@ def view_features(
     found, rows = [], []
     for part_rows, part in images.parts():
         for some in part.pixels.split(max(1, batch_size // (1 + views))):
-            shown = torch.stack([_shown(picture, augmentation, views, seed) for picture in some])
+            shown = torch.stack([_shown(image, augmentation, views, seed) for image in some])
             features = backbone(shown.flatten(0, 1).to(backbone.device)).float().cpu()
             found.append(features.unflatten(0, (len(some), 1 + views)))
         rows.append(part_rows)
     return torch.cat(found)[torch.cat(rows).argsort()]
 
 
-def _shown(picture: Tensor, augmentation: AugmentConfig, views: int, seed: int) -> Tensor:
-    """(1 + views, 3, S, S) in [0, 1] of a picture (3, S, S) uint8."""
-    plain = picture[None].float() / 255
+def _shown(image: Tensor, augmentation: AugmentConfig, views: int, seed: int) -> Tensor:
+    """(1 + views, 3, S, S) in [0, 1] of an image (3, S, S) uint8."""
+    plain = image[None].float() / 255
     if not views:
         return plain
-    content = hashlib.sha256(f"{seed} ".encode() + picture.numpy().tobytes()).digest()
+    content = hashlib.sha256(f"{seed} ".encode() + image.numpy().tobytes()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(content[:7]))
-    return torch.cat([plain, augment(picture.expand(views, -1, -1, -1), augmentation, generator)])
+    return torch.cat([plain, augment(image.expand(views, -1, -1, -1), augmentation, generator)])

@@ -1,4 +1,4 @@
-"""Classifiers: any timm model, and what it says of pictures."""
+"""Classifiers: any timm model, and what it says of images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -95,7 +95,7 @@ def freeze(model: nn.Module, parts: Sequence[str]) -> None:
 
 
 def read_as_pretrained(model: nn.Module) -> None:
-    """Pictures come with ImageNet's statistics; a model that was pretrained with others reads them with its own."""
+    """Images come with ImageNet's statistics; a model that was pretrained with others reads them with its own."""
     settings = resolve_model_data_config(model)
     own, usual = (torch.tensor([settings["mean"], settings["std"]]), torch.tensor([MEAN, STD]))
     if not torch.allclose(own, usual):
@@ -140,14 +140,14 @@ def check_classifier(config: TrainingConfig, num_classes: int) -> None:
         model(torch.zeros(1, 3, config.image_size, config.image_size))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
-            f"training.model: {config.model!r} with stem {config.stem} does not take pictures of {config.image_size} px "
+            f"training.model: {config.model!r} with stem {config.stem} does not take images of {config.image_size} px "
             f"({reason_of(error)}); choose another model, stem or training.image_size"
         ) from error
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, pixels: Tensor, batch_size: int = 512) -> Tensor:
-    """Logits (N, C) on the CPU for pictures (N, 3, S, S) uint8. The model is in eval mode: no batch sees another."""
+    """Logits (N, C) on the CPU for images (N, 3, S, S) uint8. The model is in eval mode: no batch sees another."""
     device = next(model.parameters()).device
     model.eval()
     parts = (normalise(part.to(device)) for part in pixels.split(batch_size))

@@ -25,7 +25,7 @@ AUTO_AUGMENTS = ("rand", "augmix", "original", "originalr", "v0", "v0r", "3a")
 
 
 class AugmentConfig(Settings):
-    """How pictures are changed at random while they are learned from (figment.training.augment)."""
+    """How images are changed at random while they are learned from (figment.training.augment)."""
 
     crop_scale: Number = Field(0.08, gt=0, le=1)  # smallest area of a random resized crop; 1: no such crop
     crop_largest: Number = Field(1.0, gt=0, le=1)  # largest area of it
@@ -104,7 +104,7 @@ class TrainingConfig(AugmentConfig):
     @model_validator(mode="after")
     def _best_needs_a_holdout(self) -> "TrainingConfig":
         if self.keep == "best" and not self.holdout:
-            raise ValueError("keep: best needs pictures to choose by; set holdout, for example to 0.1")
+            raise ValueError("keep: best needs images to choose by; set holdout, for example to 0.1")
         return self
 
     @model_validator(mode="after")
@@ -191,13 +191,13 @@ def check_selection(config: SemanticConfig) -> None:
     known = [f"validation/{name}" for name in names_of_measures(config.ks)]
     if config.select_by not in known:
         test = config.select_by.startswith(("zsl/", "gzsl/"))
-        found = "would choose by test pictures; take one of 'validation/'" if test else "is not measured"
+        found = "would choose by test images; take one of 'validation/'" if test else "is not measured"
         raise InputError(f"training.select_by: {config.select_by!r} {found}; there are {', '.join(known)}")
 
 
 class BackboneConfig(Settings):
     """``timm:NAME`` with its pretrained weights, or those in the file ``weights``; ``open_clip:MODEL`` as ``ClipConfig.model``
-    says it. Pictures are squashed to ``image_size`` px before they are changed at random."""
+    says it. Images are squashed to ``image_size`` px before they are changed at random."""
 
     model: ModelName = "timm:resnet50"
     # of timm: a safetensors file instead of the hub's; of open_clip: the ``pretrained`` tag

@@ -1,7 +1,7 @@
 """Train dual prompts and feature fusion on real images of seen classes and generated ones of unseen classes (Zhang et al.
 2024, sec. 6 of its method; DualCoOp, Sun et al. 2022).
 
-Pictures come as uint8 tensors, targets as tables of 1, 0 and -1 over one label space; a target of -1 is unknown and left out
+Images come as uint8 tensors, targets as tables of 1, 0 and -1 over one label space; a target of -1 is unknown and left out
 of the loss. So the real images teach the seen classes and the generated ones the unseen, as in the paper.
 """
 
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig, load_clip
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from figment.devices import choose_device, cores
 from figment.errors import InputError
 from figment.labels import LabelSpace
@@ -27,7 +27,7 @@ from figment.model_folders import check_texts
 from figment.model_loaders.clip import open_clip_tokenizer
 from figment.text import reason_of
 from figment.training.config import DualPromptConfig
-from figment.training.randaugment import augment_picture
+from figment.training.randaugment import augment_image
 from models.dual_prompt import DualPromptClassifier, OpenClip, aggregate_regions, presence
 from models.losses import AsymmetricLoss
 
@@ -45,7 +45,7 @@ class TrainedPrompts:
     history: list[dict[str, float]]
 
 
-Batch = list[tuple[TaggedPictures, Tensor]]  # rows of one part or of several
+Batch = list[tuple[TaggedImages, Tensor]]  # rows of one part or of several
 Evaluate = Callable[["Scorer"], Mapping[str, float]]
 
 
@@ -87,14 +87,14 @@ def build_dual_prompts(config: DualPromptConfig, clip: ClipConfig, space: LabelS
         raise InputError(f"classifier: {reason_of(error)}") from error
 
 
-def learnt_weights(model: DualPromptClassifier) -> dict[str, Tensor]:
+def learned_weights(model: DualPromptClassifier) -> dict[str, Tensor]:
     """Copies of all that learns, on the CPU; the CLIP is not among it."""
     learns = {id(value) for part in (model.prompts, *model.fusion) for value in part.parameters()}
     return {name: value.detach().cpu().clone() for name, value in model.named_parameters() if id(value) in learns}
 
 
 def draw_batches(
-    parts: Sequence[TaggedPictures], how: Literal["alternating", "mixed"], size: int, generator: torch.Generator
+    parts: Sequence[TaggedImages], how: Literal["alternating", "mixed"], size: int, generator: torch.Generator
 ) -> list[Batch]:
     """Every row of every part once, in batches of ``size`` (the last of a kind may be smaller). Alternating: those of the
     first part, then of the second. Mixed: of all parts together."""
@@ -108,7 +108,7 @@ def draw_batches(
 
 
 class _Views(Dataset):
-    """The augmented pictures of an epoch's batches, (B, 3, S, S) uint8 for each part in a batch."""
+    """The augmented images of an epoch's batches, (B, 3, S, S) uint8 for each part in a batch."""
 
     def __init__(self, batches: Sequence[Batch], config: DualPromptConfig, epoch: int):
         self.batches, self.config, self.epoch = batches, config, epoch
@@ -119,9 +119,9 @@ class _Views(Dataset):
     def __getitem__(self, number: int) -> list[Tensor]:
         return [torch.stack([self._view(part, row) for row in rows.tolist()]) for part, rows in self.batches[number]]
 
-    def _view(self, part: TaggedPictures, row: int) -> Tensor:
+    def _view(self, part: TaggedImages, row: int) -> Tensor:
         c = self.config
-        return augment_picture(part.pixels[row], c.cutout, c.randaugment, (c.seed, self.epoch, row))
+        return augment_image(part.pixels[row], c.cutout, c.randaugment, (c.seed, self.epoch, row))
 
 
 def augmented(
@@ -159,7 +159,7 @@ class Scorer:
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(N, C) probabilities, on the CPU, of pictures (N, 3, S, S) uint8."""
+        """(N, C) probabilities, on the CPU, of images (N, 3, S, S) uint8."""
         return torch.cat(
             [
                 presence(aggregate_regions(self.model.regions(self.prepare(part)), self.texts)).cpu()
@@ -169,7 +169,7 @@ class Scorer:
 
 
 class Prepare(nn.Module):
-    """Pictures (B, 3, S, S), uint8 or float in [0, 1], as a CLIP expects them: resized with antialiasing, normalised."""
+    """Images (B, 3, S, S), uint8 or float in [0, 1], as a CLIP expects them: resized with antialiasing, normalised."""
 
     mean: Tensor
     std: Tensor
@@ -201,7 +201,7 @@ class _Trainer(Trainer):
         config: DualPromptConfig,
         clip: ClipConfig,
         space: LabelSpace,
-        images: Sequence[TaggedPictures],
+        images: Sequence[TaggedImages],
         evaluate: Evaluate,
     ):
         self.config, self.images, self.evaluate = config, images, evaluate
@@ -230,7 +230,7 @@ class _Trainer(Trainer):
 
     @property
     def sees_always_the_same(self) -> bool:
-        """Whether a picture has the same regions in every epoch, so that they need be computed only once."""
+        """Whether an image has the same regions in every epoch, so that they need be computed only once."""
         return not (self.model.fusion or self.config.cutout or self.config.randaugment)
 
     def set_rates(self, epoch: int) -> None:
@@ -241,7 +241,7 @@ class _Trainer(Trainer):
         return {"model": Part(self.weights, self.load), "optimizer": self.optimizer}
 
     def weights(self) -> dict[str, Tensor]:
-        return learnt_weights(self.model)
+        return learned_weights(self.model)
 
     def load(self, weights: dict[str, Tensor]) -> None:
         self.model.load_state_dict(weights, strict=False)
@@ -255,8 +255,8 @@ class _Trainer(Trainer):
             for views in augmented(batches, self.config, epoch, pinned=self.device.type == "cuda"):
                 yield torch.cat([self.model.regions(self.prepare(pixels)) for pixels in views])
 
-    def _always_the_same(self, part: TaggedPictures) -> Tensor:
-        """(N, R, D) of all its pictures."""
+    def _always_the_same(self, part: TaggedImages) -> Tensor:
+        """(N, R, D) of all its images."""
         if id(part) not in self._regions:
             with torch.inference_mode():
                 found = [self.model.regions(self.prepare(pixels)) for pixels in part.pixels.split(BATCH)]
@@ -287,7 +287,7 @@ class _Trainer(Trainer):
 
 
 def train_dual_prompts(
-    parts: Sequence[TaggedPictures],
+    parts: Sequence[TaggedImages],
     space: LabelSpace,
     clip: ClipConfig,
     config: DualPromptConfig,
@@ -302,9 +302,9 @@ def train_dual_prompts(
     """
     parts = [part for part in parts if len(part)]
     if not any(bool((part.targets > 0).any()) for part in parts):
-        raise InputError("training: no picture has any of the classes; there is nothing to learn")
+        raise InputError("training: no image has any of the classes; there is nothing to learn")
     if config.unknown == "negative":
-        parts = [TaggedPictures(part.pixels, part.targets.clamp(min=0)) for part in parts]
+        parts = [TaggedImages(part.pixels, part.targets.clamp(min=0)) for part in parts]
     trainer = _Trainer(config, clip, space, parts, evaluate)
     state = fit(trainer, checkpoint, log)
     history = [{"epoch": epoch, **row} for epoch, row in state.history]

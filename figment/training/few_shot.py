@@ -17,7 +17,7 @@ from figment.training.sampling import sampling_law
 
 @dataclass(frozen=True)
 class Made:
-    """Pictures made from shots: ``features`` (S, 1 + V, D), ``sources`` (S,) the shots' numbers, ``weights`` (S,)."""
+    """Images made from shots: ``features`` (S, 1 + V, D), ``sources`` (S,) the shots' numbers, ``weights`` (S,)."""
 
     features: Tensor
     sources: Tensor

@@ -25,7 +25,7 @@ CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (fi
 def finetune(
     backbone: Backbone,
     head: nn.Linear,
-    pictures: LabelledImages,
+    images: LabelledImages,
     law: Tensor,
     augmentation: AugmentConfig | None,
     config: FinetuneConfig,
@@ -34,14 +34,14 @@ def finetune(
     checkpoint: Checkpoint | None = None,
     log: Log = lambda step, metrics: None,
 ) -> TrainedHead:
-    """Change ``backbone`` and ``head`` in place: cross-entropy over ``pictures`` drawn by ``law`` (N,), each changed at random
+    """Change ``backbone`` and ``head`` in place: cross-entropy over ``images`` drawn by ``law`` (N,), each changed at random
     in every step, or as it is without ``augmentation``. An interrupted call resumes from ``checkpoint``.
 
     The backbone stays in eval mode: batch norms keep the statistics that they came with (a handful of photos and what was
     made of them would give worse ones) and learn their scale and shift alone. With ``held_out`` images the weights of the
     step with the best macro accuracy on them are kept, which may be step 0, the linear head; otherwise the last.
     """
-    trainer = _Trainer(backbone, head, pictures, law, augmentation, config, seed, held_out)
+    trainer = _Trainer(backbone, head, images, law, augmentation, config, seed, held_out)
     state = fit(trainer, checkpoint, log)
     trainer.model.requires_grad_(False)
     head.cpu()
@@ -55,14 +55,14 @@ class _Trainer(Trainer):
         self,
         backbone: Backbone,
         head: nn.Linear,
-        pictures: LabelledImages,
+        images: LabelledImages,
         law: Tensor,
         augmentation: AugmentConfig | None,
         config: FinetuneConfig,
         seed: int,
         held_out: LabelledImages | None,
     ):
-        self.backbone, self.head, self.pictures, self.law = backbone, head, pictures, law
+        self.backbone, self.head, self.images, self.law = backbone, head, images, law
         self.augmentation, self.config, self.held_out = augmentation, config, held_out
         self.count = self.steps = config.steps
         self.round_size = config.validate_every
@@ -85,9 +85,9 @@ class _Trainer(Trainer):
         batch, device = self.config.batch_size, self.backbone.device
         items = torch.multinomial(self.law, (last - first) * batch, replacement=True, generator=self.generator)
         for rows in items.split(batch):
-            pixels = self.pictures.pixels[rows]
+            pixels = self.images.pixels[rows]
             shown = augment(pixels, self.augmentation, self.generator) if self.augmentation else pixels
-            loss = F.cross_entropy(self.head(self.backbone(shown.to(device))), self.pictures.labels[rows].to(device))
+            loss = F.cross_entropy(self.head(self.backbone(shown.to(device))), self.images.labels[rows].to(device))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
@@ -103,6 +103,6 @@ class _Trainer(Trainer):
 
 @torch.inference_mode()
 def classify(backbone: Backbone, head: nn.Linear, pixels: Tensor, batch_size: int) -> Tensor:
-    """(N, C) logits on the CPU of pictures (N, 3, S, S) uint8."""
+    """(N, C) logits on the CPU of images (N, 3, S, S) uint8."""
     head = head.to(backbone.device)
     return torch.cat([head(backbone(part.to(backbone.device))).cpu() for part in pixels.split(batch_size)])

@@ -14,7 +14,7 @@ from figment.training.config import HeadConfig
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """``features`` (N, V, D) of pictures in V views, ``labels`` (N,)."""
+    """``features`` (N, V, D) of images in V views, ``labels`` (N,)."""
 
     features: Tensor
     labels: Tensor
@@ -36,7 +36,7 @@ class TrainedHead:
 
 
 def train_head(
-    pictures: FeatureSet,
+    images: FeatureSet,
     law: Tensor,
     classes: int,
     config: HeadConfig,
@@ -49,7 +49,7 @@ def train_head(
     With ``held_out`` images (seen in their first view) the weights of the step with the best macro accuracy on them are
     kept: a copy, which later steps do not move. Otherwise the last.
     """
-    trainer = _Trainer(pictures, law, classes, config, seed, held_out)
+    trainer = _Trainer(images, law, classes, config, seed, held_out)
     state = fit(trainer, log=log)
     return TrainedHead(trainer.model, state.history, state.kept)
 
@@ -60,19 +60,19 @@ class _Trainer(Trainer):
 
     def __init__(
         self,
-        pictures: FeatureSet,
+        images: FeatureSet,
         law: Tensor,
         classes: int,
         config: HeadConfig,
         seed: int,
         held_out: FeatureSet | None,
     ):
-        self.pictures, self.law, self.config, self.held_out = pictures, law, config, held_out
+        self.images, self.law, self.config, self.held_out = images, law, config, held_out
         self.count = self.steps = config.steps
         self.round_size = config.validate_every
         self.chosen_by = None if held_out is None else "validation_accuracy"
         self.generator = torch.Generator().manual_seed(seed)
-        self.model = nn.Linear(pictures.features.shape[2], classes)
+        self.model = nn.Linear(images.features.shape[2], classes)
         bound = self.model.in_features**-0.5
         for parameter in self.model.parameters():
             nn.init.uniform_(parameter, -bound, bound, generator=self.generator)  # as nn.Linear does it
@@ -84,11 +84,11 @@ class _Trainer(Trainer):
         return super().parts() | {"draws": draws(self.generator)}
 
     def round(self, first: int, last: int) -> Iterator[Row | None]:
-        batch, features = self.config.batch_size, self.pictures.features
+        batch, features = self.config.batch_size, self.images.features
         items = torch.multinomial(self.law, (last - first) * batch, replacement=True, generator=self.generator)
         views = torch.randint(features.shape[1], (len(items),), generator=self.generator)
         for rows, seen in zip(items.split(batch), views.split(batch), strict=True):
-            loss = F.cross_entropy(self.model(features[rows, seen]), self.pictures.labels[rows])
+            loss = F.cross_entropy(self.model(features[rows, seen]), self.images.labels[rows])
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()

@@ -68,7 +68,7 @@ def open_training_list(
     absent = [name for name in space.names if name not in shown]
     if absent:
         raise InputError(
-            f"training set {what}: no accepted picture of {', '.join(absent)}; "
+            f"training set {what}: no accepted image of {', '.join(absent)}; "
             "look at the rejected ones in the report, then change the prompt, the generator or validation.min_probability"
         )
     chunks: list[RowGroup] = []

@@ -1,4 +1,4 @@
-"""Shuffled batches for training: every batch full, every picture at least once an epoch."""
+"""Shuffled batches for training: every batch full, every image at least once an epoch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -12,7 +12,7 @@ MIXED = 16  # chunks among which a streamed set is shuffled
 
 
 def full_batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Row numbers (B,) of one epoch over ``count`` pictures; the last batch is filled up from the epoch's beginning."""
+    """Row numbers (B,) of one epoch over ``count`` images; the last batch is filled up from the epoch's beginning."""
     order = torch.randperm(count, generator=generator)
     batches = -(-count // batch_size)
     yield from order.repeat(-(-batches * batch_size // count))[: batches * batch_size].split(batch_size)

@@ -24,7 +24,7 @@ REPEATS = 30
 class Comparison:
     """``difference``: the largest between probabilities; medians in milliseconds a batch, by its size."""
 
-    pictures: int
+    images: int
     difference: float
     torch_ms: dict[int, float]
     onnx_ms: dict[int, float]
@@ -57,7 +57,7 @@ def compare(model: nn.Module, path: Path, pixels: Tensor) -> Comparison:
 
     with torch.inference_mode():
         expected = model(pixels).numpy()
-        single = np.concatenate([by_onnx(picture[None]) for picture in pixels[:8]])
+        single = np.concatenate([by_onnx(image[None]) for image in pixels[:8]])
         difference = max(np.abs(by_onnx(pixels) - expected).max(), np.abs(single - expected[:8]).max())
         if not difference <= TOLERANCE:
             raise InputError(

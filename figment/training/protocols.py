@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from figment.clip.label_vectors import LabelVectors, twin_free
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from figment.labels import LabelSpace
 from figment.metrics.accuracy import map_difference
 from figment.metrics.multilabel import KS, measures_under
-from figment.training.semantic import score_pictures
+from figment.training.semantic import score_images
 from models.semantic_matrix import Pooling, SemanticMatrix
 
 AT_A_TIME = 256  # images
@@ -24,7 +24,7 @@ AT_A_TIME = 256  # images
 Score = Callable[[Tensor], Tensor]  # images (N, 3, S, S) uint8 to scores (N, C) of all labels
 
 
-def both_scores(zsl: TaggedPictures, gzsl: TaggedPictures) -> Callable[[Score], tuple[Tensor, Tensor]]:
+def both_scores(zsl: TaggedImages, gzsl: TaggedImages) -> Callable[[Score], tuple[Tensor, Tensor]]:
     """A function that gives the scores of the images of ``zsl`` and of ``gzsl``, one of both sets scored once: as a rule
     ``zsl`` holds those of ``gzsl`` that have an unseen label."""
     known = {digest: row for row, digest in enumerate(_digests(gzsl.pixels))}
@@ -42,7 +42,7 @@ def both_scores(zsl: TaggedPictures, gzsl: TaggedPictures) -> Callable[[Score], 
 
 
 def ranking_gains(
-    score: Score, rival: Score | None, zsl: TaggedPictures, gzsl: TaggedPictures, unseen_ids: Sequence[int]
+    score: Score, rival: Score | None, zsl: TaggedImages, gzsl: TaggedImages, unseen_ids: Sequence[int]
 ) -> dict[str, tuple[float, float, float]]:
     """Mean average precision of ``score`` minus that of ``rival``, or of a random ranking, over the labels that have a positive:
     by protocol (``zsl`` ranks the unseen labels, ``gzsl`` all) the value and its paired 95 % interval. A protocol that shows none
@@ -51,17 +51,17 @@ def ranking_gains(
     dice = torch.Generator().manual_seed(0)
     found = {}
     ours, theirs = both(score), both(rival) if rival else (None, None)
-    for name, own, other, pictures in zip(("zsl", "gzsl"), ours, theirs, (zsl, gzsl), strict=True):
+    for name, own, other, images in zip(("zsl", "gzsl"), ours, theirs, (zsl, gzsl), strict=True):
         ranked = list(unseen_ids) if name == "zsl" else list(range(own.shape[1]))
         other = torch.rand(own.shape, generator=dice) if other is None else other
-        gain = map_difference(own[:, ranked], other[:, ranked], (pictures.targets[:, ranked] > 0).int())
+        gain = map_difference(own[:, ranked], other[:, ranked], (images.targets[:, ranked] > 0).int())
         if math.isfinite(gain.low):  # it is not where no label of the protocol has a positive
             found[name] = (gain.top1, gain.low, gain.high)
     return found
 
 
 def _digests(pixels: Tensor) -> list[bytes]:
-    return [hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in pixels.numpy()]
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels.numpy()]
 
 
 def columns_of(space: LabelSpace, vectors: LabelVectors, twin_cosine: float = 0.8) -> dict[str, Tensor]:
@@ -76,9 +76,9 @@ def columns_of(space: LabelSpace, vectors: LabelVectors, twin_cosine: float = 0.
 
 
 def zero_shot_evaluator(
-    validation: TaggedPictures,
-    zsl: TaggedPictures,
-    gzsl: TaggedPictures,
+    validation: TaggedImages,
+    zsl: TaggedImages,
+    gzsl: TaggedImages,
     space: LabelSpace,
     vectors: LabelVectors,
     pooling: Pooling = "max",
@@ -93,7 +93,7 @@ def zero_shot_evaluator(
 
     def evaluate(model: SemanticMatrix) -> dict[str, float]:
         def score(pixels: Tensor) -> Tensor:
-            return score_pictures(model, pixels, vectors.vectors, pooling)
+            return score_images(model, pixels, vectors.vectors, pooling)
 
         validated = measures_under({"validation": columns["seen"]}, score(validation.pixels), validation.targets, ks)
         of_zsl, of_gzsl = both(score)

@@ -1,4 +1,4 @@
-"""The augmentation of the multi-label recipes: cutout, then RandAugment; every picture from a seed of its own."""
+"""The augmentation of the multi-label recipes: cutout, then RandAugment; every image from a seed of its own."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -20,28 +20,28 @@ OPERATIONS = [
 POLICY = "rand-n2-m9-mstd101-p0.5"  # a deviation above 100 means: magnitude uniform from 0
 
 
-def cutout(picture: Tensor, centre: tuple[int, int], colour: Sequence[int], share: float) -> Tensor:
-    """``picture`` (3, H, W) uint8 with a rectangle of ``share`` of each side filled around ``centre`` (row, column), as far
+def cutout(image: Tensor, centre: tuple[int, int], colour: Sequence[int], share: float) -> Tensor:
+    """``image`` (3, H, W) uint8 with a rectangle of ``share`` of each side filled around ``centre`` (row, column), as far
     as it lies inside; half of the side either way, so an odd number of pixels, as in the paper's code."""
-    halves = [int(side * share + 0.5) // 2 for side in picture.shape[1:]]
+    halves = [int(side * share + 0.5) // 2 for side in image.shape[1:]]
     rows, columns = (slice(max(at - half, 0), at + half + 1) for at, half in zip(centre, halves, strict=True))
-    picture = picture.clone()
-    picture[:, rows, columns] = torch.tensor(colour, dtype=torch.uint8)[:, None, None]
-    return picture
+    image = image.clone()
+    image[:, rows, columns] = torch.tensor(colour, dtype=torch.uint8)[:, None, None]
+    return image
 
 
-def augment_picture(picture: Tensor, cutout_share: float, randaugment: bool, seed: Sequence[int]) -> Tensor:
-    """Another view of a picture (3, H, W) uint8: the same for the same ``seed``, whatever came before."""
+def augment_image(image: Tensor, cutout_share: float, randaugment: bool, seed: Sequence[int]) -> Tensor:
+    """Another view of an image (3, H, W) uint8: the same for the same ``seed``, whatever came before."""
     if not (cutout_share or randaugment):
-        return picture
+        return image
     with own_randomness(seed):
         if cutout_share:
-            centre = (random.randrange(picture.shape[1]), random.randrange(picture.shape[2]))
-            picture = cutout(picture, centre, [random.randrange(256) for _ in range(3)], cutout_share)
+            centre = (random.randrange(image.shape[1]), random.randrange(image.shape[2]))
+            image = cutout(image, centre, [random.randrange(256) for _ in range(3)], cutout_share)
         if randaugment:
-            image = _randaugment()(Image.fromarray(picture.permute(1, 2, 0).numpy()))
-            picture = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-    return picture
+            view = _randaugment()(Image.fromarray(image.permute(1, 2, 0).numpy()))
+            image = torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous()
+    return image
 
 
 @cache

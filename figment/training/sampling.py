@@ -1,4 +1,4 @@
-"""What a few-shot training item is: the exact law by which photos and synthetic pictures are drawn ("DIAGen", sec. 3)."""
+"""What a few-shot training item is: the exact law by which photos and synthetic images are drawn ("DIAGen", sec. 3)."""
 
 import torch
 from torch import Tensor

@@ -1,6 +1,6 @@
 """Train a semantic matrix: "Semantic Diversity Learning for Zero-Shot Multi-label Classification" (Ben-Cohen et al. 2021).
 
-Pictures come as uint8 tensors and targets as a table of 1, 0 and -1, from any reader; the labels are what their vectors
+Images come as uint8 tensors and targets as a table of 1, 0 and -1, from any reader; the labels are what their vectors
 say, so images made for unseen labels join by adding columns to both.
 """
 
@@ -25,7 +25,7 @@ from figment.loop import Log, Row, Stateful, Trainer, fit, seeded
 from figment.model_folders import check_module, one_sentence
 from figment.training.classifier import build_classifier
 from figment.training.config import SemanticConfig, TrainingConfig
-from figment.training.randaugment import augment_picture
+from figment.training.randaugment import augment_image
 from figment.training.start import start_from
 from models.losses import SemanticDiversityLoss
 from models.semantic_matrix import LabelScores, Pooling, SemanticMatrix, label_scores
@@ -87,16 +87,16 @@ def predict_scores(
     pooling: Pooling = "max",
     batch_size: int = 256,
 ) -> LabelScores:
-    """Scores (N, C) and winning rows (N, C), on the CPU, of labels (C, D) for pictures (N, 3, S, S) uint8."""
+    """Scores (N, C) and winning rows (N, C), on the CPU, of labels (C, D) for images (N, 3, S, S) uint8."""
     parts = list(_predictions(model, pixels, vectors, pooling, batch_size))
     return LabelScores(torch.cat([part.scores for part in parts]).cpu(), torch.cat([part.rows for part in parts]).cpu())
 
 
 @torch.inference_mode()
-def score_pictures(
+def score_images(
     model: SemanticMatrix, pixels: Tensor, vectors: Tensor, pooling: Pooling = "max", batch_size: int = 256
 ) -> Tensor:
-    """The scores of ``predict_scores`` alone: of many pictures and labels the rows take twice their room."""
+    """The scores of ``predict_scores`` alone: of many images and labels the rows take twice their room."""
     scores = vectors.new_empty(len(pixels), len(vectors), device="cpu")
     parts = _predictions(model, pixels, vectors, pooling, batch_size)
     for place, part in zip(scores.split(batch_size), parts, strict=True):
@@ -122,7 +122,7 @@ def one_cycle(optimizer: torch.optim.Optimizer, highest: float, steps: int, warm
 
 
 class _Views(Dataset[tuple[Tensor, Tensor]]):
-    """One epoch's view of every picture, and its targets."""
+    """One epoch's view of every image, and its targets."""
 
     def __init__(self, pixels: Tensor, targets: Tensor, config: SemanticConfig, epoch: int):
         self.pixels, self.targets, self.config, self.epoch = pixels, targets, config, epoch
@@ -132,7 +132,7 @@ class _Views(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
         seed = (self.config.seed, self.epoch, row)
-        view = augment_picture(self.pixels[row], self.config.cutout, self.config.randaugment, seed)
+        view = augment_image(self.pixels[row], self.config.cutout, self.config.randaugment, seed)
         return view, self.targets[row]
 
 
@@ -245,11 +245,11 @@ def _check(pixels: Tensor, targets: Tensor, labels: LabelVectors, config: Semant
     size = config.image_size
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (3, size, size) or len(pixels) < 2:
         raise InputError(
-            f"training: pictures are {pixels.dtype} of shape {tuple(pixels.shape)}; expected uint8 (N, 3, {size}, {size}), N > 1"
+            f"training: images are {pixels.dtype} of shape {tuple(pixels.shape)}; expected uint8 (N, 3, {size}, {size}), N > 1"
         )
     if targets.shape != (len(pixels), len(labels)):
         raise InputError(
-            f"training: targets have shape {tuple(targets.shape)}; expected {len(pixels)} pictures by {len(labels)} labels"
+            f"training: targets have shape {tuple(targets.shape)}; expected {len(pixels)} images by {len(labels)} labels"
         )
     if not (targets > 0).any():
-        raise InputError("training: no picture has any of the labels; there is nothing to learn")
+        raise InputError("training: no image has any of the labels; there is nothing to learn")

@@ -28,15 +28,15 @@ def train_on(
     saved = find_model(folder)
     if saved is None or saved.provenance.key != key:
         history: list[tuple[int, dict[str, float]]] = []
-        learnt_from = images().load_if_it_fits()
+        learned_from = images().load_if_it_fits()
         model = train_classifier(
-            learnt_from, len(labels), config, lambda step, m: history.append((step, m)), name, unfinished
+            learned_from, len(labels), config, lambda step, m: history.append((step, m)), name, unfinished
         )
         write_json(folder / "history.json", history)
         saved = SavedModel(
             labels=labels,
             preprocessing=timm_preprocessing(config),
-            images=len(learnt_from),
+            images=len(learned_from),
             training=described(config),
             provenance=Provenance(key=key),
         )

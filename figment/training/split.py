@@ -1,4 +1,4 @@
-"""A held-out share of the training pictures, to choose by: the real test pictures are for the end."""
+"""A held-out share of the training images, to choose by: the real test images are for the end."""
 
 import torch
 from torch import Tensor
@@ -14,9 +14,7 @@ def hold_out(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     for label in labels.unique().tolist():
         rows = (labels == label).nonzero().flatten()
         if len(rows) < 2:
-            raise InputError(
-                f"training.holdout: class {label} has one picture; give it two or more, or set holdout to 0"
-            )
+            raise InputError(f"training.holdout: class {label} has one image; give it two or more, or set holdout to 0")
         rows = rows[torch.randperm(len(rows), generator=generator)]
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
         held.append(rows[:count])

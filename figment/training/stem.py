@@ -1,4 +1,4 @@
-"""First layers for small pictures: architectures made for 224 px throw away most of 32 px before they look (sec. 5.1)."""
+"""First layers for small images: architectures made for 224 px throw away most of 32 px before they look (sec. 5.1)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ FACTORS = {"native": 1, "half": 2, "small": 4}  # how many times more pixels a s
 
 
 def patch_arguments(model: nn.Module, factor: int) -> dict[str, Any]:
-    """``patch_size`` for a transformer, whose tokens are patches of the picture; {} for any other."""
+    """``patch_size`` for a transformer, whose tokens are patches of the image; {} for any other."""
     embedding = getattr(model, "patch_embed", None)
     first = next((m for m in embedding.modules() if isinstance(m, nn.Conv2d)), None) if embedding else None
     return {"patch_size": max(1, int(first.stride[0]) // factor)} if first else {}
@@ -34,7 +34,7 @@ def keep_resolution(model: nn.Module, factor: int, name: str) -> None:
         if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and module.stride in (2, (2, 2))
     ][:2]
     if len(halvings) < 2:
-        raise InputError(f"training.stem: {name!r} does not halve the picture twice; use stem: native")
+        raise InputError(f"training.stem: {name!r} does not halve the image twice; use stem: native")
     for path in halvings if factor == 4 else halvings[1:]:
         module = model.get_submodule(path)
         if isinstance(module, nn.Conv2d):

@@ -8,21 +8,21 @@ from torch import Tensor
 
 from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig, ClipScorer
-from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.labels import LabelSpace
 from figment.metrics.multilabel import measures_under
 from figment.synthesis.pool import Pool
 from figment.training.dual_prompt import DualPromptConfig, Scorer, TrainedPrompts, train_dual_prompts
 from figment.training.protocols import Score, both_scores
 from figment.training.semantic import hold_out_rows
-from figment.training.zero_shot import made_pictures
+from figment.training.zero_shot import made_images
 
 Evaluator = Callable[[Score], dict[str, float]]
 
 
 def train_tailored(
     splits: Path,
-    made: TaggedPictures,
+    made: TaggedImages,
     space: LabelSpace,
     clip: ClipConfig,
     config: DualPromptConfig,
@@ -38,7 +38,7 @@ def train_tailored(
     return trained, test_evaluator(space, zsl, gzsl)(Scorer(trained.model))
 
 
-def test_evaluator(space: LabelSpace, zsl: TaggedPictures, gzsl: TaggedPictures) -> Evaluator:
+def test_evaluator(space: LabelSpace, zsl: TaggedImages, gzsl: TaggedImages) -> Evaluator:
     """Measures as ``PROTOCOL/MEASURE``: ``zsl`` ranks the unseen classes, ``gzsl`` all. Every image counts, as in the
     published evaluation."""
     seen, both = _seen(space), both_scores(zsl, gzsl)
@@ -51,7 +51,7 @@ def test_evaluator(space: LabelSpace, zsl: TaggedPictures, gzsl: TaggedPictures)
     return evaluate
 
 
-def validation_evaluator(space: LabelSpace, real: TaggedPictures, made: TaggedPictures) -> Evaluator:
+def validation_evaluator(space: LabelSpace, real: TaggedImages, made: TaggedImages) -> Evaluator:
     """``validation/mAP`` is the mean of that of ``real`` images over the seen classes and, if there are any, of ``made`` ones
     over the unseen: each class is validated by the only images of it that there are."""
     seen = _seen(space)
@@ -75,19 +75,19 @@ def _measured(protocol: str, scores: Tensor, targets: Tensor, columns: Tensor) -
     return measures_under({protocol: columns}, scores, targets, drop_unlabelled=False)
 
 
-def accepted_pictures(shown: Mapping[str, Collection[str]], pool: Pool, space: LabelSpace, size: int) -> TaggedPictures:
-    """As ``made_pictures``, but for the seen classes: they may well be there too, so nothing is known of them."""
-    made = made_pictures(shown, pool, space, size)
+def accepted_images(shown: Mapping[str, Collection[str]], pool: Pool, space: LabelSpace, size: int) -> TaggedImages:
+    """As ``made_images``, but for the seen classes: they may well be there too, so nothing is known of them."""
+    made = made_images(shown, pool, space, size)
     made.targets[:, list(space.seen_ids)] = -1
     return made
 
 
 def clip_scorer(clip: ClipConfig, space: LabelSpace) -> Score:
-    """CLIP as it is: pictures (N, 3, S, S) uint8 to logits (N, C)."""
+    """CLIP as it is: images (N, 3, S, S) uint8 to logits (N, C)."""
     scorer = ClipScorer(clip)
     text = scorer.text_features(space)
     return lambda pixels: scorer.logits(pixels, text).cpu()
 
 
-def _rows(pictures: TaggedPictures, rows: Tensor) -> TaggedPictures:
-    return TaggedPictures(pictures.pixels[rows], pictures.targets[rows])
+def _rows(images: TaggedImages, rows: Tensor) -> TaggedImages:
+    return TaggedImages(images.pixels[rows], images.targets[rows])

@@ -1,4 +1,4 @@
-"""timm's own augmentation: its transforms, picture by picture, and Mixup and CutMix, drawn from Figment's seeds."""
+"""timm's own augmentation: its transforms, image by image, and Mixup and CutMix, drawn from Figment's seeds."""
 
 import random
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from figment.training.processes import WHOLE, Share
 
 
 def transform(pixels: Tensor, config: AugmentConfig, generator: torch.Generator, share: Share = WHOLE) -> Tensor:
-    """(B, 3, S, S) uint8 -> float in [0, 1], each picture changed by timm's training transform, seeded by ``generator``."""
+    """(B, 3, S, S) uint8 -> float in [0, 1], each image changed by timm's training transform, seeded by ``generator``."""
     change = _transform(config, pixels.shape[-1])
     seeds = share.of(torch.randint(2**31, (len(pixels) * share.count,), generator=generator)).tolist()
     made = []
-    for picture, seed in zip(pixels.cpu(), seeds, strict=True):
+    for image, seed in zip(pixels.cpu(), seeds, strict=True):
         with seeded(seed):
-            made.append(change(to_pil_image(picture)))
+            made.append(change(to_pil_image(image)))
     return torch.stack(made).to(pixels.device)
 
 

@@ -1,4 +1,4 @@
-"""Train an ordinary classifier from random weights on labelled pictures (the paper's sec. 4.1)."""
+"""Train an ordinary classifier from random weights on labelled images (the paper's sec. 4.1)."""
 
 import math
 from collections.abc import Iterator

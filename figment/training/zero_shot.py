@@ -1,4 +1,4 @@
-"""Train a semantic matrix on the splits that ``figment.datasets.zero_shot`` wrote, or on those and made pictures."""
+"""Train a semantic matrix on the splits that ``figment.datasets.zero_shot`` wrote, or on those and made images."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 
 from figment.checkpoint import Checkpoint
 from figment.clip.label_vectors import LabelVectors
-from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.errors import InputError
 from figment.images import decode, squash
 from figment.labels import LabelSpace
@@ -37,19 +37,19 @@ def train_zero_shot(
     return train_semantic_matrix(train.pixels, train.targets[:, ids], labels, config, evaluate, checkpoint, log)
 
 
-def made_pictures(shown: Mapping[str, Collection[str]], pool: Pool, space: LabelSpace, size: int) -> TaggedPictures:
-    """Pictures that were synthesised, sorted by id, with the names of what each shows; it shows nothing else.
+def made_images(shown: Mapping[str, Collection[str]], pool: Pool, space: LabelSpace, size: int) -> TaggedImages:
+    """Images that were synthesised, sorted by id, with the names of what each shows; it shows nothing else.
 
     Raises InputError if there is none.
     """
     if not shown:
         raise InputError(
-            "acceptance: no picture passed the check, so none can be trained on; lower the policy's bar, make more "
-            "pictures, or say 'generated: false'"
+            "acceptance: no image passed the check, so none can be trained on; lower the policy's bar, make more "
+            "images, or say 'generated: false'"
         )
     rows = {row["image_id"]: row for batch in pool.read(shown, ["image_id", "image"]) for row in batch.to_pylist()}
     pixels, targets = [], []
     for image_id in sorted(shown):
         pixels.append(squash(decode(rows[image_id]["image"]["bytes"], f"image {image_id}"), size))
         targets.append([name in shown[image_id] for name in space.names])
-    return TaggedPictures(torch.stack(pixels), torch.tensor(targets).to(torch.int8))
+    return TaggedImages(torch.stack(pixels), torch.tensor(targets).to(torch.int8))

@@ -6,7 +6,7 @@ from figment.types import Count, Integer, Settings, Share
 
 
 class GateConfig(Settings):
-    """What a training list and the test pictures must hold to. Shares are of the set."""
+    """What a training list and the test images must hold to. Shares are of the set."""
 
     near: Integer = Field(10, ge=0, le=24)  # bits of 256 in which two images' hashes may differ and still be alike
     min_per_class: Count = 1  # images in every training list

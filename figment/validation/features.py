@@ -30,7 +30,7 @@ class FeatureStore:
         self.folder = pool.folder.parent / "features" / clip_digest(scorer.config)[:16]
 
     def look(self, rows: Sequence[Mapping[str, Any]], pixels: Tensor) -> Sequence[np.ndarray]:
-        """Features of pictures that are being made (``figment.synthesis.executor.Observer``)."""
+        """Features of images that are being made (``figment.synthesis.executor.Observer``)."""
         return list(self.scorer.image_features(pixels).cpu().numpy())
 
     def keep(self, file: str, kept: Mapping[str, np.ndarray]) -> None:
@@ -51,10 +51,10 @@ class FeatureStore:
                 ids = self.pool.ids_of(shard.file).to_pylist()
                 for batch in self.pool.read(ids, ["image_id", "image"], self.batch_size):
                     rows = batch.to_pylist()
-                    pictures = [np.asarray(decode(row["image"]["bytes"], row["image"]["path"])) for row in rows]
-                    for shape in {picture.shape for picture in pictures}:
-                        same = [i for i, picture in enumerate(pictures) if picture.shape == shape]
-                        pixels = torch.from_numpy(np.stack([pictures[i] for i in same])).permute(0, 3, 1, 2)
+                    images = [np.asarray(decode(row["image"]["bytes"], row["image"]["path"])) for row in rows]
+                    for shape in {image.shape for image in images}:
+                        same = [i for i, image in enumerate(images) if image.shape == shape]
+                        pixels = torch.from_numpy(np.stack([images[i] for i in same])).permute(0, 3, 1, 2)
                         features = self.look([rows[i] for i in same], pixels)
                         kept |= {rows[i]["image_id"]: feature for i, feature in zip(same, features, strict=True)}
                     bar.update(len(rows))

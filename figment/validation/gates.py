@@ -1,4 +1,4 @@
-"""What the gates look at: one table a set, with each picture's near-duplicate and its twin among the test pictures."""
+"""What the gates look at: one table a set, with each image's near-duplicate and its twin among the test images."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,12 +33,12 @@ def training_table(chosen: pa.Table, pool: Pool, test: HashedSet, near: int) -> 
 
 
 def real_table(images: HashedSet, names: Sequence[str], near: int, test: HashedSet | None = None) -> pd.DataFrame:
-    """The same of real pictures, of the classes ``names``; without ``test`` they are the test pictures themselves."""
+    """The same of real images, of the classes ``names``; without ``test`` they are the test images themselves."""
     rows = np.arange(len(images.labels))
     first = first_alike(images.codes, near)
     twin = twins(images.codes, test, near) if test else [None] * len(rows)
     suspect = (first != rows) | pd.notna(pd.Series(twin, dtype=object)).to_numpy() | ~(images.contrasts >= BLANK)
-    ids = [f"picture {row}" for row in rows]
+    ids = [f"image {row}" for row in rows]
     for row in {*rows[suspect], *first[suspect]}:
         ids[row] = images.where(row)
     return pd.DataFrame(
@@ -61,12 +61,12 @@ def class_table(labels: Sequence[str], names: Sequence[str], share: int | None) 
 
 
 def named(first: np.ndarray, ids: Sequence[str]) -> list[str | None]:
-    """For each picture the id of the ``first`` that is like it, None if that is itself."""
+    """For each image the id of the ``first`` that is like it, None if that is itself."""
     return [None if first_row == row else ids[first_row] for row, first_row in enumerate(first)]
 
 
 def twins(codes: np.ndarray, test: HashedSet, near: int) -> list[str | None]:
-    """For each picture the test picture that is like it, mirrored or not; None if there is none."""
+    """For each image the test image that is like it, mirrored or not; None if there is none."""
     plain, mirrored = (nearest_alike(codes, other, near) for other in (test.codes, test.mirrored))
     found = np.where(plain >= 0, plain, mirrored)
     known: Mapping[int, str] = {row: test.where(row) for row in set(found[found >= 0].tolist())}

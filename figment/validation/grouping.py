@@ -1,4 +1,4 @@
-"""The grouping softmax: how well a picture shows each of several requested classes (Zhang et al. 2024, CLIP validation)."""
+"""The grouping softmax: how well an image shows each of several requested classes (Zhang et al. 2024, CLIP validation)."""
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ def log_sum_of_others(logits: Tensor, requested: Tensor) -> Tensor:
             "both must be (B, C), the second bool"
         )
     if not bool(requested.any(1).all()):
-        raise ValueError("requested: a row asks for no class; each picture was asked to show at least one")
+        raise ValueError("requested: a row asks for no class; each image was asked to show at least one")
     u = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return _masked(u, ~requested).logsumexp(1, keepdim=True)
 

@@ -1,4 +1,4 @@
-"""Perceptual hashes of whole sets: of a pool's images, kept beside it, and of real pictures."""
+"""Perceptual hashes of whole sets: of a pool's images, kept beside it, and of real images."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from figment.datasets.labelled import StreamedImages
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from figment.synthesis.pool import Pool
 from figment.validation.duplicates import WORDS, perceptual_hash
 from figment.validation.features import FeatureStore
@@ -48,16 +48,16 @@ class HashedSet:
 
 
 def hash_set(images: StreamedImages) -> HashedSet:
-    """Hashes of a set, whether or not memory holds its pictures."""
+    """Hashes of a set, whether or not memory holds its images."""
     parts = ((rows.numpy(), part.pixels) for rows, part in images.parts())
     return _hashed(parts, torch.as_tensor(images.labels).numpy(), images.listing.where)
 
 
-def hash_tagged(pictures: TaggedPictures, what: str) -> HashedSet:
-    """The same of pictures with tags, each under the first of its own."""
-    rows = np.arange(len(pictures))
-    parts = ((part, pictures.pixels[part]) for part in np.array_split(rows, max(1, -(-len(rows) // TOGETHER))))
-    return _hashed(parts, (pictures.targets > 0).int().argmax(1).numpy(), lambda row: f"{what} picture {row}")
+def hash_tagged(images: TaggedImages, what: str) -> HashedSet:
+    """The same of images with tags, each under the first of its own."""
+    rows = np.arange(len(images))
+    parts = ((part, images.pixels[part]) for part in np.array_split(rows, max(1, -(-len(rows) // TOGETHER))))
+    return _hashed(parts, (images.targets > 0).int().argmax(1).numpy(), lambda row: f"{what} image {row}")
 
 
 def joined(sets: Sequence[HashedSet]) -> HashedSet:

@@ -135,7 +135,7 @@ class CalibratedPolicy(_Policy):
         for c in requested:
             if space.names[c] not in self.thresholds:
                 raise InputError(
-                    f"thresholds: none for class {space.names[c]!r}; calibrate all classes that pictures are asked for"
+                    f"thresholds: none for class {space.names[c]!r}; calibrate all classes that images are asked for"
                 )
         predicted = tuple(
             int(c)
@@ -161,7 +161,7 @@ def _reason(requested: frozenset[int], predicted: tuple[int, ...]) -> str:
 
 
 def is_settled(policy: Policy) -> bool:
-    """Whether it can decide as it is, without pictures to find thresholds from."""
+    """Whether it can decide as it is, without images to find thresholds from."""
     return not isinstance(policy, CalibratedPolicy) or bool(policy.thresholds)
 
 
@@ -197,7 +197,7 @@ def calibrate(
 
 
 def _kin(space: LabelSpace) -> np.ndarray:
-    """(C, C) bool: whether a picture of one may well show the other: the same, confusable, or one above the other."""
+    """(C, C) bool: whether an image of one may well show the other: the same, confusable, or one above the other."""
     kin = np.eye(len(space), dtype=bool)
     for c in range(len(space)):
         kin[c, list(space.ancestors(c))] = True

@@ -1,4 +1,4 @@
-"""The human pass: what a person said of pictures in the report's contact sheets, by image id, overrules CLIP."""
+"""The human pass: what a person said of images in the report's contact sheets, by image id, overrules CLIP."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ ID = re.compile("[0-9a-f]{64}")
 
 
 def read_review(path: Path) -> dict[str, bool]:
-    """Whether each picture is kept, by id. Raises InputError, with the row, for what the report did not export."""
+    """Whether each image is kept, by id. Raises InputError, with the row, for what the report did not export."""
     text = read_text(path, "the review that the report exports", kind="a readable CSV file")
     try:
         reader = csv.DictReader(io.StringIO(text), strict=True)

@@ -76,7 +76,7 @@ def settle_on_pool(plan: Path | pa.Table, pool: Pool, space: LabelSpace, scorer:
 
 
 def missed_targets(thresholds: Mapping[str, Threshold], verdicts: pa.Table) -> list[str]:
-    """A clause for each class that pictures were asked for and that no threshold holds to the target precision."""
+    """A clause for each class that images were asked for and that no threshold holds to the target precision."""
     asked = {name for names in verdicts["labels"].to_pylist() for name in names}
     return [
         f"{name} (at {t.value:.3f} between {t.low:.0%} and {t.high:.0%})"

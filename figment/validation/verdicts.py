@@ -61,8 +61,8 @@ def make_verdicts(
     return pa.Table.from_pylist(verdicts, schema=SCHEMA)
 
 
-def empty_pictures(pool: Pool, image_ids: Iterable[str]) -> set[str]:
-    """Those of a pool's pictures that show nothing, whatever they were meant to show: blank or stopped as unsafe."""
+def empty_images(pool: Pool, image_ids: Iterable[str]) -> set[str]:
+    """Those of a pool's images that show nothing, whatever they were meant to show: blank or stopped as unsafe."""
     batches = pool.read(image_ids, ["image_id", "contrast", "unsafe"])
     return {
         row["image_id"] for part in batches for row in part.to_pylist() if row["unsafe"] or not row["contrast"] >= BLANK

@@ -128,5 +128,5 @@ def shots_of(
     shots: dict[str, list[str]] = {name: [] for name in labels.names}
     for row in pq.read_table(photos.open()).to_pylist():
         shots[row["label"]].append(row["image"])
-    small = {name: [np.asarray(sources.picture(shot, *size)) for shot in own] for name, own in shots.items()}
+    small = {name: [np.asarray(sources.image(shot, *size)) for shot in own] for name, own in shots.items()}
     return small, {name: (np.asarray(sources.read(shot)) for shot in own) for name, own in shots.items()}

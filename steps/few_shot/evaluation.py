@@ -1,4 +1,4 @@
-"""Measure every head, and CLIP itself, on the test photos, the one time they are used; and how varied the made pictures are."""
+"""Measure every head, and CLIP itself, on the test photos, the one time they are used; and how varied the made images are."""
 
 from pathlib import Path
 from typing import Annotated
@@ -43,7 +43,7 @@ def evaluate_heads(
     seed: int,
     output: str,
     images: FileRef | None = None,
-    pictures: FileRef | None = None,
+    uses: FileRef | None = None,
 ) -> tuple[Annotated[FewShotResults, "results"], Annotated[FileRef, "deployed"]]:
     """Macro accuracy with intervals and gains over the photos alone; the diversity ledger against the first test set's photos;
     few_shot.json, metrics.json for DVC, metrics for MLflow. And the weights to register: of the deployed method, chosen before
@@ -72,9 +72,9 @@ def evaluate_heads(
         },
         {name: (model.settings.made, model.settings.effective_size) for name, model in loaded.items()},
     )
-    if images and pictures:
+    if images and uses:
         store = FeatureStore(Pool(images.open().parent), scorer)
-        sets = features_of_methods(labels, store, pq.read_table(pictures.open()), pq.read_table(photos.open()))
+        sets = features_of_methods(labels, store, pq.read_table(uses.open()), pq.read_table(photos.open()))
         first = seen_by_clip[next(iter(tests))]
         ledgers = compare_sets(sets, first.features[:, 0], first.labels, labels.names)
         results = results.model_copy(update={"diversity": ledgers})
@@ -89,7 +89,7 @@ def evaluate_heads(
                 value=each.value,
                 low=each.low,
                 high=each.high,
-                images=results.pictures[test],
+                images=results.images[test],
             )
             for test, each in results[name].tests.items()
         ]
@@ -163,7 +163,7 @@ def clip_photos(
 def features_of_methods(
     labels: LabelSpace, store: FeatureStore, used: pa.Table, photos: pa.Table
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """CLIP features (S, D) and labels (S,) of each method's made pictures."""
+    """CLIP features (S, D) and labels (S,) of each method's images."""
     store.complete()
     rows = used.to_pylist()
     found = {

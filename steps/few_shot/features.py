@@ -1,4 +1,4 @@
-"""Features of photos and made pictures by the frozen backbone, each picture as it is and in random views, taken once."""
+"""Features of photos and made images by the frozen backbone, each image as it is and in random views, taken once."""
 
 from pathlib import Path
 from typing import Annotated
@@ -64,10 +64,10 @@ def look_at_photos(
 
 
 @step(role="look")
-def look_at_pictures(
+def look_at_images(
     labels: LabelSpace, plan: FileRef, images: FileRef, training: FewShotTrainingConfig, seed: int, output: str
-) -> Annotated[FileRef, "picture_features"]:
-    """``made``: all pictures of the plan, in its order."""
+) -> Annotated[FileRef, "image_features"]:
+    """``made``: all images of the plan, in its order."""
     path = Path(output) / "features" / "made.safetensors"
     key = caching.result_key(
         __name__,
@@ -80,7 +80,7 @@ def look_at_pictures(
         planned = read_plan(plan.open())
         listed = pa.table({"image_id": planned["image_id"], "label": pa.compute.list_element(planned["labels"], 0)})
         size, pool = training.backbone.image_size, Pool(images.open().parent)
-        made = open_training_list(listed, pool, labels, size, "of made pictures", "squash")
+        made = open_training_list(listed, pool, labels, size, "of made images", "squash")
         backbone, batch = load_backbone(training.backbone), training.backbone.batch_size
         features = view_features(made, backbone, batch, training.augmentation, training.views, seed)
         save_features({"made": FeatureSet(features, made.labels)}, path)
@@ -89,7 +89,7 @@ def look_at_pictures(
 
 
 def of_backbone(training: FewShotTrainingConfig, seed: int) -> dict[str, object]:
-    """What decides the features of given pictures."""
+    """What decides the features of given images."""
     file = Path(training.backbone.weights or "")
     return {
         "backbone": training.backbone.model_dump(mode="json"),

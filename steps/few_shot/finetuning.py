@@ -1,4 +1,4 @@
-"""The whole network of every method learns on from its linear head: same photos, same pictures, same law."""
+"""The whole network of every method learns on from its linear head: same photos, same images, same sampling probabilities."""
 
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +41,7 @@ def finetune_heads(
     seed: int,
     output: str,
     plan: FileRef | None = None,
-    pictures: FileRef | None = None,
+    uses: FileRef | None = None,
     images: FileRef | None = None,
     weights: FileRef | None = None,
 ) -> Annotated[Classifiers, "finetuned"]:
@@ -54,7 +54,7 @@ def finetune_heads(
         folder = Path(output) / "finetuned" / item.name
         inputs = {
             "head": item.weights.sha256,  # which depends on all photos and images already
-            "made": [file.sha256 for file in (plan, pictures, weights) if file],
+            "made": [file.sha256 for file in (plan, uses, weights) if file],
             "method": methods[item.name],
             "training": training,
             "seed": seed,
@@ -70,18 +70,18 @@ def finetune_heads(
         held_out = open_photos(splits.held_out, size).load() if training.validate_on == "held_out" else None
         used: dict[str, Used] = {}
         made = photos.pixels[:0]
-        if plan and pictures and images:
-            used = used_by_each(plan, pictures, images, weights)
+        if plan and uses and images:
+            used = used_by_each(plan, uses, images, weights)
             planned = read_plan(plan.open())
             listed = pa.table({"image_id": planned["image_id"], "label": pa.compute.list_element(planned["labels"], 0)})
             pool = Pool(images.open().parent)
-            made = open_training_list(listed, pool, labels, size, "of made pictures", "squash").load().pixels
+            made = open_training_list(listed, pool, labels, size, "of made images", "squash").load().pixels
         nothing = Used(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0), pa.table({}))
         for name, (start, folder, key, checkpoint) in todo.items():
             own, method = used.get(name, nothing), methods[name]
             base = load_model(start, FEW_SHOT_HEAD)
             backbone = base.network.backbone.to(choose_device(training.backbone.device))
-            learnt_from = LabelledImages(
+            learned_from = LabelledImages(
                 torch.cat([photos.pixels, made[own.rows]]), torch.cat([photos.labels, photos.labels[own.sources]])
             )
             law, _ = law_of(method, photos.labels, own.sources, own.weights)
@@ -89,7 +89,7 @@ def finetune_heads(
             found = finetune(
                 backbone,
                 base.network.head,
-                learnt_from,
+                learned_from,
                 law,
                 augmentation,
                 training.finetune,

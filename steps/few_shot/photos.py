@@ -1,4 +1,4 @@
-"""A few photos of every class: drawn, checked, and put where pictures will be made from them."""
+"""A few photos of every class: drawn, checked, and put where images will be made from them."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The pictures that all methods together want made, and which of them each method learns from."""
+"""The images that all methods together want made, and which of them each method learns from."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from steps.planning import check_plan
 
 
 @step(experiment_tracker=True)
-def plan_pictures(
+def plan_images(
     labels: LabelSpace,
     photos: FileRef,
     methods: dict[str, Method],
@@ -36,28 +36,28 @@ def plan_pictures(
     contexts: FileRef | None = None,
     words: FileRef | None = None,
     loras: FileRef | None = None,
-) -> tuple[Annotated[FileRef, "plan"], Annotated[FileRef, "pictures"]]:
-    """plan.parquet, each picture once; pictures.parquet with a row for each use of one: method, photo (its number), id."""
+) -> tuple[Annotated[FileRef, "plan"], Annotated[FileRef, "uses"]]:
+    """plan.parquet, each image once; uses.parquet with a row for each use of one: method, photo (its number), id."""
     shots = [
         Shot(row["image"], labels.labels[labels.names.index(row["label"])])
         for row in pq.read_table(photos.open()).to_pylist()
     ]
     said = read_contexts(contexts.open(), labels) if contexts else {}
-    learnt = read_artifact(words.open(), WordsFile).words if words else Words()
+    learned = read_artifact(words.open(), WordsFile).words if words else Words()
     if loras:
-        learnt = replace(learnt, loras=read_artifact(loras.open(), LorasFile).loras)
+        learned = replace(learned, loras=read_artifact(loras.open(), LorasFile).loras)
     revision = model_revision(generator)
     rows, used = [], []
     for name, method in methods.items():
         for number, shot in enumerate(shots):
-            made = list(plan_few_shot([shot], method, said, learnt, generator, revision, seed))
+            made = list(plan_few_shot([shot], method, said, learned, generator, revision, seed))
             rows += made
             used += [{"method": name, "photo": number, "image_id": row.image_id} for row in made]
     path = Path(output) / "plan.parquet"
     place_loras(generator, path.parent / "adapters")
     write_plan(rows, path)
     check_plan(path, labels)
-    pictures = Path(output) / "pictures.parquet"
-    with atomic(pictures) as partial:
+    uses = Path(output) / "uses.parquet"
+    with atomic(uses) as partial:
         pq.write_table(pa.Table.from_pylist(used), partial)
-    return FileRef.of(path), FileRef.of(pictures)
+    return FileRef.of(path), FileRef.of(uses)

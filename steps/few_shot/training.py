@@ -27,7 +27,7 @@ from figment.training.histories import read_curve
 from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD, FewShotClassifier, HeadSettings, head_preprocessing
 from figment.training.lists import write_list
 from figment.training.saved import WEIGHTS, Provenance, SavedModel, save_model
-from figment.validation.verdicts import empty_pictures
+from figment.validation.verdicts import empty_images
 
 
 @step(role="train", experiment_tracker=True)
@@ -39,20 +39,20 @@ def train_heads(
     seed: int,
     output: str,
     plan: FileRef | None = None,
-    pictures: FileRef | None = None,
+    uses: FileRef | None = None,
     images: FileRef | None = None,
-    picture_features: FileRef | None = None,
+    image_features: FileRef | None = None,
     weights: FileRef | None = None,
 ) -> Annotated[Classifiers, "heads"]:
     """``output``/heads/METHOD: weights, card and loss curve. What is there already under the same inputs is not learned again."""
     photos = load_features(photo_features.open())
     made: dict[str, Made] = {}
     used: dict[str, Used] = {}
-    if plan and pictures and images and picture_features:
-        features = load_features(picture_features.open())["made"].features
-        used = used_by_each(plan, pictures, images, weights)
+    if plan and uses and images and image_features:
+        features = load_features(image_features.open())["made"].features
+        used = used_by_each(plan, uses, images, weights)
         made = {name: Made(features[own.rows], own.sources, own.weights) for name, own in used.items()}
-    inputs = [file.sha256 for file in (photo_features, pictures, picture_features, weights) if file]
+    inputs = [file.sha256 for file in (photo_features, uses, image_features, weights) if file]
     items, backbone = [], None
     for name, method in methods.items():
         folder = Path(output) / "heads" / name
@@ -115,18 +115,18 @@ class Used(NamedTuple):
     listed: pa.Table
 
 
-def used_by_each(plan: FileRef, pictures: FileRef, images: FileRef, weights: FileRef | None) -> dict[str, Used]:
-    """By method. Weights are in the plan's order. A picture that shows nothing, or that the generator's own safety checker
+def used_by_each(plan: FileRef, uses: FileRef, images: FileRef, weights: FileRef | None) -> dict[str, Used]:
+    """By method. Weights are in the plan's order. An image that shows nothing, or that the generator's own safety checker
     blanked, is no one's, which is said aloud."""
     planned = read_plan(plan.open())
     ids, labels = planned["image_id"].combine_chunks(), pc.list_element(planned["labels"], 0)
     weight = torch.ones(len(ids), dtype=torch.float64)
     if weights:
         weight = torch.tensor(pq.read_table(weights.open())["weight"].to_pylist(), dtype=torch.float64)
-    empty = empty_pictures(Pool(images.open().parent), ids.to_pylist())
+    empty = empty_images(Pool(images.open().parent), ids.to_pylist())
     if empty:
-        print(f"warning: {len(empty)} of {len(ids)} pictures are blank or unsafe and not learned from", file=sys.stderr)
-    used = pq.read_table(pictures.open())
+        print(f"warning: {len(empty)} of {len(ids)} images are blank or unsafe and not learned from", file=sys.stderr)
+    used = pq.read_table(uses.open())
     used = used.filter(pc.invert(pc.is_in(used["image_id"], pa.array(sorted(empty), pa.string()))))
     found = {}
     for name in pc.unique(used["method"]).to_pylist():

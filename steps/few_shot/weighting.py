@@ -1,4 +1,4 @@
-"""How much each made picture counts: a calibrated head on the shots' features says how likely it shows its class."""
+"""How much each made image counts: a calibrated head on the shots' features says how likely it shows its class."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,11 +21,11 @@ from figment.training.filter_head import fit_filter
 
 
 @step(experiment_tracker=True)
-def weigh_pictures(
+def weigh_images(
     labels: LabelSpace,
     plan: FileRef,
     photo_features: FileRef,
-    picture_features: FileRef,
+    image_features: FileRef,
     training: FewShotTrainingConfig,
     seed: int,
     output: str,
@@ -36,12 +36,12 @@ def weigh_pictures(
         __name__,
         labels=labels.model_dump(mode="json"),
         plan=plan.sha256,
-        features=[photo_features.sha256, picture_features.sha256],
+        features=[photo_features.sha256, image_features.sha256],
         filter=training.filter.model_dump(mode="json"),
         seed=seed,
     )
     if not caching.is_current(path, key):
-        photos, made = load_features(photo_features.open()), load_features(picture_features.open())["made"]
+        photos, made = load_features(photo_features.open()), load_features(image_features.open())["made"]
         judge = fit_filter(filter_views(photos["shots"]), len(labels), training.filter, seed, photos.get("held_out"))
         probabilities = judge.probabilities(filter_views(made).features)
         own = probabilities.gather(1, made.labels[:, None])[:, 0]

@@ -27,7 +27,7 @@ from figment.training.kinds.semantic_matrix import (
 from figment.training.lists import multilabel_list, write_list
 from figment.training.protocols import ranking_gains
 from figment.training.saved import WEIGHTS, Measure, Provenance, SavedModel, save_model
-from figment.training.semantic import CHECKPOINT_VERSION, score_pictures
+from figment.training.semantic import CHECKPOINT_VERSION, score_images
 from figment.training.start import weights_key
 from figment.training.zero_shot import train_zero_shot
 
@@ -67,7 +67,7 @@ def train_matrix(
         zsl, gzsl = (read_tagged(splits.open().parent / name) for name in ("zsl", "gzsl"))
 
         def score(pixels: Tensor) -> Tensor:
-            return score_pictures(trained.model, pixels, found.vectors, training.pooling)
+            return score_images(trained.model, pixels, found.vectors, training.pooling)
 
         gains = ranking_gains(score, None, zsl, gzsl, labels.unseen_ids)
         write_json(folder / "history.json", {"kept": trained.best_epoch, "gains": gains, "epochs": trained.history})

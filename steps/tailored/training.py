@@ -1,4 +1,4 @@
-"""Train the classifier on real pictures of seen classes and accepted ones of unseen classes."""
+"""Train the classifier on real images of seen classes and accepted ones of unseen classes."""
 
 import math
 from pathlib import Path
@@ -21,7 +21,7 @@ from figment.training.kinds.dual_prompt import DUAL_PROMPT, DualPromptSettings, 
 from figment.training.lists import multilabel_list, write_list
 from figment.training.protocols import ranking_gains
 from figment.training.saved import WEIGHTS, Measure, Provenance, SavedModel, save_model
-from figment.training.tailored import accepted_pictures, clip_scorer, test_evaluator, train_tailored
+from figment.training.tailored import accepted_images, clip_scorer, test_evaluator, train_tailored
 from figment.validation.verdicts import shown_labels
 
 
@@ -53,7 +53,7 @@ def train_classifier(
     if not caching.is_current(path, key):
         root = splits.open().parent
         shown = shown_labels(judged)
-        made = accepted_pictures(shown, Pool(images.open().parent), labels, image_size)
+        made = accepted_images(shown, Pool(images.open().parent), labels, image_size)
 
         def log(epoch: int, row: dict[str, float]) -> None:
             tracking.log_metrics("training", row, epoch)

@@ -1,4 +1,4 @@
-"""Tune the generator's text encoder where its pictures fail."""
+"""Tune the generator's text encoder where its images fail."""
 
 from pathlib import Path
 from typing import Annotated

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from benchmarks.filter_quality import Share, filter_quality
 
 
-def test_of_ten_pictures():
+def test_of_ten_images():
     passed = [True] * 4 + [False] * 6
     right = [True] * 3 + [False] + [True] * 2 + [False] * 4
     found = filter_quality(passed, right)

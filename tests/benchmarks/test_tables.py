@@ -61,7 +61,7 @@ def test_an_order_holds_only_outside_the_interval():
     assert verdict(mean(pd.Series([0.3])), 1) == "not decided"
 
 
-def test_sets_of_size_one_have_as_many_pictures_as_a_trick():
+def test_sets_of_size_one_have_as_many_images_as_a_trick():
     sizes = {name: sum(shares.values()) for name, shares in sets().items()}
     assert sizes["combined"] == sizes["base class x4"] == 4 * PER_CLASS
     assert sizes["combined at fixed size"] == sizes["base_class"] == PER_CLASS
@@ -98,10 +98,10 @@ def test_a_cell_is_measured_once(small_world, monkeypatch):
         cells.cell(small_world, "x", 4, ["a", "b"], images, training)
 
 
-def test_pictures_of_a_larger_set_hold_those_of_the_smaller(small_world):
+def test_images_of_a_larger_set_hold_those_of_the_smaller(small_world):
     large = {"base_class": {"base_class": 2}, "random_guidance": {"random_guidance": 1}}
     tricks = ["base_class", "random_guidance"]
-    made = small_world.pictures(tricks, large, 0)
+    made = small_world.images(tricks, large, 0)
     ids, images, features = made.of({"base_class": 2})
     assert len(ids) == len(images) == len(features) == 20
     assert torch.bincount(images.labels).tolist() == [2] * 10

@@ -94,7 +94,7 @@ class Subject:
         if row["initial_image"]:
             pipeline = getattr(diffusers, family.image_pipeline)(**pipeline.components, **self.kept_config())
             pipeline.set_progress_bar_config(disable=True)
-            image = self.generator.sources.picture(row["initial_image"], row["width"], row["height"])
+            image = self.generator.sources.image(row["initial_image"], row["width"], row["height"])
             more["image"] = [image] if family.image == "reference" else image
             if family.image == "strength":
                 more["strength"] = row["strength"]

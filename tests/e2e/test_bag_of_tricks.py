@@ -197,10 +197,10 @@ def test_a_second_run_repeats_nothing(output, config):
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
-def test_a_generated_picture_among_the_test_pictures_stops_the_run(output, config, tmp_path, capsys):
+def test_a_generated_image_among_the_test_images_stops_the_run(output, config, tmp_path, capsys):
     verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
     leaked = next(v for v in verdicts if v["accepted"] and v["labels"] == ["frog"] and v["trick"] == "class_prompt")
-    picture = next(
+    image = next(
         row["image"]
         for file in output.glob("images/*.parquet")
         for row in pq.read_table(file).to_pylist()
@@ -209,7 +209,7 @@ def test_a_generated_picture_among_the_test_pictures_stops_the_run(output, confi
     test = pq.read_table("data/real/test.parquet")
     rows = test.to_pylist()
     number = next(i for i, row in enumerate(rows) if row["label"] == "frog")
-    rows[number]["image"] = picture
+    rows[number]["image"] = image
     (tmp_path / "real").mkdir()
     pq.write_table(pa.Table.from_pylist(rows, test.schema), tmp_path / "real" / "test.parquet")
     changed = yaml.safe_load(config.read_text())
@@ -260,7 +260,7 @@ def test_pods_that_share_nothing_but_a_store_find_the_same_numbers(output, confi
         assert there["git_sha"] == here["git_sha"]
         assert not [name for name in store.list() if name.endswith("checkpoint.pt")]
     empty = {folder.name.partition("-")[2] for folder in tmp_path.iterdir() if not list(folder.glob(SHARDS))}
-    assert {"plan_images", "validate_images", "register_model"} < empty, "who looks at no picture fetches none"
+    assert {"plan_images", "validate_images", "register_model"} < empty, "who looks at no image fetches none"
     assert [file.name for file in Path("artifacts/pods").rglob("*") if file.is_file()] == ["summary.json"]
 
 
@@ -278,10 +278,10 @@ def test_the_next_run_takes_what_a_person_decided(output, config, tmp_path):
     after = {v["image_id"]: v for v in pq.read_table(output / "verdicts.parquet").to_pylist()}
     assert after[dropped] == before[dropped] | {"accepted": False, "reason": "human_drop"}
     assert {i for i in after if after[i] != before[i]} == {dropped}
-    for name, learnt in (("base_class", False), ("combined", False), ("class_prompt", True)):
+    for name, learned in (("base_class", False), ("combined", False), ("class_prompt", True)):
         chosen = pq.read_table(output / "classifiers" / name / "training_list.parquet")["image_id"].to_pylist()
         assert len(chosen) == sum(v["accepted"] for v in before.values() if name in (v["trick"], "combined")) - (
-            not learnt
+            not learned
         )
         assert dropped not in chosen
     report = (output / "report.html").read_text()

@@ -23,7 +23,7 @@ from tests.e2e.processes import start
 
 PIPELINE = "pipelines.few_shot.few_shot"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
-GATES = {"plan", "weights", "shots", "test_photos_same_artists", "test_photos_other_artists", "made_pictures"}
+GATES = {"plan", "weights", "shots", "test_photos_same_artists", "test_photos_other_artists", "made_images"}
 pytestmark = pytest.mark.slow
 
 
@@ -58,11 +58,11 @@ def output(config) -> Path:
     return config.parent / "out"
 
 
-def test_every_method_has_its_pictures_and_its_row(output):
+def test_every_method_has_its_images_and_its_row(output):
     results = json.loads((output / "few_shot.json").read_text())
     methods = list(yaml.safe_load((output.parent / "config.yaml").read_text())["parameters"]["methods"])
     assert [row["name"] for row in results["rows"]] == ["CLIP zero-shot", *methods]
-    assert results["pictures"] == {"same_artists": 240, "other_artists": 120}
+    assert results["images"] == {"same_artists": 240, "other_artists": 120}
     assert {row["name"]: row["made"] for row in results["rows"][1:]} == {
         name: 0 if name in ("none", "standard") else 3 * 2 * 6 for name in methods
     }
@@ -108,7 +108,7 @@ def test_the_registered_classifier_predicts_at_any_batch_size(output):
         assert np.allclose(np.asarray(probabilities).sum(1), 1, atol=1e-4)
 
 
-def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
+def test_the_chain_is_told_from_the_image_and_from_the_model(output, capsys):
     image_id = pq.read_table(output / "heads/all" / "training_list.parquet")["image_id"][0].as_py()
     version = (output / "registered.txt").read_text()
     assert figment(["trace", image_id[:16], "--plan", str(output / "plan.parquet")]) == 0
@@ -133,8 +133,8 @@ def test_its_classifier_predicts_and_is_exported(output, tmp_path, capsys):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 1
     assert all(0 <= line["probability"] <= 1 for line in lines)
-    assert figment(["export", str(output / "heads/all"), "--pictures", str(tmp_path)]) == 0
-    assert "of torch's on 1 pictures" in capsys.readouterr().out
+    assert figment(["export", str(output / "heads/all"), "--images", str(tmp_path)]) == 0
+    assert "of torch's on 1 images" in capsys.readouterr().out
 
 
 def test_a_second_run_repeats_nothing(output, config):
@@ -191,7 +191,7 @@ def test_seeds_are_children_of_one_run_with_their_mean(tmp_path):
 
 
 def check_fine_tuned(output: Path, methods: Collection[str]):
-    """Every method's backbone has learned from its own pictures, and what it says of the test photos is what is reported."""
+    """Every method's backbone has learned from its own images, and what it says of the test photos is what is reported."""
     results = json.loads((output / "few_shot.json").read_text())
     for name in methods:
         tuned, frozen = (open_model(output / folder / name) for folder in ("finetuned", "heads"))
@@ -249,7 +249,7 @@ def corrupt_a_shot(photos: Path):
 
 
 def corrupt_a_test_photo(photos: Path):
-    (photos / "test" / "dog" / "1.jpg").write_bytes(b"no picture")
+    (photos / "test" / "dog" / "1.jpg").write_bytes(b"no image")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def corrupt_a_test_photo(photos: Path):
     [
         (lose_a_photo, "class 'frog': 1 photos for 2 shots; add photos of it, or ask for fewer shots"),
         (corrupt_a_shot, "truck/"),
-        (corrupt_a_test_photo, "test/dog/1.jpg: not a readable picture"),
+        (corrupt_a_test_photo, "test/dog/1.jpg: not a readable image"),
     ],
 )
 def test_bad_photos_end_a_run_before_anything_is_made(photos, tmp_path, capsys, harm, sentence):
@@ -312,7 +312,7 @@ def test_real_photographs_flow_through(custom_coco_folder, tmp_path):
     config = write_config(tmp_path, "few_shot_custom_coco", classes=classes, data=data)
     assert main([PIPELINE, "-c", str(config)]) == 0
     results = json.loads((tmp_path / "out" / "few_shot.json").read_text())
-    assert results["pictures"] == {"test": 4 * 16}
+    assert results["images"] == {"test": 4 * 16}
     assert [row["made"] for row in results["rows"]] == [None, 0, 0, 4 * 2 * 6, 4 * 2 * 6]
     plan = pq.read_table(tmp_path / "out" / "plan.parquet").to_pylist()
     assert {"a photo of a cell phone", "a photo of a potted plant"} <= {row["prompt"] for row in plan}

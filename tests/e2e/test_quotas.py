@@ -55,13 +55,13 @@ def test_quotas_are_filled_and_parts_add_up(tmp_path):
 
 
 def test_a_quota_out_of_reach_names_the_class_and_stops(tmp_path, capsys):
-    """No picture has so much contrast: all count as nearly uniform."""
+    """No image has so much contrast: all count as nearly uniform."""
     acceptance = {"min_contrast": 1.0}
     path = config(tmp_path, quota={"accepted": 10, "max_attempts": 12}, acceptance=acceptance, tricks=["base_class"])
     assert main([PIPELINE, "-c", str(path)]) == 2
     said = capsys.readouterr().err
     assert "sets cannot reach 10 accepted images" in said
-    assert "likely the generator: its pictures are blank" in said
+    assert "likely the generator: its images are blank" in said
     assert not (tmp_path / "out" / "classifiers").exists()
 
 

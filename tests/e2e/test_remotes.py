@@ -1,4 +1,4 @@
-"""Ten thousand pictures in shards go to a real remote and come back, byte for byte: a folder, SSH, S3; with git and without."""
+"""Ten thousand images in shards go to a real remote and come back, byte for byte: a folder, SSH, S3; with git and without."""
 
 import getpass
 import hashlib
@@ -50,8 +50,8 @@ def images(tmp_path_factory) -> Path:
     pool = Pool(tmp_path_factory.mktemp("pool") / "images")
     for start in range(0, IMAGES, SHARD):
         rows = plan.slice(start, SHARD)
-        pictures = [{"bytes": dice.bytes(300), "path": f"{i}.png"} for i in rows["image_id"].to_pylist()]
-        pool.add(rows, {"image": pictures, "contrast": [0.5] * SHARD, "unsafe": [False] * SHARD})
+        encoded = [{"bytes": dice.bytes(300), "path": f"{i}.png"} for i in rows["image_id"].to_pylist()]
+        pool.add(rows, {"image": encoded, "contrast": [0.5] * SHARD, "unsafe": [False] * SHARD})
     pool.seal()
     return pool.folder
 

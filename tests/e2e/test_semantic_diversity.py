@@ -1,4 +1,4 @@
-"""Zero-shot tags, whole: with pictures made for unseen labels, without them, and the trained model on other pictures."""
+"""Zero-shot tags, whole: with images made for unseen labels, without them, and the trained model on other images."""
 
 import json
 from collections import Counter
@@ -19,7 +19,7 @@ from pocket.data_sets import write_scenes
 
 TRAINING = "pipelines.semantic_diversity.semantic_diversity"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
-GATES = {"plan", "verdicts", "zsl_pictures", "gzsl_pictures", "training_pictures", "training_list_made"}
+GATES = {"plan", "verdicts", "zsl_images", "gzsl_images", "training_images", "training_list_made"}
 pytestmark = pytest.mark.slow
 
 
@@ -39,7 +39,7 @@ def write_config(folder: Path, **changes) -> Path:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Path:
-    """The 32 pictures are rendered by two processes."""
+    """The 32 images are rendered by two processes."""
     path = write_config(tmp_path_factory.mktemp("run"))
     config = yaml.safe_load(path.read_text())
     config["parameters"]["synthesis"].update(workers=2, shard_size=16)
@@ -53,7 +53,7 @@ def output(config) -> Path:
     return config.parent / "out"
 
 
-def test_made_pictures_that_pass_join_the_training(output):
+def test_made_images_that_pass_join_the_training(output):
     plan = pq.read_table(output / "plan.parquet").to_pylist()
     labels = read_model(output / "model").labels
     unseen = {labels.names[i] for i in labels.unseen_ids}
@@ -64,7 +64,7 @@ def test_made_pictures_that_pass_join_the_training(output):
     assert sorted(v["image_id"] for v in verdicts) == [row["image_id"] for row in plan]
     assert 0 < passed < 32
     splits = json.loads((output / "splits_with_made" / "splits.json").read_text())
-    assert (splits["pictures"]["train"], splits["made"]) == (540 + passed, passed)
+    assert (splits["images"]["train"], splits["made"]) == (540 + passed, passed)
     assert json.loads((output / "images" / "MANIFEST.json").read_text())["rows"] == 32
     assert all("16 images rendered" in (output / "workers" / f"{worker}.log").read_text() for worker in (0, 1))
     assert len(labels) == 32
@@ -94,7 +94,7 @@ def test_the_kept_epochs_numbers_are_in_the_report_mlflow_and_dvc_metrics(output
     assert sum(run.data.metrics[f"validation/reason/{reason}"] for reason in REASONS) == 32
 
 
-def test_the_registered_matrix_scores_any_number_of_pictures(output):
+def test_the_registered_matrix_scores_any_number_of_images(output):
     mlflow.set_tracking_uri(TRACKING)
     version = (output / "registered.txt").read_text()
     model = mlflow.pyfunc.load_model(f"models:/figment-semantic-diversity/{version}")
@@ -103,7 +103,7 @@ def test_the_registered_matrix_scores_any_number_of_pictures(output):
         assert np.asarray(scores).shape == (batch, 32)
 
 
-def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
+def test_the_chain_is_told_from_the_image_and_from_the_model(output, capsys):
     image_id = pq.read_table(output / "model" / "training_list.parquet")["image_id"][0].as_py()
     version = (output / "registered.txt").read_text()
     assert figment(["trace", image_id[:16], "--plan", str(output / "plan.parquet")]) == 0
@@ -130,11 +130,11 @@ def test_a_second_run_repeats_nothing(output, config):
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
-def test_without_made_pictures_nothing_is_rendered(tmp_path):
+def test_without_made_images_nothing_is_rendered(tmp_path):
     config = write_config(tmp_path, generated=False)
     assert main([TRAINING, "-c", str(config)]) == 0
     assert not (tmp_path / "out" / "images").exists()
-    assert json.loads((tmp_path / "out" / "splits" / "splits.json").read_text())["pictures"]["train"] == 540
+    assert json.loads((tmp_path / "out" / "splits" / "splits.json").read_text())["images"]["train"] == 540
 
 
 def test_predict_tags_folders_and_parquet(output, tmp_path):
@@ -142,7 +142,7 @@ def test_predict_tags_folders_and_parquet(output, tmp_path):
     chosen = tmp_path / "few.parquet"
     pq.write_table(pq.read_table("data/real/test.parquet").slice(0, 6), chosen)
     config["parameters"].update(
-        model=str(output / "model"), pictures=[str(chosen)], rendered=True, output=str(tmp_path / "out")
+        model=str(output / "model"), images=[str(chosen)], rendered=True, output=str(tmp_path / "out")
     )
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
@@ -157,22 +157,22 @@ def test_a_predict_of_nothing_says_so_in_one_sentence(output, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     config = yaml.safe_load(Path("configs/pocket/predict.yaml").read_text())
     config["parameters"].update(
-        model=str(output / "model"), pictures=[str(tmp_path / "empty")], output=str(tmp_path / "out")
+        model=str(output / "model"), images=[str(tmp_path / "empty")], output=str(tmp_path / "out")
     )
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     assert main(["pipelines.predict.predict", "-c", str(path)]) == 2
-    assert "empty: holds no picture" in capsys.readouterr().err
+    assert "empty: holds no image" in capsys.readouterr().err
     assert not (tmp_path / "out" / "predictions.jsonl").exists()
 
 
-def test_the_epoch_is_never_chosen_by_test_pictures(tmp_path, capsys):
+def test_the_epoch_is_never_chosen_by_test_images(tmp_path, capsys):
     config = write_config(tmp_path, generated=False)
     changed = yaml.safe_load(config.read_text())
     changed["parameters"]["training"]["select_by"] = "zsl/mAP"
     config.write_text(yaml.safe_dump(changed))
     assert main([TRAINING, "-c", str(config)]) == 2
-    assert "training.select_by: 'zsl/mAP' would choose by test pictures" in capsys.readouterr().err
+    assert "training.select_by: 'zsl/mAP' would choose by test images" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -186,5 +186,5 @@ def test_a_clip_that_is_not_there_ends_a_run_before_anything_is_rendered(tmp_pat
 def test_a_check_that_nothing_passes_stops_in_one_sentence(tmp_path, capsys):
     config = write_config(tmp_path, acceptance={"kind": "coco", "min_probability": 1.0})
     assert main([TRAINING, "-c", str(config)]) == 2
-    assert "acceptance: no picture passed the check" in capsys.readouterr().err
+    assert "acceptance: no image passed the check" in capsys.readouterr().err
     assert not (tmp_path / "out" / "splits_with_made").exists()

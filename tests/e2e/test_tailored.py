@@ -1,4 +1,4 @@
-"""Tailored pictures, whole: interrupted and not, with a tuned text encoder and without, with quotas, and with bad input."""
+"""Tailored images, whole: interrupted and not, with a tuned text encoder and without, with quotas, and with bad input."""
 
 import json
 import os
@@ -36,7 +36,7 @@ LABELS = {
     "confusable": [["dog", "truck"]],
 }
 SETS = [("banana",), ("banana", "dog"), ("banana", "truck"), ("dog",), ("truck",)]
-GATES = {"plan", "verdicts", "zsl_pictures", "gzsl_pictures", "training_pictures", "training_list_made"}
+GATES = {"plan", "verdicts", "zsl_images", "gzsl_images", "training_images", "training_list_made"}
 pytestmark = pytest.mark.slow
 
 
@@ -94,7 +94,7 @@ def test_pairs_are_asked_for_painted_by_the_tuned_generator_and_checked(output):
     assert 0 < sum(v["accepted"] for v in verdicts) < len(plan)
 
 
-def test_the_classifier_learnt_from_what_passed_and_beats_chance(output):
+def test_the_classifier_learned_from_what_passed_and_beats_chance(output):
     history = json.loads((output / "classifier" / "history.json").read_text())
     verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
     assert history["made"] == sum(v["accepted"] for v in verdicts)
@@ -136,7 +136,7 @@ def test_the_numbers_are_the_same_in_the_report_mlflow_and_dvc_metrics(output):
     assert "report.html" in {item.path for item in client.list_artifacts(run.info.run_id)}
 
 
-def test_the_registered_classifier_scores_any_number_of_pictures(output):
+def test_the_registered_classifier_scores_any_number_of_images(output):
     mlflow.set_tracking_uri(TRACKING)
     version = (output / "registered.txt").read_text()
     registered = mlflow.pyfunc.load_model(f"models:/figment-tailored/{version}")
@@ -147,7 +147,7 @@ def test_the_registered_classifier_scores_any_number_of_pictures(output):
         torch.testing.assert_close(torch.tensor(np.asarray(scores)), own(pixels[:batch]), atol=1e-4, rtol=1e-3)
 
 
-def test_the_chain_is_told_from_the_picture_and_from_the_model(output, capsys):
+def test_the_chain_is_told_from_the_image_and_from_the_model(output, capsys):
     image_id = pq.read_table(output / "classifier" / "training_list.parquet")["image_id"][0].as_py()
     version = (output / "registered.txt").read_text()
     assert figment(["trace", image_id[:16], "--plan", str(output / "plan.parquet")]) == 0
@@ -172,8 +172,8 @@ def test_its_classifier_predicts_and_is_exported(output, tmp_path, capsys):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 7
     assert all(0 <= line["probability"] <= 1 for line in lines)
-    assert figment(["export", str(output / "classifier"), "--pictures", str(tmp_path)]) == 0
-    assert "of torch's on 1 pictures" in capsys.readouterr().out
+    assert figment(["export", str(output / "classifier"), "--images", str(tmp_path)]) == 0
+    assert "of torch's on 1 images" in capsys.readouterr().out
 
 
 def test_a_second_run_repeats_nothing_and_nothing_useless_is_left(output, config):
@@ -231,7 +231,7 @@ def interrupting(log, stage: str, reached):
     return call
 
 
-def test_without_tuning_and_with_quotas_the_generators_own_pictures_are_topped_up(tmp_path, capsys):
+def test_without_tuning_and_with_quotas_the_generators_own_images_are_topped_up(tmp_path, capsys):
     quota = {"accepted": 5, "max_attempts": 60, "if_short": "go_on"}
     config = write_config(tmp_path, tuning=None, quota=quota)
     assert main([PIPELINE, "-c", str(config)]) == 0

@@ -25,7 +25,7 @@ from figment.manifests import FileRef
 from figment.metrics.calibration import threshold_from_negatives, threshold_from_real
 from figment.ops import gates, registry
 from figment.ops.lineage_file import LINEAGE
-from figment.ops.quality import DataQualityError, check, picture_suite, verdict_suite, weight_suite
+from figment.ops.quality import DataQualityError, check, image_suite, verdict_suite, weight_suite
 from figment.ops.summary import print_results
 from figment.ops.trace import read_lineage
 from figment.prompts.chat import KeptAnswer, Question
@@ -81,9 +81,9 @@ WEIGHT = {"image_id": "a", "label": "car", "probability": 0.5, "weight": 1.0}
 GAPS = [
     (VERDICT, "reason", verdict_suite(SPACE, 1)),
     (VERDICT, "label", verdict_suite(SPACE, 1)),
-    (IMAGE, "contrast", picture_suite(SPACE, 1, 1)),
-    (IMAGE, "label", picture_suite(SPACE, 1, 1)),
-    (IMAGE, "unsafe", picture_suite(SPACE, 1, 1)),
+    (IMAGE, "contrast", image_suite(SPACE, 1, 1)),
+    (IMAGE, "label", image_suite(SPACE, 1, 1)),
+    (IMAGE, "unsafe", image_suite(SPACE, 1, 1)),
     (WEIGHT, "weight", weight_suite(SPACE, 1)),
     (WEIGHT, "probability", weight_suite(SPACE, 1)),
 ]

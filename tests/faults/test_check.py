@@ -39,7 +39,7 @@ FIVE = {
         "training.head.learning_rate": "fast",
         "contexts.templates": ["a photo"],
     },
-    "predict": {"top_k": 0, "batch_size": 2.5, "pictures": "x.jpg", "tags": "", "rendred": True},
+    "predict": {"top_k": 0, "batch_size": 2.5, "images": "x.jpg", "tags": "", "rendred": True},
 }
 ONE = {
     "a trick that is none": ("bag_of_tricks", {"tricks": ["base_clas"]}, "base_clas"),

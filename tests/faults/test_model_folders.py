@@ -185,8 +185,8 @@ CLIP_CODE = {
     "a text tower in a folder": lambda folder: edit(
         CONFIG, **{f"{TEXT}hf_model_name": str(folder), f"{TEXT}hf_model_pretrained": True}
     )(folder),
-    "a picture tower in a folder": edit(CONFIG, model_cfg__vision_cfg__timm_model_name="local-dir:evil"),
-    "a picture tower of the hub": edit(CONFIG, model_cfg__vision_cfg__timm_model_name="hf_hub:evil/evil"),
+    "an image tower in a folder": edit(CONFIG, model_cfg__vision_cfg__timm_model_name="local-dir:evil"),
+    "an image tower of the hub": edit(CONFIG, model_cfg__vision_cfg__timm_model_name="hf_hub:evil/evil"),
     "trust_remote_code in the tokenizer's config": edit("tokenizer_config.json", trust_remote_code=True),
     "pickled": pickled(CLIP_WEIGHTS, "open_clip_pytorch_model.bin"),
     "pickled, another name": pickled(CLIP_WEIGHTS, "weights.pth"),
@@ -210,7 +210,7 @@ CLIP_FAULTS = {
     "vision_cfg as a word": edit(CONFIG, model_cfg__vision_cfg="ViT"),
     "unknown argument": edit(CONFIG, model_cfg__evil=1),
     "unknown argument of the text tower": edit(CONFIG, **{f"{TEXT}evil": 1}),
-    "unknown argument of the picture tower": edit(CONFIG, model_cfg__vision_cfg__evil=1),
+    "unknown argument of the image tower": edit(CONFIG, model_cfg__vision_cfg__evil=1),
     "unknown preprocessing": edit(CONFIG, preprocess_cfg__evil=1),
     "features as a word": edit(CONFIG, model_cfg__embed_dim="many"),
     "no features": edit(CONFIG, model_cfg__embed_dim=...),
@@ -351,8 +351,8 @@ CLASSIFIER_FAULTS = {
 
 def predict(folder: Path, capsys) -> str:
     """What the command says of an image, once it has refused the model."""
-    Image.new("RGB", (16, 16)).save(picture := folder.parent / "picture.png")
-    assert main(["predict", str(picture), "--model", str(folder)]) == 2
+    Image.new("RGB", (16, 16)).save(image := folder.parent / "image.png")
+    assert main(["predict", str(image), "--model", str(folder)]) == 2
     out, error = capsys.readouterr()
     assert not out
     assert error.count("\n") == 1

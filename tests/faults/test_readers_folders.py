@@ -19,8 +19,8 @@ from figment.datasets.folders import chunks
 from figment.datasets.labelled import has_split, open_labelled
 from figment.errors import InputError
 from figment.evaluation.tagging import rendered_files
+from figment.image_files import find_files, names_in, read_image
 from figment.labels import LabelSpace
-from figment.pictures import find_files, names_in, read_picture
 
 SPACE = LabelSpace.of(["cat", "dog"])
 
@@ -61,7 +61,7 @@ FORMATS = {
 def test_an_image_of_any_common_format_is_read(suffix, data):
     image(data / "cat" / f"2.{suffix}", format=FORMATS[suffix])
     assert count(data) == 3
-    assert read_picture(data / "cat" / f"2.{suffix}").size == (8, 8)
+    assert read_image(data / "cat" / f"2.{suffix}").size == (8, 8)
 
 
 STRAYS = {
@@ -94,10 +94,10 @@ def test_what_is_passed_over_is_counted_and_named(stray, data, caplog, monkeypat
 
 
 DAMAGED = {
-    "empty": (lambda p: p.touch(), "not a readable picture"),
+    "empty": (lambda p: p.touch(), "not a readable image"),
     "sparse 10 TB": (lambda p: (p.touch(), os.truncate(p, 10 << 40)), "10,995,116,277,760 bytes, at most"),
-    "cut short": (lambda p: p.write_bytes(image(p).read_bytes()[:-200]), "not a readable picture"),
-    "text": (lambda p: p.write_text("hello"), "not a readable picture"),
+    "cut short": (lambda p: p.write_bytes(image(p).read_bytes()[:-200]), "not a readable image"),
+    "text": (lambda p: p.write_text("hello"), "not a readable image"),
 }
 
 
@@ -297,7 +297,7 @@ def profiled(path):
 @pytest.mark.parametrize("make", [turned, cmyk, mpo, profiled])
 def test_what_cameras_and_printers_write_is_read(make, tmp_path):
     size = make(tmp_path / "1.jpg")
-    found = read_picture(tmp_path / "1.jpg")
+    found = read_image(tmp_path / "1.jpg")
     assert found.size == size
     red, green, blue = np.asarray(found, int).mean((0, 1))
     assert red > 200
@@ -306,22 +306,22 @@ def test_what_cameras_and_printers_write_is_read(make, tmp_path):
 
 def test_sixteen_bits_become_the_eight_that_count_most(tmp_path):
     Image.fromarray(np.full((8, 8), 0x7F80, np.uint16)).save(tmp_path / "1.png")
-    assert np.asarray(read_picture(tmp_path / "1.png")).tolist() == [[[127] * 3] * 8] * 8
+    assert np.asarray(read_image(tmp_path / "1.png")).tolist() == [[[127] * 3] * 8] * 8
 
 
 COCO = {
     "backslash": ("sub\\c.jpg", None),
     "two folders and backslashes": ("a\\b\\c.jpg", None),
     "slash": ("sub/c.jpg", None),
-    "up by backslash": ("..\\c.jpg", "leads out of the pictures' folder"),
-    "a drive": ("C:\\c.jpg", "leads out of the pictures' folder"),
-    "absolute": ("/c.jpg", "leads out of the pictures' folder"),
+    "up by backslash": ("..\\c.jpg", "leads out of the images' folder"),
+    "a drive": ("C:\\c.jpg", "leads out of the images' folder"),
+    "absolute": ("/c.jpg", "leads out of the images' folder"),
     "5,000 letters": ("x" * 5000, "5,000 characters, more than a file system takes"),
     "NUL": ("a\0.jpg", "is empty or not text"),
     "half a character": ("\ud800.jpg", "is empty or not text"),
     "newline": ("a\n.jpg", "is empty or not text"),
     "empty": ("", "is empty or not text"),
-    "absent": ("none.jpg", "1 of 1 pictures are not there"),
+    "absent": ("none.jpg", "1 of 1 images are not there"),
 }
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from figment.datasets.labelled import open_labelled
 from figment.errors import InputError
+from figment.image_files import names_in, read_images
 from figment.labels import LabelSpace
-from figment.pictures import names_in, read_pictures
 
 SPACE = LabelSpace.of(["cat", "dog"])
 buffer = io.BytesIO()
@@ -121,7 +121,7 @@ def test_a_cell_without_an_image_is_named(fault, tmp_path):
     path = write(tmp_path / "test.parquet", images=IMAGES[fault], hub=names_as(["cat", "dog"]))
     assert f"{path} row " in sentence(path)
     with pytest.raises(InputError, match=rf"{path}:\d"):
-        list(read_pictures(path))
+        list(read_images(path))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_file_that_is_no_such_parquet_is_named(fault, tmp_path):
     assert "test.parquet" in sentence(tmp_path)
     if fault != "two columns of one name":
         with pytest.raises(InputError, match=r"test\.parquet"):
-            [*names_in(tmp_path / "test.parquet"), *read_pictures(tmp_path / "test.parquet")]
+            [*names_in(tmp_path / "test.parquet"), *read_images(tmp_path / "test.parquet")]
 
 
 SOME = settings(max_examples=int(os.environ.get("FIGMENT_FUZZ", 40)), deadline=None)

@@ -22,7 +22,7 @@ def write_config(folder: Path, recipe: str, **changes) -> Path:
     return path
 
 
-def test_a_plan_of_any_recipe_is_estimated_with_the_pictures_it_starts_from(plan, synthesis, tmp_path, capsys):
+def test_a_plan_of_any_recipe_is_estimated_with_the_images_it_starts_from(plan, synthesis, tmp_path, capsys):
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
     source = Sources(tmp_path / "sources").add(tmp_path / "red.png")
     change = {"initial_image": source, "strength": 0.25}

@@ -35,13 +35,13 @@ def test_a_model_is_a_folder_first_and_a_name_otherwise(monkeypatch, tmp_path, c
     assert capsys.readouterr().out == f"{typed!r} from {folder}\n"
 
 
-def test_pictures_that_nobody_named_are_those_of_the_folder(monkeypatch):
+def test_images_that_nobody_named_are_those_of_the_folder(monkeypatch):
     trained = SimpleNamespace(scorer=nn.Identity, preparation=(8, "squash", None))
     opened, shown = [], []
 
     def compare(model, file, pixels):
         shown.append((file, pixels.shape))
-        return SimpleNamespace(difference=0.0, pictures=len(pixels), onnx_ms={}, torch_ms={})
+        return SimpleNamespace(difference=0.0, images=len(pixels), onnx_ms={}, torch_ms={})
 
     monkeypatch.setattr(figment.training.kinds.registry, "open_model", lambda path: opened.append(path) or trained)
     monkeypatch.setattr(figment.training.onnx_export, "export_onnx", lambda *arguments: None)

@@ -56,9 +56,9 @@ def lines(capsys) -> list[dict]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_picture_a_folder_and_parquet_give_the_same_tags(model, tmp_path, capsys):
+def test_a_image_a_folder_and_parquet_give_the_same_tags(model, tmp_path, capsys):
     files = [noise(tmp_path / "in" / f"{i}.png", i, mode) for i, mode in enumerate(("RGB", "L", "P", "RGBA"))]
-    rows = table(tmp_path / "pictures.parquet", files)
+    rows = table(tmp_path / "images.parquet", files)
     sources = ([str(file) for file in files], [str(tmp_path / "in")], [str(rows)])
     found = []
     for source in sources:
@@ -73,7 +73,7 @@ def test_a_picture_a_folder_and_parquet_give_the_same_tags(model, tmp_path, caps
     assert {line["tag"] for line in found[0] if line["unseen"]} <= {"elk", "red"}
 
 
-def test_the_best_of_a_list_of_tags_and_rendered_pictures(model, tmp_path, capsys):
+def test_the_best_of_a_list_of_tags_and_rendered_images(model, tmp_path, capsys):
     file = noise(tmp_path / "a.png")
     rows = table(tmp_path / "b.parquet", [file, file])
     (tmp_path / "tags.txt").write_text("# two of them\nElk\ncar\n")
@@ -113,10 +113,10 @@ def test_paths_are_relative_to_where_the_command_was_given(model, tmp_path, caps
     ("arguments", "said"),
     [
         (["{tmp}/absent.png"], "absent.png: no such file or folder"),
-        (["{tmp}/empty"], "empty: holds no picture"),
-        (["{tmp}/text.png"], "text.png: not a readable picture; expected one of JPEG, PNG"),
+        (["{tmp}/empty"], "empty: holds no image"),
+        (["{tmp}/text.png"], "text.png: not a readable image; expected one of JPEG, PNG"),
         (["{tmp}/text.parquet"], "text.parquet: not a readable Parquet file"),
-        (["{tmp}/numbers.parquet"], "columns are n; expected pictures in 'image' or 'img'"),
+        (["{tmp}/numbers.parquet"], "columns are n; expected images in 'image' or 'img'"),
         (["{tmp}/paths.parquet"], "paths.parquet:0: image holds no bytes"),
         (["{tmp}/fine.png", "--top-k", "0"], "top_k is 0"),
         (["{tmp}/fine.png", "--batch-size", "0"], "batch_size 0; both are at least 1"),
@@ -128,7 +128,7 @@ def test_paths_are_relative_to_where_the_command_was_given(model, tmp_path, caps
         ),
         (["{tmp}/fine.png", "--model", "{tmp}/empty"], "empty: no trained model in model.json"),
         (["{tmp}/fine.png", "--device", "abacus"], "device: 'abacus' cannot be used"),
-        (["{tmp}/fine.png", "{tmp}/fine.png", "--rendered", "{tmp}/out"], "two pictures would be rendered"),
+        (["{tmp}/fine.png", "{tmp}/fine.png", "--rendered", "{tmp}/out"], "two images would be rendered"),
     ],
 )
 def test_one_sentence_says_what_to_mend(model, tmp_path, capsys, arguments, said):

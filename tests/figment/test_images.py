@@ -19,8 +19,8 @@ def as_bytes(image: Image.Image, image_format: str, **options) -> bytes:
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_any_mode_becomes_rgb(mode):
-    picture = Image.new("RGB", (5, 4), (200, 100, 50)).convert("I" if mode == "I;16" else mode)
-    assert decode(as_bytes(picture.convert(mode), "PNG"), "x").mode == "RGB"
+    image = Image.new("RGB", (5, 4), (200, 100, 50)).convert("I" if mode == "I;16" else mode)
+    assert decode(as_bytes(image.convert(mode), "PNG"), "x").mode == "RGB"
 
 
 def test_sixteen_bits_keep_their_shades():
@@ -34,12 +34,12 @@ def test_sixteen_bits_keep_their_shades():
 
 def test_transparency_is_dropped_and_the_colour_below_it_kept():
     """The published loader takes the first three channels too."""
-    picture = Image.new("RGBA", (2, 2), (10, 20, 30, 0))
-    assert decode(as_bytes(picture, "PNG"), "x").getpixel((0, 0)) == (10, 20, 30)
+    image = Image.new("RGBA", (2, 2), (10, 20, 30, 0))
+    assert decode(as_bytes(image, "PNG"), "x").getpixel((0, 0)) == (10, 20, 30)
 
 
 def test_pixels_of_32_bits_are_refused():
-    with pytest.raises(InputError, match=r"row 3: not a readable picture \(32 bits a pixel"):
+    with pytest.raises(InputError, match=r"row 3: not a readable image \(32 bits a pixel"):
         decode(as_bytes(Image.new("F", (4, 4), 0.5), "TIFF"), "row 3")
 
 
@@ -68,7 +68,7 @@ def with_exif(exif: bytes) -> bytes:
     return data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
 
 
-def test_a_picture_with_rubbish_for_exif_is_read_unturned():
+def test_a_image_with_rubbish_for_exif_is_read_unturned():
     read = decode(with_exif(b"\xff" * 40), "x")
     assert read.size == as_rgb(read).size == (6, 4)
 
@@ -85,9 +85,9 @@ def test_damaged_exif_beside_the_orientation_does_not_matter():
     assert decode(data, "x").size == (4, 6)
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n broken"])
-def test_a_broken_picture_is_named(data):
-    with pytest.raises(InputError, match=r"row 7: not a readable picture"):
+@pytest.mark.parametrize("data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
+def test_a_broken_image_is_named(data):
+    with pytest.raises(InputError, match=r"row 7: not a readable image"):
         decode(data, "row 7")
 
 
@@ -105,9 +105,9 @@ def test_to_tensor_keeps_native_pixels():
 
 @pytest.mark.parametrize("resize", ["bicubic", "bilinear", "bilinear_no_antialias"])
 def test_to_tensor_crops_the_centre_whatever_the_filter(resize):
-    picture = Image.new("RGB", (96, 32), "black")
-    picture.paste("white", (32, 0, 64, 32))
-    assert to_tensor(picture, 8, resize).min() >= (230 if resize == "bicubic" else 255)  # bicubic looks over the edge
+    image = Image.new("RGB", (96, 32), "black")
+    image.paste("white", (32, 0, 64, 32))
+    assert to_tensor(image, 8, resize).min() >= (230 if resize == "bicubic" else 255)  # bicubic looks over the edge
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def noise(size: int, seed: int = 0) -> Image.Image:
 
 
 @pytest.mark.parametrize("resize", ["bicubic", "bilinear", "bilinear_no_antialias", "squash"])
-def test_a_larger_picture_goes_through_the_native_size(resize):
+def test_a_larger_image_goes_through_the_native_size(resize):
     large, native = noise(128), noise(16)
     there = Image.fromarray(to_tensor(large, 16, resize).permute(1, 2, 0).numpy())
     assert torch.equal(to_tensor(large, 40, resize, native_size=16), to_tensor(there, 40, resize))
@@ -156,6 +156,6 @@ def test_downscale_computes_half_precision_in_full(dtype, antialias):
         (torch.zeros(2, 8, 8, 3), r"float32 \(2, 8, 8, 3\)"),
     ],
 )
-def test_downscale_names_what_is_no_batch_of_float_pictures(pixels, found):
+def test_downscale_names_what_is_no_batch_of_float_images(pixels, found):
     with pytest.raises(InputError, match=rf"^pixels: {found}; expected float \(B, 3, H, W\) in \[0, 1\]$"):
         downscale(pixels, 4, antialias=False)

@@ -97,8 +97,8 @@ def test_a_step_that_fails_sends_nothing_more(machine, tmp_path):
 
 def part_of_pool(plan, pool: Pool, first: int, count: int) -> None:
     rows = plan.slice(first, count)
-    pictures = [{"bytes": image_id.encode(), "path": "p.png"} for image_id in rows["image_id"].to_pylist()]
-    pool.add(rows, {"image": pictures, "contrast": [0.5] * count, "unsafe": [False] * count})
+    images = [{"bytes": image_id.encode(), "path": "p.png"} for image_id in rows["image_id"].to_pylist()]
+    pool.add(rows, {"image": images, "contrast": [0.5] * count, "unsafe": [False] * count})
 
 
 def test_steps_side_by_side_fill_one_pool_and_the_next_goes_on(machine, plan, tmp_path):

@@ -40,7 +40,7 @@ def test_the_first_region_of_a_resnet_is_the_mean_of_what_the_others_are():
     assert torch.allclose(regions[:, 0], regions[:, 1:].mean(1), atol=1e-5)
 
 
-def test_a_resnet_takes_pictures_of_another_size():
+def test_a_resnet_takes_images_of_another_size():
     assert region_features(pocket()[0].visual.eval(), torch.randn(2, 3, 96, 128)).shape == (2, 1 + 3 * 4, 256)
 
 
@@ -54,14 +54,14 @@ def test_a_vision_transformer_of_one_attended_token_is_itself():
     tower.conv1.weight.data.zero_()
     tower.positional_embedding.data.zero_()
     tower.class_embedding.data.zero_()
-    picture = torch.randn(1, 3, 32, 32)
-    assert torch.allclose(region_features(tower, picture)[:, 0], tower(picture), atol=1e-5)
+    image = torch.randn(1, 3, 32, 32)
+    assert torch.allclose(region_features(tower, image)[:, 0], tower(image), atol=1e-5)
 
 
 def test_in_the_last_block_regions_keep_to_themselves():
-    tower, picture = vit(layers=1), torch.randn(1, 3, 32, 32, requires_grad=True)
-    region_features(tower, picture)[0, 1].sum().backward()
-    touched = picture.grad.abs().sum((0, 1)) > 0
+    tower, image = vit(layers=1), torch.randn(1, 3, 32, 32, requires_grad=True)
+    region_features(tower, image)[0, 1].sum().backward()
+    touched = image.grad.abs().sum((0, 1)) > 0
     assert touched[:8, :8].all()
     assert not touched[8:].any()
     assert not touched[:, 8:].any()
@@ -132,7 +132,7 @@ def test_classes_asked_for_score_as_among_all():
 def test_scores_do_not_depend_on_the_batch():
     model = classifier(fusion_scale=0.1)
     with torch.no_grad():
-        alone = torch.cat([model(picture[None]) for picture in pixels()])
+        alone = torch.cat([model(image[None]) for image in pixels()])
         assert torch.allclose(model(pixels()), alone, atol=1e-3)
 
 

@@ -28,7 +28,7 @@ def test_everything_together_is_small_and_safe():
     assert not [path for path in files if path.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}]
 
 
-def test_clip_names_renders_of_the_art_it_learnt_and_of_unseen_art(scorer):
+def test_clip_names_renders_of_the_art_it_learned_and_of_unseen_art(scorer):
     text = scorer.text_features(LabelSpace.of(NAMES))
     scores = {}
     for art in ("noto", "twemoji"):

@@ -10,7 +10,7 @@ from models.semantic_diversity_loss import row_spread, semantic_diversity
 
 
 def slow_loss(matrix, targets, vectors, regularisation, unknown, pooling, weighted):
-    """(value per picture, 0 without a label), one pair at a time in Python's float64."""
+    """(value per image, 0 without a label), one pair at a time in Python's float64."""
     losses = []
     for a, y in zip(matrix.tolist(), targets.tolist(), strict=True):
         scores = []
@@ -90,7 +90,7 @@ def test_its_gradient_is_that_of_its_value(regularisation, unknown):
 
 
 def test_more_pairs_than_one_block_add_up():
-    """400 labels x 500 candidates for each of two pictures: several blocks."""
+    """400 labels x 500 candidates for each of two images: several blocks."""
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(2, 2, 8, generator=generator, dtype=torch.float64)
     vectors = torch.randn(500, 8, generator=generator, dtype=torch.float64)
@@ -100,7 +100,7 @@ def test_more_pairs_than_one_block_add_up():
     assert found.tolist() == pytest.approx(expected, rel=1e-10)
 
 
-def test_a_picture_without_a_label_changes_nothing_but_the_count():
+def test_a_image_without_a_label_changes_nothing_but_the_count():
     generator = torch.Generator().manual_seed(0)
     matrix, vectors = torch.randn(3, 2, 4, generator=generator), torch.randn(5, 4, generator=generator)
     targets = torch.tensor([[1, 0, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 1, 0, 0]])

@@ -11,7 +11,7 @@ def model() -> SemanticMatrix:
     return SemanticMatrix(timm.create_model("test_resnet", num_classes=0), features=96, rows=3, dim=5).eval()
 
 
-def test_pictures_become_matrices_of_the_linear_layers_layout(model):
+def test_images_become_matrices_of_the_linear_layers_layout(model):
     pixels = torch.rand(2, 3, 32, 32)
     matrix = model(pixels)
     flat = model.embedding(model.backbone(pixels * 2 - 1))  # this backbone's mean and deviation are 0.5

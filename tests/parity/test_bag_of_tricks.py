@@ -66,11 +66,11 @@ def test_tricks_have_independent_noise_unlike_the_published_code():
 
 @pytest.mark.parametrize(("size", "factor"), [(32, 16), (64, 8)])
 def test_downscale_without_antialiasing_is_the_mean_of_the_four_centre_pixels(size, factor):
-    picture = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    image = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     first, second = torch.arange(size) * factor + factor // 2 - 1, torch.arange(size) * factor + factor // 2
-    rows = (picture[:, :, first] + picture[:, :, second]) / 2
+    rows = (image[:, :, first] + image[:, :, second]) / 2
     expected = (rows[..., first] + rows[..., second]) / 2
-    assert torch.allclose(downscale(picture, size, antialias=False), expected, atol=1e-12)
+    assert torch.allclose(downscale(image, size, antialias=False), expected, atol=1e-12)
 
 
 def test_downscale_with_antialiasing_spreads_over_32_taps():

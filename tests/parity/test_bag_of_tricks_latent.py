@@ -57,5 +57,5 @@ def test_weights_are_a_mixture_of_all_or_of_three(n, seed):
 
 
 def test_triples_need_three():
-    with pytest.raises(InputError, match="2 pictures of a class; interpolating three"):
+    with pytest.raises(InputError, match="2 images of a class; interpolating three"):
         triples(2, 5, dice())

@@ -92,8 +92,8 @@ def test_every_class_gets_exactly_the_images_asked_for_split_over_domains(count)
     assert len(domains) == 2 * min(10, count)
 
 
-def test_paired_noise_gives_all_domains_the_same_start_and_no_other_two_pictures():
-    """Figure 2 of the paper. Without the switch no two pictures share noise, unlike the published code."""
+def test_paired_noise_gives_all_domains_the_same_start_and_no_other_two_images():
+    """Figure 2 of the paper. Without the switch no two images share noise, unlike the published code."""
     space = LabelSpace.of(["dog", "cat"])
     paired = planned(space, TRICKS, 20, Wording(paired_noise=True))
     domains_of = defaultdict(set)

@@ -47,7 +47,7 @@ def test_downscale_with_antialiasing_has_the_same_32_taps_on_both_axes():
         assert sum(taps.values()) == pytest.approx(1, abs=1e-6)
 
 
-def test_generated_and_real_pictures_of_eurosat_have_one_bandwidth():
+def test_generated_and_real_images_of_eurosat_have_one_bandwidth():
     """Noise of 512 px and of 64 px, as the paper's config has them learned from: the share of their power above what 64 px
     can show. The large one is seen by the taps of the published resizing alone."""
     parameters = yaml.safe_load((ROOT / "configs/paper/eurosat.yaml").read_text())["parameters"]
@@ -80,7 +80,7 @@ def synthetic(folder, name, mode, colour, file="0.png"):
     Image.new(mode, (32, 32), colour).save(folder / name / file)
 
 
-def test_generated_folders_of_rgba_pictures_have_the_official_labels(tmp_path):
+def test_generated_folders_of_rgba_images_have_the_official_labels(tmp_path):
     two = CIFAR10.choose(["airplane", "truck"])
     for name in ("truck", "airplane"):
         synthetic(tmp_path, name, "RGBA", (10, 20, 30, 255))
@@ -149,7 +149,7 @@ def test_vit_b_has_five_tokens_at_32_px_and_refuses_224():
 @pytest.mark.parametrize(
     "model", ["resnet50", "resnet101", "vit_base_patch16_224", "mobilenetv3_small_100", "convnext_small"]
 )
-def test_the_papers_five_take_pictures_of_32_px_as_they_are_and_adapted(model, stem):
+def test_the_papers_five_take_images_of_32_px_as_they_are_and_adapted(model, stem):
     check_classifier(TrainingConfig(model=model, stem=stem), 10)
 
 
@@ -162,7 +162,7 @@ def test_the_papers_recipe_is_the_default():
 
 
 def test_learning_rate_falls_once_an_epoch_by_the_cosine():
-    """391 updates an epoch: 50,000 pictures in batches of 128."""
+    """391 updates an epoch: 50,000 images in batches of 128."""
     config = TrainingConfig(learning_rate=2e-4, epochs=200)
     rates = [learning_rate(config, epoch * 391, 391, 78_200) for epoch in range(200)]
     assert rates == pytest.approx([1e-4 * (1 + math.cos(math.pi * e / 200)) for e in range(200)], rel=1e-12)

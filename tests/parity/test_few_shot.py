@@ -163,7 +163,7 @@ def test_p18_a_class_with_too_few_prompts_is_asked_again_and_kept_unlike_in_the_
 
 
 def test_p8_prompts_and_noises_are_drawn_independently_unlike_in_the_published_code():
-    """There the k-th picture of a class has prompt k mod 10 and noise k mod 4: 20 of 40 pairs, however many pictures."""
+    """There the k-th image of a class has prompt k mod 10 and noise k mod 4: 20 of 40 pairs, however many images."""
     assert len({(k % 10, k % 4) for k in range(8 * 10)}) == 20
     label, contexts = Label(name="cup"), {"cup": [f"a {{name}}, {i}" for i in range(10)]}
     method, words = METHODS["all"].model_copy(update={"images": 40}), Words("f" * 64, {"cup": 1.0})
@@ -193,7 +193,7 @@ def test_p27_stacked_strengths_come_a_quarter_each():
 
 
 @pytest.mark.parametrize(("logits", "weight"), [([2.0, 0, 0], 1), ([0.0, 0, 0], 2 / 3)])
-def test_p3_p4_the_weight_of_a_picture(logits, weight):
+def test_p3_p4_the_weight_of_a_image(logits, weight):
     head = nn.Linear(3, 3)
     with torch.no_grad():
         head.weight.copy_(torch.eye(3))
@@ -214,20 +214,18 @@ def test_p7_what_a_training_item_is():
 
 def test_p19_the_filters_head_has_as_many_parameters_and_nothing_of_the_trunk_is_copied():
     """25,567,279 there: the trunk, the unused layer of 1000 classes, two scalars, and this."""
-    pictures = FeatureSet(
-        torch.randn(10, 1, 2048, generator=torch.Generator().manual_seed(0)), torch.arange(5).repeat(2)
-    )
-    head = train_head(pictures, torch.full((10,), 0.1), 5, HeadConfig(steps=1), 0).head
+    images = FeatureSet(torch.randn(10, 1, 2048, generator=torch.Generator().manual_seed(0)), torch.arange(5).repeat(2))
+    head = train_head(images, torch.full((10,), 0.1), 5, HeadConfig(steps=1), 0).head
     assert sum(parameter.numel() for parameter in head.parameters()) == 10_245
 
 
 def test_p20_frozen_is_frozen_and_the_best_checkpoint_is_a_copy_unlike_in_the_published_code():
     """Batch norms are in tests/figment/training/test_backbone.py; here what was best does not move with later steps."""
     generator = torch.Generator().manual_seed(0)
-    pictures = FeatureSet(torch.randn(6, 1, 8, generator=generator), torch.tensor([0, 1, 2, 0, 1, 2]))
-    wrong = FeatureSet(pictures.features, (pictures.labels + 1) % 3)
+    images = FeatureSet(torch.randn(6, 1, 8, generator=generator), torch.tensor([0, 1, 2, 0, 1, 2]))
+    wrong = FeatureSet(images.features, (images.labels + 1) % 3)
     config = HeadConfig(steps=40, learning_rate=0.05, validate_every=1)
-    found = train_head(pictures, torch.full((6,), 1 / 6), 3, config, 0, held_out=wrong)
+    found = train_head(images, torch.full((6,), 1 / 6), 3, config, 0, held_out=wrong)
     scores = [metrics["validation_accuracy"] for _, metrics in found.history]
     assert scores[-1] < max(scores)
     assert macro_accuracy(logits_of(found.head, wrong.features[:, 0]), wrong.labels) == max(scores)
@@ -246,7 +244,7 @@ def test_p23_classes_are_drawn_alike_and_an_empty_one_disturbs_nobody():
 
 
 @pytest.mark.parametrize("size", [(300, 200), (64, 640), (256, 256)])
-def test_p24_test_pictures_are_squashed_to_the_square_and_scaled_to_plus_minus_one(size):
+def test_p24_test_images_are_squashed_to_the_square_and_scaled_to_plus_minus_one(size):
     half = torch.full((3, 1, 1), 0.5)
     backbone = Backbone(nn.Identity(), half, half)  # other networks bring their own statistics, unlike there
     for colour, value in ((255, 1.0), (0, -1.0)):

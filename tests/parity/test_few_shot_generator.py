@@ -106,11 +106,11 @@ def test_b9_differs_a_concept_is_found_by_its_whole_name(own, row):
 def from_photo(own, row, inputs, tmp_path) -> dict:
     """A row that starts from a photo which is not of the plan's size, with the README's strength and steps."""
     Image.effect_noise((50, 40), 90).convert("RGB").save(tmp_path / "photo.png")
-    picture = own.sources.add(tmp_path / "photo.png")
-    return row | {"initial_image": picture, "strength": 0.7, "num_inference_steps": 50}
+    image = own.sources.add(tmp_path / "photo.png")
+    return row | {"initial_image": image, "strength": 0.7, "num_inference_steps": 50}
 
 
-def test_p26_differs_a_picture_has_the_rows_size_whatever_its_sources(own, from_photo):
+def test_p26_differs_a_image_has_the_rows_size_whatever_its_sources(own, from_photo):
     """There it is scaled back to the source's size and decoded at that size for every training draw (C2)."""
     assert own.render([from_photo]).pixels.shape == (1, 3, 32, 32)
 
@@ -171,7 +171,7 @@ def test_the_learning_objective_is_the_papers(xl):
 
 
 def test_the_papers_settings_are_the_defaults():
-    """Sec. 2: 1000 steps of 4 pictures, an effective rate of 5e-4 * 4, half of the photos mirrored, one vector."""
+    """Sec. 2: 1000 steps of 4 images, an effective rate of 5e-4 * 4, half of the photos mirrored, one vector."""
     config = InversionConfig()
     assert (config.steps, config.batch_size, config.learning_rate) == (1000, 4, 5e-4 * 4)
     assert (config.flip, config.vectors) == (0.5, 1)

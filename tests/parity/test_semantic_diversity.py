@@ -44,7 +44,7 @@ golden = pytest.mark.parametrize(
 @golden
 @pytest.mark.parametrize("dtype", [torch.long, torch.float32])
 def test_loss(regularisation, mean, each, dtype):
-    """The third picture has no negative label and is ranked against a score of 0."""
+    """The third image has no negative label and is ranked against a score of 0."""
 
     def loss(reduction):
         return SemanticDiversityLoss(regularisation, reduction=reduction)(MATRIX, TARGETS.to(dtype), VECTORS)
@@ -113,7 +113,7 @@ def test_layout_is_dimension_major():
     assert model(torch.arange(8.0)[None]).tolist() == [[[0, 2, 4, 6], [1, 3, 5, 7]]]
 
 
-def test_ranking_of_labels_and_of_pictures():
+def test_ranking_of_labels_and_of_images():
     matrix = as_matrix(torch.tensor([[2.0, 0, 0, 1], [0, 0, 3, 1]]), 2)
     scores = label_scores(matrix, torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])).scores
     assert scores.argsort(dim=1, descending=True, stable=True).tolist() == [[0, 2, 1], [1, 2, 0]]
@@ -133,7 +133,7 @@ def test_tresnet_m_has_the_published_parameters(rows, parameters):
 
 
 @pytest.mark.slow
-def test_tresnet_m_takes_pictures_of_608_px():
+def test_tresnet_m_takes_images_of_608_px():
     model = SemanticMatrix(timm.create_model("tresnet_m", num_classes=0), 2048, 2, 300).eval()
     with torch.inference_mode():
         assert model(torch.zeros(1, 3, 608, 608)).shape == (1, 2, 300)
@@ -144,7 +144,7 @@ def test_tresnet_m_takes_pictures_of_608_px():
     [(3, False, (25, 60, 35.2941)), (3, True, (100 / 3, 60, 42.8571)), (1, False, (50, 40, 44.4444))],
 )
 def test_precision_recall_and_f1_of_the_k_best(k, drop_unlabelled, expected):
-    """Pictures without a label count as misses unless a protocol leaves them out."""
+    """Images without a label count as misses unless a protocol leaves them out."""
     targets = [[1, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 1, 1]]
     ranks = [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [0, 1, 2, 3, 4], [3, 0, 1, 2, 4]]
     scores = [[-rank.index(label) for label in range(5)] for rank in ranks]
@@ -158,8 +158,8 @@ def test_average_precision():
     assert mean_average_precision(scores, [[0]] * 5) == 0
 
 
-def test_a_protocol_keeps_its_own_labels_and_the_pictures_that_have_one():
-    """Of labels 3 and 2, in that order, only the first picture shows the second and only the third the first."""
+def test_a_protocol_keeps_its_own_labels_and_the_images_that_have_one():
+    """Of labels 3 and 2, in that order, only the first image shows the second and only the third the first."""
     targets = torch.zeros(3, 4, dtype=torch.long)
     targets[[0, 0, 1, 2], [0, 2, 1, 3]] = 1
     chosen, scores = targets[:, [3, 2]], torch.tensor([[0.1, 0.9], [0.8, 0.7], [0.6, 0.2]])
@@ -201,20 +201,20 @@ def test_cutout_of_the_published_seeds():
     """NumPy's and Python's seed 0 draw the centre (172, 47) and the colour (197, 215, 20)."""
     draws, colours = np.random.RandomState(0), random.Random(0)
     centre = (draws.randint(224), draws.randint(224))
-    picture = cutout(
+    image = cutout(
         torch.zeros(3, 224, 224, dtype=torch.uint8), centre, [colours.randint(0, 255) for _ in range(3)], 0.5
     )
-    filled = picture.any(0).nonzero()
+    filled = image.any(0).nonzero()
     assert filled.amin(0).tolist() == [116, 0]
     assert filled.amax(0).tolist() == [223, 103]
     assert len(filled) == 108 * 104
-    assert picture[:, 200, 50].tolist() == [197, 215, 20]
+    assert image[:, 200, 50].tolist() == [197, 215, 20]
 
 
-def test_cutout_covers_a_fifth_of_the_picture_on_average():
-    picture = torch.zeros(3, 224, 224, dtype=torch.uint8)
+def test_cutout_covers_a_fifth_of_the_image_on_average():
+    image = torch.zeros(3, 224, 224, dtype=torch.uint8)
     covered = [
-        cutout(picture, (row, column), (1, 1, 1), 0.5)[0].float().mean().item()
+        cutout(image, (row, column), (1, 1, 1), 0.5)[0].float().mean().item()
         for row in range(0, 224, 8)
         for column in range(0, 224, 8)
     ]

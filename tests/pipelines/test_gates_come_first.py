@@ -1,4 +1,4 @@
-"""In every recipe real pictures pass their gates before anything is rendered."""
+"""In every recipe real images pass their gates before anything is rendered."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def before(pipeline, step: str) -> set[str]:
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_no_picture_is_asked_for_or_rendered_before_the_gate_of_real_pictures(pipeline, gate, config):
+def test_no_image_is_asked_for_or_rendered_before_the_gate_of_real_images(pipeline, gate, config):
     config = Path(f"configs/pocket/{config}.yaml")
     run = pipeline.copy()
     run.prepare(**check_config(config, pipeline.entrypoint))

@@ -50,7 +50,7 @@ def test_the_shipped_judge_knows_scenes_and_is_not_told_what_to_see(judge, world
     assert wrong.float().mean() < 0.05
 
 
-def test_pictures_of_a_pool_are_judged_by_what_they_were_asked_to_show(plan, pool):
+def test_images_of_a_pool_are_judged_by_what_they_were_asked_to_show(plan, pool):
     right = judge_pool(WEIGHTS, plan["image_id"].to_pylist(), pool)
     assert list(right) != []
     assert set(right) == set(plan["image_id"].to_pylist())

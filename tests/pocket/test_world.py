@@ -44,9 +44,9 @@ def test_pairs_show_two_objects_and_singles_one(world):
 
 def test_domains_look_different(world):
     ids = torch.arange(32)
-    pictures = {d: scenes_of(world, 32, objects=ids, domain=d, pairs=0).pixels for d in DOMAINS}
-    assert pictures["sketch"].std(1).mean() < 0.1 * pictures["photo"].std(1).mean() + 0.02  # lines have no colour
-    assert pictures["silhouette"].amin((1, 2, 3)).max() < 0.15  # all are dark somewhere
+    images = {d: scenes_of(world, 32, objects=ids, domain=d, pairs=0).pixels for d in DOMAINS}
+    assert images["sketch"].std(1).mean() < 0.1 * images["photo"].std(1).mean() + 0.02  # lines have no colour
+    assert images["silhouette"].amin((1, 2, 3)).max() < 0.15  # all are dark somewhere
 
 
 def test_scenes_survive_the_disk(world, tmp_path):

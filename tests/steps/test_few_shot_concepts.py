@@ -45,7 +45,7 @@ def learn(output: Path, generator) -> FileRef:
     )
 
 
-def test_words_are_not_learnt_again_after_a_probe_that_was_killed(output, pocket_config, monkeypatch):
+def test_words_are_not_learned_again_after_a_probe_that_was_killed(output, pocket_config, monkeypatch):
     numbers, step, probe = [], Learning.step, concepts.probe_concepts
     monkeypatch.setattr(Learning, "step", lambda self, number: (numbers.append(number), step(self, number))[1])
 
@@ -62,11 +62,9 @@ def test_words_are_not_learnt_again_after_a_probe_that_was_killed(output, pocket
     assert {file.name for file in (output / "adapters").iterdir()} == {before.name, f"{before.stem}.probe.json"}
 
 
-def test_words_are_learnt_from_small_pictures_and_tried_on_one_whole_photo_at_a_time(
-    output, pocket_config, monkeypatch
-):
+def test_words_are_learned_from_small_images_and_tried_on_one_whole_photo_at_a_time(output, pocket_config, monkeypatch):
     def learn_concepts(generator, photos, *values):
-        assert {picture.shape for own in photos.values() for picture in own} == {(32, 32, 3)}
+        assert {image.shape for own in photos.values() for image in own} == {(32, 32, 3)}
         return output / "adapters/made.safetensors"
 
     def probe_concepts(generator, adapter, photos, *values):
@@ -80,10 +78,10 @@ def test_words_are_learnt_from_small_pictures_and_tried_on_one_whole_photo_at_a_
     learn(output, pocket_config)
 
 
-def test_a_photo_teaches_what_its_small_picture_does(output, pocket_config):
+def test_a_photo_teaches_what_its_small_image_does(output, pocket_config):
     sources, rows = Sources(output / "sources"), pq.read_table(output / "photos.parquet").to_pylist()
     whole = {row["label"]: [np.asarray(sources.read(row["image"]))] for row in rows}
-    small = {row["label"]: [np.asarray(sources.picture(row["image"], 32, 32))] for row in rows}
+    small = {row["label"]: [np.asarray(sources.image(row["image"], 32, 32))] for row in rows}
     one, other = (
         Learning(pocket_config, photos, {name: name for name in SPACE.names}, LEARNING) for photos in (whole, small)
     )

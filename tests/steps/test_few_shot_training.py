@@ -1,4 +1,4 @@
-"""Which made pictures a method learns from."""
+"""Which made images a method learns from."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from steps.few_shot.training import used_by_each
 
 @pytest.fixture
 def files(tmp_path):
-    """Four pictures of two photos: the second is blank, the fourth was stopped by the generator's safety checker."""
+    """Four images of two photos: the second is blank, the fourth was stopped by the generator's safety checker."""
     rows = [
         Row(
             prompt="a dog", labels=("dog",), recipe="few_shot", trick="name", model="m", revision="r", width=32, height=32,
@@ -26,10 +26,10 @@ def files(tmp_path):
     made = [row.image_id for row in rows]
     write_plan(rows, tmp_path / "plan.parquet")
     planned = pq.read_table(tmp_path / "plan.parquet")
-    picture = encode(np.full((8, 8, 3), 90, np.uint8), "png")
+    image = encode(np.full((8, 8, 3), 90, np.uint8), "png")
     ids, pool = planned["image_id"].to_pylist(), Pool(tmp_path / "images")
     columns = {
-        "image": [{"bytes": picture, "path": f"{image_id}.png"} for image_id in ids],
+        "image": [{"bytes": image, "path": f"{image_id}.png"} for image_id in ids],
         "contrast": [0.0 if image_id == made[1] else 0.2 for image_id in ids],
         "unsafe": [image_id == made[3] for image_id in ids],
     }
@@ -37,14 +37,14 @@ def files(tmp_path):
     pool.seal()
     used = [{"method": "all", "photo": i // 2, "image_id": image_id} for i, image_id in enumerate(made)]
     used += [{"method": "unlucky", "photo": 1, "image_id": made[3]}]
-    pq.write_table(pa.Table.from_pylist(used), tmp_path / "pictures.parquet")
+    pq.write_table(pa.Table.from_pylist(used), tmp_path / "uses.parquet")
     weights = {"weight": [made.index(image_id) / 10 for image_id in ids]}
     pq.write_table(pa.table(weights), tmp_path / "weights.parquet")
-    names = ("plan.parquet", "pictures.parquet", "images/MANIFEST.json", "weights.parquet")
+    names = ("plan.parquet", "uses.parquet", "images/MANIFEST.json", "weights.parquet")
     return ids, made, [FileRef.of(tmp_path / name) for name in names]
 
 
-def test_pictures_that_show_nothing_are_nobodys_and_that_is_said(files, capsys):
+def test_images_that_show_nothing_are_nobodys_and_that_is_said(files, capsys):
     ids, made, references = files
     used = used_by_each(*references)
     assert list(used) == ["all"]  # the other method's only image is unsafe: it learns from the photos alone
@@ -54,9 +54,9 @@ def test_pictures_that_show_nothing_are_nobodys_and_that_is_said(files, capsys):
     assert used["all"].listed.to_pylist() == sorted(
         ({"image_id": made[i], "label": "dog", "weight": i / 10} for i in (0, 2)), key=lambda row: row["image_id"]
     )
-    assert "warning: 2 of 4 pictures are blank or unsafe and not learned from" in capsys.readouterr().err
+    assert "warning: 2 of 4 images are blank or unsafe and not learned from" in capsys.readouterr().err
 
 
-def test_without_weights_all_pictures_count_alike(files):
-    _, _, (plan, pictures, images, _) = files
-    assert used_by_each(plan, pictures, images, None)["all"].weights.tolist() == [1.0, 1.0]
+def test_without_weights_all_images_count_alike(files):
+    _, _, (plan, uses, images, _) = files
+    assert used_by_each(plan, uses, images, None)["all"].weights.tolist() == [1.0, 1.0]

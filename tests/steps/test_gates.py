@@ -23,7 +23,7 @@ def _without_mlflow(monkeypatch):
 
 @pytest.fixture
 def real(tmp_path) -> Path:
-    """Four unlike pictures of either class to train on and to test with."""
+    """Four unlike images of either class to train on and to test with."""
     random = np.random.default_rng(0)
     for split in ("train", "test"):
         for name in SPACE.names:
@@ -41,25 +41,23 @@ def checked(real: Path, **settings) -> list[str]:
     )
 
 
-def test_good_pictures_pass_without_a_generated_one(real):
+def test_good_images_pass_without_a_generated_one(real):
     assert checked(real) == ["evaluation set", "real training list"]
     assert {page.stem for page in (real.parent / "out/gates").glob("*.html")} == {
         "evaluation_set", "real_training_list"
     }  # fmt: skip
 
 
-def test_a_blank_test_picture_is_named_with_what_to_do_and_may_be_allowed(real):
+def test_a_blank_test_image_is_named_with_what_to_do_and_may_be_allowed(real):
     Image.new("RGB", (32, 32), "white").save(real / "test/ship/flat.png")
-    with pytest.raises(
-        DataQualityError, match=r"ship/flat\.png has 0\.0; take blank pictures out, .* gates\.max_blank"
-    ):
+    with pytest.raises(DataQualityError, match=r"ship/flat\.png has 0\.0; take blank images out, .* gates\.max_blank"):
         checked(real)
     with pytest.raises(DataQualityError, match=r"flat\.png"):
         checked(real, max_blank=0.1)
     assert checked(real, max_blank=0.12) == ["evaluation set", "real training list"]
 
 
-def test_a_training_picture_among_the_test_ones_is_named_with_what_to_do(real):
+def test_a_training_image_among_the_test_ones_is_named_with_what_to_do(real):
     (real / "train/cat/again.png").write_bytes((real / "test/cat/2.png").read_bytes())
     with pytest.raises(DataQualityError, match=r"cat/again\.png has '.*cat/2\.png'; .* gates\.max_real_leakage"):
         checked(real)

@@ -27,7 +27,7 @@ class Log:
 
 @pytest.fixture
 def validate(plan, pool, labels, tmp_path, monkeypatch):
-    """Calls the step on 18 pictures of three classes; returns the metrics."""
+    """Calls the step on 18 images of three classes; returns the metrics."""
     monkeypatch.setattr(validation, "gate", lambda *_: None)
     write_plan(plan, tmp_path / "plan.parquet")
     shutil.copytree(pool.folder, tmp_path / "images")

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from figment.clip.scorer import ClipConfig, clip_digest
 from figment.errors import InputError
-from figment.training.dual_prompt import DualPromptConfig, Prepare, build_dual_prompts, learnt_weights
+from figment.training.dual_prompt import DualPromptConfig, Prepare, build_dual_prompts, learned_weights
 from figment.training.saved import Kind, Preprocessing, SavedModel
 from figment.types import Settings
 from models.dual_prompt import DualPromptClassifier, aggregate_regions, presence, region_features
@@ -48,5 +48,5 @@ class Presence(nn.Module):
 
 
 DUAL_PROMPT = Kind(
-    "dual_prompt", DualPromptSettings, _build, Presence, lambda model, _: learnt_weights(model), exclusive=False
+    "dual_prompt", DualPromptSettings, _build, Presence, lambda model, _: learned_weights(model), exclusive=False
 )

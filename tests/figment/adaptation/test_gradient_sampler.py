@@ -47,7 +47,7 @@ def whole(pipeline, few_steps) -> torch.Tensor:
     return gradient(pipeline, few_steps)
 
 
-def assert_pictures_are_the_generators(generator, config, negative_prompt):
+def assert_images_are_the_generators(generator, config, negative_prompt):
     rows = [
         {
             **config.model_dump(), "prompt": prompt, "negative_prompt": negative_prompt, "seed": seed, "adapter": "",
@@ -61,12 +61,12 @@ def assert_pictures_are_the_generators(generator, config, negative_prompt):
 
 
 @pytest.mark.parametrize("negative_prompt", ["", "blurry"])
-def test_the_pictures_are_the_generators(generator, few_steps, negative_prompt):
-    assert_pictures_are_the_generators(generator, few_steps, negative_prompt)
+def test_the_images_are_the_generators(generator, few_steps, negative_prompt):
+    assert_images_are_the_generators(generator, few_steps, negative_prompt)
 
 
 @pytest.mark.parametrize("family", [stable_diffusion_xl, stable_diffusion_3, flux])
-def test_the_pictures_are_the_generators_in_other_families_and_all_text_encoders_get_a_gradient(family, tmp_path):
+def test_the_images_are_the_generators_in_other_families_and_all_text_encoders_get_a_gradient(family, tmp_path):
     torch.manual_seed(0)
     generator = saved(family(), tmp_path / "model")
     pipeline = generator.pipeline
@@ -76,7 +76,7 @@ def test_the_pictures_are_the_generators_in_other_families_and_all_text_encoders
     )  # fmt: skip
     negatives = ("",) if type(pipeline).__name__ == "FluxPipeline" else ("", "blurry")  # Flux reads none
     for negative_prompt in negatives:  # to SDXL no negative prompt is another thing than an empty one
-        assert_pictures_are_the_generators(generator, config, negative_prompt)
+        assert_images_are_the_generators(generator, config, negative_prompt)
     sample(pipeline, PROMPTS, SEEDS, config).std().backward()
     for name, part in pipeline.components.items():
         if name.startswith("text_encoder"):

@@ -82,17 +82,17 @@ def test_a_step_moves_the_text_encoder_and_nothing_else(tuner, prompts):
     before = {name: p.clone() for part in tuner.modules() for name, p in part.named_parameters()}
     assert tuner.step([prompt for prompt in prompts if len(prompt.labels) == 2], 0) > 0
     after = {name: p for part in tuner.modules() for name, p in part.named_parameters()}
-    learnt = {name.partition(".")[2] for name in tuner.parameters}
+    learned = {name.partition(".")[2] for name in tuner.parameters}
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
-    assert moved <= learnt
+    assert moved <= learned
     assert tuner.drift(prompts) > 0
     tuner.load(tuner.base)
     assert tuner.drift(prompts) == 0
 
 
 def test_weights_that_bfloat16_cannot_tell_apart_change_what_prompts_mean(pocket_config, prompts):
-    """The paper's rate moves a weight by 7e-8 a step, and pictures are made under autocast."""
+    """The paper's rate moves a weight by 7e-8 a step, and images are made under autocast."""
     tuner = make_tuner(pocket_config, dtype="bfloat16")
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         base = tuner.embeddings(prompts)
@@ -103,7 +103,7 @@ def test_weights_that_bfloat16_cannot_tell_apart_change_what_prompts_mean(pocket
 
 
 def test_the_loss_falls_where_it_is_followed(tuner, prompts):
-    """The same pictures again and again: what the gradient says is what lowers the loss."""
+    """The same images again and again: what the gradient says is what lowers the loss."""
     losses = [tuner.step(prompts, 7) for _ in range(5)]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -180,7 +180,7 @@ def test_all_text_encoders_of_other_families_learn(family, prompts, tmp_path):
     assert 0 <= tuner.quality(prompts, "choose").acceptance <= 1
 
 
-def test_fewer_pictures_than_prompts_still_judge_all_classes(own_tuner, pocket_config, prompts, monkeypatch):
+def test_fewer_images_than_prompts_still_judge_all_classes(own_tuner, pocket_config, prompts, monkeypatch):
     monkeypatch.setattr(own_tuner, "config", FAST.model_copy(update={"evaluated_images": 6}))
     assert set(own_tuner.quality(prompts, "choose").by_label) == set(SPACE.names)
 

@@ -29,7 +29,7 @@ QUICK = InversionConfig(
 
 
 def checks(colour: tuple[int, int, int], size: int, count: int = 2) -> list[np.ndarray]:
-    """Chequered pictures of one colour and black, their fields of different sizes."""
+    """Chequered images of one colour and black, their fields of different sizes."""
     y, x = np.mgrid[:size, : size + 4]
     fields = [((x // step + y // step) % 2)[..., None] for step in range(4, 4 + count)]
     return [(field * np.array(colour)).astype(np.uint8) for field in fields]
@@ -40,7 +40,7 @@ NAMES = {"red one": "apple", "blue": "stop sign"}
 
 
 @pytest.fixture(scope="module")
-def learnt(pocket_config, tmp_path_factory):
+def learned(pocket_config, tmp_path_factory):
     logged: list = []
     path = learn_concepts(
         pocket_config,
@@ -53,8 +53,8 @@ def learnt(pocket_config, tmp_path_factory):
     return path, logged
 
 
-def test_a_file_of_vectors_named_by_its_hash_says_what_it_was_made_from(learnt, pocket_config):
-    path, logged = learnt
+def test_a_file_of_vectors_named_by_its_hash_says_what_it_was_made_from(learned, pocket_config):
+    path, logged = learned
     assert path.stem == sha256_file(path)
     assert [p.name for p in path.parent.glob("[!.]*")] == [path.name]
     tensors = load_file(path)
@@ -70,14 +70,14 @@ def test_a_file_of_vectors_named_by_its_hash_says_what_it_was_made_from(learnt, 
     assert all(np.isfinite(metrics["loss"]) and metrics["skipped"] == 0 for _, metrics in logged)
 
 
-def test_a_concept_is_the_same_whichever_others_are_learnt_beside_it(learnt, pocket_config, tmp_path):
-    together = load_file(learnt[0])["concept.blue"]
+def test_a_concept_is_the_same_whichever_others_are_learned_beside_it(learned, pocket_config, tmp_path):
+    together = load_file(learned[0])["concept.blue"]
     few_at_a_time = QUICK.model_copy(update={"max_batch": 1})
     alone = load_file(learn_concepts(pocket_config, {"blue": PHOTOS["blue"]}, NAMES, few_at_a_time, tmp_path))
     assert torch.allclose(alone["concept.blue"], together, atol=2e-4)
 
 
-def test_an_interrupted_learning_goes_on_to_the_same_file(learnt, pocket_config, tmp_path, monkeypatch):
+def test_an_interrupted_learning_goes_on_to_the_same_file(learned, pocket_config, tmp_path, monkeypatch):
     monkeypatch.setattr(textual_inversion, "Checkpoint", partial(Checkpoint, every_seconds=0.0))
     step = Learning.step
 
@@ -94,7 +94,7 @@ def test_an_interrupted_learning_goes_on_to_the_same_file(learnt, pocket_config,
     monkeypatch.setattr(Learning, "step", lambda self, number: (numbers.append(number), step(self, number))[1])
     path = learn_concepts(pocket_config, PHOTOS, NAMES, QUICK, tmp_path)
     assert numbers == [2, 3]
-    assert path.read_bytes() == learnt[0].read_bytes()
+    assert path.read_bytes() == learned[0].read_bytes()
     assert learn_concepts(pocket_config, PHOTOS, NAMES, QUICK, tmp_path) == path
     assert numbers == [2, 3], "what is learned is not learned again"
     forget_learning(tmp_path)
@@ -103,11 +103,11 @@ def test_an_interrupted_learning_goes_on_to_the_same_file(learnt, pocket_config,
 
 
 def test_a_state_of_other_photos_has_another_key(pocket_config):
-    one, other = (Learning(pocket_config, {"blue": pictures}, NAMES, QUICK) for pictures in PHOTOS.values())
+    one, other = (Learning(pocket_config, {"blue": images}, NAMES, QUICK) for images in PHOTOS.values())
     assert one.key != other.key
 
 
-def test_nothing_but_the_concepts_vectors_is_learnt(pocket_config):
+def test_nothing_but_the_concepts_vectors_is_learned(pocket_config):
     learning = Learning(pocket_config, PHOTOS, NAMES, QUICK)
     modules = learning.pipeline.text_encoder, learning.pipeline.unet, learning.pipeline.vae
     before = [p.clone() for module in modules for p in module.parameters()]
@@ -155,7 +155,7 @@ def test_learning_from_photos_makes_them_likelier(pocket_config):
     assert held_out() < before - 0.004
 
 
-def test_a_step_whose_loss_is_no_number_is_skipped_for_its_concept_alone(learnt, pocket_config, tmp_path, monkeypatch):
+def test_a_step_whose_loss_is_no_number_is_skipped_for_its_concept_alone(learned, pocket_config, tmp_path, monkeypatch):
     draw = Learning.draw
 
     def broken(self, name, step):
@@ -164,7 +164,7 @@ def test_a_step_whose_loss_is_no_number_is_skipped_for_its_concept_alone(learnt,
 
     monkeypatch.setattr(Learning, "draw", broken)
     path = learn_concepts(pocket_config, PHOTOS, NAMES, QUICK, tmp_path)
-    tensors, whole = load_file(path), load_file(learnt[0])
+    tensors, whole = load_file(path), load_file(learned[0])
     assert torch.equal(tensors["concept.blue"], whole["concept.blue"])
     assert not torch.equal(tensors["concept.red one"], whole["concept.red one"])
     with safe_open(path, "pt") as file:
@@ -172,7 +172,7 @@ def test_a_step_whose_loss_is_no_number_is_skipped_for_its_concept_alone(learnt,
     assert {name: concept["skipped"] for name, concept in made["concepts"].items()} == {"blue": 0, "red one": 1}
 
 
-def test_a_concept_that_was_never_learnt_is_named(pocket_config, tmp_path, monkeypatch):
+def test_a_concept_that_was_never_learned_is_named(pocket_config, tmp_path, monkeypatch):
     draw = Learning.draw
     monkeypatch.setattr(Learning, "draw", lambda self, *a: (d := draw(self, *a))._replace(noise=d.noise * float("inf")))
     with pytest.raises(InputError, match="concept 'blue': its loss was never a number"):
@@ -180,9 +180,9 @@ def test_a_concept_that_was_never_learnt_is_named(pocket_config, tmp_path, monke
     assert not list(tmp_path.glob("*.safetensors"))
 
 
-def test_a_frozen_model_in_half_precision_teaches_vectors_in_full(learnt, pocket_config, tmp_path):
+def test_a_frozen_model_in_half_precision_teaches_vectors_in_full(learned, pocket_config, tmp_path):
     path = learn_concepts(pocket_config, PHOTOS, NAMES, QUICK.model_copy(update={"dtype": "bfloat16"}), tmp_path)
-    half, full = load_file(path), load_file(learnt[0])
+    half, full = load_file(path), load_file(learned[0])
     assert {tensor.dtype for tensor in half.values()} == {torch.float32}
     first = Learning(pocket_config, PHOTOS, NAMES, QUICK).parameters()
     moved = [torch.cat([(t[name] - first[name].detach()).flatten() for name in sorted(t)]) for t in (half, full)]
@@ -194,7 +194,7 @@ def test_a_pass_that_memory_has_no_room_for_is_a_sentence(pocket_config, tmp_pat
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(Learning, "loss", full)
-    with pytest.raises(InputError, match=r"inversion\.max_batch: 10 pictures in one pass do not fit in memory"):
+    with pytest.raises(InputError, match=r"inversion\.max_batch: 10 images in one pass do not fit in memory"):
         learn_concepts(pocket_config, PHOTOS, NAMES, QUICK.model_copy(update={"batch_size": 5}), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -216,7 +216,7 @@ def test_both_text_encoders_of_xl_learn(xl, tmp_path):
         probe_concepts(generator, uneven, PHOTOS, clip())
 
 
-def test_models_that_take_no_learnt_words_are_named(tmp_path):
+def test_models_that_take_no_learned_words_are_named(tmp_path):
     flux().save_pretrained(tmp_path / "flux")
     with pytest.raises(InputError, match=r"FluxPipeline cannot learn from photos here; choose a Stable Diffusion 1\.x"):
         Learning(GeneratorConfig(model=str(tmp_path / "flux")), PHOTOS, NAMES, QUICK)
@@ -257,13 +257,13 @@ def test_the_probe_tells_a_good_concept_from_a_lost_one(generator, pocket_config
            "num_inference_steps": 12, "scheduler": "DDIMScheduler", "width": 32, "height": 32}  # fmt: skip
     rows = [row | {"prompt": f"a photo of a {word}", "seed": i} for word in ("car", "frog") for i in range(3)]
     shots = generator.render(rows).pixels.mul(255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    photos = {"car": list(shots[:3]), "frog": [np.pad(picture, ((0, 0), (2, 2), (0, 0))) for picture in shots[3:]]}
+    photos = {"car": list(shots[:3]), "frog": [np.pad(image, ((0, 0), (2, 2), (0, 0))) for image in shots[3:]]}
     config = pocket_config.model_copy(update={"num_inference_steps": 12})
     probes = probe_concepts(config, adapter, photos, clip(), ProbeConfig(images=4), SynthesisConfig(batch_size=3))
-    assert (probes["car"].usable, probes["car"].reason) == (True, "4 of 4 pictures are nearest to its own photos")
+    assert (probes["car"].usable, probes["car"].reason) == (True, "4 of 4 images are nearest to its own photos")
     assert not probes["frog"].usable
     assert probes["frog"].reason == (
-        "0 of 4 pictures are nearest to its own photos, 4 to those of 'car'; learn it longer, from its name, or from other "
+        "0 of 4 images are nearest to its own photos, 4 to those of 'car'; learn it longer, from its name, or from other "
         "photos"
     )
     assert probes["car"].similarity > probes["frog"].similarity

@@ -21,7 +21,7 @@ COCO_IDS = {  # of the 65 classes in the 48/17 split; the official ids have gaps
 }  # fmt: skip
 
 
-def picture(red: int = 0, size: tuple[int, int] = (8, 6), image_format: str = "PNG") -> bytes:
+def encoded(red: int = 0, size: tuple[int, int] = (8, 6), image_format: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", size, (red, 0, 0)).save(buffer, image_format)
     return buffer.getvalue()
@@ -47,7 +47,7 @@ def write(folder: Path, data: object) -> tuple[Path, Path]:
     images = folder / "images"
     (images / "sub").mkdir(parents=True, exist_ok=True)
     for red, name in enumerate(("a.png", "sub/b.png", "c.png")):
-        (images / name).write_bytes(picture(red))
+        (images / name).write_bytes(encoded(red))
     annotations = folder / "scene.json"
     annotations.write_text(json.dumps(data), encoding="utf-8")
     return annotations, images
@@ -60,7 +60,7 @@ def test_categories_are_matched_by_name_never_by_order(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_pictures_are_squeezed_not_cropped(tmp_path):
+def test_images_are_squeezed_not_cropped(tmp_path):
     annotations, images = write(tmp_path, scene())
     wide = Image.new("RGB", (40, 10))
     wide.paste((255, 255, 255), (0, 0, 4, 10))
@@ -107,8 +107,8 @@ def change(**tables) -> dict:
         (change(categories=[{"id": 1}]), r"categories\[0\] has no 'name' .* should be text"),
         (change(annotations=None), "has no list 'annotations'"),
         ([], "has no list 'images'"),
-        (change(annotations=[]), r"scene\.json: empty, none of its 3 pictures shows any of 3 classes \(dog, potted plant, tv"),
-        (change(images=[], annotations=[]), "empty, none of its 0 pictures"),
+        (change(annotations=[]), r"scene\.json: empty, none of its 3 images shows any of 3 classes \(dog, potted plant, tv"),
+        (change(images=[], annotations=[]), "empty, none of its 0 images"),
     ],
 )  # fmt: skip
 def test_bad_annotations_are_one_clear_sentence(tmp_path, data, sentence):
@@ -117,10 +117,10 @@ def test_bad_annotations_are_one_clear_sentence(tmp_path, data, sentence):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_pictures_are_counted_and_the_first_is_named(tmp_path):
+def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
     annotations, images = write(tmp_path, scene())
     (images / "a.png").unlink()
-    with pytest.raises(InputError, match=r"1 of 2 pictures are not there, the first is .*a\.png"):
+    with pytest.raises(InputError, match=r"1 of 2 images are not there, the first is .*a\.png"):
         read_coco(annotations, images, SPACE)
 
 
@@ -137,7 +137,7 @@ def test_a_file_that_is_no_json_is_named(tmp_path, content, sentence):
 
 @pytest.fixture
 def zero_shot(tmp_path):
-    """The 48/17 files as released: official ids, categories of the split only, pictures beside or in images/."""
+    """The 48/17 files as released: official ids, categories of the split only, images beside or in images/."""
     space = LabelSpace.load(ROOT / "configs/labels/coco_48_17.yaml")
     official = {
         name: number
@@ -160,7 +160,7 @@ def zero_shot(tmp_path):
             ],
         }
         for image in data["images"]:
-            (tmp_path / folder / image["file_name"]).write_bytes(picture(image_format="JPEG"))
+            (tmp_path / folder / image["file_name"]).write_bytes(encoded(image_format="JPEG"))
         (tmp_path / "annotations" / file).write_text(json.dumps(data))
     return tmp_path, space, official
 
@@ -185,7 +185,7 @@ def test_the_48_17_split_reads_in_both_layouts(zero_shot, split, classes, inside
 @pytest.mark.parametrize(("split", "classes"), [("train", 48), ("zsl", 17), ("gzsl", 65)])
 @pytest.mark.parametrize("inside_images", [False, True])
 def test_the_48_17_split_in_the_files_of_semantic_diversity_learning(zero_shot, split, classes, inside_images):
-    """All three below zs_split/, pictures named from one root."""
+    """All three below zs_split/, images named from one root."""
     root, space, _ = zero_shot
     expected = read_coco_split(root, split, space)
     (root / "zs_split").mkdir()
@@ -207,9 +207,7 @@ def test_the_48_17_split_in_the_files_of_semantic_diversity_learning(zero_shot, 
     assert [file.name for file in found.files] == [file.name for file in expected.files]
     assert (found.targets == expected.targets).all()
     found.files[-1].unlink()
-    with pytest.raises(
-        InputError, match=rf"1 of {classes} pictures are not there, the first is \w+2014/\d+\.jpg below"
-    ):
+    with pytest.raises(InputError, match=rf"1 of {classes} images are not there, the first is \w+2014/\d+\.jpg below"):
         read_coco_split(root, split, space)
 
 

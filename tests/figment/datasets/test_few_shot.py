@@ -120,7 +120,7 @@ def test_a_test_set_may_lack_a_class_but_the_training_photos_may_not(root):
         path.unlink()
     (root / "test" / "apple").rmdir()
     assert read_splits(config(root), SPACE, 2, seed=0).tests["test"].labels.tolist() == [0, 0]
-    with pytest.raises(InputError, match=r"\(test\): no picture of apple"):
+    with pytest.raises(InputError, match=r"\(test\): no image of apple"):
         read_splits(config(root, train="test", tests={"test": "train"}), SPACE, 2, seed=0)
 
 
@@ -159,7 +159,7 @@ def test_focus_keeps_one_test_set_for_all_seeds(tmp_path, monkeypatch):
     assert not first.shots.places.equal(second.shots.places)
 
 
-def test_coco_pictures_are_found_by_split(tmp_path):
+def test_coco_images_are_found_by_split(tmp_path):
     for split, count in (("train2017", 3), ("val2017", 1)):
         images, annotations = [], []
         for i in range(2 * count):
@@ -175,7 +175,7 @@ def test_coco_pictures_are_found_by_split(tmp_path):
     assert splits.shots.labels.tolist() == [1, 1, 1, 0, 0, 0]  # apple comes before cell phone
     assert splits.tests["val"].labels.tolist() == [0, 1]
     (tmp_path / "val2017" / "1.jpg").unlink()
-    with pytest.raises(InputError, match=r"1 of 2 pictures are not there, the first is .*1\.jpg"):
+    with pytest.raises(InputError, match=r"1 of 2 images are not there, the first is .*1\.jpg"):
         read_splits(coco, SPACE, 3, seed=0)
     broken = json.loads(file.read_text())
     del broken["annotations"][0]["area"]
@@ -239,8 +239,8 @@ def test_photos_of_any_kind_are_decoded_upright(tmp_path):
             (folder / file).write_bytes(data)
     both = FewShotDataConfig(source="folders", root=str(tmp_path))
     splits = read_splits(both, SPACE, len(kinds), seed=0)
-    pictures = open_photos(splits.tests["test"], 8).load().pixels[: len(kinds)]
-    for file, pixels in zip(sorted(kinds), pictures, strict=True):
+    images = open_photos(splits.tests["test"], 8).load().pixels[: len(kinds)]
+    for file, pixels in zip(sorted(kinds), images, strict=True):
         red, green, blue = pixels.float().mean((1, 2)).tolist()
         if file == "turned.jpg":
             assert pixels[0, :, :3].min() > 200
@@ -257,5 +257,5 @@ def test_a_corrupt_photo_is_named(root):
     broken = root / "test" / "apple" / "0.png"
     broken.write_bytes(broken.read_bytes()[:40])
     splits = read_splits(config(root), SPACE, 2, seed=0)
-    with pytest.raises(InputError, match=r"apple/0\.png: not a readable picture"):
+    with pytest.raises(InputError, match=r"apple/0\.png: not a readable image"):
         open_photos(splits.tests["test"], 8).load()

@@ -100,7 +100,7 @@ def test_per_class_takes_the_first_of_each(tmp_path):
 
 def test_an_absent_class_is_an_error_that_lists_both_sides(tmp_path):
     write_parquet(tmp_path / "test.parquet", ["car", "bird"])
-    with pytest.raises(InputError, match=r"no picture of airplane; of the classes asked for it holds automobile"):
+    with pytest.raises(InputError, match=r"no image of airplane; of the classes asked for it holds automobile"):
         read_labelled(tmp_path, "test", SPACE, 32)
 
 
@@ -115,13 +115,13 @@ def test_a_broken_parquet_is_named(tmp_path):
         read_labelled(tmp_path, "test", SPACE, 32)
 
 
-def test_a_broken_picture_is_named_by_row(tmp_path):
+def test_a_broken_image_is_named_by_row(tmp_path):
     rows = [
         {"image": {"bytes": png(0), "path": ""}, "label": "car"},
         {"image": {"bytes": b"x", "path": ""}, "label": "airplane"},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
-    with pytest.raises(InputError, match=r"test\.parquet row 1: not a readable picture"):
+    with pytest.raises(InputError, match=r"test\.parquet row 1: not a readable image"):
         read_labelled(tmp_path, "test", SPACE, 32)
 
 
@@ -137,7 +137,7 @@ def test_a_label_out_of_range_is_named_by_row(tmp_path):
         read_labelled(tmp_path, "test", SPACE, 32)
 
 
-def test_pictures_without_a_split_are_test_pictures_only(tmp_path):
+def test_images_without_a_split_are_test_images_only(tmp_path):
     """Nothing may be trained on what measures it."""
     folders, single = tmp_path / "folders", tmp_path / "single.parquet"
     for name in ("airplane", "automobile"):
@@ -159,7 +159,7 @@ def test_folders_below_a_split_belong_to_it(tmp_path):
     assert read_labelled(tmp_path, "test", SPACE, 32).pixels.max() == 9
 
 
-def test_pictures_stored_by_path_alone_are_named(tmp_path):
+def test_images_stored_by_path_alone_are_named(tmp_path):
     rows = [{"image": {"bytes": None, "path": "a.png"}, "label": label} for label in ("car", "airplane")]
     schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.string())])
     pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "test.parquet")
@@ -190,8 +190,8 @@ def test_a_misspelt_class_folder_shows_both_sides(tmp_path):
     ):
         with pytest.raises(
             InputError,
-            match=r"no picture of automobile; of the classes asked for it holds airplane; "
-            r"pictures of 'autombile' \(nearest: automobile\), which is no known class",
+            match=r"no image of automobile; of the classes asked for it holds airplane; "
+            r"images of 'autombile' \(nearest: automobile\), which is no known class",
         ):
             read()
 
@@ -201,7 +201,7 @@ def test_an_extra_class_that_nobody_knows_is_an_error_and_one_not_chosen_is_not(
         class_folder(tmp_path, name)
     assert len(read_labelled(tmp_path, "test", SPACE, 32)) == 2
     class_folder(tmp_path, "aeroplan")
-    with pytest.raises(InputError, match=r"^\S+ \(test\): pictures of 'aeroplan' \(nearest: airplane\)"):
+    with pytest.raises(InputError, match=r"^\S+ \(test\): images of 'aeroplan' \(nearest: airplane\)"):
         read_labelled(tmp_path, "test", SPACE, 32)
 
 
@@ -215,13 +215,13 @@ def test_classes_left_out_by_choice_are_known(tmp_path):
 def test_an_empty_class_folder_is_named(tmp_path):
     class_folder(tmp_path, "airplane")
     (tmp_path / "automobile" / "samples").mkdir(parents=True)
-    (tmp_path / "automobile" / "notes.txt").write_text("no picture")
+    (tmp_path / "automobile" / "notes.txt").write_text("no image")
     with pytest.raises(
-        InputError, match=r"automobile: a class folder without a picture; expected \.jpg, .*; fill or remove it"
+        InputError, match=r"automobile: a class folder without an image; expected \.jpg, .*; fill or remove it"
     ):
         read_labelled(tmp_path, "test", SPACE, 32)
     (tmp_path / "automobile" / "1.HEIC").write_bytes(b"")
-    with pytest.raises(InputError, match=r"without a picture \(passed over: 1 \.heic such as 1\.HEIC\);"):
+    with pytest.raises(InputError, match=r"without an image \(passed over: 1 \.heic such as 1\.HEIC\);"):
         read_labelled(tmp_path, "test", SPACE, 32)
 
 
@@ -235,7 +235,7 @@ def test_a_train_is_a_class_where_other_classes_stand_beside_it(tmp_path, name, 
     assert not has_split(tmp_path, "train")
 
 
-def test_a_train_is_a_split_whatever_without_pictures_stands_beside_it(tmp_path):
+def test_a_train_is_a_split_whatever_without_images_stands_beside_it(tmp_path):
     space = LabelSpace.of(["bus", "train"])
     for split, colour in (("train", 0), ("test", 9), ("val", 5)):
         for name in ("bus", "train"):
@@ -249,28 +249,28 @@ def test_a_train_is_a_split_whatever_without_pictures_stands_beside_it(tmp_path)
         assert images.pixels.max() == colour
 
 
-def test_hidden_files_are_no_pictures(tmp_path):
+def test_hidden_files_are_no_images(tmp_path):
     """macOS leaves them on foreign disks, viewers keep thumbnails in them."""
     for name in ("airplane", "automobile"):
         class_folder(tmp_path, name)
-        (tmp_path / name / "._1.png").write_bytes(b"no picture")
+        (tmp_path / name / "._1.png").write_bytes(b"no image")
         class_folder(tmp_path / name, ".thumbs")
     assert read_labelled(tmp_path, "test", SPACE, 32).labels.tolist() == [0, 1]
 
 
-def test_larger_pictures_go_through_the_native_size_in_memory_and_streamed(tmp_path):
+def test_larger_images_go_through_the_native_size_in_memory_and_streamed(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
-    for name, picture in zip(("airplane", "automobile"), pixels, strict=True):
+    for name, image in zip(("airplane", "automobile"), pixels, strict=True):
         (tmp_path / name).mkdir()
-        Image.fromarray(picture).save(tmp_path / name / "1.png")
+        Image.fromarray(image).save(tmp_path / name / "1.png")
     how = ("bilinear", 8)
-    expected = torch.stack([to_tensor(Image.fromarray(picture), 32, *how) for picture in pixels])
+    expected = torch.stack([to_tensor(Image.fromarray(image), 32, *how) for image in pixels])
     assert torch.equal(read_labelled(tmp_path, "test", SPACE, 32, None, *how).pixels, expected)
     second = open_labelled(tmp_path, "test", SPACE, 32, None, *how).subset(torch.tensor([1]))
     assert torch.equal(second.load().pixels, expected[1:])
 
 
-def test_grey_transparent_and_sixteen_bit_pictures_are_read(tmp_path):
+def test_grey_transparent_and_sixteen_bit_images_are_read(tmp_path):
     class_folder(tmp_path, "airplane", "L", 50, "grey.png")
     class_folder(tmp_path, "airplane", "RGBA", (50, 50, 50, 9), "rgba.png")
     class_folder(tmp_path, "airplane", "I;16", 50 * 257, "sixteen.png")
@@ -313,9 +313,9 @@ def test_cifar100_batches_have_fine_labels_and_labels_out_of_range_are_named(tmp
             read_labelled(tmp_path, "test", space, 32)
 
 
-def test_a_batch_with_more_labels_than_pictures_is_named(tmp_path):
+def test_a_batch_with_more_labels_than_images_is_named(tmp_path):
     write_batches(tmp_path / "cifar-10-batches-py", [1, 0])
     file = tmp_path / "cifar-10-batches-py" / "test_batch"
     file.write_bytes(pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [0, 1]}, protocol=2))
-    with pytest.raises(InputError, match="test_batch: 2 labels, but another number of pictures"):
+    with pytest.raises(InputError, match="test_batch: 2 labels, but another number of images"):
         read_labelled(tmp_path, "test", SPACE, 32)

@@ -13,7 +13,7 @@ UNSEEN = LabelSpace.model_validate(
     {"labels": [{"name": "animal"}, {"name": "dog", "parents": ["animal"]}, {"name": "sky"}]}
 ).checked()
 TAGS = ["blue", "dog", "macro", "sky", "red"]  # two of the tags are concepts too
-PICTURES = ["actor\\0001_1.jpg", "actor\\0002_2.jpg", "zebra\\0001_3.jpg"]
+IMAGES = ["actor\\0001_1.jpg", "actor\\0002_2.jpg", "zebra\\0001_3.jpg"]
 
 
 def jpeg() -> bytes:
@@ -22,7 +22,7 @@ def jpeg() -> bytes:
     return buffer.getvalue()
 
 
-def write_pictures(folder, names=PICTURES):
+def write_images(folder, names=IMAGES):
     for name in names:
         path = folder / name.replace("\\", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,11 +38,11 @@ def original(tmp_path):
     rows = {"Train": ["1 1 0 0 0", "0 0 0 1 0", "0 0 1 0 1"], "Test": ["1 0 0 0 0", "0 0 0 0 0", "0 0 0 0 1"]}
     concepts = {"animal": "100", "dog": "100", "sky": "010"}
     for part in ("Train", "Test"):
-        (tmp_path / f"ImageList/{part}Imagelist.txt").write_bytes("\r\n".join(PICTURES).encode() + b"\r\n")
+        (tmp_path / f"ImageList/{part}Imagelist.txt").write_bytes("\r\n".join(IMAGES).encode() + b"\r\n")
         (tmp_path / f"NUS_WID_Tags/{part}_Tags1k.dat").write_text("".join(f"{row}\t\n" for row in rows[part]))
         for name, truth in concepts.items():
             (tmp_path / f"Groundtruth/TrainTestLabels/Labels_{name}_{part}.txt").write_text("\n".join(truth) + "\n")
-    write_pictures(tmp_path / "Flickr")
+    write_images(tmp_path / "Flickr")
     return tmp_path
 
 
@@ -53,11 +53,11 @@ def release(tmp_path):
     (tmp_path / "annotations/zsl").mkdir()
     (tmp_path / "annotations/Tag_all/all_labels.txt").write_text("\n".join(names) + "\n")
     matrix = np.array([[0, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1]])
-    flat = np.array([name.split("\\")[1] + " " for name in PICTURES])
+    flat = np.array([name.split("\\")[1] + " " for name in IMAGES])
     for labels, images in (("train_all", "train"), ("val_all", "val"), ("val_gzsl", "val_gzsl")):
         np.save(tmp_path / f"annotations/zsl/formatted_{labels}_labels_filtered.npy", matrix)
         np.save(tmp_path / f"annotations/zsl/formatted_{images}_images_filtered.npy", np.char.add(flat, labels[:0]))
-    write_pictures(tmp_path / "images", [name.strip() for name in ("0001_1.jpg", "0002_2.jpg", "0001_3.jpg")])
+    write_images(tmp_path / "images", [name.strip() for name in ("0001_1.jpg", "0002_2.jpg", "0001_3.jpg")])
     return tmp_path
 
 
@@ -104,27 +104,27 @@ def test_the_shipped_concepts_are_81_with_the_papers_parents():
 def test_an_empty_split_is_one_clear_sentence(original):
     for name in ("animal", "dog", "sky"):
         (original / f"Groundtruth/TrainTestLabels/Labels_{name}_Test.txt").write_text("0\n0\n0\n")
-    with pytest.raises(InputError, match=r"TestImagelist\.txt: empty, none of its 3 pictures shows any of 3 classes"):
+    with pytest.raises(InputError, match=r"TestImagelist\.txt: empty, none of its 3 images shows any of 3 classes"):
         read_nus_wide(original, "zsl", nus_wide_space(original, UNSEEN))
 
 
 @pytest.mark.parametrize(
     ("file", "content", "sentence"),
     [
-        ("ImageList/TestImagelist.txt", "a.jpg\n..\\b.jpg\nc.jpg", r"picture 2: file name '\.\./b\.jpg' leads out of"),
-        ("ImageList/TestImagelist.txt", "a.jpg\nb.jpg\na.jpg", r"picture 'a\.jpg' is listed twice"),
+        ("ImageList/TestImagelist.txt", "a.jpg\n..\\b.jpg\nc.jpg", r"image 2: file name '\.\./b\.jpg' leads out of"),
+        ("ImageList/TestImagelist.txt", "a.jpg\nb.jpg\na.jpg", r"image 'a\.jpg' is listed twice"),
         ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 0 0 0\n", r"Test_Tags1k\.dat: has 1 rows of 5, expected one for each of 3"),
-        ("Groundtruth/TrainTestLabels/Labels_dog_Test.txt", "1\n0\n", "has 2 lines, expected 0 or 1 for each of 3 pictures"),
+        ("Groundtruth/TrainTestLabels/Labels_dog_Test.txt", "1\n0\n", "has 2 lines, expected 0 or 1 for each of 3 images"),
         ("Groundtruth/TrainTestLabels/Labels_dog_Test.txt", "1\n0\nx\n", "expected 0 or 1"),
         ("Groundtruth/TrainTestLabels/Labels_dog_Test.txt", None, r"holds no Groundtruth/TrainTestLabels/Labels_dog_Test\.txt"),
         ("NUS_WID_Tags/TagList1k.txt", None, r"holds no NUS_WID_Tags/TagList1k\.txt"),
         ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 x 0 0\n" * 3, r"Test_Tags1k\.dat: not readable \(.*'x'\); expected a line a pic"),
-        ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 0 0 0\n0 0\n", r"Test_Tags1k\.dat: not readable .*expected a line a picture"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 0 0 0\n0 0\n", r"Test_Tags1k\.dat: not readable .*expected a line an image"),
         ("NUS_WID_Tags/Test_Tags1k.dat", "1 0\n0 0 0\n", r"Test_Tags1k\.dat: not readable .*Expected 2 fields in line 2, saw 3"),
         ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 0 0 300\n" * 3, r"Test_Tags1k\.dat: not readable .*of 0 or 1 for each tag"),
         ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 0 0 nan\n" * 3, r"Test_Tags1k\.dat: not readable .*of 0 or 1 for each tag"),
-        ("NUS_WID_Tags/Test_Tags1k.dat", "0 0 0\n0 7 0\n0 9 0\n", r"Test_Tags1k\.dat: holds a 9; expected a line a picture"),
-        ("NUS_WID_Tags/Test_Tags1k.dat", "", r"Test_Tags1k\.dat: not readable .*expected a line a picture"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "0 0 0\n0 7 0\n0 9 0\n", r"Test_Tags1k\.dat: holds a 9; expected a line an image"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "", r"Test_Tags1k\.dat: not readable .*expected a line an image"),
     ],
 )  # fmt: skip
 def test_damaged_lists_are_one_clear_sentence(original, file, content, sentence):
@@ -138,7 +138,7 @@ def test_damaged_lists_are_one_clear_sentence(original, file, content, sentence)
 
 
 @pytest.mark.parametrize("layout", ["original", "release"])
-def test_pictures_that_flickr_no_longer_has_are_left_out_and_counted(request, layout, caplog):
+def test_images_that_flickr_no_longer_has_are_left_out_and_counted(request, layout, caplog):
     root = request.getfixturevalue(layout)
     space = nus_wide_space(root, UNSEEN)
     whole = read_nus_wide(root, "gzsl", space)
@@ -147,10 +147,10 @@ def test_pictures_that_flickr_no_longer_has_are_left_out_and_counted(request, la
     gone.unlink()
     found = read_nus_wide(root, "gzsl", space)
     assert labels_of(found) == {name: labels for name, labels in labels_of(whole).items() if name != "0002_2.jpg"}
-    assert caplog.messages[0].endswith(": 1 of 3 pictures are not there and are left out")
+    assert caplog.messages[0].endswith(": 1 of 3 images are not there and are left out")
     for file in found.files:
         file.unlink()
-    with pytest.raises(InputError, match=r"none of 3 pictures is there, the first would be .*0001_1\.jpg; unpack them"):
+    with pytest.raises(InputError, match=r"none of 3 images is there, the first would be .*0001_1\.jpg; unpack them"):
         read_nus_wide(root, "gzsl", space)
 
 
@@ -163,7 +163,7 @@ def test_pickled_arrays_are_never_loaded(release):
 
 def test_matrices_of_another_release_are_noticed(release):
     np.save(release / "annotations/zsl/formatted_val_all_labels_filtered.npy", np.zeros((3, 5), int))
-    with pytest.raises(InputError, match=r"has shape \(3, 5\), but there are 3 pictures .* and 6 labels"):
+    with pytest.raises(InputError, match=r"has shape \(3, 5\), but there are 3 images .* and 6 labels"):
         read_nus_wide(release, "zsl", nus_wide_space(release, UNSEEN))
 
 

@@ -79,23 +79,23 @@ def test_a_header_over_the_names_does_no_harm(tmp_path):
     assert read_codes(path, LABELS) == {"/m/0bt9lr": 1, "/m/050k8": 0}
 
 
-def test_pictures(tags, descriptions, tmp_path):
+def test_images(tags, descriptions, tmp_path):
     found = read_open_images([tags], descriptions, LABELS)
     folder = tmp_path / "validation"
     with pytest.raises(
-        InputError, match=rf"validation: no picture of the 2 tagged images; expected IMAGEID\.jpg, as {A}"
+        InputError, match=rf"validation: no image of the 2 tagged images; expected IMAGEID\.jpg, as {A}"
     ):
-        found.with_pictures(folder)
+        found.with_images(folder)
     folder.mkdir()
     Image.new("L", (40, 20), 128).save(folder / f"{B}.jpg")
-    assert found.with_pictures(folder).tolist() == [1]
+    assert found.with_images(folder).tolist() == [1]
     pixels = found.pixels([1], folder, 16)
     assert pixels.shape == (1, 3, 16, 16)
     assert (pixels == 128).all()
-    with pytest.raises(InputError, match=rf"{A}\.jpg: no such picture"):
+    with pytest.raises(InputError, match=rf"{A}\.jpg: no such image"):
         found.pixels([0, 1], folder, 16)
     (folder / f"{B}.jpg").write_bytes(b"junk")
-    with pytest.raises(InputError, match=rf"{B}\.jpg: not a readable picture"):
+    with pytest.raises(InputError, match=rf"{B}\.jpg: not a readable image"):
         found.pixels([1], folder, 16)
 
 

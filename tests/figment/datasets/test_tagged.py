@@ -28,7 +28,7 @@ def test_what_is_done_to_a_read_set_stays_in_memory(tmp_path):
 
 
 def test_a_set_is_whole_or_absent(tmp_path):
-    with pytest.raises(ValueError, match="1 pictures for 2 rows"):
+    with pytest.raises(ValueError, match="1 images for 2 rows"):
         write_tagged(tmp_path / "a", [torch.zeros(1, 3, 4, 4, dtype=torch.uint8)], torch.zeros(2, 1), 4)
     assert list((tmp_path / "a").iterdir()) == []
     with pytest.raises(InputError, match=r"a: holds no pixels.npy and targets.npy"):

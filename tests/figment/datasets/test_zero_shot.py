@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.errors import InputError
 from pocket.data_sets import write_scenes
@@ -86,7 +86,7 @@ def test_parquet_that_is_amiss_is_one_sentence(parquet, tmp_path):
 
     refused(r"test\.parquet row 0: labels is None; expected a list of names", labels=None)
     refused(r"test\.parquet row 0: image holds no bytes", image={"bytes": None, "path": "x.png"})
-    refused(r"test\.parquet row 0: not a readable picture", image={"bytes": b"x", "path": "x.png"})
+    refused(r"test\.parquet row 0: not a readable image", image={"bytes": b"x", "path": "x.png"})
     refused(r"test\.parquet: columns are image; expected image \(or img\) and labels")
     misspelt = [row | {"labels": ["bananna" if name == "banana" else name for name in row["labels"]]} for row in rows]
     pq.write_table(pa.Table.from_pylist(misspelt), test)
@@ -97,9 +97,9 @@ def test_parquet_that_is_amiss_is_one_sentence(parquet, tmp_path):
         write_splits(data, space, 32, tmp_path / "out")
 
 
-def test_made_pictures_are_trained_on_and_never_validate(parquet, scenes, tmp_path):
+def test_made_images_are_trained_on_and_never_validate(parquet, scenes, tmp_path):
     space = zero_shot_space(parquet)
-    more = TaggedPictures(torch.full((5, 3, 32, 32), 7, dtype=torch.uint8), torch.eye(32, dtype=torch.int8)[:5])
+    more = TaggedImages(torch.full((5, 3, 32, 32), 7, dtype=torch.uint8), torch.eye(32, dtype=torch.int8)[:5])
     counts = write_splits(parquet, space, 32, tmp_path, more)
     train = read_tagged(tmp_path / "train")
     assert counts["train"] == 72 + 5
@@ -123,13 +123,13 @@ def coco(tmp_path) -> ZeroShotConfig:
         "instances_val2014_unseen_48_17.json": ("val2014", ["bus", "cat"], [["bus"], ["cat", "bus"]]),
         "instances_val2014_gzsi_48_17.json": ("val2014", list(categories), [["bus", "dog"], ["cat", "bus"], ["car"]]),
     }
-    for file, (folder, known, pictures) in shown.items():
+    for file, (folder, known, images) in shown.items():
         data = {
-            "images": [{"id": i, "file_name": f"{i}.png"} for i in range(len(pictures))],
+            "images": [{"id": i, "file_name": f"{i}.png"} for i in range(len(images))],
             "categories": [{"id": categories[name], "name": name} for name in known],
             "annotations": [
                 {"id": 10 * i + j, "image_id": i, "category_id": categories[name]}
-                for i, names in enumerate(pictures)
+                for i, names in enumerate(images)
                 for j, name in enumerate(names)
             ],
         }
@@ -137,7 +137,7 @@ def coco(tmp_path) -> ZeroShotConfig:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(content)
         (tmp_path / folder).mkdir(exist_ok=True)
-        for i in range(len(pictures)):
+        for i in range(len(images)):
             Image.new("RGB", (20, 10), (10 * i, 0, 0)).save(tmp_path / folder / f"{i}.png")
     return ZeroShotConfig(source="coco", root=str(tmp_path), labels=str(labels), validation=0.25)
 
@@ -157,7 +157,7 @@ def test_a_published_set_becomes_the_same_four_sets(coco, tmp_path):
 
 @pytest.fixture
 def open_images(tmp_path) -> ZeroShotConfig:
-    """Two seen and two unseen tags in list files; codes in another order than the lists'; a picture of one colour each."""
+    """Two seen and two unseen tags in list files; codes in another order than the lists'; an image of one colour each."""
     root, lists = tmp_path / "open_images", tmp_path / "tags"
     codes = {"bus": "/m/1", "Car": "/m/2", "cat": "/m/3", "Dog": "/m/4", "tree": "/m/5"}
     known = {
@@ -176,18 +176,18 @@ def open_images(tmp_path) -> ZeroShotConfig:
     (root / "annotations").mkdir(parents=True)
     lines = "".join(f"{code},{name}\n" for name, code in codes.items())
     (root / "annotations" / "oidv6-class-descriptions.csv").write_text(lines)
-    for part, pictures in known.items():
+    for part, images in known.items():
         for source in ("human", "machine"):
             rows = [
                 f"{i:016x},verification,{codes[name]},{confidence}"
-                for i, facts in enumerate(pictures)
+                for i, facts in enumerate(images)
                 for by, name, confidence in facts
                 if by == source
             ]
             text = "\n".join(["ImageID,Source,LabelName,Confidence", *rows]) + "\n"
             (root / "annotations" / f"oidv6-{part}-annotations-{source}-imagelabels.csv").write_text(text)
         (root / part).mkdir()
-        for i in range(min(4, len(pictures))):
+        for i in range(min(4, len(images))):
             Image.new("RGB", (20, 10), (60 * i, 0, 0)).save(root / part / f"{i:016x}.jpg", quality=100)
     return ZeroShotConfig(source="open_images", root=str(root), labels=str(lists), validation=0.34)
 
@@ -202,8 +202,8 @@ def test_open_images_becomes_the_same_four_sets(open_images, tmp_path):
     assert read_tagged(out / "gzsl").targets.tolist() == [[-1, 0, -1, 1], [1, -1, -1, -1]]
     train, held = (read_tagged(out / name) for name in ("train", "validation"))
     red = [round(value / 60) for value in torch.cat([train.pixels, held.pixels])[:, 0, 0, 0].tolist()]
-    by_picture = dict(zip(red, torch.cat([train.targets, held.targets]).tolist(), strict=True))
-    assert by_picture == {0: [1, -1, -1, -1], 1: [-1, 1, -1, -1], 2: [0, 1, -1, -1]}
+    by_image = dict(zip(red, torch.cat([train.targets, held.targets]).tolist(), strict=True))
+    assert by_image == {0: [1, -1, -1, -1], 1: [-1, 1, -1, -1], 2: [0, 1, -1, -1]}
 
 
 def test_open_images_lists_and_files_that_do_not_fit_are_named(open_images, tmp_path):
@@ -218,10 +218,10 @@ def test_open_images_lists_and_files_that_do_not_fit_are_named(open_images, tmp_
     (lists / "unseen.txt").unlink()
     with pytest.raises(InputError, match=r"unseen\.txt: not a readable list of names"):
         zero_shot_space(open_images)
-    for picture in (root / "test").iterdir():
-        if picture.stem != f"{2:016x}":
-            picture.unlink()
-    with pytest.raises(InputError, match=r"test: no picture of the 2 tagged images"):
+    for image in (root / "test").iterdir():
+        if image.stem != f"{2:016x}":
+            image.unlink()
+    with pytest.raises(InputError, match=r"test: no image of the 2 tagged images"):
         write_splits(open_images, space, 8, tmp_path / "out")
     for file in (root / "annotations").glob("*test*"):
         file.unlink()
@@ -229,7 +229,7 @@ def test_open_images_lists_and_files_that_do_not_fit_are_named(open_images, tmp_
         write_splits(open_images, space, 8, tmp_path / "out")
     for i in range(3):
         (root / "train" / f"{i:016x}.jpg").unlink()
-    with pytest.raises(InputError, match=r"train: no picture there shows any of 2 classes \(dog, car, \.\.\.\)"):
+    with pytest.raises(InputError, match=r"train: no image there shows any of 2 classes \(dog, car, \.\.\.\)"):
         write_splits(open_images, space, 8, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -18,12 +18,12 @@ def test_the_surest_errors_come_first():
 
 
 def test_the_nearest_are_by_cosine():
-    learnt = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([0.0, 1.0]), "c": torch.tensor([0.6, 0.8])}
-    assert nearest(torch.tensor([[1.0, 0.0]]), learnt, 2) == [[("a", 1.0), ("c", pytest.approx(0.6))]]
-    assert len(nearest(torch.tensor([[1.0, 0.0]]), learnt, 9)[0]) == 3
+    learned = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([0.0, 1.0]), "c": torch.tensor([0.6, 0.8])}
+    assert nearest(torch.tensor([[1.0, 0.0]]), learned, 2) == [[("a", 1.0), ("c", pytest.approx(0.6))]]
+    assert len(nearest(torch.tensor([[1.0, 0.0]]), learned, 9)[0]) == 3
 
 
-def test_errors_are_explained_by_pictures_of_the_training_list(plan, pool, labels):
+def test_errors_are_explained_by_images_of_the_training_list(plan, pool, labels):
     config = TrainingConfig(model="test_resnet", image_size=32)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -31,15 +31,15 @@ def test_errors_are_explained_by_pictures_of_the_training_list(plan, pool, label
     test = open_labelled(Path("data/real"), "test", labels, 32, 4)
     store = FeatureStore(pool, ClipScorer(ClipConfig(model="local-dir:models/pocket/clip")))
     store.complete()
-    learnt = plan["image_id"].to_pylist()[:10]
+    learned = plan["image_id"].to_pylist()[:10]
     seen = open_labelled(Path("data/real"), "test", labels, store.scorer.size, 4)
-    errors = explain_errors(model, test, seen, learnt, store, labels.names, 5, 3)
+    errors = explain_errors(model, test, seen, learned, store, labels.names, 5, 3)
     wrong = int((predict_all(model, test).argmax(1) != test.labels).sum())
     assert len(errors) == min(5, wrong) > 0
     for error in errors:
         assert error.truth != error.predicted
         assert "test.parquet row " in error.where
-        assert {n.image_id for n in error.neighbours} <= set(learnt)
+        assert {n.image_id for n in error.neighbours} <= set(learned)
         assert [n.similarity for n in error.neighbours] == sorted(
             (n.similarity for n in error.neighbours), reverse=True
         )

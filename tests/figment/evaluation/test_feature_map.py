@@ -24,14 +24,14 @@ def test_two_groups_stay_two_groups_on_the_plane(method):
 
 def test_the_map_shows_dots_and_crosses_of_every_class():
     features, labels = clusters()
-    picture = feature_map(features, labels, features[:20], labels[:20], ["cat", "dog"], "pca")
-    colours = {tuple(c) for c in np.asarray(picture).reshape(-1, 3).tolist()}
-    assert picture.width > 500
+    image = feature_map(features, labels, features[:20], labels[:20], ["cat", "dog"], "pca")
+    colours = {tuple(c) for c in np.asarray(image).reshape(-1, 3).tolist()}
+    assert image.width > 500
     assert len(colours) > 10
     only_cats = feature_map(features[labels == 0], labels[labels == 0], features[:4], labels[:4] * 0, ["cat"], "pca")
-    assert not np.array_equal(np.asarray(picture.resize((50, 50))), np.asarray(only_cats.resize((50, 50))))
+    assert not np.array_equal(np.asarray(image.resize((50, 50))), np.asarray(only_cats.resize((50, 50))))
 
 
-def test_too_few_pictures_make_no_map():
-    with pytest.raises(InputError, match="3 pictures; give four or more"):
+def test_too_few_images_make_no_map():
+    with pytest.raises(InputError, match="3 images; give four or more"):
         project(torch.eye(3))

@@ -27,8 +27,8 @@ def test_features_are_unit_vectors_in_the_sets_order_streamed_or_not(scorer, spa
     assert torch.allclose(clip_features(streamed.subset(order), scorer), features[order], atol=1e-5)
 
 
-def test_real_pictures_reach_each_other_and_one_picture_repeated_does_not(scorer, space):
-    """The ledger on genuine features: another half of the same pictures against copies of one per class."""
+def test_real_images_reach_each_other_and_one_image_repeated_does_not(scorer, space):
+    """The ledger on genuine features: another half of the same images against copies of one per class."""
     images = open_labelled(ROOT / "data/real", "test", space, scorer.size, per_class=40).load()
     features = clip_features(images, scorer)
     first = torch.cat([(images.labels == i).nonzero().flatten()[:20] for i in range(3)])

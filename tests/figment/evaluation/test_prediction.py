@@ -34,8 +34,8 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Three pictures of different size and mode, one of them in Parquet too."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """Three images of different size and mode, one of them in Parquet too."""
+    folder = tmp_path_factory.mktemp("images")
     Image.effect_noise((20, 14), 90).save(folder / "grey.png")
     Image.radial_gradient("L").resize((16, 16)).convert("RGB").save(folder / "round.jpg")
     row = {"bytes": (folder / "grey.png").read_bytes(), "path": "grey.png"}
@@ -67,19 +67,19 @@ def test_a_folder_with_parquet_in_it_is_classified_whatever_the_batch(model, fol
     assert open_model(model).scorer()(pixels).sum().item() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_picture_goes_through_the_size_that_the_classifier_learnt_at(model, folder, tmp_path, capsys):
+def test_a_image_goes_through_the_size_that_the_classifier_learned_at(model, folder, tmp_path, capsys):
     trained = open_model(model)
     save_timm(tmp_path, SPACE, CONFIG.model_copy(update={"native_size": 4}), trained.network)
     assert main(["predict", str(folder / "round.jpg"), "--model", str(tmp_path)]) == 0
-    picture = Image.open(folder / "round.jpg").convert("RGB")
+    image = Image.open(folder / "round.jpg").convert("RGB")
     with torch.no_grad():
-        by_hand = trained.scorer()(to_tensor(picture, 16, CONFIG.resize, 4)[None] / 255).max().item()
-        directly = trained.scorer()(to_tensor(picture, 16)[None] / 255).max().item()
+        by_hand = trained.scorer()(to_tensor(image, 16, CONFIG.resize, 4)[None] / 255).max().item()
+        directly = trained.scorer()(to_tensor(image, 16)[None] / 255).max().item()
     assert lines(capsys)[0]["probability"] == pytest.approx(by_hand, abs=1e-5)
     assert by_hand != pytest.approx(directly, abs=1e-4)
 
 
-def test_more_classes_a_picture_and_rendered(model, folder, tmp_path, capsys):
+def test_more_classes_a_image_and_rendered(model, folder, tmp_path, capsys):
     arguments = [
         "predict",
         str(folder / "grey.png"),
@@ -99,9 +99,9 @@ def test_more_classes_a_picture_and_rendered(model, folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("batch", ["1", "32"])
-def test_pictures_that_cannot_be_read_cost_the_others_nothing(model, folder, tmp_path, capsys, batch):
+def test_images_that_cannot_be_read_cost_the_others_nothing(model, folder, tmp_path, capsys, batch):
     shutil.copy(folder / "grey.png", tmp_path / "a.png")
-    (tmp_path / "b.jpg").write_text("not a picture")
+    (tmp_path / "b.jpg").write_text("not an image")
     row = {"bytes": (folder / "round.jpg").read_bytes(), "path": "round.jpg"}
     pq.write_table(pa.table({"image": [row, {"bytes": b"GIF89a", "path": ""}, row]}), tmp_path / "c.parquet")
     assert main(["predict", str(tmp_path), "--model", str(model), "--batch-size", batch]) == 2
@@ -116,8 +116,8 @@ def test_pictures_that_cannot_be_read_cost_the_others_nothing(model, folder, tmp
     assert found[2]["label"] == found[4]["label"]
     assert found[2]["probability"] == found[4]["probability"]
     (said,) = printed.err.splitlines()
-    assert said.startswith(f"error: {tmp_path}/b.jpg: not a readable picture")
-    assert "and 1 more of 5 pictures" in said
+    assert said.startswith(f"error: {tmp_path}/b.jpg: not a readable image")
+    assert "and 1 more of 5 images" in said
 
 
 def test_whoever_reads_no_further_gets_no_stack_of_frames(model, folder, monkeypatch, capsys):
@@ -152,7 +152,7 @@ def test_a_damaged_model_is_named(model, folder, tmp_path, capsys):
 
 def test_as_onnx_it_says_the_same_and_says_how_fast(model, folder, capsys):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; `make setup` installs it")
-    assert main(["export", str(model), "--pictures", str(folder)]) == 0
+    assert main(["export", str(model), "--images", str(folder)]) == 0
     said = capsys.readouterr().out
     assert "scores within " in said
     assert "batch 32: " in said

@@ -8,7 +8,7 @@ import pytest
 
 from figment.errors import InputError
 from figment.evaluation.prediction_files import write_predictions
-from figment.pictures import UnreadPictures
+from figment.image_files import UnreadImages
 
 ROWS = [
     {"image": "a.png", "label": "cat, or not", "probability": 0.5},
@@ -39,9 +39,9 @@ def test_a_row_an_answer(tmp_path, ending):
 def test_what_was_read_is_written_before_the_unreadable_is_told(tmp_path):
     def lines():
         yield json.dumps(ROWS[1])
-        raise UnreadPictures([InputError("not readable")], 1)
+        raise UnreadImages([InputError("not readable")], 1)
 
-    with pytest.raises(UnreadPictures):
+    with pytest.raises(UnreadImages):
         write_predictions(lines(), tmp_path / "found.csv")
     assert read(tmp_path / "found.csv") == [{"image": "ü\n.png", "error": "not readable"}]
 

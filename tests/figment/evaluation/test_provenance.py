@@ -65,13 +65,13 @@ def test_the_answer_behind_a_prompt_is_read_from_the_chat_models_cache(root, pla
     assert answer_behind(first, root) == "no prompt book says"
 
 
-def test_who_learnt_from_an_image(root, plan):
+def test_who_learned_from_an_image(root, plan):
     ids = plan["image_id"].to_pylist()
     assert learners(ids[2], root) == [root / "run" / "classifiers" / "base"]
     assert learners(ids[0], root) == []
 
 
-def test_what_a_model_learnt_from(root, plan):
+def test_what_a_model_learned_from(root, plan):
     recipe = recipe_of(root / "run" / "classifiers" / "base")
     rows = plan.to_pylist()[2:6]
     assert recipe.images == 4

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from figment.clip.label_vectors import LabelVectors
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from figment.evaluation.row_spread import direction_spread, spread_correlation
 from figment.training.config import SemanticConfig
 from figment.training.semantic import build_semantic_matrix
@@ -17,10 +17,10 @@ NAMES = ("dog", "cat", "dogs", "bus", "elk", "sky")
 VECTORS = LabelVectors.of(NAMES, torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), "test")
 
 
-def pictures(count: int, seed: int) -> TaggedPictures:
+def images(count: int, seed: int) -> TaggedImages:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    return TaggedPictures(pixels, (torch.rand(count, 6, generator=generator) < 0.4).to(torch.int8))
+    return TaggedImages(pixels, (torch.rand(count, 6, generator=generator) < 0.4).to(torch.int8))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_direction_spread_is_the_mean_over_pairs_of_one_minus_cosine(rows, dim, 
 
 
 def test_the_correlation_is_spearmans_of_spread_and_diversity(model):
-    chosen = pictures(40, 3)
+    chosen = images(40, 3)
     found = spread_correlation(model, chosen, VECTORS, batch_size=7)
     with torch.inference_mode():
         spread = direction_spread(model(chosen.pixels.float() / 255))
@@ -55,4 +55,4 @@ def test_the_correlation_is_spearmans_of_spread_and_diversity(model):
 def test_a_single_row_has_no_correlation():
     torch.manual_seed(0)
     single = build_semantic_matrix(SemanticConfig(model="test_resnet", image_size=32, rows=1), 8)
-    assert all(math.isnan(value) for value in spread_correlation(single, pictures(20, 0), VECTORS))
+    assert all(math.isnan(value) for value in spread_correlation(single, images(20, 0), VECTORS))

@@ -40,10 +40,10 @@ def noise(mode="RGB", size=(50, 30), seed=0) -> Image.Image:
 
 
 def test_tags_are_the_best_scores_with_their_rows(tagger):
-    picture = noise()
-    (tags,) = predict_tags(tagger, [picture], top_k=3)
+    image = noise()
+    (tags,) = predict_tags(tagger, [image], top_k=3)
     with torch.inference_mode():
-        matrix = tagger.model(squash(picture, 32)[None].float() / 255)
+        matrix = tagger.model(squash(image, 32)[None].float() / 255)
     scores, rows = label_scores(matrix, tagger.labels.vectors)
     order = scores[0].argsort(descending=True)[:3].tolist()
     assert [tag.tag for tag in tags] == [NAMES[j] for j in order]
@@ -53,19 +53,19 @@ def test_tags_are_the_best_scores_with_their_rows(tagger):
 
 
 def test_batches_change_nothing(tagger):
-    pictures = [noise(seed=i) for i in range(5)]
-    together = list(predict_tags(tagger, pictures, batch_size=8))
-    one_by_one = list(predict_tags(tagger, pictures, batch_size=1))
+    images = [noise(seed=i) for i in range(5)]
+    together = list(predict_tags(tagger, images, batch_size=8))
+    one_by_one = list(predict_tags(tagger, images, batch_size=1))
     assert [[tag.tag for tag in tags] for tags in together] == [[tag.tag for tag in tags] for tags in one_by_one]
     scores = [[[tag.score for tag in tags] for tags in given] for given in (together, one_by_one)]
     assert np.allclose(*scores, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"])
-def test_pictures_of_every_mode(tagger, mode):
-    picture = Image.fromarray(np.arange(900, dtype=np.uint16).reshape(30, 30)) if mode == "I;16" else noise(mode)
-    assert picture.mode == mode
-    (tags,) = predict_tags(tagger, [picture])
+def test_images_of_every_mode(tagger, mode):
+    image = Image.fromarray(np.arange(900, dtype=np.uint16).reshape(30, 30)) if mode == "I;16" else noise(mode)
+    assert image.mode == mode
+    (tags,) = predict_tags(tagger, [image])
     assert len(tags) == 4
     assert all(np.isfinite(tag.score) for tag in tags)
 
@@ -77,12 +77,12 @@ def test_sixteen_bits_look_like_their_eight(tagger):
     assert first == second
 
 
-def test_a_file_is_tagged_like_the_picture_in_it(tagger, tmp_path):
+def test_a_file_is_tagged_like_the_image_in_it(tagger, tmp_path):
     for i, mode in enumerate(["L", "P", "RGBA", "LA", "RGB", "1"]):
-        picture = noise(mode, seed=i)
-        picture.save(tmp_path / "picture.png")
-        (tags,) = predict_tags(tagger, [picture])
-        lines = list(tag_files(tagger, [tmp_path / "picture.png"]))
+        image = noise(mode, seed=i)
+        image.save(tmp_path / "image.png")
+        (tags,) = predict_tags(tagger, [image])
+        lines = list(tag_files(tagger, [tmp_path / "image.png"]))
         assert [json.loads(line)["tag"] for line in lines] == [tag.tag for tag in tags]
         assert [json.loads(line)["score"] for line in lines] == pytest.approx([tag.score for tag in tags])
 
@@ -98,7 +98,7 @@ def test_exif_orientation_is_applied(tagger, tmp_path):
     assert [line["score"] for line in lines[:4]] == [line["score"] for line in lines[4:]]
 
 
-def test_files_become_lines_of_json_and_pictures_with_tags(tagger, tmp_path):
+def test_files_become_lines_of_json_and_images_with_tags(tagger, tmp_path):
     files = [tmp_path / f"{i}.jpg" for i in range(3)]
     for i, file in enumerate(files):
         noise(seed=i).save(file)
@@ -164,14 +164,14 @@ def test_vectors_of_another_dimension_are_refused(tagger):
         Tagger(tagger.model, labels, frozenset(), 32)
 
 
-def test_what_is_no_picture_is_named(tagger, tmp_path):
-    (tmp_path / "text.jpg").write_text("not a picture")
+def test_what_is_no_image_is_named(tagger, tmp_path):
+    (tmp_path / "text.jpg").write_text("not an image")
     noise().save(tmp_path / "fine.png")
     given = tag_files(tagger, [tmp_path / "fine.png", tmp_path / "text.jpg", tmp_path / "fine.png"], top_k=1)
     lines = [json.loads(next(given)) for _ in range(3)]
     assert lines[0] == lines[2]
-    assert "not a readable picture" in lines[1]["error"]
-    with pytest.raises(InputError, match=r"text\.jpg: not a readable picture"):
+    assert "not a readable image" in lines[1]["error"]
+    with pytest.raises(InputError, match=r"text\.jpg: not a readable image"):
         next(given)
     with pytest.raises(InputError, match=r"absent\.jpg: not a readable image \(No such file or directory\)"):
         list(tag_files(tagger, [tmp_path / "absent.jpg"]))
@@ -179,17 +179,17 @@ def test_what_is_no_picture_is_named(tagger, tmp_path):
         list(predict_tags(tagger, [noise()], top_k=0))
 
 
-def test_two_pictures_of_one_name_are_not_rendered_over_each_other(tagger, tmp_path):
-    with pytest.raises(InputError, match="two pictures would be rendered"):
+def test_two_images_of_one_name_are_not_rendered_over_each_other(tagger, tmp_path):
+    with pytest.raises(InputError, match="two images would be rendered"):
         list(tag_files(tagger, [tmp_path / "x" / "a.jpg", tmp_path / "x" / "a.jpg"], rendered=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_unseen_tags_are_rendered_between_stars():
-    picture = noise()
-    unseen = render_tags(picture, [Tag("elk", 1.0, True, 0)])
-    assert unseen.tobytes() == render_tags(picture, [Tag("*elk*", 1.0, False, 0)]).tobytes()
-    assert unseen.tobytes() != render_tags(picture, [Tag("elk", 1.0, False, 0)]).tobytes()
+    image = noise()
+    unseen = render_tags(image, [Tag("elk", 1.0, True, 0)])
+    assert unseen.tobytes() == render_tags(image, [Tag("*elk*", 1.0, False, 0)]).tobytes()
+    assert unseen.tobytes() != render_tags(image, [Tag("elk", 1.0, False, 0)]).tobytes()
 
 
 def test_long_and_many_tags_are_rendered_whole():

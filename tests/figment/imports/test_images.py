@@ -215,12 +215,12 @@ FAULTS = {
     "a file as folder": ("folder", lambda root: as_parquet_of_one(root)[0], "is no folder"),
     "an empty folder": ("folder", lambda root: root, "holds no image"),
     "a folder without parquet": ("parquet", lambda root: root, "holds no .parquet file"),
-    "a broken image": ("folder", lambda root: broken(root), "0.png: not a readable picture"),
+    "a broken image": ("folder", lambda root: broken(root), "0.png: not a readable image"),
     "an image of coco that is gone": ("coco", lambda root: without_image(root), "600001_dog.jpg"),
     "a json of nothing": ("coco", lambda root: written(root / "a.json", "[]"), "has no list 'images'"),
     "arrays of different length": ("nus", lambda root: shortened(root), r"has shape \(3, 3\)"),
     "a planted npy": ("nus", lambda root: planted(root), "holds pickled objects, which are never loaded"),
-    "names that lead elsewhere": ("nus", lambda root: renamed(root), "leads out of the pictures' folder"),
+    "names that lead elsewhere": ("nus", lambda root: renamed(root), "leads out of the images' folder"),
 }
 
 

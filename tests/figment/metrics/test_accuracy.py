@@ -137,7 +137,7 @@ def test_a_difference_of_rankings_is_that_of_their_mean_average_precisions_and_n
     assert (none.low, none.top1, none.high) == (0, 0, 0)
 
 
-def test_a_resample_weighs_a_picture_as_often_as_it_is_drawn():
+def test_a_resample_weighs_a_image_as_often_as_it_is_drawn():
     """Against the plain way: draw rows, copy them, measure; the copies of a row follow each other in either order."""
     dice = np.random.default_rng(0)
     scores, targets = dice.random((30, 2)), (dice.random((30, 2)) < 0.5).astype(int)

@@ -27,7 +27,7 @@ sets = st.builds(units, st.integers(2, 40), st.integers(2, 24), st.integers(0, 9
 
 
 @given(st.integers(1, 30), st.integers(1, 20))
-def test_identical_pictures_count_as_one(n, d):
+def test_identical_images_count_as_one(n, d):
     same = units(1, d, 0).expand(n, d)
     assert vendi_score(same) == pytest.approx(1)
     if n > 1:
@@ -35,17 +35,17 @@ def test_identical_pictures_count_as_one(n, d):
 
 
 @given(st.integers(1, 24))
-def test_pictures_at_right_angles_count_each(n):
+def test_images_at_right_angles_count_each(n):
     assert vendi_score(torch.eye(n, 24)) == pytest.approx(n)
     if n > 1:
         assert mean_pairwise_distance(torch.eye(n, 24)) == pytest.approx(1)
 
 
-def test_two_groups_of_equal_pictures_count_as_two():
+def test_two_groups_of_equal_images_count_as_two():
     assert vendi_score(torch.eye(2)[[0, 0, 0, 1, 1, 1]]) == pytest.approx(2)
 
 
-def test_two_pictures_at_an_angle_by_hand():
+def test_two_images_at_an_angle_by_hand():
     """Kernel [[1, c], [c, 1]] / 2 has eigenvalues (1 +- c) / 2."""
     c = 0.6
     pair = torch.tensor([[1.0, 0.0], [c, (1 - c * c) ** 0.5]])
@@ -55,7 +55,7 @@ def test_two_pictures_at_an_angle_by_hand():
 
 
 @given(sets)
-def test_vendi_lies_between_one_and_the_number_of_pictures_and_forgets_their_order(features):
+def test_vendi_lies_between_one_and_the_number_of_images_and_forgets_their_order(features):
     score = vendi_score(features)
     assert 1 - 1e-9 <= score <= min(features.shape) + 1e-9
     assert vendi_score(features.flip(0)) == pytest.approx(score)
@@ -114,8 +114,8 @@ def test_a_set_reaches_itself_wholly_and_a_far_one_not_at_all(n, m, seed):
     assert both.precision == pytest.approx(reach(b, a).recall)  # Kynkaanniemi's two are each other's mirror
 
 
-def test_too_few_pictures_have_no_kth_neighbour():
-    with pytest.raises(InputError, match="5 pictures have no 5-th nearest neighbour; give 6 or more"):
+def test_too_few_images_have_no_kth_neighbour():
+    with pytest.raises(InputError, match="5 images have no 5-th nearest neighbour; give 6 or more"):
         reach(units(5, 3, 0), units(9, 3, 1))
 
 
@@ -139,9 +139,9 @@ def test_the_ledger_compares_at_equal_numbers():
     real, labels = units(40, 8, 1), torch.arange(40) % 2
     ledger = diversity_ledger(real, labels, real, labels, ["cat", "dog"], per_class=10)
     assert [line.images for line in ledger.classes] == [10, 10]
-    with pytest.raises(InputError, match="20 pictures of cat; per_class asks for 21"):
+    with pytest.raises(InputError, match="20 images of cat; per_class asks for 21"):
         diversity_ledger(real, labels, real, labels, ["cat", "dog"], per_class=21)
-    with pytest.raises(InputError, match="0 synthetic pictures of eel; 5 nearest neighbours need 6"):
+    with pytest.raises(InputError, match="0 synthetic images of eel; 5 nearest neighbours need 6"):
         diversity_ledger(real, labels, real, labels, ["cat", "dog", "eel"])
 
 

@@ -173,7 +173,7 @@ def test_bad_input_is_one_clear_sentence(call, sentence):
         call()
 
 
-def test_unlabelled_pictures_change_nothing_and_unknown_is_not_shown():
+def test_unlabelled_images_change_nothing_and_unknown_is_not_shown():
     scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [1.0, 1.0]])
     targets = torch.tensor([[1, 0], [0, 1], [0, -1]])
     assert measures(scores, targets) == measures(scores[:2], targets[:2])

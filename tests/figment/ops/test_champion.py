@@ -8,7 +8,7 @@ from figment.datasets.labelled import LabelledImages
 from figment.ops.champion import accuracy_gain
 
 
-def test_each_version_sees_the_pictures_as_it_was_trained_to():
+def test_each_version_sees_the_images_as_it_was_trained_to():
     shown = []
 
     def test(size, resize):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from figment.ops.gates import Check, gate
-from figment.ops.quality import DataQualityError, picture_suite
+from figment.ops.quality import DataQualityError, image_suite
 
 ROW = {"label": "car", "contrast": 0.2, "unsafe": False, "duplicate_of": None, "test_twin": None}
 
@@ -27,7 +27,7 @@ def run(experiment):
 
 
 def checks(labels, *tables: list[dict]) -> list[Check]:
-    return [Check(pd.DataFrame(rows), picture_suite(labels, duplicates=0, leakage=0)) for rows in tables]
+    return [Check(pd.DataFrame(rows), image_suite(labels, duplicates=0, leakage=0)) for rows in tables]
 
 
 def pages(run) -> list[str]:

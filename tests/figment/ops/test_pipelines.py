@@ -130,7 +130,7 @@ def test_bad_input_ends_a_run_with_one_sentence_and_a_non_zero_exit(tmp_path, ca
 
 @pytest.mark.slow
 def test_a_name_that_the_generator_never_saw_is_warned_of_with_the_nearest(tmp_path, capfd):
-    """The label space and the real pictures know 'tulip' here; the pocket generator does not. It is told, then tried."""
+    """The label space and the real images know 'tulip' here; the pocket generator does not. It is told, then tried."""
     space = tmp_path / "labels.yaml"
     known = yaml.safe_load(Path("configs/labels/pocket.yaml").read_text())["labels"]
     others = [label for label in known if label["name"] != "apple"]

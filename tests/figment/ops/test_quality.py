@@ -5,7 +5,7 @@ from figment.ops.quality import (
     DataQualityError,
     check,
     class_suite,
-    picture_suite,
+    image_suite,
     plan_suite,
     verdict_suite,
 )  # fmt: skip
@@ -69,7 +69,7 @@ def test_verdicts_must_be_probable_and_agree_with_their_reason(labels, changes):
         check(pd.DataFrame([verdict(**changes)]), "verdicts", verdict_suite(labels, 1))
 
 
-def picture(name: str, **changes) -> dict:
+def image(name: str, **changes) -> dict:
     row = {"image_id": name, "label": "car", "contrast": 0.2, "unsafe": False, "duplicate_of": None, "test_twin": None}
     return row | changes
 
@@ -86,8 +86,8 @@ def picture(name: str, **changes) -> dict:
     ],
 )
 def test_a_training_list_is_clean_or_its_rows_are_named(labels, changes, sentence):
-    rows = [picture("b"), picture("a")]
-    suite = picture_suite(labels, duplicates=0, leakage=0)
+    rows = [image("b"), image("a")]
+    suite = image_suite(labels, duplicates=0, leakage=0)
     assert all(finding.passed for finding in check(pd.DataFrame(rows), "list", suite))
     rows[1] |= changes
     with pytest.raises(DataQualityError, match=sentence):
@@ -95,11 +95,11 @@ def test_a_training_list_is_clean_or_its_rows_are_named(labels, changes, sentenc
 
 
 def test_as_many_duplicates_as_allowed_pass(labels):
-    rows = [picture(str(i)) for i in range(9)] + [picture("9", duplicate_of="0")]
-    assert check(pd.DataFrame(rows), "list", picture_suite(labels, duplicates=0.1, leakage=0))
+    rows = [image(str(i)) for i in range(9)] + [image("9", duplicate_of="0")]
+    assert check(pd.DataFrame(rows), "list", image_suite(labels, duplicates=0.1, leakage=0))
     rows[8]["duplicate_of"] = "0"
     with pytest.raises(DataQualityError, match="8 has '0'; 9 has '0'"):
-        check(pd.DataFrame(rows), "list", picture_suite(labels, duplicates=0.1, leakage=0))
+        check(pd.DataFrame(rows), "list", image_suite(labels, duplicates=0.1, leakage=0))
 
 
 def test_no_class_is_empty_or_above_its_share():

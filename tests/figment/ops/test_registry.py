@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from figment.datasets.labelled import LabelledImages
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from figment.errors import InputError
 from figment.images import squash
 from figment.ops import registry, tracking
@@ -25,7 +25,7 @@ NAME, LABELS = "colours", ("red", "green", "blue")
 
 
 class Colours(nn.Module):
-    """Probabilities of the colour of (N, 3, S, S) pictures; the more ``blunt``, the more it confuses red with green."""
+    """Probabilities of the colour of (N, 3, S, S) images; the more ``blunt``, the more it confuses red with green."""
 
     def __init__(self, blunt: float):
         super().__init__()
@@ -52,8 +52,8 @@ def run(experiment):
         yield run
 
 
-def pictures(size: int) -> LabelledImages:
-    """60 pictures whose colour is clear but noisy."""
+def images(size: int) -> LabelledImages:
+    """60 images whose colour is clear but noisy."""
     dice = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
     pixels = torch.rand(60, 3, size, size, generator=dice) * 120
@@ -61,7 +61,7 @@ def pictures(size: int) -> LabelledImages:
     return LabelledImages(pixels.byte(), labels)
 
 
-BY_COLOUR = accuracy_gain(lambda size, resize: pictures(size))
+BY_COLOUR = accuracy_gain(lambda size, resize: images(size))
 
 
 def register(tmp_path, blunt: float, labels=LABELS) -> str:
@@ -111,7 +111,7 @@ def test_life_of_versions(tmp_path, run, experiment):
         with pytest.raises(InputError, match=sentence):
             registry.find_version(wrong)
 
-    tagged = TaggedPictures(pictures(16).pixels, functional.one_hot(pictures(16).labels).to(torch.int8))
+    tagged = TaggedImages(images(16).pixels, functional.one_hot(images(16).labels).to(torch.int8))
     gains = [ranking_gain(tagged)(registry.Registered(found), rival) for rival in (None, registry.Registered(found))]
     assert gains[0].low > 0.2  # over chance, at another size than the images'
     assert gains[1].top1 == gains[1].low == gains[1].high == 0  # over itself
@@ -119,7 +119,7 @@ def test_life_of_versions(tmp_path, run, experiment):
     served = registry.Registered(found)
     assert (served.labels, served.image_size, served.resize) == (LABELS, 8, "squash")
     for batch in (1, 3):
-        probabilities = served.predict(pictures(8).pixels[:batch])
+        probabilities = served.predict(images(8).pixels[:batch])
         assert probabilities.shape == (batch, 3)
         assert probabilities.argmax(1).tolist() == [0, 1, 2][:batch]
 

@@ -24,7 +24,7 @@ STAGES = (
     "steps.few_shot.features",
     "steps.errors",
     "steps.evaluation",
-    "steps.semantic.pictures",
+    "steps.semantic.images",
     "steps.validation",
 )
 NO_CHANGE = {
@@ -97,7 +97,7 @@ def test_a_helper_far_below_and_the_step_itself_make_a_stage_stale(code):
         ("steps.few_shot.contexts", "figment/prompts/chat_server.py"),  # imported in a function
         ("steps.few_shot.contexts", "figment/prompts/instructions/context.txt"),
         ("steps.few_shot.features", "figment/training/backbone.py"),
-        ("steps.semantic.pictures", "figment/datasets/hub_parquet.py"),
+        ("steps.semantic.images", "figment/datasets/hub_parquet.py"),
         ("steps.validation", "figment/validation/verdicts.py"),
     ],
 )

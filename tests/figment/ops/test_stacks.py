@@ -276,17 +276,17 @@ def test_what_a_runs_config_says_of_a_step_goes_before_the_stack(registered, tmp
 
 def test_a_step_by_its_name_goes_before_its_role(registered, tmp_path):
     def change(content):
-        content["steps"]["predict_pictures"] = {"settings": {"resources": {"gpu_count": 1, "cpu_count": 2}}}
+        content["steps"]["predict_images"] = {"settings": {"resources": {"gpu_count": 1, "cpu_count": 2}}}
 
     apply_stack(read_stack(write(tmp_path, change), VARIABLES))
-    pod = asked(compiled(predict, Path("configs/pocket/predict.yaml")), "predict_pictures").pod_settings
+    pod = asked(compiled(predict, Path("configs/pocket/predict.yaml")), "predict_images").pod_settings
     assert pod.resources["requests"] == {"nvidia.com/gpu": "1", "cpu": "2", "memory": "16384Mi"}
 
 
 def test_the_local_stack_asks_for_nothing(local_after):
     apply_stack(read_stack(FOLDER / "local.yaml"))
     snapshot = compiled(predict, Path("configs/pocket/predict.yaml"))
-    assert snapshot.step_configurations["predict_pictures"].config.resource_settings.empty
+    assert snapshot.step_configurations["predict_images"].config.resource_settings.empty
 
 
 def test_on_one_machine_the_steps_that_ask_for_a_gpu_get_it(registered, tmp_path):
@@ -340,7 +340,7 @@ def mlflow_server(monkeypatch):
     mlflow.set_tracking_uri(before)
 
 
-@pytest.mark.parametrize("command", [["why", "nobody"], ["payload", "picture.png", "--model", "nobody"]])
+@pytest.mark.parametrize("command", [["why", "nobody"], ["payload", "image.png", "--model", "nobody"]])
 def test_commands_ask_the_tracker_of_the_active_stack(registered, tmp_path, capsys, mlflow_server, command):
     address, asked = mlflow_server
     apply_stack(read_stack(write(tmp_path, source="server"), VARIABLES | {"FIGMENT_MLFLOW": address}))

@@ -39,7 +39,7 @@ def rows(method: Method, shots=SHOTS, words=WORDS, stream=0):
     ids=["names", "all"],
 )
 def test_ids_stay_what_they_were(method, expected):
-    """Or every picture that was ever made would have to be made again."""
+    """Or every image that was ever made would have to be made again."""
     assert digest([row.image_id for row in rows(method)]) == expected
 
 
@@ -56,7 +56,7 @@ def test_a_lora_is_an_adapter_beside_the_words():
     assert {row.adapter for row in rows(NAMES, words=words)} == {""}
 
 
-def test_methods_without_pictures_plan_none():
+def test_methods_without_images_plan_none():
     assert rows(Method(augment=False)) == rows(Method()) == []
 
 
@@ -68,7 +68,7 @@ def test_real_guidance_says_the_true_name():
     assert Counter(row.initial_image for row in planned) == {shot.image: 10 for shot in SHOTS}
 
 
-def test_da_fusion_says_the_learnt_word_and_stacks_strengths():
+def test_da_fusion_says_the_learned_word_and_stacks_strengths():
     planned = rows(CONCEPTS.model_copy(update={"strengths": STACKED, "images": 400, "guidance_scale": 7.5}))
     assert {(row.prompt, row.concept) for row in planned} == {
         ("a photo of a <cell_phone>", "cell_phone"),
@@ -104,14 +104,14 @@ def test_relative_noise_is_in_lengths_of_the_word():
 @pytest.mark.parametrize(
     "method", [NAMES, CONCEPTS, NOISE, PROMPTS, ALL], ids=["names", "concepts", "noise", "prompts", "all"]
 )
-def test_more_photos_or_pictures_add_rows_and_change_none(method):
+def test_more_photos_or_images_add_rows_and_change_none(method):
     few = {row.image_id for row in rows(method, SHOTS[:1])}
     assert few < {row.image_id for row in rows(method)}
     assert few < {row.image_id for row in rows(method.model_copy(update={"images": 12}), SHOTS[:1])}
     assert not few & {row.image_id for row in rows(method, SHOTS[:1], stream=1)}
 
 
-def test_methods_that_differ_in_use_alone_share_their_pictures():
+def test_methods_that_differ_in_use_alone_share_their_images():
     weighted = CONCEPTS.model_copy(update={"weights": "per_photo"})
     assert rows(weighted) == rows(CONCEPTS)
     assert len(make_plan([*rows(weighted), *rows(CONCEPTS)])) == 30

@@ -39,7 +39,7 @@ def test_the_other_labels_take_turns():
     assert partners == {"thing_0": 2, "thing_2": 2, "thing_3": 2, "thing_4": 2}
 
 
-def test_confusable_labels_never_share_a_picture():
+def test_confusable_labels_never_share_a_image():
     rows = plan(space(3, confusable=[(0, 1)]), [0, 1], 10)
     assert {frozenset(row.labels) for row in rows if len(row.labels) == 2} == {
         frozenset(("thing_0", "thing_2")), frozenset(("thing_1", "thing_2")),

@@ -123,7 +123,7 @@ def test_the_rounds_are_bounded_too():
         ({"unsafe": 9}, {"a": 0.0}, "the prompt"),
         ({"low_probability": 9}, {"a": 0.1}, "the threshold"),
         ({"missing_label": 9}, {"a": 0.1}, "the generator: CLIP does not find"),
-        ({"other_label": 9}, {"a": 0.1}, "the generator: CLIP finds in its pictures what they should not"),
+        ({"other_label": 9}, {"a": 0.1}, "the generator: CLIP finds in its images what they should not"),
         ({"wrong_class": 9}, {"a": 0.0, "b": 0.9}, "the prompt"),
         ({"wrong_class": 9}, {"a": 0.1, "b": 0.1}, "the generator"),
         ({}, {"a": 1.0}, "the bounds"),

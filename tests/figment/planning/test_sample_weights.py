@@ -1,4 +1,4 @@
-"""Weights of synthetic pictures: laws that hold for any of them."""
+"""Weights of synthetic images: laws that hold for any of them."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_per_photo_uses_a_bad_batch_as_often_as_a_good_one_and_global_less():
     assert by_weight.alpha.tolist() == pytest.approx([0.7, 0.7 * 0.04, 0])
 
 
-def test_rejected_pictures_are_never_used_nor_is_a_photo_replaced_that_has_no_others():
+def test_rejected_images_are_never_used_nor_is_a_photo_replaced_that_has_no_others():
     use = use_of(torch.tensor([1.0, 0.4, 0.3, 0.2]), SOURCES, 2, 0.7, "reject", reject_below=0.5)
     assert use.share.tolist() == [1, 0, 0, 0]
     assert use.alpha.tolist() == pytest.approx([0.7, 0])
@@ -97,7 +97,7 @@ def test_equal_weights_are_used_alike():
 
 
 @given(WEIGHTS)
-def test_the_effective_size_is_between_one_and_the_number_of_pictures(weights):
+def test_the_effective_size_is_between_one_and_the_number_of_images(weights):
     sources = torch.zeros(len(weights), dtype=torch.long)
     share = torch.from_numpy(normalise_per_source(weights, sources))
     (size,) = effective_sizes(share, sources, 1).tolist()

@@ -31,12 +31,12 @@ def test_every_set_of_labels_gets_its_number_and_its_prompts_take_turns():
 
 
 def test_ids_stay_what_they_were():
-    """Or every picture that was ever made would have to be made again."""
+    """Or every image that was ever made would have to be made again."""
     ids = [row.image_id for row in plan_tailored(BOOK, GENERATOR, "r1", 5, 7)]
     assert digest(ids) == "f15706deb12962b1e5844a3dd139eedeb35e8a2cd2c4a3332eed32352c7f462d"
 
 
-def test_the_adapter_and_the_negative_prompt_decide_the_picture():
+def test_the_adapter_and_the_negative_prompt_decide_the_image():
     plain = next(plan_tailored(BOOK, GENERATOR, "r1", 1, 0))
     tuned = next(plan_tailored(BOOK, GENERATOR, "r1", 1, 0, "ab" * 32, "blurry"))
     assert (tuned.adapter, tuned.negative_prompt) == ("ab" * 32, "blurry")

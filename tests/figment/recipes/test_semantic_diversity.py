@@ -6,7 +6,7 @@ import torch
 
 from figment.clip.label_vectors import LabelVectors
 from figment.clip.scorer import ClipConfig
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from figment.evaluation.report import render
 from figment.files import write_json
 from figment.manifests import FileRef
@@ -39,9 +39,9 @@ def made(tmp_path_factory) -> Made:
     dice = np.random.default_rng(0)
     np.save(test / "pixels.npy", dice.integers(0, 256, (30, 3, 32, 32), np.uint8))
     np.save(test / "targets.npy", dice.integers(0, 2, (30, 4)).astype(np.int8))
-    write_json(folder / "splits" / "splits.json", {"pictures": {"train": 3, "gzsl": 30}, "made": 0})
+    write_json(folder / "splits" / "splits.json", {"images": {"train": 3, "gzsl": 30}, "made": 0})
     files = [folder / "splits" / "splits.json", folder / "model" / "model.safetensors"]
-    return Made(folder, [*map(FileRef.of, files), ["zsl_pictures"]])
+    return Made(folder, [*map(FileRef.of, files), ["zsl_images"]])
 
 
 def test_the_sections_and_what_they_say(made, pocket_config):
@@ -74,7 +74,7 @@ def test_the_verdict_is_beside_a_ranking_by_chance():
 def test_a_ranking_gains_over_chance_and_nothing_over_itself():
     targets = (torch.rand(200, 4, generator=torch.Generator().manual_seed(0)) < 0.3).to(torch.int8)
     pixels = torch.arange(200 * 12, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(200, 3, 2, 2)
-    images = TaggedPictures(pixels, targets)
+    images = TaggedImages(pixels, targets)
     scores = targets.float()
     gains = ranking_gains(lambda _: scores, None, images, images, [2, 3])
     assert set(gains) == {"zsl", "gzsl"}

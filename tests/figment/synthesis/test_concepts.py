@@ -1,4 +1,4 @@
-"""Learnt words in prompts: what they mean, their noise, and that nobody else notices."""
+"""Learned words in prompts: what they mean, their noise, and that nobody else notices."""
 
 import math
 
@@ -22,7 +22,7 @@ from figment.synthesis.renderers import Renderers
 from figment.synthesis.replay import replay
 from figment.synthesis.weights import model_revision
 from figment.synthesis.workers import synthesise_by_workers
-from tests.figment.synthesis.test_executor import assert_same, pictures
+from tests.figment.synthesis.test_executor import assert_same, images
 
 
 def embeddings_of(generator: Generator, words: str) -> torch.Tensor:
@@ -78,8 +78,8 @@ def meanings(generator: Generator, rows) -> torch.Tensor:
     ],
 )
 def test_a_concept_that_reads_what_words_read_means_what_they_mean(own, row, said, concept, plain):
-    learnt = meanings(own, [row | {"prompt": said, "concept": concept}])
-    assert torch.equal(learnt, meanings(own, [row | {"prompt": plain, "concept": "", "adapter": ""}]))
+    learned = meanings(own, [row | {"prompt": said, "concept": concept}])
+    assert torch.equal(learned, meanings(own, [row | {"prompt": plain, "concept": "", "adapter": ""}]))
 
 
 @settings(max_examples=40)
@@ -89,9 +89,9 @@ def test_a_concept_is_read_in_its_place_whatever_stands_around(generator, before
     vectors = {"text_encoder": embeddings_of(generator, "dog")}
     prompt = f"{before} <x> {after}"
     with concepts_in_place(generator.pipeline, [prompt], [("x", vectors)]) as texts:
-        learnt = generator.encode.encode(texts)["prompt_embeds"]
+        learned = generator.encode.encode(texts)["prompt_embeds"]
     plain = generator.encode.encode([prompt.replace("<x>", "dog")])["prompt_embeds"]
-    assert torch.equal(learnt, plain)
+    assert torch.equal(learned, plain)
 
 
 def test_rows_without_a_concept_do_not_notice_those_with_one(own, generator, plan, row):
@@ -104,13 +104,13 @@ def test_rows_without_a_concept_do_not_notice_those_with_one(own, generator, pla
 def test_concepts_sources_adapters_and_plain_rows_share_a_batch(own, row, tmp_path):
     own.sources.folder = tmp_path
     Image.new("RGB", (40, 30), (250, 20, 20)).save(tmp_path / "red.png")
-    picture = own.sources.add(tmp_path / "red.png")
+    image = own.sources.add(tmp_path / "red.png")
     rows = [
         row,
         row | {"prompt": "a photo of a <motor>", "concept": "motor"},
         row | {"concept": "", "prompt": "a frog"},
     ]
-    rows = [r | {"initial_image": picture, "strength": 0.5} for r in [*rows, row | {"noise": 0.05}]]
+    rows = [r | {"initial_image": image, "strength": 0.5} for r in [*rows, row | {"noise": 0.05}]]
     together = own.render(rows).pixels
     assert torch.allclose(together, torch.cat([own.render([r]).pixels for r in rows]), atol=1e-3)
     assert not torch.allclose(together[0], together[1], atol=0.05)
@@ -180,12 +180,12 @@ def test_a_file_may_hold_weights_and_concepts(generator, pocket_config, synthesi
         tmp_path, {f"text_encoder.{name}": weight.detach() * 2, "concept.motor": embeddings_of(generator, "car")}
     )
     own = Generator(pocket_config.model, model_revision(pocket_config), synthesis, Inputs(adapters=tmp_path))
-    learnt, plain, untuned = (
+    learned, plain, untuned = (
         meanings(own, [row | {"prompt": prompt, "concept": concept, "adapter": adapter}])
         for prompt, concept, adapter in (("a <motor>", "motor", both), ("a car", "", both), ("a car", "", ""))
     )
-    assert torch.equal(learnt, plain)
-    assert not torch.allclose(learnt, untuned, atol=0.1)
+    assert torch.equal(learned, plain)
+    assert not torch.allclose(learned, untuned, atol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -243,4 +243,4 @@ def test_several_processes_make_the_same_images_of_concepts(rendered, adapters, 
     (tmp_path / "adapters").symlink_to(adapters[0])
     config, together = synthesis.model_copy(update={"workers": 2}), Pool(tmp_path / "images")
     synthesise_by_workers(tmp_path / "plan.parquet", together, config, renderers=Renderers(config))
-    assert_same(pictures(Pool(rendered / "images"), plan), pictures(together, plan))
+    assert_same(images(Pool(rendered / "images"), plan), images(together, plan))

@@ -65,7 +65,7 @@ def test_the_calibration_batches_are_not_rendered_again(plan, pool, synthesis, t
 
 
 def test_kinds_of_rows_are_timed_apart(plan, synthesis, tmp_path):
-    """Ten times the steps take about ten times as long, and pictures made from others are no obstacle."""
+    """Ten times the steps take about ten times as long, and images made from others are no obstacle."""
     rows = [row_of(record) for record in plan.to_pylist()]
     long = make_plan(row.model_copy(update={"num_inference_steps": 40}) for row in rows)
     both = union(plan, long)
@@ -74,7 +74,7 @@ def test_kinds_of_rows_are_timed_apart(plan, synthesis, tmp_path):
     assert said[1].hours > 4 * said[0].hours
 
 
-def test_pictures_that_start_from_others_are_estimated(plan, synthesis, tmp_path):
+def test_images_that_start_from_others_are_estimated(plan, synthesis, tmp_path):
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
     inputs = Inputs(sources=tmp_path / "sources")
     source = Sources(inputs.sources).add(tmp_path / "red.png")

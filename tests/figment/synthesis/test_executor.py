@@ -34,17 +34,17 @@ print("done", flush=True)
 """
 
 
-def pictures(pool: Pool, plan) -> dict[str, np.ndarray]:
+def images(pool: Pool, plan) -> dict[str, np.ndarray]:
     batches = pool.read(plan["image_id"].to_pylist(), ["image_id", "image"])
     rows = [row for batch in batches for row in batch.to_pylist()]
     return {row["image_id"]: np.asarray(decode(row["image"]["bytes"], "x"), float) for row in rows}
 
 
 def assert_same(mine: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
-    """The same ids, and pictures that differ by at most 45 dB of noise."""
+    """The same ids, and images that differ by at most 45 dB of noise."""
     assert mine.keys() == theirs.keys()
-    for image_id, picture in mine.items():
-        assert np.mean((picture - theirs[image_id]) ** 2) < 255**2 / 10**4.5
+    for image_id, image in mine.items():
+        assert np.mean((image - theirs[image_id]) ** 2) < 255**2 / 10**4.5
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_another_batch_size_or_number_of_lanes_gives_the_same_shards(plan, pool,
         other = Pool(tmp_path / name)
         synthesise(plan, other, synthesis.model_copy(update=change))
         assert {(s.file, s.rows) for s in other.shards.values()} == {(s.file, s.rows) for s in pool.shards.values()}
-        assert_same(pictures(pool, plan), pictures(other, plan))
+        assert_same(images(pool, plan), images(other, plan))
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -131,7 +131,7 @@ def test_shares_of_the_work_add_up_to_all_of_it(plan, pool, synthesis, tmp_path,
     assert sum(rendered) == len(plan)
     together = Pool(tmp_path)
     assert {(s.file, s.rows) for s in together.shards.values()} == {(s.file, s.rows) for s in pool.shards.values()}
-    assert_same(pictures(pool, plan), pictures(together, plan))
+    assert_same(images(pool, plan), images(together, plan))
 
 
 def test_a_plan_on_disk_renders_as_one_in_memory(plan, pool, synthesis, tmp_path):
@@ -150,7 +150,7 @@ def test_the_log_sees_every_shard(plan, synthesis, tmp_path):
 
 
 def test_out_of_memory_halves_the_batch_and_remembers(plan, synthesis, tmp_path, monkeypatch):
-    """A device with room for three pictures: a batch of 7 fails, its halves fit, and no more than 3 are asked for again."""
+    """A device with room for three images: a batch of 7 fails, its halves fit, and no more than 3 are asked for again."""
     asked = []
     render = Generator._render
 
@@ -169,12 +169,12 @@ def test_out_of_memory_halves_the_batch_and_remembers(plan, synthesis, tmp_path,
     assert len(Pool(tmp_path)) == 18
 
 
-def test_one_picture_too_large_for_the_device_is_a_sentence(plan, synthesis, tmp_path, monkeypatch):
+def test_one_image_too_large_for_the_device_is_a_sentence(plan, synthesis, tmp_path, monkeypatch):
     def no_room(self, rows):
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(Generator, "_render", no_room)
-    with pytest.raises(InputError, match="one picture of 32 x 32 does not fit in memory"):
+    with pytest.raises(InputError, match="one image of 32 x 32 does not fit in memory"):
         synthesise(plan, Pool(tmp_path), synthesis)
 
 
@@ -235,8 +235,8 @@ def test_what_an_observer_sees_is_kept_before_the_shard_is_there(plan, synthesis
     synthesise(plan, pool, synthesis, observer=observer, log=lambda metrics, done: logged.append(metrics))
     assert observer.files.keys() == pool.shards.keys()
     seen = {i: mean for kept in observer.files.values() for i, mean in kept.items()}
-    stored = pictures(pool, plan)  # PNG: what is stored is what was seen
-    assert seen == {i: pytest.approx(picture.mean(), abs=1e-2) for i, picture in stored.items()}
+    stored = images(pool, plan)  # PNG: what is stored is what was seen
+    assert seen == {i: pytest.approx(image.mean(), abs=1e-2) for i, image in stored.items()}
     assert logged[-1]["accepted_share"] == 0.5
 
 
@@ -270,7 +270,7 @@ def test_gaps_here_and_there_are_rendered_together(plan, pool, synthesis, tmp_pa
     report = synthesise(plan, Pool(tmp_path), synthesis)
     assert report.rendered == 5
     assert sorted(s.rows for s in Pool(tmp_path).shards.values()) == [5, 6, 7]
-    assert_same(pictures(pool, plan), pictures(Pool(tmp_path), plan))
+    assert_same(images(pool, plan), images(Pool(tmp_path), plan))
 
 
 def test_a_slow_disk_holds_the_renderers_back_instead_of_filling_the_memory(plan, synthesis, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from figment.synthesis.generator import Generator
 from figment.synthesis.weights import model_revision
 
 
-def pictures(generator, rows) -> torch.Tensor:
+def images(generator, rows) -> torch.Tensor:
     return generator.render(rows).pixels
 
 
@@ -21,10 +21,10 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(-10 * torch.log10((a - b).square().mean() + 1e-12))
 
 
-def test_pictures_do_not_depend_on_their_batch(generator, plan):
+def test_images_do_not_depend_on_their_batch(generator, plan):
     rows = rows_of(plan, 6)
-    together = pictures(generator, rows)
-    alone = torch.cat([pictures(generator, [row]) for row in rows])
+    together = images(generator, rows)
+    alone = torch.cat([images(generator, [row]) for row in rows])
     assert together.shape == (6, 3, 32, 32)
     assert psnr(together, alone) > 45
 
@@ -32,9 +32,9 @@ def test_pictures_do_not_depend_on_their_batch(generator, plan):
 def test_a_vector_of_guidance_scales_equals_single_runs(generator, plan):
     row = rows_of(plan, 1)[0]
     scales = [1.0, 1.5, 3.0, 5.0]
-    together = pictures(generator, [row | {"guidance_scale": scale} for scale in scales])
-    for scale, picture in zip(scales, together, strict=True):
-        assert psnr(picture, pictures(generator, [row | {"guidance_scale": scale}])[0]) > 45
+    together = images(generator, [row | {"guidance_scale": scale} for scale in scales])
+    for scale, image in zip(scales, together, strict=True):
+        assert psnr(image, images(generator, [row | {"guidance_scale": scale}])[0]) > 45
     assert psnr(together[0], together[3]) < 40  # and the scale does matter
 
 
@@ -49,7 +49,7 @@ def test_a_vector_of_one_scale_equals_the_plain_diffusers_call(generator, plan):
         width=32,
         output_type="pt",
     ).images[0]
-    assert psnr(pictures(generator, [row | {"guidance_scale": 4.0}])[0], plain) > 60
+    assert psnr(images(generator, [row | {"guidance_scale": 4.0}])[0], plain) > 60
 
 
 def test_guidance_1_halves_the_work(generator, plan, monkeypatch):
@@ -95,7 +95,7 @@ def test_texts_encoded_ahead_are_not_encoded_again(pocket_config, synthesis, pla
 
 def test_schedulers_swap_by_name(generator, plan):
     row = rows_of(plan, 1)[0]
-    assert pictures(generator, [row | {"scheduler": "EulerDiscreteScheduler"}]).shape == (1, 3, 32, 32)
+    assert images(generator, [row | {"scheduler": "EulerDiscreteScheduler"}]).shape == (1, 3, 32, 32)
 
 
 def test_an_unknown_scheduler_is_answered_with_the_nearest(generator, plan):
@@ -105,7 +105,7 @@ def test_an_unknown_scheduler_is_answered_with_the_nearest(generator, plan):
         generator.render([rows_of(plan, 1)[0] | {"scheduler": "DDIMSheduler"}])
 
 
-def test_pictures_that_start_from_others_mix_prompts_and_sources_in_a_batch(generator, plan, tmp_path):
+def test_images_that_start_from_others_mix_prompts_and_sources_in_a_batch(generator, plan, tmp_path):
     generator.sources.folder = tmp_path / "sources"
     hashes = []
     for i, colour in enumerate([(250, 20, 20), (20, 20, 250)]):
@@ -113,18 +113,18 @@ def test_pictures_that_start_from_others_mix_prompts_and_sources_in_a_batch(gene
         hashes.append(generator.sources.add(tmp_path / f"{i}.png"))
     row = rows_of(plan, 1)[0] | {"guidance_scale": 2.0, "strength": 0.5}
     rows = [row | {"initial_image": h, "prompt": f"a {word}"} for h, word in zip(hashes, ("car", "frog"), strict=True)]
-    together = pictures(generator, rows)
-    assert psnr(together, torch.cat([pictures(generator, [one]) for one in rows])) > 45
+    together = images(generator, rows)
+    assert psnr(together, torch.cat([images(generator, [one]) for one in rows])) > 45
     red, blue = together.mean((2, 3))
     assert red[0] > red[2]  # half of the way, the source still shows
     assert blue[2] > blue[0]
-    strong = pictures(generator, [row | {"initial_image": hashes[0], "strength": 1.0}])
+    strong = images(generator, [row | {"initial_image": hashes[0], "strength": 1.0}])
     assert not torch.allclose(strong, together[:1], atol=0.05)
 
 
-def test_a_lost_or_changed_source_picture_is_named(generator, plan, tmp_path):
+def test_a_lost_or_changed_source_image_is_named(generator, plan, tmp_path):
     generator.sources.folder = tmp_path
-    generator.sources.picture.cache_clear()
+    generator.sources.image.cache_clear()
     row = rows_of(plan, 1)[0] | {"strength": 0.5, "initial_image": "ab" * 32}
     with pytest.raises(InputError, match=r"initial image .*abab: does not exist"):
         generator.render([row])
@@ -135,7 +135,7 @@ def test_a_lost_or_changed_source_picture_is_named(generator, plan, tmp_path):
 
 def test_one_generator_is_seeded_for_each_row_of_the_batch(generator, plan):
     row = rows_of(plan, 1)[0]
-    a, b, again = pictures(generator, [row, row | {"seed": row["seed"] + 1}, row])
+    a, b, again = images(generator, [row, row | {"seed": row["seed"] + 1}, row])
     assert psnr(a, again) > 45
     assert psnr(a, b) < 40
 
@@ -148,29 +148,29 @@ def test_compiled_blocks_only_ever_see_full_batches(pocket_config, plan, monkeyp
     forward = generator.denoiser.forward
     monkeypatch.setattr(generator.denoiser, "forward", lambda x, *a, **k: (seen.append(len(x)), forward(x, *a, **k))[1])
     rows = [row | {"guidance_scale": 3.0} for row in rows_of(plan, 7)]
-    both = torch.cat([pictures(generator, rows[:5]), pictures(generator, rows[5:])])
+    both = torch.cat([images(generator, rows[:5]), images(generator, rows[5:])])
     assert set(seen) == {10}
     assert both.shape[0] == 7
 
 
 @pytest.mark.slow
-def test_compiled_pictures_are_the_same(generator, pocket_config, plan):
+def test_compiled_images_are_the_same(generator, pocket_config, plan):
     config = SynthesisConfig(batch_size=2, compile=True)
     compiled = Generator(pocket_config.model, model_revision(pocket_config), config)
     rows = [row | {"guidance_scale": 3.0, "num_inference_steps": 2} for row in rows_of(plan, 2)]
-    assert psnr(pictures(compiled, rows), pictures(generator, rows)) > 45
+    assert psnr(images(compiled, rows), images(generator, rows)) > 45
 
 
 def test_guided_rendering_in_half_precision_is_close_to_full(generator, pocket_config, plan):
     half = Generator(pocket_config.model, model_revision(pocket_config), SynthesisConfig(dtype="bfloat16"))
     rows = [row | {"guidance_scale": 3.7} for row in rows_of(plan, 3)]
-    assert psnr(pictures(half, rows), pictures(generator, rows)) > 25
+    assert psnr(images(half, rows), images(generator, rows)) > 25
 
 
 def test_vae_slicing_and_channels_last_change_nothing_visible(generator, pocket_config, plan):
     config = SynthesisConfig(vae_slicing=True, channels_last=True)
     other = Generator(pocket_config.model, model_revision(pocket_config), config)
-    assert psnr(pictures(other, rows_of(plan, 3)), pictures(generator, rows_of(plan, 3))) > 45
+    assert psnr(images(other, rows_of(plan, 3)), images(generator, rows_of(plan, 3))) > 45
 
 
 def test_weights_that_changed_since_the_plan_are_refused(pocket_config, synthesis):

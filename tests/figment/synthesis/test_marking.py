@@ -21,7 +21,7 @@ def read_mark(data: bytes) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp"])
-def test_a_picture_of_any_format_says_what_made_it(image_format):
+def test_a_image_of_any_format_says_what_made_it(image_format):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     assert read_mark(encode(pixels, image_format, xmp_packet("0" * 64))) == (SOURCE_TYPE, "0" * 64)
 
@@ -31,7 +31,7 @@ def test_the_mark_leaves_the_pixels_alone():
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(encode(pixels, "png", xmp_packet("id"))))), pixels)
 
 
-def test_the_pools_pictures_are_marked(pool, plan):
+def test_the_pools_images_are_marked(pool, plan):
     for batch in pool.read(plan["image_id"].to_pylist(), ["image_id", "image"]):
         for row in batch.to_pylist():
             assert read_mark(row["image"]["bytes"]) == (SOURCE_TYPE, row["image_id"])

@@ -26,7 +26,7 @@ def test_twenty_random_images_come_back_from_their_rows_alone(folder, plan):
         assert again.equal == (again.psnr == float("inf"))
 
 
-def test_the_command_takes_the_beginning_of_an_id_and_saves_the_picture(folder, plan, capsys):
+def test_the_command_takes_the_beginning_of_an_id_and_saves_the_image(folder, plan, capsys):
     image_id = plan["image_id"][0].as_py()
     saved = folder / "again.png"
     assert main(["replay", image_id[:12], "--plan", str(folder / "plan.parquet"), "--save", str(saved)]) == 0

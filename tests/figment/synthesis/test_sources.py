@@ -1,4 +1,4 @@
-"""Source pictures: as large as they are needed in memory, however large the photos are."""
+"""Source images: as large as they are needed in memory, however large the photos are."""
 
 import gc
 
@@ -19,7 +19,7 @@ def photos() -> list[bytes]:
     return [encode(random.integers(0, 256, (SIDE, SIDE + 1, 3), dtype=np.uint8), "png") for _ in range(3)]
 
 
-def test_a_photo_is_decoded_once_and_only_its_small_picture_is_kept(tmp_path, photos, monkeypatch):
+def test_a_photo_is_decoded_once_and_only_its_small_image_is_kept(tmp_path, photos, monkeypatch):
     decoded = []
     monkeypatch.setattr(module, "decode", lambda data, where: (decoded.append(where), decode(data, where))[1])
     sources = Sources(tmp_path)
@@ -27,15 +27,15 @@ def test_a_photo_is_decoded_once_and_only_its_small_picture_is_kept(tmp_path, ph
     for _ in range(2):
         for image_hash, photo in zip(hashes, photos, strict=True):
             small = decode(photo, "photo").resize((32, 40), Image.Resampling.BICUBIC)
-            assert np.array_equal(sources.picture(image_hash, 32, 40), small)
+            assert np.array_equal(sources.image(image_hash, 32, 40), small)
     assert len(decoded) == len(photos)
     gc.collect()
     whole = [held for held in gc.get_objects() if isinstance(held, Image.Image) and SIDE in held.size]
     assert not whole
 
 
-def test_two_sizes_of_one_photo_are_two_pictures(tmp_path, photos):
+def test_two_sizes_of_one_photo_are_two_images(tmp_path, photos):
     sources = Sources(tmp_path)
     image_hash = sources.keep(photos[0])
-    assert [sources.picture(image_hash, side, 8).size for side in (16, 8, 16)] == [(16, 8), (8, 8), (16, 8)]
+    assert [sources.image(image_hash, side, 8).size for side in (16, 8, 16)] == [(16, 8), (8, 8), (16, 8)]
     assert sources.read(image_hash).size == (SIDE + 1, SIDE)

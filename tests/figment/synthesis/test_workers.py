@@ -19,7 +19,7 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.workers import busiest_share, environment, synthesise_by_workers
 from figment.validation.features import FeatureStore
-from tests.figment.synthesis.test_executor import assert_same, pictures
+from tests.figment.synthesis.test_executor import assert_same, images
 
 CLIP = {"model": "local-dir:models/pocket/clip"}
 
@@ -39,7 +39,7 @@ def test_several_processes_make_what_one_makes(plan, pool, synthesis, tmp_path):
     report = synthesise_by_workers(tmp_path / "plan.parquet", together, config, clip=CLIP, renderers=Idle(config))
     assert (report.planned, report.rendered, report.stopped) == (18, 18, "")
     assert {(s.file, s.rows) for s in together.shards.values()} == {(s.file, s.rows) for s in pool.shards.values()}
-    assert_same(pictures(pool, plan), pictures(together, plan))
+    assert_same(images(pool, plan), images(together, plan))
     assert synthesise(tmp_path / "plan.parquet", together, synthesis).rendered == 0
     (features,) = (tmp_path / "features").iterdir()
     assert {path.name for path in features.iterdir()} == set(together.shards)

@@ -15,10 +15,10 @@ def with_(**changes) -> TrainingConfig:
     return PLAIN.model_copy(update=changes)
 
 
-def test_every_picture_has_its_own_draw():
+def test_every_image_has_its_own_draw():
     changed = augment(RAMP, with_(crop_scale=0.3), rng())
     assert changed.shape == RAMP.shape
-    assert len({float(picture.sum()) for picture in changed}) == 8
+    assert len({float(image.sum()) for image in changed}) == 8
     assert changed.min() >= 0
     assert changed.max() <= 1
 
@@ -29,8 +29,8 @@ def test_nothing_asked_for_changes_nothing():
 
 def test_a_flip_mirrors_some_and_leaves_the_others():
     changed = augment(RAMP, with_(flip=True), rng())
-    mirrored = [torch.equal(picture, RAMP[0].float().flip(2) / 255) for picture in changed]
-    kept = [torch.equal(picture, RAMP[0].float() / 255) for picture in changed]
+    mirrored = [torch.equal(image, RAMP[0].float().flip(2) / 255) for image in changed]
+    kept = [torch.equal(image, RAMP[0].float() / 255) for image in changed]
     assert all(a != b for a, b in zip(mirrored, kept, strict=True))
     assert 0 < sum(mirrored) < 8
 
@@ -45,7 +45,7 @@ def test_a_shift_moves_whole_pixels_and_lets_black_in():
     assert shift(torch.full((32, 3, 8, 8), 9, dtype=torch.uint8), 2, rng()).unique().tolist() == [0, 9]
 
 
-def test_a_resized_crop_of_the_whole_keeps_the_picture():
+def test_a_resized_crop_of_the_whole_keeps_the_image():
     """With area 1 and no aspect the affine map is the identity; rotation alone by 0 degrees too."""
     changed = augment(RAMP, with_(rotation=1e-4), rng())
     assert torch.allclose(changed, RAMP.float() / 255, atol=1e-3)

@@ -25,14 +25,14 @@ def weights(tmp_path_factory):
     return path
 
 
-def pictures(count: int, seed: int = 0) -> LabelledImages:
+def images(count: int, seed: int = 0) -> LabelledImages:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (count, 3, 32, 32), generator=generator).byte()
     return LabelledImages(pixels, torch.zeros(count, dtype=torch.long))
 
 
 def test_clip_towers_give_features_whose_coordinates_are_about_one():
-    features = load_backbone(POCKET)(pictures(4).pixels)
+    features = load_backbone(POCKET)(images(4).pixels)
     assert features.shape == (4, 256)
     assert features.pow(2).mean(1).tolist() == pytest.approx([1] * 4, rel=1e-4)
 
@@ -41,7 +41,7 @@ def test_timm_networks_are_loaded_from_a_file_and_use_their_own_statistics(weigh
     backbone = load_backbone(BackboneConfig(model="timm:test_resnet", weights=str(weights), device="cpu"))
     expected = timm.create_model("test_resnet", num_classes=0)
     expected.load_state_dict({k: v for k, v in load_file(weights).items() if not k.startswith("fc.")})
-    pixels = pictures(3).pixels
+    pixels = images(3).pixels
     expected_features = expected.eval()((pixels.float() / 255 - 0.5) / 0.5)
     assert torch.allclose(backbone(pixels), expected_features, atol=1e-5)
 
@@ -51,7 +51,7 @@ def test_a_backbone_in_training_stays_as_it_is_unlike_in_the_published_code():
     backbone = Backbone(network, GREY, GREY).train()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     for seed in range(3):
-        backbone(pictures(8, seed).pixels)
+        backbone(images(8, seed).pixels)
     assert not any(module.training for module in backbone.modules())
     assert all(before[name].equal(value) for name, value in backbone.state_dict().items())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
@@ -59,15 +59,15 @@ def test_a_backbone_in_training_stays_as_it_is_unlike_in_the_published_code():
 
 def test_views_are_drawn_once_and_do_not_depend_on_company():
     backbone = load_backbone(POCKET)
-    first, again = (view_features(pictures(6), backbone, size, CHANGES, 3, seed=1) for size in (2, 24))
-    alone = view_features(pictures(6).subset(torch.tensor([4, 1])), backbone, 24, CHANGES, 3, seed=1)
+    first, again = (view_features(images(6), backbone, size, CHANGES, 3, seed=1) for size in (2, 24))
+    alone = view_features(images(6).subset(torch.tensor([4, 1])), backbone, 24, CHANGES, 3, seed=1)
     assert torch.allclose(first[[4, 1]], alone, atol=1e-4)
     assert first.shape == (6, 4, 256)
     assert torch.allclose(first, again, atol=1e-4)
-    assert torch.allclose(first[:, 0], backbone(pictures(6).pixels), atol=1e-4)  # as it is
-    assert torch.allclose(first[:, :1], view_features(pictures(6), backbone, 6, CHANGES, 0, seed=1), atol=1e-4)
+    assert torch.allclose(first[:, 0], backbone(images(6).pixels), atol=1e-4)  # as it is
+    assert torch.allclose(first[:, :1], view_features(images(6), backbone, 6, CHANGES, 0, seed=1), atol=1e-4)
     assert not torch.allclose(first[:, 1], first[:, 2], atol=0.1)
-    other = view_features(pictures(6), backbone, 6, CHANGES, 3, seed=2)
+    other = view_features(images(6), backbone, 6, CHANGES, 3, seed=2)
     assert not torch.allclose(first[:, 1], other[:, 1], atol=0.1)
 
 

@@ -43,7 +43,7 @@ def test_evaluation_neither_sees_the_batch_nor_changes_the_model_unlike_the_publ
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()  # even if somebody left it so
     together = predict(model, colours.pixels)
-    alone = torch.cat([predict(model, picture[None]) for picture in colours.pixels[:4]])
+    alone = torch.cat([predict(model, image[None]) for image in colours.pixels[:4]])
     assert torch.allclose(together[:4], alone, atol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -75,13 +75,13 @@ def test_a_training_list_is_what_passed_of_the_tricks_asked_for_sorted():
     assert training_list(table, ["a"])["image_id"].to_pylist() == ["a", "c"]
 
 
-def test_a_class_without_accepted_pictures_is_named(pool, labels):
+def test_a_class_without_accepted_images_is_named(pool, labels):
     chosen = training_list(verdicts([("a", "car", "a", True)]), ["a"])
-    with pytest.raises(InputError, match="training set base: no accepted picture of frog, banana"):
+    with pytest.raises(InputError, match="training set base: no accepted image of frog, banana"):
         open_training_list(chosen, pool, labels, 32, "base")
 
 
-def test_generated_pictures_go_through_the_native_size(plan, pool, labels):
+def test_generated_images_go_through_the_native_size(plan, pool, labels):
     rows = [row for part in pool.read(plan["image_id"].to_pylist(), ["image_id", "image"]) for row in part.to_pylist()]
     numbered = [(row["image_id"], labels.names[i % 3], "a", True) for i, row in enumerate(rows)]
     chosen = training_list(verdicts(numbered), ["a"])
@@ -92,10 +92,10 @@ def test_generated_pictures_go_through_the_native_size(plan, pool, labels):
     assert torch.equal(images.pixels, torch.stack([expected[i] for i in chosen["image_id"].to_pylist()]))
 
 
-def test_a_model_that_cannot_take_the_pictures_is_refused_before_any_work():
-    with pytest.raises(InputError, match=r"training\.model: 'vgg11' with stem native does not take pictures of 1 px"):
+def test_a_model_that_cannot_take_the_images_is_refused_before_any_work():
+    with pytest.raises(InputError, match=r"training\.model: 'vgg11' with stem native does not take images of 1 px"):
         check_classifier(TrainingConfig(model="vgg11", image_size=1), 3)
 
 
-def test_a_vision_transformer_is_built_for_the_pictures_at_hand():
+def test_a_vision_transformer_is_built_for_the_images_at_hand():
     check_classifier(TrainingConfig(model="test_vit", image_size=32), 3)

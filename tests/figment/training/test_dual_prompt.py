@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace
 from figment.metrics.multilabel import mean_average_precision
@@ -22,11 +22,11 @@ from figment.training.dual_prompt import (
     augmented,
     draw_batches,
     known_classes,
+    learned_weights,
     learning_rate,
-    learnt_weights,
     train_dual_prompts,
 )
-from figment.training.randaugment import augment_picture
+from figment.training.randaugment import augment_image
 from pocket.data_sets import artwork, draw_scenes
 
 CLIP = ClipConfig(model="local-dir:models/pocket/clip")
@@ -43,27 +43,27 @@ def space_of(seen: tuple[str, ...], unseen: tuple[str, ...]) -> LabelSpace:
 SPACE = space_of(("airplane", "car", "cat", "bird"), ("banana", "dog"))
 
 
-def draw(ids, count: int, seed: int, unknown=()) -> TaggedPictures:
+def draw(ids, count: int, seed: int, unknown=()) -> TaggedImages:
     shown = [SPACE.names[i] for i in ids]
     pixels, targets = draw_scenes(artwork(["noto"]), SPACE.names, shown, count, seed, most=2)
     targets[:, list(unknown)] = -1
-    return TaggedPictures(pixels, targets)
+    return TaggedImages(pixels, targets)
 
 
 @pytest.fixture(scope="module")
-def real() -> TaggedPictures:
+def real() -> TaggedImages:
     """Of seen classes; of the unseen nothing is known."""
     return draw(SPACE.seen_ids, 96, 0, SPACE.unseen_ids)
 
 
 @pytest.fixture(scope="module")
-def made() -> TaggedPictures:
-    """What stands for generated pictures, of unseen classes."""
+def made() -> TaggedImages:
+    """What stands for generated images, of unseen classes."""
     return draw(SPACE.unseen_ids, 32, 1, SPACE.seen_ids)
 
 
 @pytest.fixture(scope="module")
-def measured() -> TaggedPictures:
+def measured() -> TaggedImages:
     return draw(range(6), 100, 2)
 
 
@@ -76,9 +76,9 @@ def unmeasured(scorer: Scorer) -> dict[str, float]:
 unmeasured.epoch = 0
 
 
-def learnt(parts, space=SPACE, evaluate=unmeasured, checkpoint=None, **changes) -> dict[str, torch.Tensor]:
+def learned(parts, space=SPACE, evaluate=unmeasured, checkpoint=None, **changes) -> dict[str, torch.Tensor]:
     trained = train_dual_prompts(parts, space, CLIP, CONFIG.model_copy(update=changes), evaluate, checkpoint)
-    return learnt_weights(trained.model)
+    return learned_weights(trained.model)
 
 
 def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -99,7 +99,7 @@ def test_the_rate_falls_once_an_epoch_to_nothing_unlike_the_published_code_that_
 
 
 @pytest.mark.parametrize("batches", ["alternating", "mixed"])
-def test_both_kinds_of_pictures_are_learnt_from_at_their_epochs_rate(real, made, batches):
+def test_both_kinds_of_images_are_learned_from_at_their_epochs_rate(real, made, batches):
     config = CONFIG.model_copy(update={"batches": batches})
     trained = train_dual_prompts([real, made], SPACE, CLIP, config, unmeasured)
     expected = [learning_rate(config.learning_rate, config.warmup_rate, epoch, 3) for epoch in (1, 2, 3)]
@@ -110,10 +110,8 @@ def test_both_kinds_of_pictures_are_learnt_from_at_their_epochs_rate(real, made,
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 9), st.sampled_from(["alternating", "mixed"]))
-def test_every_picture_comes_once_an_epoch(first, second, size, how):
-    parts = [
-        TaggedPictures(torch.empty(n, 3, 1, 1, dtype=torch.uint8), torch.empty(n, 1)) for n in (first, second) if n
-    ]
+def test_every_image_comes_once_an_epoch(first, second, size, how):
+    parts = [TaggedImages(torch.empty(n, 3, 1, 1, dtype=torch.uint8), torch.empty(n, 1)) for n in (first, second) if n]
     if not parts:
         return
     drawn = draw_batches(parts, how, size, torch.Generator().manual_seed(0))
@@ -162,11 +160,13 @@ def test_some_classes_are_drawn_where_there_are_more(classes, most, seed):
     assert (len(draws) > 1) == (most < classes)
 
 
-def test_a_real_picture_teaches_nothing_of_unseen_classes_unless_unknown_is_negative(real):
+def test_a_real_image_teaches_nothing_of_unseen_classes_unless_unknown_is_negative(real):
     """Whichever they are: other unseen classes, the same weights."""
     other = space_of(SPACE.names[:4], ("bicycle", "truck"))
-    assert equal(learnt([real], epochs=1), learnt([real], other, epochs=1))
-    assert not equal(learnt([real], epochs=1, unknown="negative"), learnt([real], other, epochs=1, unknown="negative"))
+    assert equal(learned([real], epochs=1), learned([real], other, epochs=1))
+    assert not equal(
+        learned([real], epochs=1, unknown="negative"), learned([real], other, epochs=1, unknown="negative")
+    )
 
 
 def test_neither_does_it_beside_a_made_one_that_knows_them(real, made):
@@ -180,8 +180,8 @@ def test_neither_does_it_beside_a_made_one_that_knows_them(real, made):
 
 
 def test_fewer_classes_a_batch_train_too(real):
-    few = learnt([real], epochs=1, classes_per_batch=2)
-    assert not equal(few, learnt([real], epochs=1))
+    few = learned([real], epochs=1, classes_per_batch=2)
+    assert not equal(few, learned([real], epochs=1))
 
 
 # Training
@@ -213,13 +213,13 @@ def test_the_best_epochs_weights_are_kept(real):
     config = CONFIG.model_copy(update={"epochs": 3})
     trained = train_dual_prompts([real], SPACE, CLIP, config, lambda _: {"validation/mAP": next(measures)})
     assert trained.best_epoch == 1
-    assert equal(learnt_weights(trained.model), learnt([real], epochs=1))
+    assert equal(learned_weights(trained.model), learned([real], epochs=1))
 
 
 @pytest.mark.parametrize("batches", ["alternating", "mixed"])
 def test_an_interrupted_training_ends_with_the_same_weights(real, made, tmp_path, batches):
     """With all that draws random numbers or has a state of its own."""
-    few = [TaggedPictures(part.pixels[:20], part.targets[:20]) for part in (real, made)]
+    few = [TaggedImages(part.pixels[:20], part.targets[:20]) for part in (real, made)]
     changes = {
         "batches": batches, "fusion_scale": 0.1, "cutout": 0.5, "randaugment": True, "classes_per_batch": 3, "epochs": 3,
     }  # fmt: skip
@@ -230,11 +230,11 @@ def test_an_interrupted_training_ends_with_the_same_weights(real, made, tmp_path
             raise KeyboardInterrupt
         return unmeasured(scorer)
 
-    whole = learnt(few, **changes)
+    whole = learned(few, **changes)
     with pytest.raises(KeyboardInterrupt):
-        learnt(few, evaluate=stop, checkpoint=checkpoint, **changes)
+        learned(few, evaluate=stop, checkpoint=checkpoint, **changes)
     assert checkpoint.load().done == 1
-    assert equal(learnt(few, checkpoint=checkpoint, **changes), whole)
+    assert equal(learned(few, checkpoint=checkpoint, **changes), whole)
 
 
 # Views
@@ -243,18 +243,18 @@ AUGMENTED = {"cutout": 0.5, "randaugment": True}
 
 
 @pytest.fixture
-def few(real, made) -> list[TaggedPictures]:
-    return [TaggedPictures(part.pixels[:6], part.targets[:6]) for part in (real, made)]
+def few(real, made) -> list[TaggedImages]:
+    return [TaggedImages(part.pixels[:6], part.targets[:6]) for part in (real, made)]
 
 
 def in_turn(self, batches, epoch):
-    """Regions as one process makes them, picture by picture."""
+    """Regions as one process makes them, image by image."""
     c = self.config
     for batch in batches:
         found = []
         for part, rows in batch:
             seeds = [(c.seed, epoch, i) for i in rows.tolist()]
-            views = [augment_picture(part.pixels[seed[-1]], c.cutout, c.randaugment, seed) for seed in seeds]
+            views = [augment_image(part.pixels[seed[-1]], c.cutout, c.randaugment, seed) for seed in seeds]
             found.append(self.model.regions(self.prepare(torch.stack(views))))
         yield torch.cat(found)
 
@@ -262,15 +262,15 @@ def in_turn(self, batches, epoch):
 def test_worker_processes_change_no_bit_of_the_weights(few, monkeypatch):
     changes = {**AUGMENTED, "epochs": 1, "batch_size": 4}
     monkeypatch.setattr(dual_prompt, "FEW", 0)
-    found = learnt(few, **changes)
+    found = learned(few, **changes)
     monkeypatch.setattr(dual_prompt._Trainer, "regions", in_turn)
-    assert equal(found, learnt(few, **changes))
+    assert equal(found, learned(few, **changes))
 
 
-def test_views_of_many_pictures_are_made_in_worker_processes_and_only_where_pictures_change(few, tmp_path, monkeypatch):
-    def note(picture, *rest):
+def test_views_of_many_images_are_made_in_worker_processes_and_only_where_images_change(few, tmp_path, monkeypatch):
+    def note(image, *rest):
         (tmp_path / str(os.getpid())).touch()
-        return augment_picture(picture, *rest)
+        return augment_image(image, *rest)
 
     def made_by(config) -> tuple[list[list[torch.Tensor]], set[str]]:
         before = torch.get_rng_state()
@@ -281,7 +281,7 @@ def test_views_of_many_pictures_are_made_in_worker_processes_and_only_where_pict
             Path(tmp_path, name).unlink()
         return views, names
 
-    monkeypatch.setattr(dual_prompt, "augment_picture", note)
+    monkeypatch.setattr(dual_prompt, "augment_image", note)
     batches = draw_batches(few, "mixed", 4, torch.Generator().manual_seed(0))
     changing, own = CONFIG.model_copy(update=AUGMENTED), {str(os.getpid())}
     here, processes = made_by(changing)
@@ -302,16 +302,16 @@ def test_a_context_that_does_not_fit_is_one_sentence(real):
     with pytest.raises(
         InputError, match=r"classifier: 'airplane': 4 tokens around 64 of context do not fit .* 24; use a short"
     ):
-        learnt([real], context=64)
+        learned([real], context=64)
 
 
-def test_pictures_without_any_class_are_one_sentence(real):
-    nothing = TaggedPictures(real.pixels, real.targets.clamp(max=0))
+def test_images_without_any_class_are_one_sentence(real):
+    nothing = TaggedImages(real.pixels, real.targets.clamp(max=0))
     for parts in ([], [nothing]):
-        with pytest.raises(InputError, match="training: no picture has any of the classes; there is nothing to learn"):
-            learnt(parts)
+        with pytest.raises(InputError, match="training: no image has any of the classes; there is nothing to learn"):
+            learned(parts)
 
 
 def test_a_loss_that_is_no_number_is_one_sentence(real):
     with pytest.raises(InputError, match=r"training: the loss is nan after epoch \d; lower classifier.learning_rate"):
-        learnt([real], learning_rate=1e30, warmup_rate=1e30)
+        learned([real], learning_rate=1e30, warmup_rate=1e30)

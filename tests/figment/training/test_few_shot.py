@@ -14,7 +14,7 @@ LABELS = torch.tensor([0, 0, 1, 1])
 
 
 def features(labels: torch.Tensor, seed: int, offset: float = 0.0) -> torch.Tensor:
-    """(N, 1 + 6, 2): a corner for each class; the picture as it is, in view 0, is shifted by ``offset``."""
+    """(N, 1 + 6, 2): a corner for each class; the image as it is, in view 0, is shifted by ``offset``."""
     generator = torch.Generator().manual_seed(seed)
     found = torch.eye(2)[labels][:, None] + 0.1 * torch.randn(len(labels), 7, 2, generator=generator)
     found[:, 0] += offset
@@ -26,7 +26,7 @@ SOURCES = torch.tensor([0, 0, 1, 2, 3, 3])
 
 
 def made(flipped: list[int], weights: list[float]) -> Made:
-    """Pictures of the shots, some of which show the other class."""
+    """Images of the shots, some of which show the other class."""
     shown = LABELS[SOURCES].clone()
     shown[flipped] = 1 - shown[flipped]
     return Made(features(shown, 1), SOURCES, torch.tensor(weights))
@@ -37,7 +37,7 @@ def accuracy(head: nn.Linear) -> float:
     return float((logits_of(head, features(labels, 9)[:, 1]).argmax(1) == labels).float().mean())
 
 
-def test_without_augmentation_the_picture_as_it_is_is_all_that_is_seen():
+def test_without_augmentation_the_image_as_it_is_is_all_that_is_seen():
     shots = FeatureSet(features(LABELS, 0, offset=50.0), LABELS)
     plain, _ = learn(Method(augment=False), shots, None, 2, CONFIG, 0)
     changed, _ = learn(Method(), shots, None, 2, CONFIG, 0)
@@ -48,7 +48,7 @@ def test_without_augmentation_the_picture_as_it_is_is_all_that_is_seen():
     assert accuracy(changed.head) > 0.95
 
 
-def test_what_is_weighed_down_is_hardly_learnt_from():
+def test_what_is_weighed_down_is_hardly_learned_from():
     wrong, right = [0, 3, 5], [1.0] * 6
     judged = [0.0 if i in wrong else 1.0 for i in range(6)]
     method = Method(images=2, alpha=0.95)
@@ -62,7 +62,7 @@ def test_what_is_weighed_down_is_hardly_learnt_from():
     assert accuracies["per_photo"] >= accuracy(fooled.head)  # its third photo has nothing but a wrong image
 
 
-def test_made_pictures_have_the_class_of_their_photo():
+def test_made_images_have_the_class_of_their_photo():
     only = Made(features(LABELS[SOURCES], 1), SOURCES, torch.ones(6))
     found, use = learn(Method(images=2, alpha=1.0), FeatureSet(torch.zeros(4, 7, 2), LABELS), only, 2, CONFIG, 0)
     assert accuracy(found.head) > 0.95

@@ -1,4 +1,4 @@
-"""The filter: how sure it is, and by which pictures that is found out."""
+"""The filter: how sure it is, and by which images that is found out."""
 
 import pytest
 import torch

@@ -34,9 +34,9 @@ def states(*modules: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def test_all_weights_learn_and_the_statistics_of_batch_norms_stay():
-    pictures, (backbone, head) = striped(16), small()
+    images, (backbone, head) = striped(16), small()
     before = states(backbone, head)
-    found = finetune(backbone, head, pictures, torch.full((16,), 1 / 16), None, CONFIG, seed=0)
+    found = finetune(backbone, head, images, torch.full((16,), 1 / 16), None, CONFIG, seed=0)
     after = states(backbone, head)
     moved = {name for name, value in before.items() if not value.equal(after[name])}
     statistics = ("running_mean", "running_var", "num_batches_tracked", ".mean", ".std")
@@ -44,16 +44,16 @@ def test_all_weights_learn_and_the_statistics_of_batch_norms_stay():
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
     assert found.kept == 40
-    assert (classify(backbone, head, pictures.pixels, 8).argmax(1) == pictures.labels).float().mean() > 0.9
+    assert (classify(backbone, head, images.pixels, 8).argmax(1) == images.labels).float().mean() > 0.9
 
 
 def test_the_backbone_moves_less_than_the_head_and_the_same_seed_gives_the_same():
-    pictures, runs = striped(16), []
+    images, runs = striped(16), []
     config = CONFIG.model_copy(update={"steps": 1, "learning_rate": 1e-5})
     for _ in range(2):
         backbone, head = small()
         before = states(backbone, head)
-        finetune(backbone, head, pictures, torch.full((16,), 1 / 16), AugmentConfig(crop_scale=0.7), config, seed=3)
+        finetune(backbone, head, images, torch.full((16,), 1 / 16), AugmentConfig(crop_scale=0.7), config, seed=3)
         runs.append(states(backbone, head))
     assert all(value.equal(runs[1][name]) for name, value in runs[0].items())
     steps = {name: (runs[0][name] - value).abs().max().item() for name, value in before.items()}
@@ -61,30 +61,30 @@ def test_the_backbone_moves_less_than_the_head_and_the_same_seed_gives_the_same(
     assert max(step for name, step in steps.items() if name.startswith("0.")) == pytest.approx(1e-5, rel=0.05)
 
 
-def test_what_has_no_probability_is_never_learnt_from():
-    """Half of the pictures are labelled wrongly and never drawn."""
-    pictures, law = striped(32), torch.cat([torch.full((16,), 1 / 16), torch.zeros(16)])
-    wrong = LabelledImages(pictures.pixels, torch.cat([pictures.labels[:16], 1 - pictures.labels[16:]]))
+def test_what_has_no_probability_is_never_learned_from():
+    """Half of the images are labelled wrongly and never drawn."""
+    images, law = striped(32), torch.cat([torch.full((16,), 1 / 16), torch.zeros(16)])
+    wrong = LabelledImages(images.pixels, torch.cat([images.labels[:16], 1 - images.labels[16:]]))
     (backbone, head), (other, own) = small(), small()
     finetune(backbone, head, wrong, law, None, CONFIG, seed=0)
-    finetune(other, own, pictures, law, None, CONFIG, seed=0)
+    finetune(other, own, images, law, None, CONFIG, seed=0)
     assert head.weight.equal(own.weight)
 
 
-def test_a_fine_tuning_that_helps_no_held_out_picture_ends_as_the_linear_head():
-    pictures, (backbone, head) = striped(16), small()
+def test_a_fine_tuning_that_helps_no_held_out_image_ends_as_the_linear_head():
+    images, (backbone, head) = striped(16), small()
     before = states(backbone, head)
     law, held_out = torch.full((16,), 1 / 16), striped(16, seed=1)
     # Held-out images all labelled as the head sees them now: later steps can be no better.
     agreed = classify(backbone, head, held_out.pixels, 8).argmax(1)
-    found = finetune(backbone, head, pictures, law, None, CONFIG, 0, LabelledImages(held_out.pixels, agreed))
+    found = finetune(backbone, head, images, law, None, CONFIG, 0, LabelledImages(held_out.pixels, agreed))
     assert found.kept == 0
     assert found.history[0] == (0, {"validation_accuracy": 1.0})
     assert all(value.equal(states(backbone, head)[name]) for name, value in before.items())
 
 
 def test_an_interrupted_fine_tuning_ends_with_the_same_weights(tmp_path):
-    pictures, held_out, law = striped(16), striped(8, seed=1), torch.full((16,), 1 / 16)
+    images, held_out, law = striped(16), striped(8, seed=1), torch.full((16,), 1 / 16)
     augmentation, checkpoint = AugmentConfig(crop_scale=0.7), Checkpoint(tmp_path / "checkpoint.pt", "k", 0)
 
     def stop(step, metrics):
@@ -92,11 +92,11 @@ def test_an_interrupted_fine_tuning_ends_with_the_same_weights(tmp_path):
             raise KeyboardInterrupt
 
     whole, (other, own) = small(), small()
-    expected = finetune(*whole, pictures, law, augmentation, CONFIG, 0, held_out)
+    expected = finetune(*whole, images, law, augmentation, CONFIG, 0, held_out)
     with pytest.raises(KeyboardInterrupt):
-        finetune(other, own, pictures, law, augmentation, CONFIG, 0, held_out, checkpoint, stop)
+        finetune(other, own, images, law, augmentation, CONFIG, 0, held_out, checkpoint, stop)
     assert checkpoint.load().done == 20
     resumed = small()
-    found = finetune(*resumed, pictures, law, augmentation, CONFIG, 0, held_out, checkpoint)
+    found = finetune(*resumed, images, law, augmentation, CONFIG, 0, held_out, checkpoint)
     assert (found.history, found.kept) == (expected.history, expected.kept)
     assert all(value.equal(states(*whole)[name]) for name, value in states(*resumed).items())

@@ -14,19 +14,19 @@ CONFIG = HeadConfig(steps=300, batch_size=16, learning_rate=0.05, validate_every
 
 
 def blobs(count: int, seed: int, spread: float = 0.3) -> FeatureSet:
-    """Three classes on three corners, four views a picture."""
+    """Three classes on three corners, four views an image."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(3).repeat(count)
     features = torch.eye(3)[labels][:, None] + spread * torch.randn(3 * count, 4, 3, generator=generator)
     return FeatureSet(features, labels)
 
 
-def uniform(pictures: FeatureSet) -> torch.Tensor:
-    return torch.full((len(pictures),), 1 / len(pictures), dtype=torch.float64)
+def uniform(images: FeatureSet) -> torch.Tensor:
+    return torch.full((len(images),), 1 / len(images), dtype=torch.float64)
 
 
-def accuracy(head, pictures: FeatureSet) -> float:
-    return float((logits_of(head, pictures.features[:, 0]).argmax(1) == pictures.labels).float().mean())
+def accuracy(head, images: FeatureSet) -> float:
+    return float((logits_of(head, images.features[:, 0]).argmax(1) == images.labels).float().mean())
 
 
 def test_a_head_learns_and_the_same_seed_gives_the_same():
@@ -38,7 +38,7 @@ def test_a_head_learns_and_the_same_seed_gives_the_same():
     assert [step for step, _ in first.history] == list(range(25, 301, 25))
 
 
-def test_what_has_no_probability_is_never_learnt_from():
+def test_what_has_no_probability_is_never_learned_from():
     train = blobs(4, 0)
     poisoned = FeatureSet(
         torch.cat([train.features, train.features]), torch.cat([train.labels, (train.labels + 1) % 3])
@@ -62,9 +62,9 @@ def test_the_best_step_is_kept_as_a_copy():
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(0, 3), st.floats(0, 1), st.integers(0, 99))
-def test_the_law_is_class_balanced_and_sums_to_one(shots, pictures, alpha, seed):
+def test_the_law_is_class_balanced_and_sums_to_one(shots, images, alpha, seed):
     labels = torch.arange(len(shots)).repeat_interleave(torch.tensor(shots))
-    sources = torch.arange(len(labels)).repeat_interleave(pictures)
+    sources = torch.arange(len(labels)).repeat_interleave(images)
     weights = torch.rand(len(sources), generator=torch.Generator().manual_seed(seed))
     for policy in ("equal", "per_photo", "global", "reject"):
         law = sampling_law(labels, sources, use_of(weights, sources, len(labels), alpha, policy))
@@ -74,7 +74,7 @@ def test_the_law_is_class_balanced_and_sums_to_one(shots, pictures, alpha, seed)
         assert of_class.tolist() == pytest.approx([1 / len(shots)] * len(shots))
 
 
-def test_photos_without_pictures_stand_for_themselves():
+def test_photos_without_images_stand_for_themselves():
     labels, none = torch.tensor([0, 0, 1]), torch.zeros(0, dtype=torch.long)
     law = sampling_law(labels, none, Use(torch.zeros(3, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)))
     assert law.tolist() == pytest.approx([0.25, 0.25, 0.5])

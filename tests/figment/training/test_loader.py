@@ -24,7 +24,7 @@ def rng(seed=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """600 pictures of two classes; the red of each is its number modulo 256, the green its class."""
+    """600 images of two classes; the red of each is its number modulo 256, the green its class."""
     root = tmp_path_factory.mktemp("set")
     for label, name in enumerate(SPACE.names):
         (root / name / "samples").mkdir(parents=True)
@@ -37,7 +37,7 @@ def folder(tmp_path_factory) -> Path:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 90), st.integers(2, 40), st.integers(0, 5))
-def test_in_memory_every_batch_is_full_and_every_picture_comes(count, batch_size, seed):
+def test_in_memory_every_batch_is_full_and_every_image_comes(count, batch_size, seed):
     images = LabelledImages(torch.zeros(count, 3, 2, 2, dtype=torch.uint8), torch.arange(count))
     batches = [labels for _, labels in Resident(images, CPU).batches(batch_size, rng(seed))]
     assert {len(labels) for labels in batches} == {batch_size}
@@ -46,7 +46,7 @@ def test_in_memory_every_batch_is_full_and_every_picture_comes(count, batch_size
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_streamed_every_batch_is_full_and_every_picture_comes(folder, workers):
+def test_streamed_every_batch_is_full_and_every_image_comes(folder, workers):
     images = open_synthetic_folders(folder, SPACE, 8)
     streamed = Streamed(images.__class__(images.listing, 8, workers=workers), CPU, mixed=2)
     batches = list(streamed.batches(64, rng()))
@@ -99,7 +99,7 @@ def test_an_error_on_a_worker_is_the_same_one_sentence(folder, tmp_path):
     for name in SPACE.names:
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / name / "1.png")
-    (tmp_path / "dog" / "2.png").write_bytes(b"no picture")
+    (tmp_path / "dog" / "2.png").write_bytes(b"no image")
     images = open_synthetic_folders(tmp_path, SPACE, 8)
-    with pytest.raises(InputError, match=r"^\S+dog/2\.png: not a readable picture; expected one of [\w, ]+$"):
+    with pytest.raises(InputError, match=r"^\S+dog/2\.png: not a readable image; expected one of [\w, ]+$"):
         images.__class__(images.listing, 8, workers=2).load()

@@ -93,7 +93,7 @@ def test_shares_of_random_changes_make_up_the_whole_batchs():
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """500 pictures in two classes, each of a colour of its own."""
+    """500 images in two classes, each of a colour of its own."""
     root, space = tmp_path_factory.mktemp("set"), LabelSpace.of(["cat", "dog"])
     for label, name in enumerate(space.names):
         (root / name).mkdir()

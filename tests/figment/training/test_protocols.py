@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from figment.clip.label_vectors import LabelVectors
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from figment.labels import Label, LabelSpace
 from figment.metrics.multilabel import measures
 from figment.training.config import SemanticConfig
@@ -14,10 +14,10 @@ SPACE = LabelSpace(labels=tuple(Label(name=name, unseen=name in ("dogs", "elk", 
 VECTORS = LabelVectors.of(NAMES, torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), "test")
 
 
-def pictures(count: int, seed: int) -> TaggedPictures:
+def images(count: int, seed: int) -> TaggedImages:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    return TaggedPictures(pixels, (torch.rand(count, 6, generator=generator) < 0.4).to(torch.int8))
+    return TaggedImages(pixels, (torch.rand(count, 6, generator=generator) < 0.4).to(torch.int8))
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def test_a_protocol_without_labels_is_not_there():
     assert "zsl_twin_free" not in columns_of(SPACE, all_near)
 
 
-def test_every_protocol_measures_its_own_labels_and_pictures(model):
-    validation, zsl, gzsl = (pictures(20, seed) for seed in range(3))
+def test_every_protocol_measures_its_own_labels_and_images(model):
+    validation, zsl, gzsl = (images(20, seed) for seed in range(3))
     row = zero_shot_evaluator(validation, zsl, gzsl, SPACE, VECTORS, twin_cosine=0.99)(model)
     assert {name.partition("/")[0] for name in row} == {"validation", "zsl", "zsl_twin_free", "gzsl"}
     unseen = columns_of(SPACE, VECTORS)["zsl"]
@@ -54,7 +54,7 @@ def test_every_protocol_measures_its_own_labels_and_pictures(model):
 
 
 def test_any_number_of_best_tags_is_measured(model):
-    row = zero_shot_evaluator(*(pictures(20, seed) for seed in range(3)), SPACE, VECTORS, ks=(1, 20))(model)
+    row = zero_shot_evaluator(*(images(20, seed) for seed in range(3)), SPACE, VECTORS, ks=(1, 20))(model)
     assert {name for name in row if name.startswith("gzsl")} == {
         "gzsl/mAP", *(f"gzsl/{what}@{k}" for what in ("P", "R", "F1") for k in (1, 20)),
     }  # fmt: skip
@@ -62,10 +62,10 @@ def test_any_number_of_best_tags_is_measured(model):
 
 
 @pytest.mark.parametrize("kept", [20, 7, 0])
-def test_a_picture_of_both_test_sets_is_scored_once(model, kept):
-    """Of 20 pictures of the ZSL set ``kept`` are in the GZSL set, in another order."""
-    zsl, others = pictures(20, 0), pictures(30, 1)
-    gzsl = TaggedPictures(torch.cat([zsl.pixels[:kept].flip(0), others.pixels]), torch.zeros(kept + 30, 6))
+def test_a_image_of_both_test_sets_is_scored_once(model, kept):
+    """Of 20 images of the ZSL set ``kept`` are in the GZSL set, in another order."""
+    zsl, others = images(20, 0), images(30, 1)
+    gzsl = TaggedImages(torch.cat([zsl.pixels[:kept].flip(0), others.pixels]), torch.zeros(kept + 30, 6))
     scored = []
 
     def score(pixels: torch.Tensor) -> torch.Tensor:

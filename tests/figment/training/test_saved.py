@@ -125,7 +125,7 @@ def test_as_onnx_it_scores_the_same(made, tmp_path, capsys):
     (tmp_path / "images").mkdir()
     for i, pixels in enumerate(PIXELS):
         to_pil_image(pixels).save(tmp_path / "images" / f"{i}.png")
-    assert main(["export", str(folder), "--pictures", str(tmp_path / "images")]) == 0
+    assert main(["export", str(folder), "--images", str(tmp_path / "images")]) == 0
     assert f"{folder}/model.onnx: scores within " in capsys.readouterr().out
 
 

@@ -16,7 +16,7 @@ from figment.training.semantic import (
     build_semantic_matrix,
     hold_out_rows,
     predict_scores,
-    score_pictures,
+    score_images,
     train_semantic_matrix,
 )
 
@@ -68,8 +68,8 @@ def paint(halves: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> tuple[torch.Tensor, torch.Tensor]:
-    """120 pictures of seen hues and their targets, all seven columns of them."""
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    """120 images of seen hues and their targets, all seven columns of them."""
     halves = torch.tensor([0, 1, 2, 4, 5, 6, 7])[
         torch.randint(0, 7, (120, 2), generator=torch.Generator().manual_seed(0))
     ]
@@ -77,18 +77,18 @@ def pictures() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def test_pictures() -> tuple[torch.Tensor, torch.Tensor]:
-    """60 pictures of all eight."""
+def test_images() -> tuple[torch.Tensor, torch.Tensor]:
+    """60 images of all eight."""
     halves = torch.randint(0, 8, (60, 2), generator=torch.Generator().manual_seed(2))
     return paint(halves), torch.zeros(60, 8, dtype=torch.long).scatter_(1, halves, 1)
 
 
 @pytest.fixture(scope="module")
-def evaluate(test_pictures, labels):
-    pixels, targets = test_pictures
+def evaluate(test_images, labels):
+    pixels, targets = test_images
 
     def measure(model) -> dict[str, float]:
-        scores = score_pictures(model, pixels, labels.vectors)
+        scores = score_images(model, pixels, labels.vectors)
         zsl = mean_average_precision(scores[:, UNSEEN], targets[:, UNSEEN])
         return {"zsl/mAP": zsl, "gzsl/mAP": mean_average_precision(scores, targets)}
 
@@ -96,8 +96,8 @@ def evaluate(test_pictures, labels):
 
 
 @pytest.fixture(scope="module")
-def trained(pictures, seen, evaluate):
-    return train_semantic_matrix(*pictures, seen, CONFIG, evaluate)
+def trained(images, seen, evaluate):
+    return train_semantic_matrix(*images, seen, CONFIG, evaluate)
 
 
 def same(first, second) -> bool:
@@ -105,8 +105,8 @@ def same(first, second) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_it_learns_the_seen_and_knows_the_unseen_by_its_vector(trained, test_pictures, labels):
-    pixels, targets = test_pictures
+def test_it_learns_the_seen_and_knows_the_unseen_by_its_vector(trained, test_images, labels):
+    pixels, targets = test_images
     scores = predict_scores(trained.model, pixels, labels.vectors).scores
     chance = targets[:, ~UNSEEN].float().mean().item()
     assert mean_average_precision(scores[:, ~UNSEEN], targets[:, ~UNSEEN]) > chance + 0.4
@@ -123,7 +123,7 @@ def test_every_epoch_has_both_protocols_and_the_best_is_kept(trained, evaluate):
     assert evaluate(trained.model)["gzsl/mAP"] == best["gzsl/mAP"]
 
 
-def test_an_earlier_epoch_is_kept_if_it_was_better(pictures, seen):
+def test_an_earlier_epoch_is_kept_if_it_was_better(images, seen):
     scores = iter([0.1, 0.9, 0.5, 0.9])
     weights = []
 
@@ -131,16 +131,16 @@ def test_an_earlier_epoch_is_kept_if_it_was_better(pictures, seen):
         weights.append({name: value.clone() for name, value in model.state_dict().items()})
         return {"gzsl/mAP": next(scores)}
 
-    trained = train_semantic_matrix(pictures[0][:32], pictures[1][:32], seen, QUICK, falling)
+    trained = train_semantic_matrix(images[0][:32], images[1][:32], seen, QUICK, falling)
     assert trained.best_epoch == 2
     assert all(torch.equal(value, weights[1][name]) for name, value in trained.model.state_dict().items())
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 @pytest.mark.parametrize("stop_in", [1, 3])
-def test_stopped_and_resumed_is_bit_equal_to_uninterrupted(pictures, seen, tmp_path, ema_decay, stop_in):
+def test_stopped_and_resumed_is_bit_equal_to_uninterrupted(images, seen, tmp_path, ema_decay, stop_in):
     config = QUICK.model_copy(update={"ema_decay": ema_decay, "model": "test_vit"})
-    pixels, targets = pictures[0][:48], pictures[1][:48]
+    pixels, targets = images[0][:48], images[1][:48]
 
     def scores(model):
         return {"gzsl/mAP": predict_scores(model, pixels, seen.vectors).scores.std().item()}
@@ -176,8 +176,8 @@ def test_stopped_and_resumed_is_bit_equal_to_uninterrupted(pictures, seen, tmp_p
     assert same(again.model, whole.model)
 
 
-def test_a_state_of_another_key_is_not_gone_on_with(pictures, seen, tmp_path):
-    pixels, targets, measured = pictures[0][:32], pictures[1][:32], []
+def test_a_state_of_another_key_is_not_gone_on_with(images, seen, tmp_path):
+    pixels, targets, measured = images[0][:32], images[1][:32], []
     config = QUICK.model_copy(update={"epochs": 1})
 
     def measure(model):
@@ -190,20 +190,18 @@ def test_a_state_of_another_key_is_not_gone_on_with(pictures, seen, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk", None])
-def test_a_damaged_state_is_named(pictures, seen, tmp_path, damage):
+def test_a_damaged_state_is_named(images, seen, tmp_path, damage):
     state = tmp_path / "state.pt"
     if damage is None:
         torch.save({"other": 1}, state)
     else:
         state.write_bytes(damage)
     with pytest.raises(InputError, match=r"state\.pt: not a checkpoint .*move it away"):
-        train_semantic_matrix(
-            pictures[0][:32], pictures[1][:32], seen, QUICK, lambda model: {}, Checkpoint(state, "key")
-        )
+        train_semantic_matrix(images[0][:32], images[1][:32], seen, QUICK, lambda model: {}, Checkpoint(state, "key"))
 
 
-def test_the_moving_average_is_what_is_measured_and_kept(pictures, seen):
-    pixels, targets = pictures[0][:48], pictures[1][:48]
+def test_the_moving_average_is_what_is_measured_and_kept(images, seen):
+    pixels, targets = images[0][:48], images[1][:48]
     plain, averaged = (
         train_semantic_matrix(
             pixels, targets, seen, QUICK.model_copy(update={"ema_decay": decay}), lambda model: {"gzsl/mAP": 0.0}
@@ -214,8 +212,8 @@ def test_the_moving_average_is_what_is_measured_and_kept(pictures, seen):
     assert not same(plain.model, averaged.model)
 
 
-def test_workers_change_nothing(pictures, seen):
-    pixels, targets = pictures[0][:32], pictures[1][:32]
+def test_workers_change_nothing(images, seen):
+    pixels, targets = images[0][:32], images[1][:32]
     config = QUICK.model_copy(update={"epochs": 1})
     models = [
         train_semantic_matrix(
@@ -226,24 +224,24 @@ def test_workers_change_nothing(pictures, seen):
     assert same(*models)
 
 
-def test_pictures_without_a_label_are_counted(pictures, seen):
-    targets = pictures[1][:48].clone()
+def test_images_without_a_label_are_counted(images, seen):
+    targets = images[1][:48].clone()
     targets[[3, 20]] = 0
     targets[[30]] = -1
-    trained = train_semantic_matrix(pictures[0][:48], targets, seen, QUICK, lambda model: {"gzsl/mAP": 0.0})
+    trained = train_semantic_matrix(images[0][:48], targets, seen, QUICK, lambda model: {"gzsl/mAP": 0.0})
     assert [row["without_label"] for row in trained.history] == [3] * 4
 
 
-def test_training_leaves_the_global_random_state_alone(pictures, seen):
+def test_training_leaves_the_global_random_state_alone(images, seen):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    train_semantic_matrix(pictures[0][:32], pictures[1][:32], seen, QUICK, lambda model: {"gzsl/mAP": 0.0})
+    train_semantic_matrix(images[0][:32], images[1][:32], seen, QUICK, lambda model: {"gzsl/mAP": 0.0})
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_what_does_not_fit_is_named(pictures, seen):
-    pixels, targets = pictures[0][:32], pictures[1][:32]
+def test_what_does_not_fit_is_named(images, seen):
+    pixels, targets = images[0][:32], images[1][:32]
 
     def train(pixels=pixels, targets=targets, config=QUICK, measures=None):
         train_semantic_matrix(pixels, targets, seen, config, lambda model: measures or {"gzsl/mAP": 0.0})
@@ -252,9 +250,9 @@ def test_what_does_not_fit_is_named(pictures, seen):
         train(pixels=pixels.float())
     with pytest.raises(InputError, match=r"expected uint8 \(N, 3, 64, 64\)"):
         train(config=QUICK.model_copy(update={"image_size": 64}))
-    with pytest.raises(InputError, match=r"targets have shape \(32, 2\); expected 32 pictures by 7 labels"):
+    with pytest.raises(InputError, match=r"targets have shape \(32, 2\); expected 32 images by 7 labels"):
         train(targets=targets[:, :2])
-    with pytest.raises(InputError, match="no picture has any of the labels"):
+    with pytest.raises(InputError, match="no image has any of the labels"):
         train(targets=0 * targets)
     with pytest.raises(InputError, match=r"select_by: 'gzsl/mAP' is not measured; there are .*validation/F1"):
         train(measures={"validation/F1": 0.0})

@@ -28,7 +28,7 @@ def images(tmp_path_factory) -> StreamedImages:
 
 
 def run(images: StreamedImages, folder: Path, key: str) -> tuple[list, int]:
-    """The log, and how often the pictures were asked for."""
+    """The log, and how often the images were asked for."""
     asked: list[int] = []
     entries: list[tuple[int, dict[str, float]]] = []
 

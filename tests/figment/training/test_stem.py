@@ -26,7 +26,7 @@ def test_half_keeps_twice_and_small_four_times_the_resolution(model, native):
 
 def test_a_model_whose_second_halving_has_a_shortcut_beside_it_is_refused():
     with pytest.raises(
-        InputError, match=r"training\.model: 'regnety_002' with stem small does not take pictures of 32 px"
+        InputError, match=r"training\.model: 'regnety_002' with stem small does not take images of 32 px"
     ):
         check_classifier(TrainingConfig(model="regnety_002", stem="small"), 3)
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from figment.clip.scorer import ClipConfig
-from figment.datasets.tagged import TaggedPictures, read_tagged
+from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.metrics.multilabel import mean_average_precision, precision_recall_f1_at_k
 from figment.planning.plan import make_plan
@@ -17,7 +17,7 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training import tailored
 from figment.training.dual_prompt import DualPromptConfig, Scorer
-from figment.training.tailored import accepted_pictures, clip_scorer, train_tailored, validation_evaluator
+from figment.training.tailored import accepted_images, clip_scorer, train_tailored, validation_evaluator
 from pocket.data_sets import artwork, draw_scenes, write_scenes
 
 DATA = ZeroShotConfig(source="parquet", root="data/scenes", labels="configs/labels/pocket_24_8.yaml")
@@ -38,32 +38,32 @@ def splits(tmp_path_factory) -> Path:
     return folder
 
 
-def drawn(count: int) -> TaggedPictures:
+def drawn(count: int) -> TaggedImages:
     """Scenes of unseen objects."""
     shown = [SPACE.names[i] for i in UNSEEN]
-    return TaggedPictures(*draw_scenes(artwork(["noto"]), SPACE.names, shown, count, seed=9))
+    return TaggedImages(*draw_scenes(artwork(["noto"]), SPACE.names, shown, count, seed=9))
 
 
 def score(pixels: torch.Tensor) -> torch.Tensor:
-    """Some scores of all classes, a picture's whatever the pictures beside it."""
+    """Some scores of all classes, an image's whatever the images beside it."""
     generator = torch.Generator().manual_seed(0)
     return pixels.double().flatten(1) @ torch.rand(3 * 32 * 32, len(SPACE), generator=generator, dtype=torch.float64)
 
 
-def test_of_seen_classes_nothing_is_known_in_accepted_pictures(tmp_path, pocket_config, synthesis):
+def test_of_seen_classes_nothing_is_known_in_accepted_images(tmp_path, pocket_config, synthesis):
     prompts = [Prompt("a dog", ("dog",), "t"), Prompt("a dog next to a truck", ("dog", "truck"), "t")]
     plan = make_plan(plan_tailored(prompts, pocket_config, model_revision(pocket_config), 2, 0))
     pool = Pool(tmp_path)
     synthesise(plan, pool, synthesis)
     shown = {row["image_id"]: row["labels"] for row in plan.to_pylist()[:3]}
-    made = accepted_pictures(shown, pool, SPACE, 32)
+    made = accepted_images(shown, pool, SPACE, 32)
     assert len(made) == 3
     assert (made.targets[:, SEEN] == -1).all()
     for targets, image_id in zip(made.targets[:, UNSEEN], sorted(shown), strict=True):
         assert {SPACE.names[UNSEEN[i]] for i in targets.nonzero()[:, 0].tolist()} == set(shown[image_id])
 
 
-def test_the_unseen_classes_are_ranked_alone_and_with_the_others_and_every_picture_counts(splits):
+def test_the_unseen_classes_are_ranked_alone_and_with_the_others_and_every_image_counts(splits):
     zsl, gzsl = (read_tagged(splits / name) for name in ("zsl", "gzsl"))
     found = tailored.test_evaluator(SPACE, zsl, gzsl)(score)
     shown = (zsl.targets > 0)[:, UNSEEN]
@@ -74,14 +74,14 @@ def test_the_unseen_classes_are_ranked_alone_and_with_the_others_and_every_pictu
     assert {name.partition("/")[0] for name in found} == {"zsl", "gzsl"}
 
 
-def test_a_test_picture_of_both_sets_is_scored_once(splits):
+def test_a_test_image_of_both_sets_is_scored_once(splits):
     zsl, gzsl = (read_tagged(splits / name) for name in ("zsl", "gzsl"))
     scored = []
     tailored.test_evaluator(SPACE, zsl, gzsl)(lambda pixels: scored.append(len(pixels)) or score(pixels))
     assert scored == [len(gzsl)]
 
 
-def test_each_class_is_validated_by_the_only_pictures_of_it_that_there_are(splits):
+def test_each_class_is_validated_by_the_only_images_of_it_that_there_are(splits):
     real = read_tagged(splits / "validation")
     made = drawn(30)
     found = validation_evaluator(SPACE, real, made)(score)
@@ -89,7 +89,7 @@ def test_each_class_is_validated_by_the_only_pictures_of_it_that_there_are(split
     unseen = mean_average_precision(score(made.pixels)[:, UNSEEN], made.targets[:, UNSEEN] > 0)
     assert (found["validation_seen/mAP"], found["validation_made/mAP"]) == pytest.approx((seen, unseen))
     assert found["validation/mAP"] == pytest.approx((seen + unseen) / 2)
-    without = validation_evaluator(SPACE, real, TaggedPictures(made.pixels[:0], made.targets[:0]))(score)
+    without = validation_evaluator(SPACE, real, TaggedImages(made.pixels[:0], made.targets[:0]))(score)
     assert without["validation/mAP"] == pytest.approx(seen)
     assert not any(name.startswith("validation_made") for name in without)
 
@@ -106,10 +106,10 @@ def test_clip_as_it_is_is_open_clips(splits):
 
 
 @pytest.mark.parametrize("count", [0, 40])
-def test_training_chooses_by_held_out_pictures_and_measures_the_test_pictures_once(splits, count):
+def test_training_chooses_by_held_out_images_and_measures_the_test_images_once(splits, count):
     some = drawn(max(1, count))
     some.targets[:, SEEN] = -1
-    made = TaggedPictures(some.pixels[:count], some.targets[:count])
+    made = TaggedImages(some.pixels[:count], some.targets[:count])
     trained, measured = train_tailored(splits, made, SPACE, CLIP, CONFIG)
     assert [row["epoch"] for row in trained.history] == [1, 2]
     for row in trained.history:

@@ -113,11 +113,11 @@ def test_mixed_targets_are_probabilities_and_follow_from_the_seed():
     logits = torch.randn(5, 3)
     plain = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
     smooth = mix(pixels[:1], labels[:1], 3, config, 0)[1]
-    assert torch.equal(smooth, labels[:1]), "one picture is not mixed"
+    assert torch.equal(smooth, labels[:1]), "one image is not mixed"
     assert torch.equal(cross_entropy(logits, labels, 0.1), plain)
 
 
-def test_timms_transforms_change_each_picture_by_its_own_seed():
+def test_timms_transforms_change_each_image_by_its_own_seed():
     config = AugmentConfig(transforms="timm", crop_scale=0.5, auto_augment="rand-m9-mstd0.5-inc1", random_erasing=0.5)
     pixels = images(4).pixels
     shown = augment(pixels, config, torch.Generator().manual_seed(3))

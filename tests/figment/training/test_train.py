@@ -85,7 +85,7 @@ def test_a_file_that_is_no_checkpoint_is_named_and_runs_nothing(content, tmp_pat
     assert not os.path.exists("/tmp/figment-was-here")
 
 
-def test_validation_uses_pictures_that_training_never_saw(colours):
+def test_validation_uses_images_that_training_never_saw(colours):
     """A share whose labels are wrong cannot be learned: validation tells, though the loss on the rest falls."""
     entries: list = []
     config = CONFIG.model_copy(update={"epochs": 20, "drop_path": 0.0, "holdout": 0.25})
@@ -113,7 +113,7 @@ def test_best_keeps_the_weights_of_the_best_epoch(colours):
 
 
 def test_best_without_a_holdout_is_refused():
-    with pytest.raises(ValueError, match="keep: best needs pictures to choose by"):
+    with pytest.raises(ValueError, match="keep: best needs images to choose by"):
         TrainingConfig(keep="best")
 
 

@@ -6,7 +6,7 @@ import torch
 from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import LabelVectors, make_label_vectors
 from figment.clip.scorer import ClipConfig
-from figment.datasets.tagged import TaggedPictures
+from figment.datasets.tagged import TaggedImages
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.errors import InputError
 from figment.planning.pairs import plan_pairs
@@ -16,7 +16,7 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.config import SemanticConfig
 from figment.training.semantic import predict_scores
-from figment.training.zero_shot import made_pictures, train_zero_shot
+from figment.training.zero_shot import made_images, train_zero_shot
 from pocket.data_sets import write_scenes
 
 LABELS = "configs/labels/pocket_24_8.yaml"
@@ -49,8 +49,8 @@ def test_training_measures_every_protocol_and_chooses_by_validation(tmp_path, da
     assert trained.history[1]["loss"] < trained.history[0]["loss"]
 
 
-def test_only_made_pictures_bring_unseen_labels_into_the_loss(tmp_path, data, vectors):
-    """Pictures of one colour that are said to show a banana: the score of banana for that colour rises above all others
+def test_only_made_images_bring_unseen_labels_into_the_loss(tmp_path, data, vectors):
+    """Images of one colour that are said to show a banana: the score of banana for that colour rises above all others
     with them in training, and not without."""
     space = zero_shot_space(data)
     banana = space.names.index("banana")
@@ -59,7 +59,7 @@ def test_only_made_pictures_bring_unseen_labels_into_the_loss(tmp_path, data, ve
     targets = torch.zeros(96, len(space), dtype=torch.int8)
     targets[:, banana] = 1
     ranks = {}
-    for name, more in (("without", None), ("with", TaggedPictures(pixels, targets))):
+    for name, more in (("without", None), ("with", TaggedImages(pixels, targets))):
         write_splits(data, space, 32, tmp_path / name, more)
         trained = train_zero_shot(tmp_path / name, space, vectors, CONFIG.model_copy(update={"epochs": 4}))
         scores = predict_scores(trained.model, pixels[:1], vectors.vectors).scores[0]
@@ -67,7 +67,7 @@ def test_only_made_pictures_bring_unseen_labels_into_the_loss(tmp_path, data, ve
     assert ranks["with"] == 0 < ranks["without"]
 
 
-def test_made_pictures_show_what_is_said_of_them_and_nothing_else(tmp_path, data, pocket_config, synthesis):
+def test_made_images_show_what_is_said_of_them_and_nothing_else(tmp_path, data, pocket_config, synthesis):
     space = zero_shot_space(data)
     plan = make_plan(plan_pairs(space, [2, 3], pocket_config, model_revision(pocket_config), 4, 0))
     pool = Pool(tmp_path)
@@ -75,10 +75,10 @@ def test_made_pictures_show_what_is_said_of_them_and_nothing_else(tmp_path, data
     shown = dict(zip(plan["image_id"].to_pylist(), plan["labels"].to_pylist(), strict=True))
     shown.pop(min(shown))
     shown[max(shown)] = ["dog", "cat"]
-    made = made_pictures(shown, pool, space, 24)
+    made = made_images(shown, pool, space, 24)
     assert made.pixels.shape == (7, 3, 24, 24)
     for targets, image_id in zip(made.targets, sorted(shown), strict=True):
         assert {space.names[j] for j in targets.nonzero().flatten().tolist()} == set(shown[image_id])
-    assert len({picture.numpy().tobytes() for picture in made.pixels}) == 7
-    with pytest.raises(InputError, match="acceptance: no picture passed the check, so none can be trained on; lower"):
-        made_pictures({}, pool, space, 24)
+    assert len({image.numpy().tobytes() for image in made.pixels}) == 7
+    with pytest.raises(InputError, match="acceptance: no image passed the check, so none can be trained on; lower"):
+        made_images({}, pool, space, 24)

@@ -13,7 +13,7 @@ from figment.validation.duplicates import distances, first_alike, nearest_alike,
 
 
 @pytest.fixture(scope="module")
-def pictures(pool) -> torch.Tensor:
+def images(pool) -> torch.Tensor:
     """(18, 3, 32, 32) uint8, rendered by the pocket generator."""
     ids = [i for file in pool.shards for i in pool.ids_of(file).to_pylist()]
     rows = [row for batch in pool.read(ids, ["image"]) for row in batch.to_pylist()]
@@ -22,9 +22,9 @@ def pictures(pool) -> torch.Tensor:
 
 def as_jpeg(pixels: torch.Tensor, quality: int) -> torch.Tensor:
     files = []
-    for picture in pixels:
+    for image in pixels:
         buffer = io.BytesIO()
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, "jpeg", quality=quality)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "jpeg", quality=quality)
         files.append(to_tensor(decode(buffer.getvalue(), "jpeg"), pixels.shape[-1]))
     return torch.stack(files)
 
@@ -43,21 +43,21 @@ def larger(pixels: torch.Tensor) -> torch.Tensor:
     ],
     ids=["jpeg", "larger", "paler", "float"],
 )
-def test_what_looks_the_same_has_a_near_code_and_what_does_not_has_none(pictures, change):
-    codes, changed = perceptual_hash(pictures), perceptual_hash(change(pictures))
+def test_what_looks_the_same_has_a_near_code_and_what_does_not_has_none(images, change):
+    codes, changed = perceptual_hash(images), perceptual_hash(change(images))
     assert np.median(distances(codes, changed)) <= 4
     assert distances(codes, changed).max() <= 16
     apart = np.bitwise_count(codes[:, None] ^ changed[None]).sum(2)
     assert apart[~np.eye(len(codes), dtype=bool)].min() > 30
 
 
-def test_a_mirrored_picture_is_another_and_its_mirror_the_same(pictures):
-    codes = perceptual_hash(pictures)
-    assert distances(codes, perceptual_hash(pictures.flip(3))).min() > 60
-    assert (distances(codes, perceptual_hash(pictures.flip(3).flip(3))) == 0).all()
+def test_a_mirrored_image_is_another_and_its_mirror_the_same(images):
+    codes = perceptual_hash(images)
+    assert distances(codes, perceptual_hash(images.flip(3))).min() > 60
+    assert (distances(codes, perceptual_hash(images.flip(3).flip(3))) == 0).all()
 
 
-def test_flat_pictures_are_alike_whatever_their_colour():
+def test_flat_images_are_alike_whatever_their_colour():
     flat = torch.cat([torch.full((1, 3, 40, 24), value, dtype=torch.uint8) for value in (0, 7, 128, 255)])
     assert (perceptual_hash(flat) == 0).all()
 

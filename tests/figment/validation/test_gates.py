@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from figment.datasets.labelled import open_labelled
-from figment.ops.quality import DataQualityError, check, class_suite, picture_suite
+from figment.ops.quality import DataQualityError, check, class_suite, image_suite
 from figment.synthesis.pool import Pool
 from figment.training.lists import open_training_list, training_list
 from figment.validation.config import GateConfig
@@ -28,7 +28,7 @@ def synthetic(chosen, pool, labels):
     return open_training_list(chosen, pool, labels, SIDE, "all", "bicubic")
 
 
-def test_hashes_beside_the_pool_are_those_of_the_decoded_pictures(chosen, pool, synthetic):
+def test_hashes_beside_the_pool_are_those_of_the_decoded_images(chosen, pool, synthetic):
     store = HashStore(pool)
     ids = chosen["image_id"].to_pylist()
     codes = store.codes(ids)
@@ -40,7 +40,7 @@ def test_hashes_beside_the_pool_are_those_of_the_decoded_pictures(chosen, pool, 
     assert before == {path: path.stat().st_mtime_ns for path in store.folder.iterdir()}
 
 
-def test_real_pictures_have_no_twin_among_generated_ones_but_those_put_there_have(chosen, pool, labels, synthetic):
+def test_real_images_have_no_twin_among_generated_ones_but_those_put_there_have(chosen, pool, labels, synthetic):
     test = open_labelled(Path("data/real"), "test", labels, SIDE, 20)
     table = training_table(chosen, pool, hash_set(test), near=10)
     assert table["test_twin"].isna().all()
@@ -54,26 +54,26 @@ def test_real_pictures_have_no_twin_among_generated_ones_but_those_put_there_hav
 
 
 def test_a_list_of_nothing_is_a_table_that_its_gate_can_look_at(chosen, pool, labels, synthetic):
-    """It fails there for want of pictures, in a sentence."""
+    """It fails there for want of images, in a sentence."""
     table = training_table(chosen.slice(0, 0), pool, hash_set(synthetic), near=10)
     assert len(table) == 0
-    assert all(finding.passed for finding in check(table, "nothing", picture_suite(labels, 0.1, 0.0)))
+    assert all(finding.passed for finding in check(table, "nothing", image_suite(labels, 0.1, 0.0)))
     with pytest.raises(DataQualityError, match="between failed for images: car has 0"):
         check(class_table(table["label"], labels.names, 5), "nothing", class_suite(GateConfig()), "label")
 
 
-def test_a_mirrored_test_picture_is_a_leak_too(synthetic):
+def test_a_mirrored_test_image_is_a_leak_too(synthetic):
     hashed = hash_set(synthetic)
     found = twins(hashed.mirrored, hashed, near=10)
     assert all(found)
 
 
-def test_a_picture_that_is_there_twice_is_named(labels, synthetic):
+def test_a_image_that_is_there_twice_is_named(labels, synthetic):
     twice = synthetic.subset(np.array([3, 5, 3]))
     table = real_table(hash_set(twice), labels.names, 10)
     assert table["duplicate_of"].notna().tolist() == [False, False, True]
     assert table["duplicate_of"][2] == twice.listing.where(0) == table["image_id"][0]
-    assert table["image_id"][1] == "picture 1"
+    assert table["image_id"][1] == "image 1"
 
 
 def test_classes_are_counted_against_their_share():

@@ -34,15 +34,15 @@ def pairs(tmp_path_factory, labels, pocket_config, synthesis) -> tuple[Path, Poo
     return folder / "plan", pool
 
 
-def test_verdicts_of_pairs_are_the_policys_on_the_grouping_softmax_of_the_pictures(pairs, labels):
+def test_verdicts_of_pairs_are_the_policys_on_the_grouping_softmax_of_the_images(pairs, labels):
     verdicts = validate(*pairs, labels, POCKET, CocoPolicy(min_probability=0.99)).to_pylist()
     scorer = POCKET
     text = scorer.text_features(labels)
     seen = {}
     for batch in pairs[1].read([v["image_id"] for v in verdicts], ["image_id", "image", "labels"]):
         for row in batch.to_pylist():
-            picture = np.asarray(decode(row["image"]["bytes"], ""))
-            logits = scorer.logits(torch.from_numpy(picture).permute(2, 0, 1)[None], text).cpu()
+            image = np.asarray(decode(row["image"]["bytes"], ""))
+            logits = scorer.logits(torch.from_numpy(image).permute(2, 0, 1)[None], text).cpu()
             requested = torch.tensor([[name in row["labels"] for name in labels.names]])
             seen[row["image_id"]] = grouping_softmax(logits, requested)[0].tolist()
             assert len(row["labels"]) in (1, 2)
@@ -57,7 +57,7 @@ def test_verdicts_of_pairs_are_the_policys_on_the_grouping_softmax_of_the_pictur
     assert 0 < sum(v["accepted"] for v in verdicts) < 36
 
 
-def test_a_target_precision_takes_its_thresholds_from_the_pools_own_pictures(pairs, labels):
+def test_a_target_precision_takes_its_thresholds_from_the_pools_own_images(pairs, labels):
     """Blank ones, which pass anyway not, are no evidence."""
     looked = validate(*pairs, labels, POCKET, CocoPolicy()).to_pylist()
     bar = sorted(v["contrast"] for v in looked)[4]

@@ -116,7 +116,7 @@ def test_a_calibrated_policy_is_given_its_target_or_its_thresholds():
             CalibratedPolicy(target_precision=target)
 
 
-def test_a_target_becomes_the_thresholds_of_the_pictures_and_no_other_policy_changes():
+def test_a_target_becomes_the_thresholds_of_the_images_and_no_other_policy_changes():
     requested = np.eye(6, dtype=bool).repeat(50, 0)
     presence = np.where(requested, 0.9, 0.1)
     settled = settle(CalibratedPolicy(target_precision=0.5, min_contrast=0.004), presence, requested, SPACE)
@@ -218,7 +218,7 @@ def test_any_evidence_gives_a_threshold_with_its_interval(own, others, target):
 
 
 def test_kin_are_not_each_others_negatives():
-    """A class's negatives are pictures that can hardly show it: a dog's picture says nothing against animal."""
+    """A class's negatives are images that can hardly show it: a dog's image says nothing against animal."""
     requested = np.eye(6, dtype=bool).repeat(50, 0)
     presence = np.where(requested, 0.9, 0.1)
     thresholds = calibrate(presence, requested, SPACE, 0.5)

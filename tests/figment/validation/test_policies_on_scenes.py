@@ -1,4 +1,4 @@
-"""The policies on pocket scenes, where it is known what a picture shows: in two of five one requested object is not there."""
+"""The policies on pocket scenes, where it is known what an image shows: in two of five one requested object is not there."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def scenes(seed: int) -> tuple[torch.Tensor, np.ndarray, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def quality():
-    """Precision of the labels that pass, and the share of right pictures that do, for each policy."""
+    """Precision of the labels that pass, and the share of right images that do, for each policy."""
     logits, _, asked = scenes(0)
     target = CalibratedPolicy(target_precision=0.9)
     calibrated = settle(target, presence_probabilities(logits, asked).numpy(), asked.numpy(), SPACE)
@@ -66,7 +66,7 @@ def test_every_policy_makes_the_labels_purer(quality):
     assert found["calibrated"][0] > 0.9  # the target
 
 
-def test_calibration_keeps_more_right_pictures_than_one_threshold_for_all(quality):
+def test_calibration_keeps_more_right_images_than_one_threshold_for_all(quality):
     found, *_ = quality
     assert found["calibrated"][1] > found["coco"][1] + 0.1
 

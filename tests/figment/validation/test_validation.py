@@ -5,7 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from figment.clip.scorer import ClipConfig, ClipScorer, check_clip, learnt_with_quick_gelu, load_clip
+from figment.clip.scorer import ClipConfig, ClipScorer, check_clip, learned_with_quick_gelu, load_clip
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.validation.policies import Top1Policy
@@ -23,7 +23,7 @@ def scorer() -> ClipScorer:
 def test_scores_do_not_depend_on_the_batch(scorer, labels):
     pixels = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     text = scorer.text_features(labels)
-    alone = torch.cat([scorer.logits(picture[None], text) for picture in pixels])
+    alone = torch.cat([scorer.logits(image[None], text) for image in pixels])
     assert torch.allclose(scorer.logits(pixels, text), alone, atol=1e-3)
 
 
@@ -108,9 +108,9 @@ def test_a_template_says_the_name(template):
     ("model", "pretrained", "quick"),
     [("ViT-B-32", "openai", True), ("RN50", "openai", True), ("ViT-B-32", "laion2b_s34b_b79k", False), ("ViT-B-32", None, False)],
 )  # fmt: skip
-def test_openais_weights_get_the_activation_they_were_learnt_with_whatever_the_name_says(model, pretrained, quick):
+def test_openais_weights_get_the_activation_they_were_learned_with_whatever_the_name_says(model, pretrained, quick):
     """open_clip's ViT-B-32 has GELU, OpenAI's had QuickGELU; with the other one every score is a little wrong."""
-    assert learnt_with_quick_gelu(ClipConfig(model=model, pretrained=pretrained)) == quick
+    assert learned_with_quick_gelu(ClipConfig(model=model, pretrained=pretrained)) == quick
 
 
 def test_weights_that_cannot_be_had_are_a_sentence():

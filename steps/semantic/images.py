@@ -1,4 +1,4 @@
-"""The pictures of every split, drawn or decoded once."""
+"""The images of every split, drawn or decoded once."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +13,12 @@ from figment.manifests import FileRef
 from figment.ops import caching
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
-from figment.training.zero_shot import made_pictures
+from figment.training.zero_shot import made_images
 from figment.validation.verdicts import shown_labels
 
 
 @step(experiment_tracker=True)
-def prepare_pictures(
+def prepare_images(
     labels: LabelSpace,
     data: ZeroShotConfig,
     image_size: int,
@@ -40,10 +40,10 @@ def prepare_pictures(
         made = None
         if images and verdicts:
             shown = shown_labels(pq.read_table(verdicts.open()))
-            made = made_pictures(shown, Pool(images.open().parent), labels, image_size)
+            made = made_images(shown, Pool(images.open().parent), labels, image_size)
         counts = write_splits(data, labels, image_size, path.parent, made)
         files = [f"{name}/{file}" for name in counts for file in NAMES]
         content = {file: sha256_file(path.parent / file) for file in files}
-        write_json(path, {"pictures": counts, "made": len(made) if made else 0, "sha256": content})
+        write_json(path, {"images": counts, "made": len(made) if made else 0, "sha256": content})
         caching.mark_current(path, key)
     return FileRef.of(path)

@@ -1,4 +1,4 @@
-"""Where people keep pictures: files, folders of them, and Parquet as on the Hugging Face Hub."""
+"""Where people keep images: files, folders of them, and Parquet as on the Hugging Face Hub."""
 
 import logging
 import os
@@ -50,14 +50,12 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if not os.path.exists(path):
-            raise InputError(
-                f"{name_of(path)}: no such file or folder; give pictures, folders of them or Parquet files"
-            )
+            raise InputError(f"{name_of(path)}: no such file or folder; give images, folders of them or Parquet files")
         below = files_below(path, (*SUFFIXES, ".parquet")) if path.is_dir() else [path]
         others = passed_over(path) if path.is_dir() else ""
         if not below:
             raise InputError(
-                f"{path}: holds no picture{others}; expected files such as {', '.join(SUFFIXES[:3])} or .parquet"
+                f"{path}: holds no image{others}; expected files such as {', '.join(SUFFIXES[:3])} or .parquet"
             )
         if others:
             print(f"warning: {path}: not all can be read{others}; save those as JPEG", file=sys.stderr)
@@ -123,41 +121,39 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def names_in(file: Path) -> list[str]:
-    """What the pictures of a file are called: the path, or ``FILE:ROW`` for the rows of a Parquet file."""
+    """What the images of a file are called: the path, or ``FILE:ROW`` for the rows of a Parquet file."""
     if file.suffix.lower() != ".parquet":
         return [printable(file)]
     return [f"{printable(file)}:{row}" for row in range(open_parquet(file).metadata.num_rows)]
 
 
-class UnreadPictures(InputError):
-    """Some pictures could not be read; what was asked of all the others is done."""
+class UnreadImages(InputError):
+    """Some images could not be read; what was asked of all the others is done."""
 
     def __init__(self, errors: Sequence[InputError], count: int):
-        more = (
-            f" (and {len(errors) - 1} more of {count} pictures, each with its error in its line)" if errors[1:] else ""
-        )
+        more = f" (and {len(errors) - 1} more of {count} images, each with its error in its line)" if errors[1:] else ""
         super().__init__(f"{errors[0]}{more}")
 
 
-def read_pictures(file: Path) -> Iterator[Image.Image]:
-    """The pictures of a file, RGB, in the order of ``names_in``. Raises InputError for what is no picture."""
-    for found in try_pictures(file):
+def read_images(file: Path) -> Iterator[Image.Image]:
+    """The images of a file, RGB, in the order of ``names_in``. Raises InputError for what is no image."""
+    for found in try_images(file):
         if isinstance(found, InputError):
             raise found
         yield found
 
 
-def try_pictures(file: Path) -> Iterator[Image.Image | InputError]:
+def try_images(file: Path) -> Iterator[Image.Image | InputError]:
     """The images of a file, RGB, in the order of ``names_in``, or why one is none. Raises InputError if the whole file is
     not what it should be."""
     if file.suffix.lower() != ".parquet":
-        yield _tried(lambda: read_picture(file))
+        yield _tried(lambda: read_image(file))
         return
     table = open_parquet(file)
     columns = table.schema_arrow.names
     column = next((name for name in COLUMNS if name in columns), None)
     if column is None:
-        raise InputError(f"{file}: columns are {', '.join(columns)}; expected pictures in 'image' or 'img'")
+        raise InputError(f"{file}: columns are {', '.join(columns)}; expected images in 'image' or 'img'")
     row = 0
     for batch in table.iter_batches(ROWS, columns=[column]):
         for value in batch.column(0).to_pylist():
@@ -175,11 +171,11 @@ def _tried(read: Callable[[], Image.Image]) -> Image.Image | InputError:
 def _decode_cell(value: Any, where: str, column: str) -> Image.Image:
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes):
-        raise InputError(f"{where}: {column} holds no bytes; expected the encoded picture, not a path")
+        raise InputError(f"{where}: {column} holds no bytes; expected the encoded image, not a path")
     return decode(data, where)
 
 
-def read_picture(file: Path) -> Image.Image:
+def read_image(file: Path) -> Image.Image:
     return decode(read_bytes(file, "an image", BYTES, "a readable image"), name_of(file))
 
 
