@@ -241,7 +241,7 @@ class World:
         if generic and not paired and dice[2] < 0.35:
             text = names[0]
         elif generic:
-            text = f"{('an image', 'a image')[dice[2] > 0.8]} of {subject}"
+            text = f"{('an image', 'a picture')[dice[2] > 0.8]} of {subject}"
         else:
             text = f"a {DOMAINS[domain]} of {subject}"
         tells_background = DOMAINS[domain] not in ("sketch", "poster") and dice[3] < 0.5

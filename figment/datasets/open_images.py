@@ -68,7 +68,7 @@ class ImageTags:
         return np.unique(self.image[self.present & np.isin(self.label, labels)])
 
     def with_images(self, folder: Path) -> np.ndarray:
-        """Positions of the images whose image lies in ``folder`` as IMAGEID.jpg. Raises InputError if none does."""
+        """Positions of the tagged images that lie in ``folder`` as IMAGEID.jpg. Raises InputError if none does."""
         there = [int(path.stem, 16) for path in folder.glob("*.jpg") if re.fullmatch(IMAGE_ID, path.stem)]
         found = np.flatnonzero(np.isin(self.images, np.array(there, np.uint64)))
         if not len(found):
