@@ -36,7 +36,7 @@ def rows_of(world: World, seed: int, per_class: int) -> list[dict[str, Any]]:
     real = world.real("train", per_class)
     real_features = clip_features(real, world.scorer)
     began = time.monotonic()
-    images = world.images(PAPERS, sets, seed)
+    images = world.rendered(PAPERS, sets, seed)
     rendered = time.monotonic() - began
     print(f"seed {seed}: {len(images.ids)} images in {rendered:.0f} s", flush=True)
     rows = []
