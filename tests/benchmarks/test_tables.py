@@ -101,7 +101,7 @@ def test_a_cell_is_measured_once(small_world, monkeypatch):
 def test_images_of_a_larger_set_hold_those_of_the_smaller(small_world):
     large = {"base_class": {"base_class": 2}, "random_guidance": {"random_guidance": 1}}
     tricks = ["base_class", "random_guidance"]
-    made = small_world.images(tricks, large, 0)
+    made = small_world.rendered(tricks, large, 0)
     ids, images, features = made.of({"base_class": 2})
     assert len(ids) == len(images) == len(features) == 20
     assert torch.bincount(images.labels).tolist() == [2] * 10
