@@ -118,7 +118,7 @@ def test_an_empty_split_is_one_clear_sentence(original):
         ("Groundtruth/TrainTestLabels/Labels_dog_Test.txt", "1\n0\nx\n", "expected 0 or 1"),
         ("Groundtruth/TrainTestLabels/Labels_dog_Test.txt", None, r"holds no Groundtruth/TrainTestLabels/Labels_dog_Test\.txt"),
         ("NUS_WID_Tags/TagList1k.txt", None, r"holds no NUS_WID_Tags/TagList1k\.txt"),
-        ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 x 0 0\n" * 3, r"Test_Tags1k\.dat: not readable \(.*'x'\); expected a line a pic"),
+        ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 x 0 0\n" * 3, r"Test_Tags1k\.dat: not readable \(.*'x'\); expected a line an im"),
         ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 0 0 0\n0 0\n", r"Test_Tags1k\.dat: not readable .*expected a line an image"),
         ("NUS_WID_Tags/Test_Tags1k.dat", "1 0\n0 0 0\n", r"Test_Tags1k\.dat: not readable .*Expected 2 fields in line 2, saw 3"),
         ("NUS_WID_Tags/Test_Tags1k.dat", "1 0 0 0 300\n" * 3, r"Test_Tags1k\.dat: not readable .*of 0 or 1 for each tag"),
