@@ -39,7 +39,6 @@ from figment.ops.run import add_options, quieten
 from figment.types import expanded_path
 
 IMAGES = Path("data/real/test.parquet")
-SERVED = "figment-bag-of-tricks@challenger"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -193,11 +192,8 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--vectors", type=Path, metavar="PLACE", help="of sdl: the label vectors, or their folder")
     command.set_defaults(run=import_made)
 
-    command = commands.add_parser(
-        "payload", help="images as the JSON that `mlflow models predict` and an MLflow server take"
-    )
+    command = commands.add_parser("payload", help="images as the JSON that `mlflow models serve` takes")
     command.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="an image, a folder or a Parquet file")
-    command.add_argument("--model", default=SERVED, help=f"a registered classifier; by default {SERVED}")
     command.set_defaults(run=print_payload)
 
     command = commands.add_parser("dataset", help="runs' images, plans, verdicts and models as DVC keeps them")

@@ -246,11 +246,9 @@ def export_model(options: argparse.Namespace) -> None:
 
 
 def print_payload(options: argparse.Namespace) -> None:
-    from figment.ops.registry import payload
-    from figment.ops.stack import use_tracker
+    from figment.ops.payload import payload
 
-    use_tracker()
-    print(payload(options.model, options.image))
+    print(payload(options.image))
 
 
 def list_datasets(options: argparse.Namespace) -> None:

@@ -61,7 +61,7 @@ def register_model(
     version = registry.enter(
         register_as,
         model,
-        lambda: (trained.scorer(), saved.preprocessing.image_size, saved.labels.names, saved.preprocessing.resize),
+        lambda: (trained.scorer(), saved.labels.names, trained.preparation),
         folder / CARD,
         Path(output),
         {"measured": measured(saved)},

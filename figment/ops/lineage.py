@@ -6,20 +6,24 @@ either; ``config.yaml`` beside it runs the same again. DVC names the folder that
 
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pyarrow.parquet as pq
 import yaml
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME
 from zenml import get_step_context, log_metadata
 
 from figment import store
-from figment.files import write_json, write_text
+from figment.files import sha256_file, write_json, write_text
 from figment.ops import tracking
 from figment.ops.lineage_file import LINEAGE, Lineage
 from figment.ops.versioning import ACCEPTED, SEEDS, Versioned, dvc_md5
+from figment.synthesis.pool import Pool
+from figment.training.lists import TRAINING_LIST
 
 CONFIG = "config.yaml"
 PARAMETERS = "parameters"  # all leaves of a run's config, in what ZenML calls its extra
@@ -83,13 +87,30 @@ def record(output: Path, dataset: Versioned) -> Lineage:
     tracking.tag({"lineage": lineage.model_dump_json()})
     metadata = {"mlflow.run": lineage.mlflow_run, **tags, "dvc.outputs": lineage.outputs, "dvc.dataset": dataset.said}
     log_metadata(metadata, run_id_name_or_prefix=run.id)
-    tracking.log_dataset(Path("data"), lineage.data_md5, "evaluation")
-    if "images" in lineage.outputs:
-        tracking.log_dataset(output / "images", lineage.outputs["images"], "training")
+    log_data(output, lineage)
     write_json(output / LINEAGE, lineage.model_dump())
     for name in (LINEAGE, CONFIG):
         tracking.log_file(output / name)
     return lineage
+
+
+def log_data(output: Path, lineage: Lineage) -> None:
+    """Name in MLflow's run what it used and made, with what brings each back: data/, the pool, and each model's training list."""
+    origin = {"path": "data", "dvc.md5": lineage.data_md5, MLFLOW_GIT_COMMIT: lineage.git_sha}
+    tracking.log_images(tracking.ImageSet("data", lineage.data_md5, origin), "evaluation")
+    if "images" not in lineage.outputs:
+        return
+    pool, md5 = output / "images", lineage.outputs["images"]
+    kept = {"path": pool.as_posix(), "dvc.md5": md5, "dvc.pointer": lineage.pointer}
+    tracking.log_images(tracking.ImageSet("images", md5, kept, len(Pool(pool))), "generated")
+    for file in sorted(output.glob(f"**/{TRAINING_LIST}")):
+        column = "labels" if "labels" in pq.read_schema(file).names else "label"
+        rows = pq.read_table(file, columns=[column])[column].to_pylist()
+        by_class = Counter(label for row in rows for label in ([row] if isinstance(row, str) else row))
+        chosen = {**kept, "list": file.as_posix()}
+        tracking.log_images(
+            tracking.ImageSet(file.parent.name, sha256_file(file), chosen, len(rows), by_class), "training"
+        )
 
 
 def is_bookkeeping(path: Path) -> bool:

@@ -1,8 +1,8 @@
 """MLflow's registry: a version for each set of weights, the latest as challenger, and a champion that had to win."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.files import sha256_file, write_text
-from figment.image_files import find_files, read_images
-from figment.images import Resize, to_tensor
+from figment.images import Resize
 from figment.manifests import FileRef
 from figment.ops import tracking
 from figment.text import shown
@@ -28,13 +27,13 @@ TOGETHER = 256  # images predicted at a time
 def enter(
     name: str,
     weights: FileRef,
-    deploy: Callable[[], tuple[nn.Module, int, Sequence[str], Resize]],
+    deploy: Callable[[], tuple[nn.Module, Sequence[str], tuple[int, Resize, int | None]]],
     card: Path,
     output: Path,
     tags: Mapping[str, str] | None = None,
 ) -> str:
     """The version of ``name`` that holds these weights, as challenger: logged now with its card, unless it was before. ``deploy``
-    gives the module (images in, scores out), the images' size, the classes, and how images of other sizes become square.
+    gives the module (images in, scores out), the classes, and how images are prepared (``tracking.register_classifier``).
     ``output``/registered.txt says the version."""
     same = [version.version for version in versions_with(weights.sha256) if version.name == name]
     version = str(same[0] if same else tracking.register_classifier(*deploy(), name, card))
@@ -112,21 +111,18 @@ class Registered:
     def __init__(self, version: ModelVersion):
         self.uri = f"models:/{version.name}/{version.version}"
         info = mlflow.models.get_model_info(self.uri)
-        said = info.metadata or {}
-        self.labels = tuple(said.get("labels", ()))
-        self.resize: Resize = said.get("resize", "bicubic")  # versions before this was said
-        self.image_size = int(info.signature.inputs.inputs[0].shape[-1])
+        noted = info.metadata or {}
+        self.labels = tuple(noted.get("labels", ()))
+        self.resize: Resize = noted.get("resize", "bicubic")  # versions before this was noted
+        self.image_size = int(noted.get("image_size") or info.signature.inputs.inputs[0].shape[-1])
 
     def predict(self, pixels: Tensor) -> Tensor:
         """(N, C) probabilities of images (N, 3, S, S) uint8."""
         model = mlflow.pyfunc.load_model(self.uri)
         parts = (part.numpy().astype(np.float32) / 255 for part in pixels.split(TOGETHER))
-        return torch.cat([torch.from_numpy(np.asarray(model.predict(part))) for part in parts])
+        return torch.cat([torch.from_numpy(self._rows(model.predict(part))) for part in parts])
 
-
-def payload(model: str, paths: Sequence[Path]) -> str:
-    """The JSON by which MLflow's own commands and servers are asked about images, prepared as a model was trained."""
-    asked = Registered(find_version(model))
-    images = (image for file in find_files(paths) for image in read_images(file))
-    pixels = torch.stack([to_tensor(image, asked.image_size, asked.resize) for image in images]).double() / 255
-    return json.dumps({"inputs": pixels.numpy().round(4).tolist()})
+    def _rows(self, answers: Any) -> np.ndarray:
+        """(N, C) float32 of a version's answers: names with scores, or of earlier versions the scores alone."""
+        rows = [[a["scores"][label] for label in self.labels] if isinstance(a, dict) else a for a in answers]
+        return np.asarray(rows, np.float32)

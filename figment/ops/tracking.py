@@ -1,7 +1,9 @@
 """MLflow: one run a pipeline run, shared by its tracked steps; a metric is called ``<stage>/<what>``."""
 
+import base64
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
@@ -10,16 +12,20 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
 import numpy as np
 import psutil
 import torch
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.dataset import Dataset
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.types.schema import Map
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from PIL import Image
 from torch import nn
@@ -207,10 +213,39 @@ def log_image(image: Image.Image, name: str) -> None:
     mlflow.log_image(image, name)
 
 
-def log_dataset(path: Path, digest: str, context: str) -> None:
-    """Name an input or product of the run by its hash, of which MLflow keeps 36 characters: all of DVC's."""
-    source = mlflow.data.from_numpy(np.zeros(0), source=path.as_posix(), name=path.name, digest=digest[:36])
-    mlflow.log_input(source, context=context)
+class ImageSet(Dataset):
+    """Images as MLflow lists what a run used: how many, how many of each class (an image of several counts in each), and what
+    brings them back, such as a path, its DVC hash and the git commit."""
+
+    def __init__(
+        self,
+        name: str,
+        digest: str,
+        source: Mapping[str, str],
+        images: int = 0,
+        by_class: Mapping[str, int] | None = None,
+    ):
+        self._profile = {"num_rows": images, "classes": dict(by_class or {})} if images else None
+        super().__init__(CodeDatasetSource(dict(source)), name, digest[:36])  # all of DVC's, which MLflow keeps
+
+    def _compute_digest(self) -> str:
+        return text_digest(json.dumps([self._profile, self._source.to_dict()], sort_keys=True))
+
+    @property
+    def profile(self) -> dict[str, Any] | None:
+        return self._profile
+
+    @property
+    def schema(self) -> None:
+        return None
+
+    def to_dict(self) -> dict[str, str]:
+        return super().to_dict() | ({"profile": json.dumps(self._profile)} if self._profile else {})
+
+
+def log_images(images: ImageSet, context: str) -> None:
+    """Name images that the run used (``context``: training, evaluation) or made."""
+    mlflow.log_input(images, context=context)
 
 
 def tag(values: Mapping[str, str]) -> None:
@@ -219,32 +254,40 @@ def tag(values: Mapping[str, str]) -> None:
 
 def register_classifier(
     model: nn.Module,
-    image_size: int,
     labels: Sequence[str],
-    resize: Resize,
+    preparation: tuple[int, Resize, int | None],
     name: str,
     card: Path | None = None,
 ) -> str:
-    """Log the classifier with signature, input example, labels, how images of other sizes become square, and model card;
-    register it.
+    """Log the classifier with signature, input example, labels, how images of other sizes become square (size, way and native
+    size, as ``figment.images.to_tensor`` takes them), and model card; register it.
 
-    Exported by torch (no pickle), batch dimension free. Returns the registered version.
+    Exported by torch (no pickle), batch dimension free; ``figment.ops.served`` answers for it. Returns the registered version.
     """
-    example = np.random.default_rng(0).random((4, 3, image_size, image_size), dtype=np.float32)
+    size, resize, native_size = preparation
+    example = np.random.default_rng(0).random((4, 3, size, size), dtype=np.float32)
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 3, image_size, image_size))]),
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 3, size, size))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(labels)))]),
     )
-    info = mlflow.pytorch.log_model(
-        model.eval(),
-        name="classifier",
-        signature=signature,
-        input_example=example,
-        pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "torchvision", "timm"],
-        registered_model_name=name,
-        extra_files=[str(card)] if card else None,
-        metadata={"labels": list(labels), "resize": resize},
-    )
+    answer = Schema([ColSpec("string", "label"), ColSpec("double", "score"), ColSpec(Map("double"), "scores")])
+    prepared = {"labels": list(labels), "image_size": size, "resize": resize, "native_size": native_size}
+    grey = io.BytesIO()
+    Image.new("RGB", (size, size), "grey").save(grey, "PNG")
+    with TemporaryDirectory() as folder:
+        network = Path(folder) / "network"
+        mlflow.pytorch.save_model(model.eval(), network, signature=signature, input_example=example)
+        info = mlflow.pyfunc.log_model(
+            name="classifier",
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"network": str(network)} | ({"card": str(card)} if card else {}),
+            model_config=prepared,
+            signature=ModelSignature(outputs=answer),
+            input_example=[base64.b64encode(grey.getvalue()).decode()],
+            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "torchvision", "timm"],
+            registered_model_name=name,
+            metadata=prepared,
+        )
     version = str(info.registered_model_version)
     if card:
         mlflow.MlflowClient().update_model_version(name, version, card.read_text(encoding="utf-8"))

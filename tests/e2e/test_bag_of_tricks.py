@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -129,9 +130,9 @@ def test_the_registered_classifier_predicts_at_any_batch_size(output):
     version = (output / "registered.txt").read_text()
     model = mlflow.pyfunc.load_model(f"models:/figment-bag-of-tricks/{version}")
     for batch in (1, 3):
-        probabilities = model.predict(np.random.default_rng(0).random((batch, 3, 32, 32), dtype=np.float32))
-        assert np.asarray(probabilities).shape == (batch, 3)
-        assert np.allclose(np.asarray(probabilities).sum(1), 1, atol=1e-4)
+        answers = model.predict(np.random.default_rng(0).random((batch, 3, 32, 32), dtype=np.float32))
+        assert [sorted(answer["scores"]) for answer in answers] == [["banana", "car", "frog"]] * batch
+        assert np.allclose([sum(answer["scores"].values()) for answer in answers], 1, atol=1e-4)
 
 
 def test_git_dvc_zenml_and_mlflow_name_each_other(output):
@@ -141,7 +142,11 @@ def test_git_dvc_zenml_and_mlflow_name_each_other(output):
     assert run.data.tags["mlflow.source.git.commit"] == lineage["git_sha"]
     assert run.data.tags["git.dirty"] == str(lineage["git_dirty"]).lower()
     inputs = {item.dataset.name: item.dataset.digest for item in run.inputs.dataset_inputs}
-    assert inputs == {"data": lineage["data_md5"], "images": lineage["outputs"]["images"]}
+    assert inputs["data"] == lineage["data_md5"]
+    assert inputs["images"] == lineage["outputs"]["images"]
+    profiles = {item.dataset.name: item.dataset.profile for item in run.inputs.dataset_inputs}
+    used = pq.read_table(output / "classifiers/combined/training_list.parquet")["label"].to_pylist()
+    assert json.loads(profiles["combined"]) == {"num_rows": len(used), "classes": dict(Counter(used))}
     assert any(name.startswith("system/") for name in run.data.metrics)
     metadata = Client().get_pipeline_run(lineage["zenml_run"]).run_metadata
     assert metadata["mlflow.run"] == lineage["mlflow_run"]

@@ -1,14 +1,16 @@
 """The registry with real MLflow: what is registered can be loaded, asked about, traced, and has to win to be champion."""
 
+import base64
 import json
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 import torch
+from fastapi.testclient import TestClient
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import scoring_server
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -16,9 +18,9 @@ from torch.nn import functional
 from figment.datasets.labelled import LabelledImages
 from figment.datasets.tagged import TaggedImages
 from figment.errors import InputError
-from figment.images import squash
 from figment.ops import registry, tracking
 from figment.ops.champion import accuracy_gain, challenge, ranking_gain
+from figment.ops.payload import payload
 
 pytestmark = pytest.mark.slow
 NAME, LABELS = "colours", ("red", "green", "blue")
@@ -68,7 +70,7 @@ def register(tmp_path, blunt: float, labels=LABELS) -> str:
     card = tmp_path / "model_card.md"
     card.write_text(f"# blunt {blunt}")
     tags = {registry.WEIGHTS: f"sha-{blunt}", "measured": "well"}
-    version = tracking.register_classifier(Colours(blunt), 8, labels, "squash", NAME, card)
+    version = tracking.register_classifier(Colours(blunt), labels, (8, "squash", None), NAME, card)
     registry.tag(NAME, version, tags)
     return version
 
@@ -126,13 +128,40 @@ def test_life_of_versions(tmp_path, run, experiment):
     blue = Image.new("RGB", (24, 12), (0, 0, 250))
     blue.paste((0, 0, 120), (0, 0, 6, 12))  # a centre crop would lose it
     blue.save(tmp_path / "blue.png")
-    (tmp_path / "in.json").write_text(registry.payload(f"{NAME}@champion", [tmp_path / "blue.png"]))
-    asked = np.array(json.loads((tmp_path / "in.json").read_text())["inputs"])
-    assert asked.shape == (1, 3, 8, 8)
-    np.testing.assert_allclose(asked[0], squash(blue, 8).numpy() / 255, atol=1e-4)
-    assert asked[0, 2, :, 0].max() < 0.5 < asked[0, 2, :, -1].min()
-    command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", f"models:/{NAME}@champion"]
-    command += ["-i", "in.json", "-o", "out.json", "--env-manager", "local"]
-    subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"MLFLOW_TRACKING_URI": experiment[1]})
-    answer = json.loads((tmp_path / "out.json").read_text())["predictions"]
-    assert np.argmax(answer[0]) == 2
+    answers = asked_every_way(registry.Registered(found).uri, tmp_path / "blue.png")
+    assert len(set(map(json.dumps, answers))) == 1
+    assert answers[0]["label"] == "blue"
+    assert answers[0]["scores"].keys() == set(LABELS)
+    assert answers[0]["score"] == answers[0]["scores"]["blue"] > 0.9
+
+
+WRONG = {
+    "no file": ("nowhere.png", "image 0: text that is no path and no base64"),
+    "no image": (b"GIF87", "image 0: not a readable image"),
+    "grey": ([np.ones((2, 2), int)], r"image 0: found an array of int64 \(2, 2\); expected \(H, W, 3\)"),
+    "above 1": ([np.full((4, 4, 3), 1.5)], "image 0: found an array of float64"),
+    "NaN": ([np.full((4, 4, 3), np.nan)], "image 0: found an array of float64"),
+    "ragged": ([[[1, 2], [3]]], r"image 0: found an array of float64 \(0,\)"),
+    "a number": (5, "image 0: found a int"),
+}
+
+
+def asked_every_way(uri: str, file: Path) -> list[dict]:
+    """What a model says of an image, in process and as its server does; what is no image is refused in a sentence."""
+    model, image = mlflow.pyfunc.load_model(uri), Image.open(file)
+    encoded = base64.b64encode(file.read_bytes()).decode()
+    kinds = (file.read_bytes(), str(file), file, image, [image, str(file)], np.asarray(image), encoded)
+    answers = [answer for kind in kinds for answer in model.predict(kind)]
+    for wrong, sentence in WRONG.values():
+        with pytest.raises(MlflowException, match=sentence):
+            model.predict(wrong)
+    bodies = (json.loads(payload([file])), {"inputs": [encoded]}, {"dataframe_records": [{"image": encoded}]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("__MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+        with TestClient(scoring_server.init(model)) as server:
+            for body in bodies:
+                answers += server.post("/invocations", json=body).json()["predictions"]
+            refused = server.post("/invocations", json={"inputs": [str(file)]})
+    assert refused.status_code == 400
+    assert "image 0: text that is no base64" in refused.json()["message"]
+    return answers

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -30,6 +31,20 @@ def experiment(tmp_path_factory):
 def run(experiment):
     with mlflow.start_run(experiment_id=experiment, log_system_metrics=False) as run:
         yield run
+
+
+def test_images_are_listed_with_their_classes_and_what_brings_them_back(run):
+    source = {"path": "artifacts/r/images", "dvc.md5": "m.dir", "mlflow.source.git.commit": "c"}
+    combined = tracking.ImageSet("combined", "d" * 64, source, 4, {"car": 3, "frog": 2})
+    tracking.log_images(combined, "training")
+    tracking.log_images(tracking.ImageSet("data", "e" * 32 + ".dir", source), "evaluation")
+    found = {item.dataset.name: item for item in mlflow.get_run(run.info.run_id).inputs.dataset_inputs}
+    combined, data = found["combined"].dataset, found["data"].dataset
+    assert json.loads(combined.profile) == {"num_rows": 4, "classes": {"car": 3, "frog": 2}}
+    assert (combined.digest, data.digest) == ("d" * 36, "e" * 32 + ".dir")
+    assert json.loads(combined.source) == {"tags": source}
+    assert data.profile is None
+    assert [tag.value for tag in found["combined"].tags if tag.key == "mlflow.data.context"] == ["training"]
 
 
 def leaves(values, prefix="") -> dict[str, object]:
