@@ -11,8 +11,9 @@ from figment.adaptation.config import TuningConfig
 from figment.clip.label_vectors import make_label_vectors
 from figment.clip.scorer import load_clip
 from figment.datasets.config import PhotosConfig, RealConfig, ZeroShotConfig
-from figment.datasets.labelled import open_labelled, read_labelled
+from figment.datasets.labelled import open_labelled
 from figment.datasets.photos import draw_photos, open_kept
+from figment.datasets.real import check_data
 from figment.datasets.tagged import read_tagged
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -60,8 +61,7 @@ def choose_stage_labels(
     if isinstance(stages.acceptance, FilterPolicy):
         load_backbone(stages.acceptance.backbone)
     if isinstance(stages.data, LabelledData):
-        real = stages.data.real
-        read_labelled(Path(real.path), real.test, space, size=32, per_class=1)
+        check_data(stages.data.real, space)
     training = stages.training
     if isinstance(training, Timm):
         check_classifier(base_of(training, TrainingConfig), len(space))

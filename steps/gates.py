@@ -2,6 +2,7 @@
 rendered."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,8 @@ import pyarrow.parquet as pq
 
 from figment.datasets.config import FewShotDataConfig, RealConfig
 from figment.datasets.few_shot import open_photos, read_splits
-from figment.datasets.labelled import has_split, open_labelled
+from figment.datasets.labelled import StreamedImages, has_split, open_labelled
+from figment.datasets.real import open_shots, open_unlabelled
 from figment.datasets.tagged import read_tagged
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
@@ -32,6 +34,9 @@ OF_REAL = {
     "duplicate_of": "take repeated images out, or allow more by gates.max_duplicates",
     "test_twin": "take such images out of what is trained on, or allow more by gates.max_real_leakage",
 }
+OF_HELPING = {
+    "test_twin": "take such images out: real.unlabelled and real.shots may not show the test; or allow some by gates.max_leakage"
+}
 OF_MADE = {
     "contrast": "raise acceptance.min_contrast",
     "duplicate_of": "vary what is made, or allow more by gates.max_duplicates",
@@ -43,14 +48,23 @@ OF_MADE = {
 def check_real_sets(
     labels: LabelSpace, real: RealConfig, gates: GateConfig, output: str
 ) -> Annotated[list[str], "checked"]:
-    """The gates that real images passed: few blank or there twice, few of those to train on among the test ones, and every
-    class in both. Stops the pipeline otherwise, before anything is rendered."""
+    """The gates that real images passed: few blank or there twice, few of those that give the upper bound among the test ones,
+    every class in both, none that generated images are helped by among the test ones. Stops the pipeline otherwise, before
+    anything is rendered."""
     path, folder = Path(real.path), Path(output)
     test = hash_set(open_labelled(path, real.test, labels, SIDE, real.test_per_class))
     checked = [check_real("evaluation set", test, None, labels, gates, folder, every_class=True)]
     if has_split(path, "train"):
         train = hash_set(open_labelled(path, "train", labels, SIDE, real.train_per_class))
         checked.append(check_real("real training list", train, test, labels, gates, folder, every_class=True))
+    if real.unlabelled:
+        checked.append(
+            check_disjoint(
+                "unlabelled images", open_unlabelled(real.unlabelled, labels, SIDE), test, labels, gates, folder
+            )
+        )
+    if real.shots:
+        checked.append(check_disjoint("real shots", open_shots(real, labels, SIDE), test, labels, gates, folder))
     return checked
 
 
@@ -154,6 +168,18 @@ def check_real(
     suite = quality.image_suite(labels, gates.max_duplicates, gates.max_real_leakage, gates.max_blank)
     within = classes(table["label"], names, None, gates) if every_class else []
     gate(name, [Check(table, suite), *within], folder, OF_REAL)
+    return name
+
+
+def check_disjoint(
+    name: str, images: StreamedImages, test: HashedSet, labels: LabelSpace, gates: GateConfig, folder: Path
+) -> str:
+    """Of real images that are trained on, with labels or without: none is a test image, or as few as generated ones may be.
+    Returns the name."""
+    hashed = hash_set(images)
+    hashed = replace(hashed, labels=hashed.labels.clip(min=0))  # that of an unlabelled image is not looked at
+    table = real_table(hashed, list(labels.names), gates.near, test)
+    gate(name, [Check(table, quality.image_suite(labels, 1, gates.max_leakage, 1))], folder, OF_HELPING)
     return name
 
 

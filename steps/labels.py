@@ -6,7 +6,7 @@ from typing import Annotated
 
 from figment.clip.scorer import ClipConfig, load_clip
 from figment.datasets.config import RealConfig
-from figment.datasets.labelled import has_split, read_labelled
+from figment.datasets.real import check_data
 from figment.labels import LabelSpace
 from figment.ops.steps import step
 from figment.planning.generator_config import GeneratorConfig
@@ -29,9 +29,7 @@ def choose_labels(
     """The chosen part of the label space. Fails here, before anything is rendered, if a class cannot be measured or a
     later step's model is not there."""
     space = LabelSpace.chosen(classes, labels)
-    for split in ("train", real.test):
-        if split == real.test or has_split(Path(real.path), split):
-            read_labelled(Path(real.path), split, space, size=32, per_class=1)
+    check_data(real, space)
     if review:
         read_review(Path(review))
     check_generator(generator, [label.prompt_name for label in space.labels])

@@ -12,12 +12,27 @@ from figment.types import Count, Natural, Number, PathText, Seed, Settings
 
 class RealConfig(Settings):
     """Real images: Parquet as on the HF Hub, CIFAR python batches, or class folders. Only ``test`` measures; ``train``,
-    if there is one, gives the upper bound: the same classifier trained on real images."""
+    if there is one, gives the upper bound: the same classifier trained on real images.
+
+    Two more sets may be trained on; neither may show the test. ``unlabelled``: any images of the kind that is to be classified, a
+    folder or Parquet file of them. ``shots``: so many images of every class, with their labels, drawn from ``train`` by ``seed``.
+    """
 
     path: PathText
     test: Literal["test", "validation", "val"] = "test"  # what the data call the split that measures
     test_per_class: Count | None = None
     train_per_class: Count | None = None
+    unlabelled: PathText | None = None
+    shots: Natural = 0
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _unlabelled_is_no_test(self) -> Self:
+        if self.unlabelled and normpath(self.unlabelled) == normpath(self.path):
+            raise ValueError(
+                f"unlabelled is {self.unlabelled!r}, which holds the test images; give a folder or Parquet file of other images"
+            )
+        return self
 
 
 class CocoFiles(Settings):

@@ -16,6 +16,7 @@ from figment.reading import read_text
 from figment.text import reason_of, shown
 
 IMAGES = ("image", "img")
+LABELS = ("label", "fine_label", "object")
 FAULTS = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)  # what damaged files make pyarrow raise
 
 
@@ -66,8 +67,29 @@ def chunks(path: Path, split: str) -> list[RowGroup]:
     """The row groups of a split, with the classes' names. Raises InputError for a file, column or label that is amiss."""
     return [
         replace(group, names=[resolve(value, names, where) for value, where in values])
-        for group, values, names in _groups(path, split, ("label", "fine_label", "object"))
+        for group, values, names in _groups(path, split, LABELS)
     ]
+
+
+def unlabelled(files: Sequence[Path]) -> list[RowGroup]:
+    """The row groups of files that need no label; an image's name is its class's where the file says it, else "". Raises
+    InputError for a file or column that is amiss."""
+    found = []
+    for file in files:
+        table = open_parquet(file)
+        known, first = table.schema_arrow.names, 0
+        image = next((c for c in IMAGES if c in known), None)
+        label = next((c for c in LABELS if c in known), None)
+        if image is None:
+            raise InputError(f"{file}: columns are {', '.join(known)}; expected image (or img)")
+        names = class_names(table.schema_arrow, label) or sidecar_names(file) if label else []
+        for number in range(table.num_row_groups):
+            rows = table.metadata.row_group(number).num_rows
+            values = column(file, number, label) if label else [None] * rows
+            shown_as = [names[v] if isinstance(v, int) and 0 <= v < len(names) else v for v in values]
+            found.append(RowGroup(file, number, first, image, [v if isinstance(v, str) else "" for v in shown_as]))
+            first += rows
+    return found
 
 
 def tagged(path: Path, split: str) -> list[tuple[RowGroup, list[list[str]]]]:
