@@ -1,5 +1,5 @@
-"""The command line of the library: ``figment new``, ``run``, ``check``, ``estimate``, ``render``, ``generate``, ``replay``,
-``trace``, ``why``, ``predict``, ``evaluate``, ``export``, ``import``, ``payload``,
+"""The command line of the library: ``figment new``, ``run``, ``check``, ``estimate``, ``preview``, ``render``, ``generate``,
+``replay``, ``trace``, ``why``, ``predict``, ``evaluate``, ``export``, ``import``, ``payload``,
 ``dataset list | get | add``, ``stack apply``.
 
 ``figment run CONFIG`` does what ``zenml pipeline run`` does; the others look into its folders or lend a hand from other machines.
@@ -24,6 +24,7 @@ from figment.commands import (
     import_made,
     list_datasets,
     predict_images,
+    preview_config,
     print_payload,
     render_plan,
     replay_image,
@@ -86,6 +87,13 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("plan", type=Path, nargs="?", metavar="PLAN", help="plan.parquet of a run of any recipe")
     command.add_argument("-c", "--config", type=Path, required=True, help="a pipeline's YAML file")
     command.set_defaults(run=estimate_config)
+
+    command = commands.add_parser(
+        "preview", help="show a bag-of-tricks config before its run: cost, first prompts, a few rendered images"
+    )
+    command.add_argument("config", type=Path, metavar="CONFIG", help="a pipeline's YAML file")
+    command.add_argument("--count", type=int, default=4, metavar="N", help="images of each set, each of another class")
+    command.set_defaults(run=preview_config)
 
     command = commands.add_parser("render", help="render a plan, or every n-th shard of it, into images/ beside it")
     command.add_argument("plan", type=Path, help="plan.parquet")

@@ -11,7 +11,6 @@ from figment.errors import InputError
 from figment.files import atomic
 from figment.ops.checking import CONFIG, read_config
 from figment.text import shown
-from figment.types import Count, PathText, Seed
 
 
 def write_config(options: argparse.Namespace) -> None:
@@ -46,53 +45,79 @@ def check_configs(options: argparse.Namespace) -> None:
 def estimate_config(options: argparse.Namespace) -> None:
     from rich.console import Console
 
+    plan, renderers = planned(options)
+    Console().print(estimated(plan, renderers))
+
+
+def preview_config(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from figment.evaluation.preview import prompts_table, sets_of, sheet
+
+    if options.count < 1:
+        raise InputError(f"preview: --count is {options.count}; give 1 or more")
+    plan, renderers = planned(options)
+    console = Console()
+    console.print(estimated(plan, renderers))
+    sets = sets_of(plan, options.count)
+    console.print(prompts_table(sets))
+    file = plan.parent.with_name(f"{plan.parent.name}.preview.png")
+    with atomic(file) as partial:
+        sheet(sets, renderers).save(partial, "PNG")
+    print(f"{file}: {options.count} images of each set at most, none of them kept in the run")
+
+
+def planned(options: argparse.Namespace) -> tuple[Path, Any]:
+    """The plan that is named, or that of the config, and what renders it."""
     from figment.synthesis.config import SynthesisConfig
-    from figment.synthesis.estimate import estimate
     from figment.synthesis.generator import Inputs
-    from figment.synthesis.pool import Pool
     from figment.synthesis.renderers import Renderers
 
-    parameters = read_parameters(options.config)
-    synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
-    plan = options.plan or plan_config(options.config, parameters)
+    plan, path = getattr(options, "plan", None), options.config
+    synthesis = setting(path, read_parameters(path), "synthesis", SynthesisConfig)
+    plan = plan or plan_config(path)
     if not plan.is_file():
         raise InputError(f"{plan}: there is no such plan; a run writes it before it renders")
-    expected = estimate(plan, Pool(plan.parent / "images"), synthesis, Renderers(synthesis, Inputs.beside(plan)))
-    if expected is None:
-        print("every planned image is rendered already")
-    else:
-        Console().print(expected.table())
+    return plan, Renderers(synthesis, Inputs.beside(plan))
 
 
-def plan_config(path: Path, parameters: dict[str, Any]) -> Path:
+def estimated(plan: Path, renderers: Any) -> Any:
+    """What rendering the plan will cost, as the console prints it."""
+    from figment.synthesis.estimate import estimate
+    from figment.synthesis.pool import Pool
+
+    expected = estimate(plan, Pool(plan.parent / "images"), renderers.config, renderers)
+    return expected.table() if expected else "every planned image is rendered already"
+
+
+def plan_config(path: Path) -> Path:
     """Write the plan of a bag-of-tricks config: those of the other recipes need what a run makes first."""
     from figment.labels import LabelSpace
+    from figment.ops.config_check import checked, refuse_faults
     from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of, training_sets
-    from figment.planning.generator_config import GeneratorConfig
     from figment.planning.plan import write_plan
-    from figment.prompts.tricks import Wording, build_tricks, scales_of, write_prompts
+    from figment.prompts.tricks import build_tricks, scales_of, write_prompts
     from figment.synthesis.adapter_files import place_loras
     from figment.synthesis.families import Requests
     from figment.synthesis.weights import check_family, model_revision
 
-    plan = Path(setting(path, parameters, "output", PathText)) / "plan.parquet"
-    if "tricks" not in parameters:
+    found = checked(path, on_disk=False)
+    refuse_faults([found])
+    values = argparse.Namespace(**found.parameters)
+    plan, generator, names = Path(values.output) / "plan.parquet", values.generator, values.tricks
+    if found.pipeline != "bag_of_tricks":
+        if plan.is_file():
+            return plan
         raise InputError(
-            f"{path}: no parameters.tricks, and only a bag-of-tricks config can be planned without a run; "
-            f"name the plan that a run writes before it renders: figment estimate {plan} -c {path}"
+            f"{path}: only a bag-of-tricks config can be planned without a run; this one is of {found.pipeline}, whose "
+            f"run writes {plan} before it renders; to see what its generator makes: figment generate 'a photo of a cat' -c {path}"
         )
-    generator = setting(path, parameters, "generator", GeneratorConfig)
-    classes, names = (setting(path, parameters, name, list[str]) for name in ("classes", "tricks"))
-    domains = setting(path, parameters, "domains", list[str] | None)
-    labels = LabelSpace.chosen(classes, setting(path, parameters, "labels", PathText | None))
-    tricks = build_tricks(names, domains, generator.guidance_scale, setting(path, parameters, "wording", Wording))
+    labels = LabelSpace.chosen(values.classes, values.labels)
+    tricks = build_tricks(names, values.domains, generator.guidance_scale, values.wording)
     check_family(generator, Requests(scales_of(tricks)))
-    count = setting(path, parameters, "images_per_class", Count)
-    seed = setting(path, {"seed": 0, **parameters}, "seed", Seed)
-    unions = setting(path, parameters, "unions", dict[str, dict[str, Count]] | None)
     book = write_prompts(labels, tricks)
-    images = replicates_of(training_sets(names, count, unions, fixed_size=False), book)
-    rows = plan_bag_of_tricks(book, tricks, generator, model_revision(generator), images, seed)
+    images = replicates_of(training_sets(names, values.images_per_class, values.unions, fixed_size=False), book)
+    rows = plan_bag_of_tricks(book, tricks, generator, model_revision(generator), images, values.seed)
     place_loras(generator, plan.parent / "adapters")
     write_plan(rows, plan)
     return plan

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,13 @@ def check_writable(folder: Path, where: str) -> None:
     there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     if not there.is_dir():
         raise InputError(f"{where}: {there} is not a folder; give a folder, or a new name, to write into")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{where}: {there} cannot be written into; change its permissions or give another folder")
+    try:
+        with tempfile.TemporaryFile(dir=there):  # root may do all that permissions forbid, and a disk may be full
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{where}: {there} cannot be written into ({reason_of(error)}); change its permissions or give another folder"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

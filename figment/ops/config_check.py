@@ -16,6 +16,7 @@ import yaml
 from figment.errors import InputError
 from figment.files import check_writable
 from figment.ops.checking import parameters_model, read_config, refuse_unknown, sentences
+from figment.ops.config_files import local_faults
 from figment.ops.endings import say
 from figment.ops.environment import PIPELINES, PREFIX, RESOURCES
 from figment.ops.roles import roles
@@ -38,9 +39,9 @@ class Checked(NamedTuple):
     faults: list[str]
 
 
-def checked(path: Path, pipeline: str = "") -> Checked:
-    """Check a config, of the named pipeline or of the one that it belongs to. Raises InputError for what is no config of any
-    pipeline."""
+def checked(path: Path, pipeline: str = "", on_disk: bool = True) -> Checked:
+    """Check a config, of the named pipeline or of the one that it belongs to; with ``on_disk`` also whether what it names
+    is there. Raises InputError for what is no config of any pipeline."""
     config = read_config(path)
     parameters = config.get(RESOLVED) or {}
     if pipeline:
@@ -60,6 +61,8 @@ def checked(path: Path, pipeline: str = "") -> Checked:
     if not wrong:
         values = model.model_validate(parameters)
         known = {key: getattr(values, key) for key in model.model_fields}
+        absent = local_faults(values) if on_disk else []
+        faults += [f"{path}: parameters.{sentence}{_example(name, place, path)}" for place, sentence in absent]
         checks.append(lambda: function(**known))
     if "classes" in good and "labels" not in wrong:
         from figment.labels import LabelSpace

@@ -8,6 +8,8 @@ load it here.
 import os
 from pathlib import Path
 
+import yaml
+
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 CLONE = not (PACKAGE / "_resources").is_dir()  # or else a wheel, which has them (hatch_build.py)
@@ -24,3 +26,13 @@ def load_environment() -> None:
         name, separator, value = line.partition("=")
         if separator and not line.startswith("#") and (CLONE or name not in USERS_OWN):
             os.environ.setdefault(name.strip(), value.strip())
+
+
+def data_is_missing(root: Path) -> bool:
+    """Whether files of a clone's data/ are missing, or its last `dvc pull` was interrupted."""
+    pointer = root / "data.dvc"
+    if not pointer.is_file():
+        return False
+    tracked = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["nfiles"]
+    pulling = root / ".figment" / "pulling"
+    return pulling.exists() or sum(path.is_file() for path in (root / "data").rglob("*")) < tracked

@@ -9,7 +9,7 @@ import yaml
 from figment.errors import InputError
 from figment.ops import state
 from figment.ops.endings import ended
-from figment.ops.environment import RESOURCES, load_environment
+from figment.ops.environment import RESOURCES, data_is_missing, load_environment
 from figment.ops.state import HERE
 from figment.text import reason_of
 
@@ -65,12 +65,10 @@ def use_tracker(root: Path = HERE) -> None:
 def fetch_data(root: Path = HERE) -> None:
     """``dvc pull`` of data/ if files of it are missing or a pull was interrupted; offline, from the embedded remote, with
     git or without."""
-    if not (root / "data.dvc").is_file():
+    if not data_is_missing(root):
         return
     pulling = root / ".figment" / "pulling"
     tracked = yaml.safe_load((root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]
-    if not pulling.exists() and sum(path.is_file() for path in (root / "data").rglob("*")) >= tracked["nfiles"]:
-        return
     pulling.parent.mkdir(exist_ok=True)
     pulling.touch()
     from dvc.exceptions import DvcException

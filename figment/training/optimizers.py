@@ -12,9 +12,7 @@ from figment.training.config import TrainingConfig
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """By default AdamW over all parameters. Groups of layers have an ``lr_scale`` if rates fall from layer to layer."""
-    if config.optimizer.lower() not in list_optimizers():
-        hint = ", ".join(nearest(config.optimizer, list_optimizers()))
-        raise InputError(f"training.optimizer: timm has no {config.optimizer!r}; the nearest names are {hint}")
+    check_name(config.optimizer)
     try:
         return create_optimizer_v2(
             model if config.layer_decay or not config.decay_all else [p for p in model.parameters() if p.requires_grad],
@@ -29,6 +27,13 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
         raise InputError(
             f"training.optimizer: {config.optimizer!r} cannot be made ({reason(error)}); choose another"
         ) from error
+
+
+def check_name(optimizer: str) -> None:
+    """Raise InputError for a name that timm does not know."""
+    if optimizer.lower() not in list_optimizers():
+        hint = ", ".join(nearest(optimizer, list_optimizers()))
+        raise InputError(f"training.optimizer: timm has no {optimizer!r}; the nearest names are {hint}")
 
 
 def check_optimizer(config: TrainingConfig, model: nn.Module) -> None:

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from figment.cli import main
+from figment.ops.config_check import checked
+from figment.ops.config_files import has_split
 
 CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.parts[1] not in ("labels", "stacks"))
 FIVE = {
@@ -51,6 +53,44 @@ ONE = {
     "a measure of other ks": ("semantic_diversity", {"training.select_by": "validation/F1@99"}, "is not measured"),
     "a measure of the test images": ("semantic_diversity", {"training.select_by": "zsl/mAP"}, "choose by test"),
     "a method's name": ("few_shot", {"methods": {"a/b": {}}}, "a/b"),
+    "an output where nothing can be written": ("tailored", {"output": "/proc/figment"}, "parameters.output"),
+    "photos that are not there": ("bag_of_tricks", {"real.path": "no/photos"}, "real.path: 'no/photos' is not there"),
+    "a review that is not there": ("bag_of_tricks", {"review": "no.csv"}, "review: 'no.csv' is not there"),
+    "weights that are not there": (
+        "bag_of_tricks",
+        {"training.weights": "no.safetensors"},
+        "training.weights: 'no.safet",
+    ),
+    "a LoRA that is not there": (
+        "tailored",
+        {"generator.loras": [{"file": "no.st"}]},
+        "generator.loras.0.file: 'no.st'",
+    ),
+    "a generator's folder": (
+        "bag_of_tricks",
+        {"generator.model": "models/no/such"},
+        "generator.model: 'models/no/such'",
+    ),
+    "a CLIP's folder": ("semantic_diversity", {"clip.model": "local-dir:no"}, "clip.model: 'no' is not there"),
+    "a chat model's folder": ("tailored", {"prompts.chat.model": "./no"}, "prompts.chat.model: './no' is not there"),
+    "a backbone's weights": ("few_shot", {"training.backbone.weights": "no.st"}, "backbone.weights: 'no.st'"),
+    "an optimizer that is none": (
+        "bag_of_tricks",
+        {"training.optimizer": "adamx"},
+        "training.optimizer: timm has no 'adamx'",
+    ),
+    "scores of another CLIP": ("bag_of_tricks", {"acceptance.scores": "sigmoid"}, "acceptance.scores: sigmoid is for"),
+    "shots that are not there": ("few_shot", {"data.train": "none"}, "data.train: 'data/none' is not there"),
+    "a test set that is not there": ("few_shot", {"data.tests.x": "none"}, "data.tests.x: 'data/none' is not there"),
+    "tagged images without splits": ("tailored", {"data.root": "configs"}, "data.root: 'configs' holds no train"),
+    "a model that is not trained yet": ("predict", {"model": "no/model", "images": ["README.md"]}, "model: 'no/model'"),
+}
+SPLITS = {
+    "an empty folder": [],
+    "only a train split": ["train/cat/1.jpg", "train/dog/1.jpg"],
+    "Parquet of another split": ["train-00000-of-00001.parquet"],
+    "files that are no images": ["cat/1.txt", "notes.md"],
+    "images that are in no class folder": ["1.jpg"],
 }
 
 
@@ -75,9 +115,12 @@ def told(path: Path, capsys) -> list[str]:
     return lines
 
 
-def test_every_shipped_config_is_ok(capsys):
-    assert main(["check", *map(str, CONFIGS)]) == 0
-    assert capsys.readouterr().out.count(": ok\n") == len(CONFIGS)
+def test_every_shipped_config_lacks_at_most_what_it_names():
+    """Those of the papers name data sets, some others what an earlier run makes."""
+    faults = {path: checked(path).faults for path in CONFIGS}
+    assert [fault for found in faults.values() for fault in found if "' is not there; give" not in fault] == []
+    assert {path.parent.name for path, found in faults.items() if found} == {"paper", "photos", "pocket"}
+    assert faults[Path("configs/pocket/bag_of_tricks.yaml")] == []
 
 
 @pytest.mark.parametrize("recipe", FIVE)
@@ -101,6 +144,31 @@ def test_a_fault_is_told_with_an_example_of_what_would_be_right(tmp_path, capsys
 def test_what_a_pipeline_checks_itself_is_told_too(tmp_path, capsys, recipe, changes, part):
     (line,) = told(changed(tmp_path, recipe, changes), capsys)
     assert part in line
+
+
+@pytest.mark.parametrize("files", SPLITS.values(), ids=SPLITS)
+def test_real_images_without_the_split_that_measures(tmp_path, capsys, files):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (line,) = told(changed(tmp_path, "bag_of_tricks", {"real.path": str(folder)}), capsys)
+    assert f"real.path: {str(folder)!r} holds no image of a split 'test'" in line
+
+
+@pytest.mark.parametrize(
+    "file", ["cat/1.jpg", "test/cat/deep/1.PNG", "test-00000-of-00001.parquet", "cifar/test_batch", "test"]
+)
+def test_each_layout_of_real_images_has_its_split(tmp_path, file):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+    assert has_split(tmp_path, "test")
+
+
+def test_what_steps_read_elsewhere_is_not_missed_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIGMENT_STORE", "s3://bucket/figment")
+    assert checked(changed(tmp_path, "bag_of_tricks", {"real.path": "no/photos"})).faults == []
 
 
 @pytest.mark.parametrize("parameters", [{"labels": {}}, {"seed": 3}, {"classes": ["a"]}], ids=repr)
@@ -133,7 +201,7 @@ def test_a_check_imports_no_step_and_no_library_of_one():
         capture_output=True,
         text=True,
     )
-    assert found.stdout.splitlines()[-1] == "0 []", found.stderr
+    assert found.stdout.splitlines()[-1] == "2 []", found.stderr  # the papers' data are not there
 
 
 def test_the_version_is_told(capsys):

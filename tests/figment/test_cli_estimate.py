@@ -37,8 +37,8 @@ def test_a_config_that_only_a_run_can_plan_is_told_how(recipe, tmp_path, capsys)
     config = write_config(tmp_path, recipe)
     assert main(["estimate", "-c", str(config)]) == 2
     said = capsys.readouterr().err
-    assert f"error: {config}: no parameters.tricks" in said
-    assert f"figment estimate {tmp_path}/out/plan.parquet -c {config}" in said
+    assert f"error: {config}: only a bag-of-tricks config can be planned without a run" in said
+    assert f"writes {tmp_path}/out/plan.parquet" in said
     assert main(["estimate", str(tmp_path / "out/plan.parquet"), "-c", str(config)]) == 2
     assert "out/plan.parquet: there is no such plan; a run writes it" in capsys.readouterr().err
 
@@ -46,7 +46,32 @@ def test_a_config_that_only_a_run_can_plan_is_told_how(recipe, tmp_path, capsys)
 def test_a_bag_of_tricks_is_planned_and_estimated_without_a_run(tmp_path, monkeypatch):
     estimated = []
     monkeypatch.setattr(module, "estimate", lambda plan, pool, *how: estimated.append((plan, pool.folder)))
-    config = write_config(tmp_path, "bag_of_tricks", classes=["car", "frog"], tricks=["base_class"], images_per_class=3)
+    few = {"tricks": ["base_class"], "images_per_class": 3, "real": {"path": "no/photos/yet"}}
+    config = write_config(tmp_path, "bag_of_tricks", classes=["car", "frog"], **few)
     assert main(["estimate", "-c", str(config)]) == 0
     assert estimated == [(tmp_path / "out/plan.parquet", tmp_path / "out/images")]
     assert count_rows(tmp_path / "out/plan.parquet") == 6
+
+
+def test_a_preview_shows_prompts_cost_and_a_sheet_and_leaves_the_run_as_it_was(tmp_path, capsys):
+    config = write_config(tmp_path, "bag_of_tricks", classes=["car", "frog", "dog"], images_per_class=4)
+    assert main(["preview", str(config), "--count", "2"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for part in ("48 of 48 images to render at", "multi domain", "an image of a frog", f"{tmp_path}/out.preview.png"):
+        assert part in said
+    with Image.open(tmp_path / "out.preview.png") as sheet:
+        assert sheet.height == 4 * (128 + 16)  # a row a trick
+        assert len(sheet.getcolors(1 << 20)) > 100
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"plan.parquet"}
+
+
+@pytest.mark.parametrize(("recipe", "arguments", "part"), [
+    ("tailored", [], "only a bag-of-tricks config"), ("bag_of_tricks", ["--count", "0"], "--count is 0"),
+    ("bag_of_tricks", ["--count", "-3"], "--count is -3"),
+])  # fmt: skip
+def test_what_cannot_be_previewed_is_one_sentence(tmp_path, capsys, recipe, arguments, part):
+    config = write_config(tmp_path, recipe)
+    assert main(["preview", str(config), *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert part in line
+    assert list(tmp_path.iterdir()) == [config]
