@@ -259,11 +259,11 @@ def export_model(options: argparse.Namespace) -> None:
     from figment.training.onnx_export import compare, export_onnx
 
     trained = open_model(options.model)
-    model, size, file = trained.scorer(), trained.preparation[0], options.model / "model.onnx"
+    model, file = trained.scorer(), options.model / "model.onnx"
     images = (image for path in find_files([options.images]) for image in read_images(path))
     pixels = torch.stack([to_tensor(p, *trained.preparation) for p in islice(images, 256)])
     pixels = pixels.float() / 255
-    export_onnx(model, size, file)
+    export_onnx(model, trained.saved, file)
     found = compare(model, file, pixels)
     print(f"{file}: scores within {found.difference:.1e} of torch's on {found.images} images")
     for batch, milliseconds in found.onnx_ms.items():

@@ -4,14 +4,23 @@ from collections.abc import Iterable, Mapping
 
 from figment.evaluation.provenance import Recipe
 from figment.images import Resize
-from figment.training.saved import Measure, SavedModel
+from figment.training.saved import Measure, Preprocessing, SavedModel
 
 PREPARED: Mapping[Resize, str] = {  # figment/images.py, to_tensor
     "bicubic": "centre-cropped to a square, then resized bicubically",
     "bilinear": "centre-cropped to a square, then resized bilinearly",
     "bilinear_no_antialias": "centre-cropped to a square, then resized bilinearly without antialiasing",
     "squash": "whole, squashed to the square",
+    "squash_bicubic": "whole, squashed bicubically to the square",
 }
+ONNX = """```python
+import json, numpy, onnxruntime
+from PIL import Image, ImageOps
+session = onnxruntime.InferenceSession("model.onnx")
+image = {prepared}
+scores = session.run(None, {{"pixels": numpy.float32(image).transpose(2, 0, 1)[None] / 255}})[0][0]
+print(json.loads(session.get_modelmeta().custom_metadata_map["labels"])[scores.argmax()])
+```"""
 
 
 def model_card(
@@ -33,6 +42,10 @@ def model_card(
         "",
         ", ".join(saved.labels.names),
         "",
+        "As ONNX, written by `figment export FOLDER`:",
+        "",
+        ONNX.format(prepared=_prepared(saved.preprocessing)),
+        "",
         "## Measured",
         "",
         *table_of(saved.metrics),
@@ -51,6 +64,14 @@ def model_card(
         whose = " and ".join(what for what, found in licences.items() if found == terms)
         lines += [f"* {whose}:", *(f"      {line}".rstrip() for line in terms.splitlines())]
     return "\n".join(lines) + "\n"
+
+
+def _prepared(said: Preprocessing) -> str:
+    """The Python of Pillow that makes an image the network's input, but for ``native_size``."""
+    whole, filter_name = said.resize.startswith("squash"), "BICUBIC" if "bicubic" in said.resize else "BILINEAR"
+    opened, size = 'Image.open("image.jpg").convert("RGB")', f"({said.image_size}, {said.image_size})"
+    resampling = f"{size}, Image.Resampling.{filter_name}"
+    return f"{opened}.resize({resampling})" if whole else f"ImageOps.fit({opened}, {resampling})"
 
 
 def about(saved: SavedModel, recipe: Recipe | None) -> str:

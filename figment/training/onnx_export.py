@@ -1,5 +1,6 @@
 """A classifier as an ONNX file: for runtimes without Python, checked against torch and timed beside it."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,12 +8,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.files import atomic
+from figment.training.saved import SavedModel
 
 PIXELS, PROBABILITIES = "pixels", "probabilities"
 TOLERANCE = 1e-4  # of a probability, between the two
@@ -30,9 +33,11 @@ class Comparison:
     onnx_ms: dict[int, float]
 
 
-def export_onnx(model: nn.Module, image_size: int, path: Path) -> None:
-    """Write ``model`` ((N, 3, S, S) float in [0, 1] to (N, C)) to one file, batch dimension free."""
-    example = torch.rand(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+def export_onnx(model: nn.Module, saved: SavedModel, path: Path) -> None:
+    """Write ``model`` ((N, 3, S, S) float in [0, 1] to (N, C)) to one file, batch dimension free. Its metadata, as JSON:
+    ``labels``, the names of the C classes; ``preprocessing``, of which ``mean`` and ``std`` are applied within."""
+    size = saved.preprocessing.image_size
+    example = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with atomic(path) as unfinished:
         torch.onnx.export(
             model.eval(),
@@ -45,6 +50,10 @@ def export_onnx(model: nn.Module, image_size: int, path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
+        written = onnx.load(unfinished)
+        said = {"labels": list(saved.labels.names), "preprocessing": saved.preprocessing.model_dump(mode="json")}
+        onnx.helper.set_model_props(written, {name: json.dumps(value) for name, value in said.items()})
+        onnx.save(written, unfinished)
 
 
 def compare(model: nn.Module, path: Path, pixels: Tensor) -> Comparison:

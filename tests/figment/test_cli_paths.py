@@ -36,7 +36,7 @@ def test_a_model_is_a_folder_first_and_a_name_otherwise(monkeypatch, tmp_path, c
 
 
 def test_images_that_nobody_named_are_those_of_the_folder(monkeypatch):
-    trained = SimpleNamespace(scorer=nn.Identity, preparation=(8, "squash", None))
+    trained = SimpleNamespace(scorer=nn.Identity, saved=None, preparation=(8, "squash", None))
     opened, shown = [], []
 
     def compare(model, file, pixels):

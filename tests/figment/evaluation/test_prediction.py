@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -12,10 +13,13 @@ import torch
 from PIL import Image
 
 from figment.cli import main
+from figment.evaluation.model_card import model_card
+from figment.evaluation.prediction import predict_files
 from figment.images import to_tensor
 from figment.labels import LabelSpace
 from figment.training.config import TrainingConfig
 from figment.training.kinds.registry import open_model
+from figment.training.saved import Preprocessing, read_model
 from tests.saved_models import save_timm
 
 SPACE = LabelSpace.of(["cat", "dog", "elk"])
@@ -151,22 +155,38 @@ def test_a_damaged_model_is_named(model, folder, tmp_path, capsys):
 
 
 def test_as_onnx_it_says_the_same_and_says_how_fast(model, folder, capsys):
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; `make setup` installs it")
+    import onnxruntime
+
     assert main(["export", str(model), "--images", str(folder)]) == 0
     said = capsys.readouterr().out
     assert "scores within " in said
     assert "batch 32: " in said
-    assert (model / "model.onnx").is_file()
+    said = onnxruntime.InferenceSession(model / "model.onnx").get_modelmeta().custom_metadata_map
+    saved = read_model(model)
+    assert tuple(json.loads(said["labels"])) == saved.labels.names
+    assert Preprocessing.model_validate_json(said["preprocessing"]) == saved.preprocessing
     (model / "model.onnx").unlink()
 
 
+def test_the_lines_of_the_model_card_run_the_onnx_file(model, folder, tmp_path, monkeypatch, capsys):
+    from figment.training.onnx_export import export_onnx
+
+    trained = open_model(model)
+    export_onnx(trained.scorer(), trained.saved, tmp_path / "model.onnx")
+    shutil.copy(folder / "round.jpg", tmp_path / "image.jpg")
+    (line,) = predict_files(model, [tmp_path / "image.jpg"])
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", model_card("m", trained.saved, None, {}), re.S)
+    exec(code, {})
+    assert capsys.readouterr().out.strip() == json.loads(line)["label"]
+
+
 def test_an_onnx_file_that_disagrees_is_refused(model, tmp_path):
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; `make setup` installs it")
     from figment.errors import InputError
     from figment.training.onnx_export import compare, export_onnx
 
     trained = open_model(model)
-    export_onnx(trained.scorer(), 16, tmp_path / "model.onnx")
+    export_onnx(trained.scorer(), trained.saved, tmp_path / "model.onnx")
     pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     assert compare(trained.scorer(), tmp_path / "model.onnx", pixels).difference < 1e-5
     with torch.no_grad():
