@@ -7,7 +7,7 @@ either; ``config.yaml`` beside it runs the same again. DVC names the folder that
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import mlflow
 import pyarrow.parquet as pq
 import yaml
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME
+from pydantic_core import to_jsonable_python
 from zenml import get_step_context, log_metadata
 
 from figment import store
-from figment.files import sha256_file, write_json, write_text
+from figment.files import digest, sha256_file, sha256_folder, write_json, write_text
 from figment.ops import tracking
 from figment.ops.lineage_file import LINEAGE, Lineage
 from figment.ops.versioning import ACCEPTED, SEEDS, Versioned, dvc_md5
@@ -27,9 +28,15 @@ from figment.training.lists import TRAINING_LIST
 
 CONFIG = "config.yaml"
 PARAMETERS = "parameters"  # all leaves of a run's config, in what ZenML calls its extra
+UNTRACKED = "untracked"
 SHA, DIRTY, NO_GIT = "FIGMENT_GIT_SHA", "FIGMENT_GIT_DIRTY", "no git"
 PRODUCTS = ("artifacts", "dvc.lock")  # tracked by git in part
 DERIVED = {"features", "hashes", "workers", ACCEPTED, LINEAGE, CONFIG}  # computed from the pool, logs, or of this step
+DATA, OF_DVC = "data", "in data/ of DVC"
+REAL = ("real", "data", "photos")  # parameters that say where real images are,
+PLACES = ("path", "root", "json", "annotations", "images")  # and the fields of those that name them
+ABSENT = "not on the machine that ended the run"
+MAX_HASHED = 4 << 30  # bytes of real images whose content is read again for its digest
 
 
 def lineage_tags(pipeline_run: str) -> dict[str, str]:
@@ -83,6 +90,7 @@ def record(output: Path, dataset: Versioned) -> Lineage:
         outputs={Path(path).name: md5 for path, md5 in dvc_md5(*made).items()},
         pointer=dataset.pointer,
         dataset=dataset.said,
+        real={str(path): data_digest(path, tags["dvc.data_md5"]) for path in real_places(run.config.parameters or {})},
     )
     tracking.tag({"lineage": lineage.model_dump_json()})
     metadata = {"mlflow.run": lineage.mlflow_run, **tags, "dvc.outputs": lineage.outputs, "dvc.dataset": dataset.said}
@@ -95,9 +103,18 @@ def record(output: Path, dataset: Versioned) -> Lineage:
 
 
 def log_data(output: Path, lineage: Lineage) -> None:
-    """Name in MLflow's run what it used and made, with what brings each back: data/, the pool, and each model's training list."""
-    origin = {"path": "data", "dvc.md5": lineage.data_md5, MLFLOW_GIT_COMMIT: lineage.git_sha}
-    tracking.log_images(tracking.ImageSet("data", lineage.data_md5, origin), "evaluation")
+    """Name in MLflow's run what it used and made, with what brings each back: data/ or the folders of real images
+    that the config names, the pool, and each model's training list."""
+    inputs = {DATA if found.startswith(OF_DVC) else name: found for name, found in lineage.real.items()}
+    for name, found in inputs.items():
+        if found == ABSENT:
+            continue
+        origin = {"path": name, "content": found, MLFLOW_GIT_COMMIT: lineage.git_sha}
+        if name == DATA:
+            origin = {"path": DATA, "dvc.md5": lineage.data_md5, MLFLOW_GIT_COMMIT: lineage.git_sha}
+        tracking.log_images(
+            tracking.ImageSet(Path(name).absolute().name, found.rpartition(" ")[2], origin), "evaluation"
+        )
     if "images" not in lineage.outputs:
         return
     pool, md5 = output / "images", lineage.outputs["images"]
@@ -111,6 +128,34 @@ def log_data(output: Path, lineage: Lineage) -> None:
         tracking.log_images(
             tracking.ImageSet(file.parent.name, sha256_file(file), chosen, len(rows), by_class), "training"
         )
+
+
+def real_places(parameters: Mapping[str, Any]) -> list[Path]:
+    """The files and folders of real images that a run's parameters name, each once."""
+
+    def named(value: Any) -> Iterator[Path]:
+        for name, inner in value.items() if isinstance(value, Mapping) else ():
+            if name in PLACES and isinstance(inner, str):
+                yield Path(inner)
+            else:
+                yield from named(inner)
+
+    return list(dict.fromkeys(path for name in REAL for path in named(to_jsonable_python(parameters.get(name)))))
+
+
+def data_digest(path: Path, tracked: str) -> str:
+    """What a file or folder of real images holds: ``tracked``, DVC's hash, below data/ of a clone; else ``sha256 ...`` of its
+    content, and of a large folder that of the names and sizes of its files."""
+    if path.parts[:1] == (DATA,) and tracked != UNTRACKED:
+        return f"{OF_DVC} {tracked}"
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    if not path.exists():
+        return ABSENT
+    if sum(file.stat().st_size for file in files) <= MAX_HASHED:
+        return f"sha256 {sha256_folder(path) if path.is_dir() else sha256_file(path)}"
+    return (
+        f"names and sizes {digest(sorted((file.relative_to(path).as_posix(), file.stat().st_size) for file in files))}"
+    )
 
 
 def is_bookkeeping(path: Path) -> bool:
@@ -128,7 +173,7 @@ def config_text(pipeline: str, parameters: Mapping[str, Any], path: Path) -> str
 def data_md5(tracked: Path) -> str:
     """DVC's hash of ``data/`` as ``data.dvc`` records it."""
     if not tracked.is_file():
-        return "untracked"
+        return UNTRACKED
     return str(yaml.safe_load(tracked.read_text(encoding="utf-8"))["outs"][0]["md5"])
 
 

@@ -20,3 +20,6 @@ class Lineage(BaseModel):
     outputs: dict[str, str]
     pointer: str = ""
     dataset: str = "not versioned"  # before version_dataset was a step
+    real: dict[
+        str, str
+    ] = {}  # files and folders of real images that the config names, with the digest of their content

@@ -204,7 +204,7 @@ def _run_lines(lineage: Lineage | None) -> list[Line]:
     return [
         ("run", f"ZenML {lineage.zenml_run}, MLflow {lineage.mlflow_run}"),
         ("code", f"git {lineage.git_sha}{changed}"),
-        ("real data", f"data/, DVC {lineage.data_md5}"),
+        ("real images", "\n".join(f"{name}, {found}" for name, found in lineage.real.items()) or "the run names none"),
         ("DVC", "\n".join(f"{md5}  {name}" for name, md5 in lineage.outputs.items())),
     ]
 

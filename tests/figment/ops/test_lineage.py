@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from figment.ops.lineage import DIRTY, is_bookkeeping, revision
+from figment.ops.lineage import DIRTY, data_digest, is_bookkeeping, real_places, revision
 
 
 @pytest.fixture
@@ -32,3 +32,31 @@ def test_what_other_seeds_left_beside_a_run_is_none_of_its_products():
     others = ["seed_0", "seed_12", "seed_0.yaml", "seeds.json", ".results.json.key", "images.dvc"]
     own = ["images", "plan.parquet", "results.json", "seed_words", "seeds"]
     assert [name for name in (*others, *own) if is_bookkeeping(Path("artifacts/run", name))] == others
+
+
+@pytest.mark.parametrize(("parameters", "places"), [
+    ({"real": {"path": "photos", "test": "val"}, "output": "out"}, ["photos"]),
+    ({"data": {"source": "folders", "root": "mine", "train": "shots", "tests": {"path": "more"}}}, ["mine", "more"]),
+    ({"data": {"train": {"json": "a.json", "images": "a"}, "test": {"json": "b.json", "images": "a"}}},
+     ["a.json", "a", "b.json"]),
+    ({"data": {"kind": "labelled", "real": {"path": "x"}}, "photos": {"root": "y"}}, ["x", "y"]),
+    ({"generator": {"model": "models/x"}}, []),
+])  # fmt: skip
+def test_the_users_folders_are_those_that_the_config_names(parameters, places):
+    assert [str(path) for path in real_places(parameters)] == places
+
+
+def test_the_digest_of_a_folder_is_that_of_its_content(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos", "copy", "data"):
+        Path(folder, "cat").mkdir(parents=True)
+        Path(folder, "cat/1.png").write_bytes(b"cat")
+    found = data_digest(Path("photos"), "untracked")
+    assert found.startswith("sha256 ")
+    assert data_digest(Path("copy"), "f00") == found
+    assert data_digest(Path("data/cat"), "f00") == "in data/ of DVC f00"
+    Path("copy/cat/1.png").write_bytes(b"dog")
+    assert data_digest(Path("copy"), "untracked") != found
+    monkeypatch.setattr("figment.ops.lineage.MAX_HASHED", 2)
+    assert data_digest(Path("copy"), "untracked").startswith("names and sizes ")
+    assert data_digest(Path("gone"), "untracked") == "not on the machine that ended the run"
