@@ -57,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAMES",
         help="'excavator, crane', or a text file; by default the folders' names",
     )
-    command.add_argument("--test", type=Path, metavar="DIR", help="real images that measure: a folder a class")
+    command.add_argument(
+        "--test", type=Path, metavar="DIR", help="real images that measure: a folder a class; few_shot can do without"
+    )
     command.add_argument("--photos", type=Path, metavar="DIR", help="real images to learn from, of recipes that do")
     command.add_argument(
         "--labels", type=Path, metavar="FILE", help="YAML: the labels, and which are unseen, of those recipes"

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from figment.adaptation.config import InversionConfig, LoraConfig, ProbeConfig
 from figment.clip.config import DEFAULT_CLIP, ClipConfig
-from figment.datasets.config import FewShotDataConfig
+from figment.datasets.config import FewShotDataConfig, check_cross_validation
 from figment.ops.pipelines import figment_pipeline
 from figment.ops.versioning_config import VersioningConfig
 from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
@@ -63,6 +63,7 @@ def few_shot(
     seed: Seed = 0,
 ) -> None:
     check_names(methods)
+    check_cross_validation(data, shots, training.finetune is not None)
     space, photos = choose_photos(classes, labels, data, shots, methods, generator, clip, contexts, seed, output)
     checked = check_photos(space, data, shots, seed, gates, output, after=[photos])
     seen = look_at_photos(space, photos, data, shots, training, seed, output, after=[checked])

@@ -66,6 +66,9 @@ def register_model(
         Path(output),
         {"measured": measured(saved)},
     )
+    if photos and photos.data.cross_validated:
+        tracking.tag({"champion": "not decided: there is no test set on which two models could be compared"})
+        return version
     gain = gain_on(splits, real, photos, saved.labels, saved.preprocessing.native_size)
     tracking.tag(challenge(register_as, version, gain))
     return version

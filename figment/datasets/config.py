@@ -6,8 +6,11 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from figment.names import check_set_names
+from figment.errors import InputError
+from figment.names import RESERVED, check_set_names
 from figment.types import Count, Natural, Number, PathText, Seed, Settings
+
+CROSS_VALIDATED = "cross-validated shots"  # the test set of photos that have no other
 
 
 class RealConfig(Settings):
@@ -94,24 +97,50 @@ class FewShotDataConfig(Settings):
     * ``focus``: nothing for ``train``; the only test set is what the training split leaves;
     * ``parquet``: a folder below ``root`` with train*.parquet for ``train``, with test*.parquet for a test set, as on the
       Hugging Face Hub (``image``, ``label``).
+
+    Without other photos, ``tests: {}``: each shot is measured by classifiers that did not learn from it.
     """
 
     source: Literal["folders", "coco", "focus", "parquet"]
     root: PathText
     train: str = "train"
-    tests: dict[str, str] = Field({"test": "test"}, min_length=1)
+    tests: dict[str, str] = Field({"test": "test"})
     # The first so many photos in a class's drawn order may be shots, whatever ``shots`` is; those after them may validate.
     largest_shots: Count = 8
     held_out: Natural | None = None  # at most so many photos of a class validate
 
     @model_validator(mode="after")
     def _nothing_measures_itself(self) -> Self:
-        check_set_names(self.tests, "tests")
+        check_set_names(self.tests, "tests", taken=(*RESERVED, CROSS_VALIDATED))
+        if self.source == "focus" and not self.tests:
+            raise ValueError("tests is empty, but focus has a test set; give it a name, such as tests: {focus: ''}")
         if self.source in ("folders", "coco"):
             for name, where in self.tests.items():
                 if normpath(where) == normpath(self.train):
-                    raise ValueError(f"tests.{name} is {where!r}, the training photos; give a folder of other photos")
+                    raise ValueError(
+                        f"tests.{name} is {where!r}, the training photos; give a folder of other photos, or tests: {{}} if there "
+                        "are none"
+                    )
         return self
+
+    @property
+    def cross_validated(self) -> bool:
+        """Whether the shots measure, since there are no other photos."""
+        return not self.tests
+
+    @property
+    def test_names(self) -> tuple[str, ...]:
+        return tuple(self.tests) or (CROSS_VALIDATED,)
+
+
+def check_cross_validation(data: FewShotDataConfig, shots: int, finetune: bool) -> None:
+    """Raise InputError if shots that are to measure themselves cannot."""
+    if data.cross_validated and shots < 2:
+        raise InputError(
+            "shots: 1, but without a test set some shots measure what others teach; take 2 or more, or give data.tests"
+        )
+    if data.cross_validated and finetune:
+        raise InputError("training.finetune: has to be measured on a test set; give data.tests, or leave it out")
 
 
 class PhotosConfig(Settings):

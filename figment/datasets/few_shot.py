@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from figment.datasets import coco_largest, focus, folders, hub_parquet
-from figment.datasets.config import FewShotDataConfig
+from figment.datasets.config import CROSS_VALIDATED, FewShotDataConfig
 from figment.datasets.labelled import StreamedImages
 from figment.datasets.listing import Chunk, Listing, select
 from figment.errors import InputError
@@ -27,7 +27,7 @@ FOCUS_SEED = 0  # one test set for all seeds; the published split has no seed
 
 @dataclass(frozen=True)
 class FewShotSplits:
-    """``shots`` and ``held_out`` never share a photo; ``tests`` by name."""
+    """``shots`` and ``held_out`` never share a photo; ``tests`` by name, the shots themselves if there are no others."""
 
     shots: Listing
     held_out: Listing
@@ -49,7 +49,8 @@ def read_splits(config: FewShotDataConfig, space: LabelSpace, shots: int, seed: 
     except InputError as error:
         others = passed_over(Path(config.root, config.train)) if config.source == "folders" else ""
         raise InputError(f"{error}{others}") from error
-    return FewShotSplits(training.subset(chosen), training.subset(left), tests)
+    shots_chosen = training.subset(chosen)
+    return FewShotSplits(shots_chosen, training.subset(left), tests or {CROSS_VALIDATED: shots_chosen})
 
 
 def check_held_out(splits: FewShotSplits, config: FewShotDataConfig) -> None:

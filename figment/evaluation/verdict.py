@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 SUMMARY = "summary.json"  # beside the report
+KNOWN = 0.25  # of the way from chance to all right: where CLIP stays below, it hardly knows the images
 
 
 class Verdict(BaseModel):
@@ -41,6 +42,19 @@ def compare(subject: str, rival: str, gain: Sequence[float], where: str = "", un
     place = f" on {where}" if where else ""
     text = f"{subject} {distance}{place} (95 % interval {low:+.1f} to {high:+.1f}): {decision}."
     return Verdict(text=text, outcome=outcome)
+
+
+def strangers(top1: float, high: float, chance: float) -> list[Verdict]:
+    """A warning if CLIP, whose accuracy has an interval up to ``high``, hardly knows the real images: photos, where the models
+    know drawings, or classes of another kind."""
+    if high >= chance + KNOWN * (1 - chance):
+        return []
+    text = (
+        f"Warning: CLIP itself calls {100 * top1:.1f} % of the real images by their class, chance {100 * chance:.1f} %. "
+        "Such images or classes are strange to it, and it judged what was generated: take a CLIP and a generator that know them "
+        "(the embedded models know drawings of 32 objects)."
+    )
+    return [Verdict(text=text, outcome="worse")]
 
 
 class Summary(BaseModel):

@@ -95,14 +95,14 @@ def _data(recipe: str, photos: Path | None, test: Path | None, labels: Path | No
     if photos is None:
         raise InputError(f"--photos is not given; {recipe} learns from real images, too: give their folder")
     if recipe == "few_shot":
-        if test is None:
-            raise InputError("--test is not given; other photos of the classes measure: a folder with a folder a class")
-        root = Path(os.path.commonpath([photos.absolute(), test.absolute()]))
+        root = Path(os.path.commonpath([place.absolute() for place in (photos, test or photos.parent)]))
         inside = root.is_relative_to(Path.cwd())
         shown = root.relative_to(Path.cwd()) if inside else root
-        train, other = (path.absolute().relative_to(root) for path in (photos, test))
+        train = photos.absolute().relative_to(root)
+        tests = f"{{test: {_flow(test.absolute().relative_to(root))}}}" if test else "{}"
         return {
-            "data": f"{{source: folders, root: {_flow(shown)}, train: {_flow(train)}, tests: {{test: {_flow(other)}}}}}",
+            "data": f"{{source: folders, root: {_flow(shown)}, train: {_flow(train)}, tests: {tests}}}"
+            + ("" if test else "  # each shot is measured by classifiers that did not learn from it"),
             "shots": "4  # photos of each class to learn from",
         }
     if labels is None:

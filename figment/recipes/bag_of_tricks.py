@@ -44,7 +44,6 @@ from figment.types import Settings
 from figment.validation.review import read_review
 from figment.validation.verdicts import reasons, yields
 
-KNOWN = 0.25  # of the way from chance to all right: where CLIP stays below, it hardly knows the images
 ACCEPTED, REJECTED = 12, 6  # images a class
 HELP = {
     "top-1": "the share of real images whose most probable class is the right one",
@@ -138,20 +137,7 @@ def verdict_of(results: Results) -> list[verdict.Verdict]:
     if not results.gains:
         chance = results[CHANCE].top1
         said.append(verdict.compare(subject, CHANCE, (row.top1 - chance, row.low - chance, row.high - chance)))
-    return said + strangers(results)
-
-
-def strangers(results: Results) -> list[verdict.Verdict]:
-    """A warning if CLIP hardly knows the real images: photos, where the models know drawings, or classes of another kind."""
-    clip, chance = results[CLIP], results[CHANCE].top1
-    if clip.high >= chance + KNOWN * (1 - chance):
-        return []
-    text = (
-        f"Warning: CLIP itself calls {100 * clip.top1:.1f} % of the real images by their class, chance {100 * chance:.1f} %. "
-        "Such images or classes are strange to it, and it chose what was trained on: take a CLIP and a generator that know them "
-        "(the embedded models know drawings of 32 objects)."
-    )
-    return [verdict.Verdict(text=text, outcome="worse")]
+    return said + verdict.strangers(results[CLIP].top1, results[CLIP].high, results[CHANCE].top1)
 
 
 def results_section(results: Results) -> Section:

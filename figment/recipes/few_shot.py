@@ -6,6 +6,7 @@ from typing import Literal
 
 from figment.adaptation.lora import LorasFile
 from figment.adaptation.textual_inversion import ConceptProbe, WordsFile
+from figment.datasets.config import CROSS_VALIDATED
 from figment.evaluation import verdict
 from figment.evaluation.few_shot_results import BASELINE, CLIP, FewShotResults
 from figment.evaluation.report import (
@@ -93,7 +94,14 @@ def verdict_of(results: FewShotResults) -> list[verdict.Verdict]:
         for rival, gain in ((f"{BASELINE} (the photos alone)", accuracy.gain), (CLIP, accuracy.over_clip)):
             if gain is not None:
                 found.append(verdict.compare(subject, rival, gain, f"photos of {plain(test)}"))
-    return found
+    if CROSS_VALIDATED in results.images:
+        text = (
+            "There is no test set: classifiers that learned from neither a photo nor images made from it measure that photo. "
+            "Learned words, LoRAs and the filter's weights saw all photos: methods with them may do a little less well on others."
+        )
+        found.append(verdict.Verdict(text=text))
+    known = next(iter(results[CLIP].tests.values()))
+    return found + verdict.strangers(known.value, known.high, 1 / len(results.labels))
 
 
 def results_section(results: FewShotResults) -> Section:

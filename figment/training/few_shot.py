@@ -11,8 +11,10 @@ from figment.planning.methods import Method
 from figment.planning.sample_weights import Use, use_of
 from figment.training.acceptance import FILTER_VIEWS
 from figment.training.config import HeadConfig
-from figment.training.head import FeatureSet, TrainedHead, train_head
+from figment.training.head import FeatureSet, TrainedHead, logits_of, train_head
 from figment.training.sampling import sampling_law
+
+FOLDS = 5  # of a cross-validation
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,37 @@ def learn(
     law, use = law_of(method, shots.labels, sources, weights)
     seen = features[:, 1:] if method.augment else features[:, :1]
     return train_head(FeatureSet(seen, labels), law, classes, config, seed, held_out, log), use
+
+
+def cross_validate(
+    method: Method,
+    shots: FeatureSet,
+    made: Made | None,
+    classes: int,
+    config: HeadConfig,
+    seed: int,
+    held_out: FeatureSet | None,
+) -> Tensor:
+    """(N, C) logits of each of the N shots, from a head that learned from neither it nor images made from it. A class's shots are
+    spread evenly over at most ``FOLDS`` folds."""
+    place = torch.zeros(len(shots), dtype=torch.long)  # of a shot among those of its class
+    for label in shots.labels.unique():
+        own = shots.labels == label
+        place[own] = torch.arange(int(own.sum()))
+    folds = min(FOLDS, int(place.max()) + 1)
+    logits = torch.zeros(len(shots), classes)
+    for fold in range(folds):
+        out = place % folds == fold
+        rows = (~out).nonzero().flatten()
+        number = torch.full((len(shots),), -1)
+        number[rows] = torch.arange(len(rows))
+        part = None
+        if made is not None:
+            kept = number[made.sources] >= 0
+            part = Made(made.features[kept], number[made.sources[kept]], made.weights[kept])
+        found, _ = learn(method, shots.subset(rows), part, classes, config, seed, held_out)
+        logits[out] = logits_of(found.head, shots.features[out, 0])
+    return logits
 
 
 def law_of(method: Method, labels: Tensor, sources: Tensor, weights: Tensor) -> tuple[Tensor, Use]:

@@ -6,10 +6,11 @@ from typing import Annotated
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from figment.clip.scorer import ClipConfig, ClipScorer
-from figment.datasets.config import FewShotDataConfig
+from figment.datasets.config import CROSS_VALIDATED, FewShotDataConfig
 from figment.datasets.few_shot import open_photos, read_splits
 from figment.datasets.labelled import StreamedImages
 from figment.devices import choose_device
@@ -29,6 +30,7 @@ from figment.training.head import FeatureSet, logits_of
 from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD
 from figment.training.saved import Measure, TrainedModel, add_metrics, load_model
 from figment.validation.features import FeatureStore
+from steps.few_shot.training import CROSS_LOGITS
 
 
 @step(role="look", experiment_tracker=True)
@@ -49,7 +51,7 @@ def evaluate_heads(
     few_shot.json, metrics.json for DVC, metrics for MLflow. And the weights to register: of the deployed method, chosen before
     anything was measured."""
     seen = load_features(photo_features.open())
-    tests = {name: seen[f"test/{name}"] for name in data.tests}
+    tests = {name: seen[f"test/{name}"] for name in data.test_names}
     scorer = ClipScorer(clip)
     seen_by_clip = clip_photos(labels, data, shots, seed, scorer, output)
     text = scorer.text_features(labels)
@@ -67,7 +69,9 @@ def evaluate_heads(
         {name: found.labels for name, found in tests.items()},
         {name: scorer.compare(seen_by_clip[name].features[:, 0], text).cpu() for name in tests},
         {
-            name: {test: logits_of(model.network.head, own.features[:, 0]) for test, own in own_features[name].items()}
+            name: {CROSS_VALIDATED: load_file(folders[name] / CROSS_LOGITS)["logits"]}
+            if data.cross_validated
+            else {test: logits_of(model.network.head, own.features[:, 0]) for test, own in own_features[name].items()}
             for name, model in loaded.items()
         },
         {name: (model.settings.made, model.settings.effective_size) for name, model in loaded.items()},

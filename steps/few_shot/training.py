@@ -8,9 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from figment.files import write_json
+from figment.datasets.config import CROSS_VALIDATED
+from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.ops import caching, tracking
@@ -22,12 +24,14 @@ from figment.synthesis.pool import Pool
 from figment.training.backbone import load_backbone
 from figment.training.banks import load_features
 from figment.training.config import FewShotTrainingConfig
-from figment.training.few_shot import Made, learn
+from figment.training.few_shot import Made, cross_validate, learn
 from figment.training.histories import read_curve
 from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD, FewShotClassifier, HeadSettings, head_preprocessing
 from figment.training.lists import write_list
 from figment.training.saved import WEIGHTS, Provenance, SavedModel, save_model
 from figment.validation.verdicts import empty_images
+
+CROSS_LOGITS = "cross_validated.safetensors"  # of the shots, by heads that did not learn from them
 
 
 @step(role="train", experiment_tracker=True)
@@ -78,6 +82,11 @@ def train_heads(
                 effective_size=mean_effective_size(use, own.sources) if own else 0.0,
                 kept=found.kept,
             )
+            if f"test/{CROSS_VALIDATED}" in photos:
+                rest = (len(labels), training.head, seed, photos.get("held_out"))
+                logits = cross_validate(method, photos["shots"], own, *rest)
+                with atomic(folder / CROSS_LOGITS) as partial:
+                    save_file({"logits": logits}, partial)
             write_json(folder / "history.json", found.history)
             backbone = backbone or load_backbone(training.backbone)
             saved = SavedModel(

@@ -82,6 +82,12 @@ ONE = {
     "scores of another CLIP": ("bag_of_tricks", {"acceptance.scores": "sigmoid"}, "acceptance.scores: sigmoid is for"),
     "shots that are not there": ("few_shot", {"data.train": "none"}, "data.train: 'data/none' is not there"),
     "a test set that is not there": ("few_shot", {"data.tests.x": "none"}, "data.tests.x: 'data/none' is not there"),
+    "one shot without a test set": ("few_shot", {"data.tests": {}, "shots": 1}, "shots: 1, but without a test set"),
+    "a fine-tuning without a test set": (
+        "few_shot",
+        {"data.tests": {}, "training.finetune": {}},
+        "training.finetune: has",
+    ),
     "tagged images without splits": ("tailored", {"data.root": "configs"}, "data.root: 'configs' holds no train"),
     "a model that is not trained yet": ("predict", {"model": "no/model", "images": ["README.md"]}, "model: 'no/model'"),
 }

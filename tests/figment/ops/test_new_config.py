@@ -47,6 +47,12 @@ def test_a_new_config_is_short_and_valid(folder, capsys, recipe, model):
         assert found.parameters["classes"] == ["cat", "dog"]
 
 
+def test_a_few_photos_need_no_test_set(folder):
+    assert main(["new", "mine.yaml", "--recipe", "few_shot", "--photos", "shots"]) == 0
+    data = checked(Path("mine.yaml")).parameters["data"]
+    assert (data.root, data.train, data.tests, data.cross_validated) == (".", "shots", {}, True)
+
+
 @pytest.mark.parametrize(
     ("classes", "names"),
     [("excavator, tower crane", ["excavator", "tower crane"]), ("names.txt", ["yes", "Käfer", "12"])],
@@ -69,7 +75,6 @@ def test_names_are_taken_as_they_are_and_what_the_model_cannot_paint_is_told(fol
         (["--classes", "a, ../b", "--test", "test"], "contains '/'"),
         (["--test", "shots/cat"], "no class is listed"),
         (["--recipe", "few_shot", "--test", "test", "--classes", "a, b"], "--photos is not given"),
-        (["--recipe", "few_shot", "--photos", "shots"], "--test is not given"),
         (["--recipe", "few_shot", "--photos", "test", "--test", "test"], "the training photos"),
         (["--recipe", "tailored", "--photos", "shots"], "--labels is not given"),
         (["--classes", "a, b", "--test", "test", "--model", " "], "the path is empty"),

@@ -6,7 +6,7 @@ from torch import nn
 from figment.planning.methods import Method
 from figment.training.banks import load_features, save_features
 from figment.training.config import HeadConfig
-from figment.training.few_shot import FILTER_VIEWS, Made, filter_views, learn
+from figment.training.few_shot import FILTER_VIEWS, Made, cross_validate, filter_views, learn
 from figment.training.head import FeatureSet, logits_of
 
 CONFIG = HeadConfig(steps=200, learning_rate=0.05)
@@ -81,3 +81,23 @@ def test_features_are_the_same_from_disk(tmp_path):
     loaded = load_features(tmp_path / "features.safetensors")
     assert set(loaded) == set(sets)
     assert all(loaded[n].features.equal(s.features) and loaded[n].labels.equal(s.labels) for n, s in sets.items())
+
+
+def test_a_cross_validated_shot_is_measured_by_what_knows_neither_it_nor_its_images():
+    """Each shot lies in a corner of its own, which it alone and its images teach to be its class."""
+    corners = torch.eye(6)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    shots = FeatureSet(corners[:, None].repeat(1, 7, 1), labels)
+    images = Made(shots.features.clone(), torch.arange(6), torch.ones(6))
+    known, _ = learn(Method(), shots, images, 2, CONFIG, 0)
+    assert (logits_of(known.head, shots.features[:, 0]).argmax(1) == labels).all()
+    logits = cross_validate(Method(images=1), shots, images, 2, CONFIG, 0)
+    assert logits.shape == (6, 2)
+    margin = (logits[:, 0] - logits[:, 1]).abs()
+    assert margin.max() < (logits_of(known.head, shots.features[:, 0]) @ torch.tensor([1.0, -1.0])).abs().min() / 2
+
+
+def test_cross_validation_finds_what_generalises():
+    labels = torch.arange(2).repeat(4)
+    logits = cross_validate(Method(), FeatureSet(features(labels, 3), labels), None, 2, CONFIG, 0)
+    assert (logits.argmax(1) == labels).all()
