@@ -9,7 +9,7 @@ IN_TURN := tests/e2e tests/figment/ops
 DEMO := pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint ui tables worlds
+.PHONY: help setup demo test lint docs ui tables worlds
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,7 +27,7 @@ setup: .venv/.synced  ## install the locked packages into .venv
 demo: setup  ## class names -> images -> classifier -> table, on the embedded models (minutes, two CPU cores)
 	@$(RUN) -m figment.ops.run $(DEMO)
 
-test: setup lint  ## lint, types, import contracts and all tests
+test: setup lint  ## lint, types, docs, import contracts and all tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 tests $(IN_TURN:%=--ignore=%); others=$$?; $(RUN) -m pytest $(IN_TURN) && exit $$others
 
 lint: setup
@@ -35,6 +35,11 @@ lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
 	.venv/bin/mypy
+	$(RUN) -m mkdocs build --strict --quiet
+
+docs: setup  ## the site, in .figment/site/index.html; runs the notebook first (a minute)
+	$(RUN) docs/hooks.py
+	$(RUN) -m mkdocs build --strict --quiet
 
 ui: setup  ## the MLflow UI on http://127.0.0.1:5000
 	@$(RUN) -m figment.ops.state

@@ -95,7 +95,8 @@ def test_a_file_is_never_replaced(folder, capsys):
 
 
 def test_the_smallest_config_of_each_recipe_is_in_the_docs(tmp_path):
-    blocks = BLOCK.findall(Path("docs/own_data.md").read_text(encoding="utf-8"))
+    pages = sorted(Path("docs/recipes").glob("*.md"))
+    blocks = [block for page in pages for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
     found = []
     for number, block in enumerate(blocks):
         assert len(block.splitlines()) <= 12, block
