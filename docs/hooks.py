@@ -115,7 +115,7 @@ def kind(schema: Mapping[str, Any]) -> str:
         f"{sign} {schema[key]:g}" for key, sign in BOUNDS.items() if key in schema and abs(schema[key]) < 2**31 - 1
     ]
     return " ".join(
-        [names.get(schema.get("type", ""), schema.get("type", "any")), *(["and ".join(bounds)] if bounds else [])]
+        [names.get(schema.get("type", ""), schema.get("type", "any")), *([" and ".join(bounds)] if bounds else [])]
     )
 
 

@@ -55,7 +55,7 @@ def cross_validate(
     classes: int,
     config: HeadConfig,
     seed: int,
-    held_out: FeatureSet | None,
+    held_out: FeatureSet | None = None,
 ) -> Tensor:
     """(N, C) logits of each of the N shots, from a head that learned from neither it nor images made from it. A class's shots are
     spread evenly over at most ``FOLDS`` folds."""
