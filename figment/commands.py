@@ -104,7 +104,7 @@ def plan_config(path: Path) -> Path:
     found = checked(path, on_disk=False)
     refuse_faults([found])
     values = argparse.Namespace(**found.parameters)
-    plan, generator, names = Path(values.output) / "plan.parquet", values.generator, values.tricks
+    plan = Path(values.output) / "plan.parquet"
     if found.pipeline != "bag_of_tricks":
         if plan.is_file():
             return plan
@@ -112,7 +112,7 @@ def plan_config(path: Path) -> Path:
             f"{path}: only a bag-of-tricks config can be planned without a run; this one is of {found.pipeline}, whose "
             f"run writes {plan} before it renders; to see what its generator makes: figment generate 'a photo of a cat' -c {path}"
         )
-    labels = LabelSpace.chosen(values.classes, values.labels)
+    labels, generator, names = LabelSpace.chosen(values.classes, values.labels), values.generator, values.tricks
     tricks = build_tricks(names, values.domains, generator.guidance_scale, values.wording)
     check_family(generator, Requests(scales_of(tricks)))
     book = write_prompts(labels, tricks)
