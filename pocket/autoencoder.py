@@ -36,7 +36,7 @@ def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
 
 
 def psnr(output: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in [-1, 1]."""
+    """Peak signal-to-noise ratio in dB of images in [-1, 1]."""
     return float(10 * torch.log10(4 / F.mse_loss(output.clamp(-1, 1), target)))
 
 

@@ -62,7 +62,7 @@ class GeneratorTrainingConfig(StageConfig):
 
 
 class MeasureConfig(BaseModel):
-    """How the finished set is measured: DDIM steps, guidance scales of the curve, pictures per object and point."""
+    """How the finished set is measured: DDIM steps, guidance scales of the curve, images per object and point."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

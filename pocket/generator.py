@@ -83,7 +83,7 @@ def assemble(
 
 @torch.no_grad()
 def encode_latents(vae: AutoencoderTiny, scenes: Scenes, batch_size: int = 250) -> Tensor:
-    """Latents (N, C, h, w) of all scenes, scaled to unit variance, kept as fp16: 2 kB a picture at 32 px."""
+    """Latents (N, C, h, w) of all scenes, scaled to unit variance, kept as fp16: 2 kB an image at 32 px."""
     device = next(vae.parameters()).device
     parts = [
         (vae.encode(scenes.batch(rows).to(device)).latents * vae.config.scaling_factor).half().cpu()

@@ -66,17 +66,17 @@ def train_judge(
 
 @torch.no_grad()
 def name_objects(judge: nn.Module, pixels: Tensor, batch_size: int = 256) -> Tensor:
-    """Logits (N, objects) for pictures in [-1, 1]."""
+    """Logits (N, objects) for images in [-1, 1]."""
     return torch.cat([judge(part) for part in pixels.split(batch_size)])
 
 
 def top1(logits: Tensor, labels: Tensor) -> float:
-    """Share of single-object pictures whose strongest object is the right one. ``labels`` (N,)."""
+    """Share of single-object images whose strongest object is the right one. ``labels`` (N,)."""
     return float((logits.argmax(1) == labels).float().mean())
 
 
 def both_found(logits: Tensor, objects: Tensor) -> float:
-    """Share of two-object pictures whose two strongest objects are the right two. ``objects`` multi-hot (N, C)."""
+    """Share of two-object images whose two strongest objects are the right two. ``objects`` multi-hot (N, C)."""
     best = torch.zeros_like(objects).scatter_(1, logits.topk(2, dim=1).indices, 1)
     return float((best == objects).all(1).float().mean())
 
@@ -107,7 +107,7 @@ def shows_what_it_should(judge: nn.Module, pixels: Tensor, requested: Tensor) ->
 
 
 def judge_pool(weights: Path, image_ids: Sequence[str], pool: Pool) -> dict[str, bool]:
-    """``shows_what_it_should`` of a pool's pictures, by id."""
+    """``shows_what_it_should`` of a pool's images, by id."""
     objects = list(OBJECTS)
     judge = load_judge(weights, len(objects))
     right: dict[str, bool] = {}

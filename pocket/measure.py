@@ -91,7 +91,7 @@ class Painter:
 
 
 def within_class_distance(features: Tensor, labels: Tensor) -> float:
-    """Mean cosine distance between CLIP features (N, D) of different pictures of the same object: diversity."""
+    """Mean cosine distance between CLIP features (N, D) of different images of the same object: diversity."""
     distances = []
     for label in labels.unique():
         own = features[labels == label]
@@ -104,7 +104,7 @@ def within_class_distance(features: Tensor, labels: Tensor) -> float:
 def measure_generator(
     painter: Painter, judge: nn.Module, scorer: ClipScorer, objects: Sequence[str], config: MeasureConfig
 ) -> dict[str, Any]:
-    """Fidelity by the judge and diversity by CLIP: over guidance, domains, objects; two-object pictures."""
+    """Fidelity by the judge and diversity by CLIP: over guidance, domains, objects; two-object images."""
     labels = torch.arange(len(objects)).repeat(config.per_object)
 
     def paint(template: str, guidance: float) -> Tensor:

@@ -68,7 +68,7 @@ class Scenes:
 
     @property
     def digest(self) -> str:
-        """A short hash of the pictures and what is said of them: what a checkpoint was trained on."""
+        """A short hash of the images and what is said of them: what a checkpoint was trained on."""
         return fingerprint(self.pixels, "\0".join(self.captions))
 
     def save(self, path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_crowd_shows_one_to_four_different_objects_each_number_as_often(world)
 
 
 def test_what_a_crowd_shows_can_be_told_from_what_it_does_not(world):
-    """The same dice with one sprite blackened: the pictures that change are those said to show it."""
+    """The same dice with one sprite blackened: the images that change are those said to show it."""
     other = World([Path("data/artwork/noto.parquet")], OBJECT_NAMES)
     changed = OBJECT_NAMES.index("pizza")
     other.sprites[other.sprite_object == changed, :3] = 0
