@@ -55,10 +55,11 @@ class ClipTrainingConfig(StageConfig):
 class GeneratorTrainingConfig(StageConfig):
     channels: tuple[int, int] = (64, 160)
     layers_per_block: int = 1
+    attention: tuple[bool, bool] = (True, True)  # at the full resolution of the latents, and at half of it
     caption_dropout: float = 0.1
     min_snr: float | None = None  # gamma of min-SNR weighting; none: every step counts the same
     ema: float = 0.9995
-    compile: bool = False  # torch.compile, on a GPU: minutes of its processor before the first step
+    compile: bool = False  # torch.compile: minutes before the first step
 
 
 class MeasureConfig(BaseModel):

@@ -1,5 +1,6 @@
 """Stage three: the latent diffusion model, a StableDiffusionPipeline folder that differs from the real one in size only."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from figment.files import write_json
 from pocket.augmentation import uniform
 from pocket.config import GeneratorTrainingConfig
-from pocket.loop import Progress, TrainingLoop
+from pocket.loop import Progress, TrainingLoop, autocast
 from pocket.tokenizer import CONTEXT_LENGTH
 from pocket.world import Scenes, fingerprint
 
@@ -36,20 +38,25 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def build_unet(latent_size: int, latent_channels: int, stage: GeneratorTrainingConfig) -> UNet2DConditionModel:
-    """Cross-attention at both resolutions; ``attention_head_dim`` counts heads here, as in SD 1."""
+    """Cross-attention where ``stage.attention`` says; ``attention_head_dim`` counts heads here, as in SD 1."""
     return UNet2DConditionModel(
         sample_size=latent_size,
         in_channels=latent_channels,
         out_channels=latent_channels,
         block_out_channels=stage.channels,
         layers_per_block=stage.layers_per_block,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=tuple("CrossAttnDownBlock2D" if here else "DownBlock2D" for here in stage.attention),
+        up_block_types=tuple("CrossAttnUpBlock2D" if here else "UpBlock2D" for here in reversed(stage.attention)),
         cross_attention_dim=128,
         attention_head_dim=[width // 32 for width in stage.channels],
         norm_num_groups=16,
         resnet_time_scale_shift="scale_shift",
     )
+
+
+def attention_backend(device: torch.device) -> contextlib.AbstractContextManager:
+    """On a CPU, plain matrix products: twice the training speed of the fused kernel at 64 tokens in bfloat16."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -84,11 +91,12 @@ def assemble(
 @torch.no_grad()
 def encode_latents(vae: AutoencoderTiny, scenes: Scenes, batch_size: int = 250) -> Tensor:
     """Latents (N, C, h, w) of all scenes, scaled to unit variance, kept as fp16: 2 kB an image at 32 px."""
-    device = next(vae.parameters()).device
-    parts = [
-        (vae.encode(scenes.batch(rows).to(device)).latents * vae.config.scaling_factor).half().cpu()
-        for rows in torch.arange(len(scenes.captions)).split(batch_size)
-    ]
+    device, parts = next(vae.parameters()).device, []
+    for rows in torch.arange(len(scenes.captions)).split(batch_size):
+        images = scenes.batch(rows).to(device, memory_format=torch.channels_last)
+        with autocast(device):
+            latents = vae.encode(images).latents
+        parts.append((latents.float() * vae.config.scaling_factor).half().cpu())
     return torch.cat(parts)
 
 
@@ -115,7 +123,7 @@ def train_generator(
     else:
         unet = build_unet(latents.shape[-1], latents.shape[1], stage)
         text_encoder = build_text_encoder(tokenizer)
-    modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(device)
+    modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(device, memory_format=torch.channels_last)
     loop = TrainingLoop.of(modules, folder, stage, fingerprint(latents), ema=stage.ema)
     scheduler = build_scheduler()
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
@@ -125,7 +133,7 @@ def train_generator(
     weights = (
         (signal / (1 - signal)).clamp(max=stage.min_snr) * (1 - signal) if stage.min_snr else torch.ones_like(signal)
     )
-    predict = torch.compile(unet) if stage.compile and torch.device(device).type == "cuda" else unet
+    predict = torch.compile(unet) if stage.compile else unet
 
     for step, rows in loop.batches(len(latents), stage.batch_size):
         clean, count = latents[rows].float(), len(rows)
@@ -137,7 +145,7 @@ def train_generator(
         alpha = signal[times][:, None, None, None]
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
-        with loop.autocast():
+        with loop.autocast(), attention_backend(loop.device):
             context = text_encoder(torch.where(dropped, empty, tokens[rows])).last_hidden_state
             predicted = predict(noisy, times, encoder_hidden_states=context).sample
         errors = (predicted.float() - velocity).square().mean((1, 2, 3))

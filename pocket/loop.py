@@ -40,6 +40,12 @@ def refresh_batch_norm(model: nn.Module, forward: Callable[[], object]) -> None:
         forward()
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 on a GPU and on a CPU with tile instructions (AMX: five times the products of float32), float32 elsewhere."""
+    tiles = torch.cpu._is_amx_tile_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or tiles)
+
+
 class TrainingLoop:
     """Owns the optimiser, the schedule, the averaged weights and the random order of ``module``'s training.
 
@@ -96,8 +102,7 @@ class TrainingLoop:
         )
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 on a GPU, float32 on a CPU."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        return autocast(self.device)
 
     def batches(self, population: int, batch_size: int) -> Iterator[tuple[int, Tensor]]:
         """Yield ``(step, rows)`` until ``steps``; rows are drawn with replacement, so resuming needs no epoch state."""

@@ -152,10 +152,19 @@ class Workshop:
     def generator(self, to: Path) -> None:
         self.gate()
         vae, bank = self.load_autoencoder(), self.banks["generator"]
-        pipeline = train_generator(vae, self.tokenizer, encode_latents(vae, bank), bank.captions,
+        pipeline = train_generator(vae, self.tokenizer, self.latents(vae, bank), bank.captions,
                                    self.folder / "generator", self.recipe.generator, device=self.device,
                                    report=self.report)  # fmt: skip
         save_generator(pipeline, self.objects, to)
+
+    def latents(self, vae: AutoencoderTiny, bank: Scenes) -> torch.Tensor:
+        """Kept beside the autoencoder that they are of: they take minutes of a CPU."""
+        file = self.finished("autoencoder") / "latents.safetensors"
+        if not file.exists():
+            partial = file.with_suffix(".partial")
+            save_file({"latents": encode_latents(vae, bank)}, partial)
+            partial.replace(file)
+        return load_file(file)["latents"]
 
     def chat(self, to: Path) -> None:
         stage = self.recipe.chat
