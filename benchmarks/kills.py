@@ -105,9 +105,7 @@ def shrunk(file: Path) -> dict:
 
 
 def hashes(output: Path) -> dict[str, str]:
-    files = (
-        file for file in output.rglob("*") if file.is_file() and file.name not in OWN and "workers" not in file.parts
-    )
+    files = (file for file in output.rglob("*") if file.is_file() and file.name not in OWN)
     return {str(file.relative_to(output)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 

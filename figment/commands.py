@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +125,13 @@ def plan_config(path: Path) -> Path:
 
 
 def render_plan(options: argparse.Namespace) -> None:
-    from figment.clip.scorer import ClipConfig, ClipScorer
+    from figment.clip.scorer import ClipConfig
     from figment.synthesis.config import SynthesisConfig
+    from figment.synthesis.engines import render_plan as render
     from figment.synthesis.generator import Inputs
     from figment.synthesis.pool import Pool
     from figment.synthesis.renderers import Renderers
-    from figment.synthesis.workers import synthesise_by_workers
-    from figment.validation.features import FeatureStore
+    from figment.validation.features import open_features
 
     parameters = read_parameters(options.config)
     synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
@@ -138,14 +139,14 @@ def render_plan(options: argparse.Namespace) -> None:
         raise InputError(f"{options.plan}: there is no such plan; 'figment estimate' writes one")
     pool = Pool(options.plan.parent / "images")
     clip = setting(options.config, parameters, "clip", ClipConfig) if parameters.get("clip") else None
-    report = synthesise_by_workers(
+    report = render(
         options.plan,
         pool,
         synthesis,
         part=read_share(options.shard),
-        clip=clip and clip.model_dump(),
+        observe=clip and partial(open_features, clip),
         renderers=Renderers(synthesis, Inputs.beside(options.plan)),
-        observer=clip and FeatureStore(pool, ClipScorer(clip)),
+        observer=clip and open_features(clip, pool),
     )
     print(f"{report.rendered:,} images rendered, {report.images_per_second:.1f} images/s {report.stopped}".strip())
 

@@ -96,7 +96,7 @@ def encode_latents(vae: AutoencoderTiny, scenes: Scenes, batch_size: int = 250) 
         images = scenes.batch(rows).to(device, memory_format=torch.channels_last)
         with autocast(device):
             latents = vae.encode(images).latents
-        parts.append((latents.float() * vae.config.scaling_factor).half().cpu())
+        parts.append((latents.float() * vae.config.scaling_factor).half().cpu().contiguous())
     return torch.cat(parts)
 
 

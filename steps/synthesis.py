@@ -1,6 +1,7 @@
 """Render what the plan asks for and the pool lacks; top up, if quotas are set, what CLIP rejects."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,14 +21,15 @@ from figment.planning.quotas import fill_quotas
 from figment.planning.row import Row
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
+from figment.synthesis.engines import render_plan
 from figment.synthesis.estimate import Estimate, estimate
 from figment.synthesis.executor import Observer, SynthesisReport
 from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
-from figment.synthesis.workers import synthesise_by_workers
 from figment.training.acceptance import Acceptance
-from figment.validation.features import FeatureStore
+from figment.validation.features import FeatureStore, open_features
+from figment.validation.on_ray import complete_on_ray
 from figment.validation.policies import is_settled
 from figment.validation.review import apply_review, read_review
 from figment.validation.validate import LiveAcceptance, validate
@@ -42,12 +44,12 @@ def render_part(
     share of the budget."""
     file = plan.open()
     pool = Pool(file.parent / "images")
-    report = synthesise_by_workers(
+    report = render_plan(
         file,
         pool,
         synthesis,
         part=(part, parts),
-        clip=clip.model_dump(),
+        observe=partial(open_features, clip),
         renderers=Renderers(synthesis, Inputs.beside(file)),
         observer=FeatureStore(pool, ClipScorer(clip)),
         budget=Budget(synthesis, parts),
@@ -91,6 +93,8 @@ def synthesise_images(
             return planning.planner.rows(given, planning, cells)
 
         write_plan(fill_quotas(read_plan(plan.open()), render_round, judge, more, top_up.quota), file)
+    if synthesis.engine == "ray":
+        complete_on_ray(FeatureStore(pool, scorer), synthesis)
     return FileRef.of(file), FileRef.of(pool.manifest_file)
 
 
@@ -98,16 +102,16 @@ def prepare(
     file: Path, pool: Pool, synthesis: SynthesisConfig, clip: ClipConfig, observer: Observer
 ) -> Callable[[Path], None]:
     """Announce what a plan's file is going to take. Returns what renders it, and plans that replace it later, by
-    ``synthesis.workers`` processes within one budget, and raises InputError where that ends."""
+    the engine that ``synthesis`` names, within one budget, and raises InputError where that ends."""
     renderers, budget = Renderers(synthesis, Inputs.beside(file)), Budget(synthesis)
     log = curves(announce(file, pool, synthesis, renderers))
 
     def render(plan: Path) -> None:
-        report = synthesise_by_workers(
+        report = render_plan(
             plan,
             pool,
             synthesis,
-            clip=clip.model_dump(),
+            observe=partial(open_features, clip),
             renderers=renderers,
             observer=observer,
             budget=budget,

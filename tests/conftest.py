@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import hypothesis
@@ -21,7 +20,6 @@ os.environ["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "1"  # second; by defaul
 load_environment()
 STATE.mkdir(parents=True, exist_ok=True)
 
-from figment.cli import main  # noqa: E402
 from figment.clip.label_vectors import LabelVectors, read_npz_vectors  # noqa: E402
 from figment.labels import LabelSpace  # noqa: E402
 from figment.ops import source  # noqa: E402
@@ -30,7 +28,6 @@ from figment.planning.bag_of_tricks import plan_bag_of_tricks  # noqa: E402
 from figment.planning.generator_config import GeneratorConfig  # noqa: E402
 from figment.planning.plan import make_plan  # noqa: E402
 from figment.prompts.tricks import build_tricks, write_prompts  # noqa: E402
-from figment.synthesis import workers  # noqa: E402
 from figment.synthesis.config import SynthesisConfig  # noqa: E402
 from figment.synthesis.executor import synthesise  # noqa: E402
 from figment.synthesis.generator import Generator  # noqa: E402
@@ -101,31 +98,6 @@ def pool(plan, synthesis: SynthesisConfig, tmp_path_factory: pytest.TempPathFact
     pool = Pool(tmp_path_factory.mktemp("pool"))
     synthesise(plan, pool, synthesis)
     return pool
-
-
-class Here:
-    """Stands for a worker's process: its command runs in this one, at once."""
-
-    def __init__(self, plan, config, share, variables, log):
-        with open(log, "w") as file, redirect_stdout(file), redirect_stderr(file):
-            self.returncode = main(["render", str(plan), "-c", str(config), "--shard", share])
-
-    def poll(self):
-        return self.returncode
-
-    def terminate(self):
-        pass
-
-    def wait(self, timeout=None):
-        return self.returncode
-
-
-@pytest.fixture
-def shares(monkeypatch):
-    """The shares of the work that processes were started for, each of which runs ``Here``."""
-    started = []
-    monkeypatch.setattr(workers, "start", lambda *job: (started.append(job[2]), Here(*job))[1])
-    return started
 
 
 class Code:

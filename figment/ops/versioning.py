@@ -145,7 +145,7 @@ def _chosen(output: Path, config: VersioningConfig) -> tuple[list[str], str]:
 
 
 def _is_dataset(path: Path) -> bool:
-    other = path.name in NUMBERS or path.suffix in (".dvc", ".partial") or path.name in (".gitignore", "workers")
+    other = path.name in NUMBERS or path.suffix in (".dvc", ".partial") or path.name == ".gitignore"
     return not other and SEEDS.fullmatch(path.name) is None
 
 

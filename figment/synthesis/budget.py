@@ -1,6 +1,5 @@
 """How much may be rendered: a bound on images and on hours, kept at the ends of shards."""
 
-import math
 from time import perf_counter
 
 from figment.errors import InputError
@@ -16,7 +15,6 @@ class Budget:
         self.max_hours = None if config.max_hours is None else config.max_hours / parts
         self.start = perf_counter()
         self.admitted = self.done = 0
-        self.other_hours = 0.0  # of processes beside this one
         self.config, self.parts = config, parts
 
     def refuses(self, more: int) -> str:
@@ -29,7 +27,7 @@ class Budget:
                 )
             return f"max_images {said} would be exceeded"
         hours = self.hours()
-        pace = (hours + self.other_hours) / self.done if self.done else 0.0  # of one process, in hours an image
+        pace = hours / self.done if self.done else 0.0  # in hours an image
         if self.max_hours is not None and hours + (self.admitted - self.done + more) * pace > self.max_hours:
             return f"max_hours {self.shared(f'{self.config.max_hours:g}', f'{self.max_hours:g}')} would be exceeded"
         self.admitted += more
@@ -42,19 +40,3 @@ class Budget:
     def hours(self) -> float:
         """Hours since the start."""
         return (perf_counter() - self.start) / 3600
-
-    def shards_left(self, size: int) -> float:
-        """How many shards of ``size`` images may still be begun; infinite if images are not bounded."""
-        return math.inf if self.max_images is None else (self.max_images - self.admitted) // size
-
-    def left(self, config: SynthesisConfig, processes: int) -> SynthesisConfig:
-        """``config`` for one of so many processes side by side: an equal share of the images left, and the hours left."""
-        images = None if self.max_images is None else (self.max_images - self.admitted) // processes
-        hours = None if self.max_hours is None else max(1e-9, self.max_hours - self.hours())
-        return config.model_copy(update={"max_images": images, "max_hours": hours, "workers": 1})
-
-    def add(self, images: int, hours: float, processes: int) -> None:
-        """Count ``images`` that so many processes side by side have made in so many hours."""
-        self.admitted += images
-        self.done += images
-        self.other_hours += hours * (processes - 1)

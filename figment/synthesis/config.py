@@ -1,6 +1,9 @@
 """How a plan is rendered."""
 
+from importlib.util import find_spec
 from typing import Literal
+
+from pydantic import model_validator
 
 from figment.types import Count, NonNegative, Positive, Settings
 
@@ -20,7 +23,18 @@ class SynthesisConfig(Settings):
     )
     compile: bool = False  # torch.compile of the denoiser's repeated blocks; worth it for hours of work
     vae_slicing: bool = False  # decode one image at a time: less memory, a little slower
-    workers: Count = 1  # processes on this machine, one a GPU
+    engine: Literal["local", "ray"] = (
+        "local"  # this process; or Ray's actors, on this machine or the cluster of RAY_ADDRESS
+    )
+    workers: Count | None = None  # of Ray: actors, by default one a GPU of the cluster
     max_hours: Positive | None = None  # stop at a shard's end before this is exceeded; run again to go on
     max_images: Count | None = None  # likewise
     price_per_hour: NonNegative | None = None  # of this machine; the estimate then says what the work costs
+
+    @model_validator(mode="after")
+    def _is_there(self) -> "SynthesisConfig":
+        if self.engine == "local" and (self.workers or 1) > 1:
+            raise ValueError(f"workers: {self.workers} processes are Ray's; set engine: ray, or leave workers out")
+        if self.engine == "ray" and not find_spec("ray"):
+            raise ValueError("engine: ray is not installed; pip install 'figment[ray]', or take engine: local")
+        return self

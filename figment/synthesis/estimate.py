@@ -27,7 +27,6 @@ from figment.synthesis.generator import Generator, resolve_dtype
 from figment.synthesis.marking import xmp_packet
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
-from figment.synthesis.workers import busiest_share
 
 SHOWN_CLASSES = 20
 MAX_LANES = 64
@@ -87,13 +86,13 @@ def estimate(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig, rendere
     counts: Counter[tuple[str, str]] = Counter()
     kinds: Counter[tuple] = Counter()
     samples: dict[tuple, list[list[Mapping[str, Any]]]] = {}
-    lacking: list[int] = []
+    shards = 0
     check_rows(ranges(plan, config.shard_size), plan)
     for rows in ranges(plan, config.shard_size):
         labels = [" + ".join(names) for names in rows["labels"].to_pylist()]
         counts.update(zip(labels, rows["trick"].to_pylist(), strict=True))
         missing = pool.missing(rows).to_pylist()
-        lacking.append(len(missing))
+        shards += bool(missing)
         for batch in fill_batches(missing, lambda: config.batch_size):
             kinds[batch_key(batch[0])] += len(batch)
             samples.setdefault(batch_key(batch[0]), []).append(batch)
@@ -108,9 +107,9 @@ def estimate(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig, rendere
         seconds += todo * taken / len(sizes)
         flops += todo * flops_per_image(generator, row)
         size += todo * float(np.mean(sizes))
-    on_gpu = generator.device.type == "cuda"  # a CPU's processes share the cores that one alone would use
-    share = busiest_share(lacking, config.workers, torch.cuda.device_count()) if on_gpu else 1
-    hours = seconds / 3600 * share
+    on_gpu = generator.device.type == "cuda"  # on a CPU actors share the cores that one process would use
+    actors = min(config.workers or torch.cuda.device_count(), shards) if on_gpu and config.engine == "ray" else 1
+    hours = seconds / 3600 / actors
     return Estimate(
         planned=count_rows(plan),
         todo=kinds.total(),

@@ -84,13 +84,15 @@ def synthesise(
     observer: Observer | None = None,
     budget: Budget | None = None,
     log: Callable[[dict[str, float], int], None] = lambda metrics, done: None,
+    engine: "Callable[..., Run] | None" = None,
 ) -> SynthesisReport:
     """Render the rows of ``plan`` that ``pool`` lacks; call again after any interruption to go on.
 
     Shard k holds rows k * shard_size ... of the sorted plan, whatever the batch size or the number of workers. ``part``
     (i, n) takes every n-th shard from the i-th: n processes with the same plan and pool do all of it, and each reads again
     only the files that hold some of its own. ``log`` receives
-    ({images_per_second, hours_left, ...}, images done) after each shard.
+    ({images_per_second, hours_left, ...}, images done) after each shard. ``engine`` renders the shards: by default ``Run``, in
+    this process.
     """
     check_rows(part_of(ranges(plan, config.shard_size), part), plan)
     check_sorted(plan)
@@ -102,7 +104,7 @@ def synthesise(
         (len(rows), len(pool.missing(rows))) for rows in part_of(ranges(plan, config.shard_size, ["image_id"]), part)
     ]
     planned, todo = (sum(column) for column in zip(*counted, strict=True)) if counted else (0, 0)
-    run = Run(pool, config, renderers or Renderers(config), observer, budget or Budget(config), log)
+    run = (engine or Run)(pool, config, renderers or Renderers(config), observer, budget or Budget(config), log)
     if todo:
         run.render_all(missing_shards(plan, pool, config.shard_size, part), planned, todo)
     pool.seal()
@@ -187,11 +189,8 @@ class Run:
         self.lengths.summary()
 
     def admit(self, shards: Iterator[pa.Table]) -> Iterator[list[dict]]:
-        """The shards' rows, one shard at a time, for as long as the budget lasts."""
-        for rows in shards:
-            self.stopped = self.budget.refuses(len(rows))
-            if self.stopped:
-                return
+        """The rows of the shards that the budget allows, one shard at a time; their generators are loaded."""
+        for rows in self.affordable(shards):
             records = rows.to_pylist()
             for model, revision in sorted({(row["model"], row["revision"]) for row in records}):
                 generator = self.renderers.load(model, revision)
@@ -202,6 +201,14 @@ class Run:
             shard = OpenShard(rows)
             self.open |= {row["image_id"]: shard for row in records}
             yield records
+
+    def affordable(self, shards: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """The shards, for as long as the budget lasts."""
+        for rows in shards:
+            self.stopped = self.budget.refuses(len(rows))
+            if self.stopped:
+                return
+            yield rows
 
     def render(self, batch: Sequence[Mapping[str, Any]]) -> list[Future]:
         """In a lane: render a batch and hand its images to the encoders, a part to each."""

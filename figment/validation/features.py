@@ -3,7 +3,7 @@
 A verdict is then a matrix product away: another threshold or another rule costs seconds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from figment import store
-from figment.clip.scorer import ClipScorer, clip_digest
+from figment.clip.scorer import ClipConfig, ClipScorer, clip_digest
 from figment.files import atomic
 from figment.images import decode
-from figment.synthesis.pool import Pool
+from figment.synthesis.pool import Pool, Shard
+
+
+def open_features(clip: ClipConfig, pool: Pool) -> "FeatureStore":
+    """The features of a pool by a CLIP that is loaded now."""
+    return FeatureStore(pool, ClipScorer(clip))
 
 
 class FeatureStore:
@@ -42,23 +47,32 @@ class FeatureStore:
     def progress(self) -> dict[str, float]:
         return {}
 
+    def lacking(self) -> list[Shard]:
+        """The shards whose features nobody kept: all of them, if the pool came from elsewhere."""
+        return [shard for file, shard in self.pool.shards.items() if not store.exists(self.folder / file)]
+
     def complete(self) -> None:
-        """Look at the images of shards whose features nobody kept: all of them, if the pool came from elsewhere."""
-        todo = [shard for file, shard in self.pool.shards.items() if not store.exists(self.folder / file)]
+        """Look at the images of all shards whose features nobody kept."""
+        todo = self.lacking()
         with tqdm(total=sum(shard.rows for shard in todo), unit="img", desc=self.what, disable=not todo) as bar:
             for shard in todo:
-                kept: dict[str, np.ndarray] = {}
-                ids = self.pool.ids_of(shard.file).to_pylist()
-                for batch in self.pool.read(ids, ["image_id", "image"], self.batch_size):
-                    rows = batch.to_pylist()
-                    images = [np.asarray(decode(row["image"]["bytes"], row["image"]["path"])) for row in rows]
-                    for shape in {image.shape for image in images}:
-                        same = [i for i, image in enumerate(images) if image.shape == shape]
-                        pixels = torch.from_numpy(np.stack([images[i] for i in same])).permute(0, 3, 1, 2)
-                        features = self.look([rows[i] for i in same], pixels)
-                        kept |= {rows[i]["image_id"]: feature for i, feature in zip(same, features, strict=True)}
-                    bar.update(len(rows))
-                self.keep(shard.file, kept)
+                for seen in self.look_at(shard.file):
+                    bar.update(seen)
+
+    def look_at(self, file: str) -> Iterator[int]:
+        """Look at a shard's images, a batch at a time, and keep their features. Yields how many images each batch has."""
+        kept: dict[str, np.ndarray] = {}
+        ids = self.pool.ids_of(file).to_pylist()
+        for batch in self.pool.read(ids, ["image_id", "image"], self.batch_size):
+            rows = batch.to_pylist()
+            images = [np.asarray(decode(row["image"]["bytes"], row["image"]["path"])) for row in rows]
+            for shape in {image.shape for image in images}:
+                same = [i for i, image in enumerate(images) if image.shape == shape]
+                pixels = torch.from_numpy(np.stack([images[i] for i in same])).permute(0, 3, 1, 2)
+                features = self.look([rows[i] for i in same], pixels)
+                kept |= {rows[i]["image_id"]: feature for i, feature in zip(same, features, strict=True)}
+            yield len(rows)
+        self.keep(file, kept)
 
     def read(self, image_ids: Iterable[str]) -> Iterable[tuple[list[str], Tensor]]:
         """(ids, features (n, D)) of the images wanted, a shard at a time; call ``complete`` first."""

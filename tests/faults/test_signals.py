@@ -14,11 +14,7 @@ import torch
 from figment.errors import InputError
 from figment.ops import tracking
 from figment.ops.environment import ROOT
-from figment.synthesis import workers
-from figment.synthesis.pool import Pool
-from figment.synthesis.workers import synthesise_by_workers
 from figment.training.processes import run_together
-from tests.figment.synthesis.test_workers import Idle
 
 PATIENCE = 300  # seconds; for machines that have other things to do
 ENDED = """
@@ -152,42 +148,6 @@ def test_a_fault_of_the_machine_is_one_sentence_however_wrapped(work, said):
 
 
 # --- processes that a run starts ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("number", "cause"),
-    [
-        (
-            signal.SIGKILL,
-            "SIGKILL, most likely because memory ran out; lower synthesis.workers or synthesis.batch_size",
-        ),
-        (signal.SIGSEGV, "SIGSEGV: a crash"),
-        (signal.SIGTERM, "SIGTERM; run the same command again"),
-    ],
-)
-def test_a_killed_worker_is_told_at_once_and_the_others_end(plan, synthesis, tmp_path, monkeypatch, number, cause):
-    """Of three, the second is killed; the others would go on for ten minutes."""
-    from figment.planning.plan import write_plan
-
-    write_plan(plan, tmp_path / "plan.parquet")
-    started = []
-
-    def start(plan, config, share, variables, log):
-        code = (
-            f"import os; os.kill(os.getpid(), {int(number)})" if len(started) == 1 else "import time; time.sleep(600)"
-        )
-        started.append(subprocess.Popen([sys.executable, "-c", code]))
-        return started[-1]
-
-    monkeypatch.setattr(workers, "start", start)
-    config, begun = synthesis.model_copy(update={"workers": 3}), time.monotonic()
-    with pytest.raises(InputError) as told:
-        synthesise_by_workers(tmp_path / "plan.parquet", Pool(tmp_path / "images"), config, renderers=Idle(config))
-    assert time.monotonic() - begun < PATIENCE
-    assert str(told.value).startswith(
-        f"synthesis worker 2 of 3 (its log: {tmp_path}/workers/1.log) was ended by {cause}"
-    )
-    assert [process.returncode for process in started] == [-signal.SIGTERM, -number, -signal.SIGTERM]
 
 
 def killed_in_the_middle(accelerator, log, number):

@@ -1,6 +1,5 @@
-"""Every step that renders does it by ``synthesis.workers`` processes, which run here in this one (``shares``)."""
+"""Every step that renders does it by the engine of ``synthesis``; Ray's actors work here in this process (``tasks``)."""
 
-import re
 from dataclasses import asdict
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from figment.planning.plan import write_plan
 from figment.planning.planners import Planning, PromptPlanner, TopUp
 from figment.planning.quotas import QuotaConfig
 from figment.prompts.kinds import TrickPrompts
+from figment.synthesis import engines
 from figment.synthesis.pool import Pool
 from figment.validation.policies import Top1Policy
 from steps import synthesis as steps
@@ -40,24 +40,33 @@ def planned(plan, tmp_path):
     return FileRef.of(tmp_path / "plan.parquet")
 
 
-def rendered_by_workers(folder) -> int:
-    """As their logs say."""
-    said = [log.read_text() for log in (folder / "workers").glob("*.log")]
-    return sum(int(number) for text in said for number in re.findall(r"(\d+) images rendered", text))
+@pytest.fixture
+def tasks(monkeypatch):
+    """How many images each task has that actors were given."""
+    given = []
+
+    def results(make, tasks, workers, most):
+        work = make()
+        for rows in tasks:
+            given.append(len(rows))
+            yield work(rows)
+
+    monkeypatch.setattr(engines, "results", results)
+    monkeypatch.setattr(steps, "complete_on_ray", lambda features, config: None)
+    return given
 
 
-def test_a_plan_is_rendered_by_workers(planned, synthesis, tmp_path, shares, logged):
-    synthesise_images.entrypoint(planned, synthesis.model_copy(update={"workers": 2}), CLIP)
-    assert shares == ["0/2", "1/2"]
-    assert rendered_by_workers(tmp_path) == len(Pool(tmp_path / "images")) == 18
+def test_a_plan_is_rendered_by_actors(planned, synthesis, tmp_path, tasks, logged):
+    synthesise_images.entrypoint(planned, synthesis.model_copy(update={"engine": "ray"}), CLIP)
+    assert sum(tasks) == len(Pool(tmp_path / "images")) == 18
     assert (logged["planned"], logged["rendered"]) == (18, 18)
 
 
-def test_a_part_renders_by_workers(planned, synthesis, tmp_path, shares):
-    config = synthesis.model_copy(update={"workers": 2, "shard_size": 3})
+def test_a_part_is_rendered_by_actors(planned, synthesis, tmp_path, tasks):
+    config = synthesis.model_copy(update={"engine": "ray", "shard_size": 3})
     assert render_part.entrypoint(planned, config, CLIP, 1, 2) == 9
-    assert shares == ["1/4", "3/4"]
-    assert rendered_by_workers(tmp_path) == len(Pool(tmp_path / "images")) == 9
+    assert tasks == [3, 3, 3]
+    assert len(Pool(tmp_path / "images")) == 9
 
 
 def test_parts_share_the_budget(planned, synthesis, tmp_path):
@@ -70,7 +79,7 @@ def test_parts_share_the_budget(planned, synthesis, tmp_path):
     assert len(Pool(tmp_path / "images")) == 6
 
 
-def test_top_ups_are_rendered_by_workers_too(planned, labels, pocket_config, synthesis, tmp_path, shares, logged):
+def test_top_ups_are_rendered_by_actors_too(planned, labels, pocket_config, synthesis, tmp_path, tasks, logged):
     """Three of each of six sets pass; five are wanted."""
     kind = TrickPrompts(tricks=["base_class", "random_guidance"], domains=["photo"])
     book = kind.write(labels, pocket_config.guidance_scale, tmp_path).prompts
@@ -80,15 +89,14 @@ def test_top_ups_are_rendered_by_workers_too(planned, labels, pocket_config, syn
     )
     topped_up, _ = synthesise_images.entrypoint(
         planned,
-        synthesis.model_copy(update={"workers": 2}),
+        synthesis.model_copy(update={"engine": "ray"}),
         CLIP,
         labels,
         PASSES,
         TopUp(quota=QuotaConfig(accepted=5, max_attempts=10), planning=planning),
         FileRef.of(tmp_path / "prompts.parquet"),
     )
-    assert shares == ["0/2", "1/2"] * 2
-    assert len(pq.read_table(topped_up.path)) == len(Pool(tmp_path / "images")) == 30
+    assert sum(tasks) == len(pq.read_table(topped_up.path)) == len(Pool(tmp_path / "images")) == 30
     assert set(pq.read_table(planned.path)["image_id"].to_pylist()) < set(
         pq.read_table(topped_up.path)["image_id"].to_pylist()
     )

@@ -13,25 +13,6 @@ def clock(monkeypatch):
     return now
 
 
-def test_one_process_is_expected_to_be_slower_than_the_several_that_worked_before(synthesis, clock):
-    """Eight processes made 80 images in 0.8 hours; alone, ten more take as long as each of them took for its ten."""
-    budget = Budget(synthesis.model_copy(update={"max_hours": 1.0}))
-    clock[0] = 0.8 * 3600
-    budget.add(80, 0.8, 8)
-    assert budget.refuses(10) == "max_hours 1 would be exceeded"
-    assert not budget.refuses(2)
-    assert (budget.admitted, budget.done) == (82, 80)
-
-
-def test_processes_share_the_images_left_and_have_the_hours_left(synthesis, clock):
-    budget = Budget(synthesis.model_copy(update={"max_images": 100, "max_hours": 2.0, "workers": 3}))
-    budget.add(10, 0.5, 3)
-    clock[0] = 1800.0
-    assert (budget.shards_left(7), Budget(synthesis).shards_left(7)) == (12, float("inf"))
-    each = budget.left(synthesis, 3)
-    assert (each.max_images, each.max_hours, each.workers) == (30, 1.5, 1)
-
-
 def test_parts_have_equal_shares_of_images_and_hours(synthesis, clock):
     config = synthesis.model_copy(update={"max_images": 21, "max_hours": 3.0})
     for hour, said in ((0.0, "max_images 21, 10 for each of 2 parts,"), (1.6, "max_hours 3, 1.5 for each of 2 parts,")):

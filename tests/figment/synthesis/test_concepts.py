@@ -15,13 +15,13 @@ from figment.planning.plan import read_plan, write_plan
 from figment.planning.row import Row, record_of, row_of
 from figment.synthesis.concepts import add_noise, concepts_in_place, relative_noise
 from figment.synthesis.encoding import FRESH
+from figment.synthesis.engines import render_plan
 from figment.synthesis.executor import synthesise
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.replay import replay
 from figment.synthesis.weights import model_revision
-from figment.synthesis.workers import synthesise_by_workers
 from tests.figment.synthesis.test_executor import assert_same, images
 
 
@@ -238,9 +238,9 @@ def test_an_image_of_a_concept_comes_back_from_its_row_alone(rendered, concept_r
 
 
 @pytest.mark.slow
-def test_several_processes_make_the_same_images_of_concepts(rendered, adapters, synthesis, tmp_path):
+def test_actors_make_the_same_images_of_concepts(rendered, adapters, synthesis, tmp_path):
     write_plan(plan := read_plan(rendered / "plan.parquet"), tmp_path / "plan.parquet")
     (tmp_path / "adapters").symlink_to(adapters[0])
-    config, together = synthesis.model_copy(update={"workers": 2}), Pool(tmp_path / "images")
-    synthesise_by_workers(tmp_path / "plan.parquet", together, config, renderers=Renderers(config))
+    config, together = synthesis.model_copy(update={"engine": "ray", "workers": 2}), Pool(tmp_path / "images")
+    render_plan(tmp_path / "plan.parquet", together, config, renderers=Renderers(config))
     assert_same(images(Pool(rendered / "images"), plan), images(together, plan))

@@ -31,14 +31,14 @@ def test_an_estimate_says_what_there_is_to_do_and_what_it_takes(plan, synthesis,
     assert len(said.table().columns) == 3
 
 
-def test_on_gpus_the_worker_with_the_most_shards_says_how_long_it_takes(plan, synthesis, tmp_path, monkeypatch):
-    """Shards of 7, 7 and 4: two workers render 11 and 7 of 18 images. A CPU's workers share its cores."""
+def test_actors_share_the_work_of_gpus(plan, synthesis, tmp_path, monkeypatch):
+    """18 images at 10 s each on two GPUs, by actors that each take the next shard. A CPU's actors share its cores."""
     monkeypatch.setattr(module, "calibrate", lambda renderers, batches, config: (70.0, [100] * 7))
     monkeypatch.setattr(module, "flops_per_image", lambda generator, row: 1.0)
     monkeypatch.setattr(module, "peak_flops", lambda device, dtype: 1.0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    config = synthesis.model_copy(update={"workers": 2, "price_per_hour": 8.0})
-    for device, images in (("cuda", 11), ("cpu", 18)):
+    config = synthesis.model_copy(update={"engine": "ray", "workers": 2, "price_per_hour": 8.0})
+    for device, images in (("cuda", 9), ("cpu", 18)):
         renderers = SimpleNamespace(
             load=lambda *weights, at=device: SimpleNamespace(device=torch.device(at)), lanes=lambda: 1
         )
