@@ -50,6 +50,7 @@ SEEDS = re.compile(r"seed_\d+(\.yaml)?|seeds\.json")  # figment/ops/seeds.py
 EXPERIMENT = "DVC_EXP_NAME"  # set by `dvc exp run`
 GB = 1e9
 LINKED = {"cache": {"type": ["hardlink"]}}  # with another kind after it DVC would leave copies of what is in its cache
+HERE = "here"  # the remote that a clone begins with: its own cache, so that `dvc pull` of data/ alone does not miss a default one
 TWICE = "its bytes are kept twice, since no links to DVC's cache are possible here"
 
 
@@ -112,7 +113,7 @@ def version(output: Path, config: VersioningConfig, root: Path | None = None) ->
                 left_out = "; ".join(filter(None, (left_out, TWICE)))
             stage.dump()
             repo.scm_context.track_file(str(pointer))
-        return _described(pointer, stage, left_out, git)
+        return _described(pointer, stage, left_out, git, _default_remote(repo) is not None)
 
 
 def _write_accepted(output: Path) -> None:
@@ -158,10 +159,16 @@ def _same_disk(folder: Path, cache: Path) -> bool:
     return folder.stat().st_dev == there.stat().st_dev
 
 
-def _described(pointer: Path, stage: Stage, left_out: str, git: bool) -> Versioned:
+def _default_remote(repo: Repo) -> str | None:
+    name = repo.config["core"].get("remote")
+    return name if name != HERE else None
+
+
+def _described(pointer: Path, stage: Stage, left_out: str, git: bool, remote: bool) -> Versioned:
     metas = [out.meta for out in stage.outs]
     files, size = sum(meta.nfiles or 1 for meta in metas), sum(meta.size or 0 for meta in metas)
-    next_ = f"git add {pointer.parent}; dvc push" if git else "there is no git here that would keep the pointer"
+    next_ = f"git add {pointer.parent}; {'' if remote else 'dvc remote add -d NAME URL; '}dvc push"
+    next_ = next_ if git else "there is no git here that would keep the pointer"
     said = f"{pointer}: {files:,} files, {size / 1e6:,.1f} MB ({next_})"
     outputs = {out.def_path: str(out.hash_info.value) for out in stage.outs}
     return Versioned(
@@ -211,6 +218,8 @@ def push(remote: str | None = None, root: Path | None = None) -> int:
     that had nothing to send, and its ``status --cloud`` passes over folders whose list is lost. Returns the number of files
     sent; raises InputError naming what did not arrive."""
     with open_repo(root) as repo:
+        if not (remote or _default_remote(repo)):
+            raise InputError("dvc push: there is no remote to push to; add one: `dvc remote add -d NAME URL`")
         try:
             sent = repo.push(remote=remote)
             absent = [

@@ -57,6 +57,19 @@ def configure(folder: Path, guidance: float) -> None:
     (folder / CONFIG).write_text(yaml.safe_dump(config))
 
 
+def train_again(folder: Path, pipeline: str, models: Path) -> None:
+    """From what was pulled: to the digit, and nothing is rendered."""
+    output = folder / models.parent
+    metrics, before = output / "metrics.json", hashes(output)
+    numbers = metrics.read_text()
+    shutil.rmtree(folder / models)
+    metrics.unlink()
+    run(folder, "figment.ops.run", f"pipelines.{pipeline}.{pipeline}", "-c", str(CONFIG))
+    assert metrics.read_text() == numbers
+    kept = [{n: h for n, h in each.items() if n.startswith("images/")} for each in (before, hashes(output))]
+    assert kept[0] == kept[1]
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
     """A repository with the code as it is here."""
@@ -109,13 +122,30 @@ def test_a_run_comes_back_by_dvc_pull(clone, monkeypatch):
     assert f"shard       {OUTPUT}/images/" in run(other, "figment.cli", "trace", image)
     assert lineage["mlflow_run"] in run(other, "figment.cli", "why", f"{OUTPUT}/classifiers/combined")
 
-    before = json.loads((OUTPUT / "metrics.json").read_text())
-    shutil.rmtree(OUTPUT / "classifiers")
-    (OUTPUT / "metrics.json").unlink()
-    run(other, "figment.ops.run", "pipelines.bag_of_tricks.bag_of_tricks", "-c", str(CONFIG))
-    assert json.loads((OUTPUT / "metrics.json").read_text()) == before
-    again = hashes(other / OUTPUT)
-    assert {n: h for n, h in again.items() if n.startswith("images/")} == {
-        n: h for n, h in runs[first].items() if n.startswith("images/")
-    }, "nothing was rendered"
+    train_again(other, "bag_of_tricks", OUTPUT / "classifiers")
     assert hashes(clone / OUTPUT) == runs[second], "the first clone was left alone"
+
+
+def test_tags_come_back_too(clone, monkeypatch):
+    """The semantic recipe, in few epochs."""
+    tags = Path("artifacts/tags")
+    config = yaml.safe_load((ROOT / "configs/pocket/semantic_diversity.yaml").read_text())
+    parameters = config["parameters"]
+    parameters["training"].update(epochs=2, rows=3)
+    parameters["generator"]["num_inference_steps"] = 4
+    parameters.update(images_per_label=4, output=str(tags))
+    (clone / CONFIG).write_text(yaml.safe_dump(config))
+    remote, other = clone.parent / "tags_remote", clone.parent / "c"
+    monkeypatch.chdir(clone)
+    assert dvc(["remote", "add", "-q", "-f", "-d", "storage", str(remote)]) == 0
+    run(clone, "figment.ops.run", "pipelines.semantic_diversity.semantic_diversity", "-c", str(CONFIG))
+    git(clone, "add", "artifacts", "configs", ".dvc/config")
+    git(clone, "commit", "-q", "-m", "tags")
+    assert dvc(["push", "-q"]) == 0
+    git(clone.parent, "clone", "-q", str(clone), str(other))
+    monkeypatch.chdir(other)
+    assert dvc(["pull", "-q"]) == 0
+    assert hashes(other / tags) == hashes(clone / tags)
+    lineage = json.loads((tags / "lineage.json").read_text())
+    assert lineage["mlflow_run"] in run(other, "figment.cli", "why", str(tags / "model"))
+    train_again(other, "semantic_diversity", tags / "model")

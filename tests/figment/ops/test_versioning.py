@@ -279,6 +279,13 @@ def test_a_remote_that_is_absent_is_named(clone):
         versioning.push(root=clone)
 
 
+def test_a_clone_without_a_remote_of_its_own_pulls_in_silence(clone, capsys):
+    made_by_a_run(0.25, {"a": "a"})
+    assert "dvc remote add -d NAME URL; dvc push" in version(OUTPUT, ALL, clone).said
+    assert dvc(["pull"]) == 0
+    assert "emote" not in "".join(capsys.readouterr())
+
+
 def test_what_two_runs_measured_is_compared_once_the_first_is_committed(clone):
     made_by_a_run(0.25, {"a": "a"})
     version(OUTPUT, ALL, clone)
