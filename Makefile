@@ -9,7 +9,7 @@ IN_TURN := tests/e2e tests/figment/ops
 DEMO := pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs ui tables worlds
+.PHONY: help setup demo test lint docs ui dashboard gates tables worlds
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,13 @@ docs: setup  ## the site, in .figment/site/index.html; runs the notebook first (
 ui: setup  ## the MLflow UI on http://127.0.0.1:5000
 	@$(RUN) -m figment.ops.state
 	$(RUN) -m mlflow ui --backend-store-uri sqlite:///.figment/mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+
+dashboard:  ## ZenML's dashboard on http://127.0.0.1:8237, with the extra packages it needs
+	$(UV) sync --locked --quiet --extra server
+	@$(RUN) -m figment.ops.dashboard
+
+gates: setup  ## Great Expectations' Data Docs of all runs' gates (the page loads scripts from the web)
+	@$(RUN) -m figment.ops.expectations
 
 tables: setup  ## the papers' tables in miniature, with intervals: docs/results.md (an hour; goes on where interrupted)
 	$(RUN) -m benchmarks.tables

@@ -16,6 +16,7 @@ from figment.commands import (
     add_dataset,
     apply_stack_file,
     check_configs,
+    clean,
     estimate_config,
     evaluate_model,
     export_folder,
@@ -205,6 +206,11 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("payload", help="images as the JSON that `mlflow models serve` takes")
     command.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="an image, a folder or a Parquet file")
     command.set_defaults(run=print_payload)
+
+    command = commands.add_parser("clean", help="what can be deleted without a loss, with sizes; or whole runs")
+    command.add_argument("runs", nargs="*", metavar="RUN", help="such as bag_of_tricks; none: caches and leftovers")
+    command.add_argument("--yes", action="store_true", help="delete it")
+    command.set_defaults(run=clean)
 
     command = commands.add_parser("dataset", help="runs' images, plans, verdicts and models as DVC keeps them")
     datasets = command.add_subparsers(required=True, metavar="COMMAND")

@@ -277,6 +277,18 @@ def print_payload(options: argparse.Namespace) -> None:
     print(payload(options.image))
 
 
+def clean(options: argparse.Namespace) -> None:
+    from figment.ops.clean import delete, find
+
+    rows = find(options.runs)
+    for path, size, what in rows:
+        print(f"{size / 1e6:12,.1f} MB  {path}  ({what})")
+    if options.yes:
+        delete(rows)
+    total = f"{sum(size for _, size, _ in rows) / 1e6:,.1f} MB in {len(rows)} places"
+    print(f"{total}, deleted" if options.yes else f"{total}; nothing is deleted yet, --yes does it")
+
+
 def list_datasets(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from figment.checkpoint import Checkpoint, State
 from figment.errors import InputError
+from figment.progress import Progress
 
 if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
@@ -103,8 +103,7 @@ def fit(trainer: Trainer, checkpoint: Checkpoint | None = None, log: Log = lambd
             log(number, row)
     saved_at = time.monotonic()
     started = trainer.steps * state.done // trainer.count
-    hidden = None if trainer.leads else True  # None: hidden where there is no terminal
-    with tqdm(total=trainer.steps, initial=started, desc=trainer.name, unit="step", leave=False, disable=hidden) as bar:
+    with Progress(trainer.steps, trainer.name, "step", started, shown=trainer.leads) as bar:
         while state.done < trainer.count:
             last = min(state.done + trainer.round_size, trainer.count)
             for found in trainer.round(state.done, last):

@@ -16,7 +16,6 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from figment.adaptation.config import LoraConfig, ProbeConfig
 from figment.adaptation.denoising import Denoising, Photos
@@ -29,6 +28,7 @@ from figment.keys import checkpoint_key
 from figment.planning.adapters import lora_adapter
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import seed_of
+from figment.progress import Progress
 from figment.synthesis.concepts import text_encoders
 from figment.synthesis.config import SynthesisConfig
 
@@ -150,14 +150,14 @@ def learn_loras(
     learning = LoraLearning(generator, photos, names, config)
     found: dict[str, str] = {}
     total = config.steps * len(learning.classes)
-    with tqdm(total=total, desc="loras", unit="step", leave=False) as bar:
+    with Progress(total, "loras", "step") as bar:
         for position, group in enumerate(learning.classes):
             path = _learn(learning, group, folder, lambda m, step, p=position: log(m, p * config.steps + step), bar)  # type: ignore[misc]
             found |= dict.fromkeys(learning.classes[group], lora_adapter(path.stem, config.weight))
     return found
 
 
-def _learn(learning: LoraLearning, group: str, folder: Path, log: Callable[..., None], bar: tqdm) -> Path:
+def _learn(learning: LoraLearning, group: str, folder: Path, log: Callable[..., None], bar: Progress) -> Path:
     config, key = learning.lora, learning.key(group)
     checkpoint = Checkpoint(folder / f".learning-{key[:16]}.pt", key)
     learning.begin(group)

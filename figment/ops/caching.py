@@ -11,6 +11,8 @@ from figment.files import digest, sha256_file, sha256_folder, write_text
 from figment.keys import jsonable
 from figment.ops.source import stage_code
 
+asked: list[bool] = []  # what ``is_current`` answered, in this step
+
 
 def result_key(stage: str, **inputs: Any) -> str:
     """SHA-256 (hex) of what decides a result: ``inputs`` (JSON values and pydantic models), the code that the module ``stage``
@@ -24,7 +26,8 @@ def result_key(stage: str, **inputs: Any) -> str:
 def is_current(output: Path, key: str) -> bool:
     """Whether ``output`` was finished under this key."""
     stamp = _stamp(output)
-    return output.exists() and stamp.is_file() and stamp.read_text(encoding="utf-8") == key
+    asked.append(output.exists() and stamp.is_file() and stamp.read_text(encoding="utf-8") == key)
+    return asked[-1]
 
 
 def mark_current(output: Path, key: str) -> None:

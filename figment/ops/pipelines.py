@@ -14,6 +14,7 @@ import click
 import yaml
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
+from zenml import Model
 from zenml.client import Client
 from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
 from zenml.config.step_configurations import StepConfigurationUpdate
@@ -113,6 +114,9 @@ class CheckedPipeline(Pipeline):
             if not (overrides.get("run_name") or config.get("run_name")):
                 overrides["run_name"] = run_name(self.name, Path(config_path))
             self._output = Path(parameters["output"]) if "output" in parameters else None
+            self.configure(tags=list(dict.fromkeys((self.name, Path(config_path).stem))), merge=False)
+            if name := parameters.get("register_as"):  # MLflow's registry is written by the step register_model
+                self.configure(model=Model(name=name, save_models_to_registry=False))
             if store.url():
                 offer(parameters, Path(config_path))
         if store.url():
@@ -121,7 +125,8 @@ class CheckedPipeline(Pipeline):
         tracker = Client().active_stack.experiment_tracker
         if isinstance(tracker, MLFlowExperimentTracker):
             tracker.configure_mlflow()
-            ensure_experiment(self.name, tracker.get_tracking_uri())
+            described = (sys.modules[self.entrypoint.__module__].__doc__ or "").partition("\n\n")[0]
+            ensure_experiment(self.name, tracker.get_tracking_uri(), described)
             close_dead_runs(self.name, tracker.get_tracking_uri())
         if ExecutionMode.STOP_ON_FAILURE in Client().active_stack.orchestrator.supported_execution_modes:
             self.configure(execution_mode=ExecutionMode.STOP_ON_FAILURE)  # no one waits for what no longer helps

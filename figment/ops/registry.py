@@ -16,6 +16,7 @@ from figment.files import sha256_file, write_text
 from figment.images import Resize
 from figment.manifests import FileRef
 from figment.ops import tracking
+from figment.ops.artifacts import note_model
 from figment.text import shown
 from figment.training.lists import TRAINING_LIST
 
@@ -43,6 +44,7 @@ def enter(
         tag(name, version, {LIST: sha256_file(chosen)})
     write_text(output / "registered.txt", version)
     point(name, CHALLENGER, version)
+    note_model({"mlflow": f"models:/{name}/{version}"})
     tracking.log_file(card)
     tracking.tag({"model.version": version})
     return version

@@ -4,7 +4,9 @@ Without a store (``figment.store``) it is ZenML's own. With one, a step finds wh
 name below ``artifacts/``, and what it leaves there is in the store when it ends.
 """
 
+import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from pydantic import BaseModel
 
 from figment import store
 from figment.manifests import FileRef
-from figment.ops import lineage, tracking
+from figment.ops import artifacts, caching, lineage, tracking
 from figment.ops.stack import fetch_data
 
 
@@ -27,15 +29,28 @@ def step(function: Callable[..., Any] | None = None, role: str = "light", **opti
         def run(*args: Any, **kwargs: Any) -> Any:
             if tracking.note_run():
                 lineage.begin()
-            if not store.url():
-                return function(*args, **kwargs)
-            fetch_data()
-            with store.mirrored(named([args, kwargs])):
-                return function(*args, **kwargs)
+            with told(function.__name__):
+                if not store.url():
+                    return function(*args, **kwargs)
+                fetch_data()
+                with store.mirrored(named([args, kwargs])):
+                    return function(*args, **kwargs)
 
         return zenml.step(run, **options)
 
     return decorate if function is None else decorate(function)
+
+
+@contextlib.contextmanager
+def told(name: str) -> Iterator[None]:
+    """Print how long a step took, and whether all that it looked up was there already; ZenML notes that as metadata, since to it
+    each step ran."""
+    start = time.monotonic()
+    caching.asked.clear()
+    yield
+    reused = bool(caching.asked) and all(caching.asked)
+    print(f"{name}: {time.monotonic() - start:.1f} s{', nothing had changed' if reused else ''}", flush=True)
+    artifacts.note({"reused": reused})
 
 
 def named(value: Any) -> Iterator[Path]:

@@ -32,23 +32,27 @@ from torch import nn
 from zenml.exceptions import RunInterruptedException
 
 from figment.images import Resize
+from figment.ops.artifacts import note
 from figment.text import reason_of
 
 ARTIFACTS = Path(".figment/mlartifacts")
 AT_ONCE = 1000  # metrics, MLflow's own limit
+NO_STEP = -1  # else MLflow would call all metrics of the run so far the model's
+NOTED = 100  # numbers of a stage, as metadata of its step in ZenML
 PROCESS = "figment.process"  # a run's tag
 FORBIDDEN = re.compile(r"[^\w.\- /:]|^[./]|//|/\.|/$")  # in a parameter's name
 logger = logging.getLogger(__name__)
 _open: dict[str, str] = {}  # the pipeline's MLflow run in this process, and where it is tracked
 
 
-def ensure_experiment(name: str, tracking_uri: str) -> None:
+def ensure_experiment(name: str, tracking_uri: str, description: str = "") -> None:
     """On a database without a server, create the experiment with its artifacts inside the clone: MLflow's own default
-    would follow the working directory."""
+    would follow the working directory. MLflow's pages then show it as one of trainings, not of chat agents."""
     client = mlflow.MlflowClient(tracking_uri)
     if tracking_uri.startswith("sqlite") and client.get_experiment_by_name(name) is None:
         try:
-            client.create_experiment(name, artifact_location=ARTIFACTS.resolve().as_uri())
+            tags = {MLFLOW_RUN_NOTE: description, "mlflow.experimentKind": "custom_model_development"}
+            client.create_experiment(name, artifact_location=ARTIFACTS.resolve().as_uri(), tags=tags)
         except MlflowException:
             if client.get_experiment_by_name(name) is None:  # else another run has just created it
                 raise
@@ -109,6 +113,7 @@ def log_headline(metrics: Mapping[str, float], rows: Sequence[Mapping[str, Any]]
     """Of the whole run: the metrics by which runs are ranked, without a stage's name so that they come first; and the table of
     all that was compared, also as the run's description."""
     mlflow.log_metrics({name.replace("@", "_at_"): float(value) for name, value in metrics.items()})
+    note({"results": {name: float(value) for name, value in metrics.items()}}, of_run=True)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     mlflow.log_table({column: [row.get(column) for row in rows] for column in columns}, "results.json")
     cells = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
@@ -195,6 +200,8 @@ def log_metrics(stage: str, values: Mapping[str, float], step: int | None = None
     """MLflow allows no ``@`` in a name, as of ``P@3``."""
     named = {f"{stage}/{name}".replace("@", "_at_"): float(value) for name, value in values.items()}
     mlflow.log_metrics(named, step=step)
+    if step is None and 0 < len(values) <= NOTED:
+        note({stage: {name: float(value) for name, value in values.items()}})
 
 
 def log_curve(stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
@@ -287,11 +294,19 @@ def register_classifier(
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "torchvision", "timm"],
             registered_model_name=name,
             metadata=prepared,
+            step=NO_STEP,
         )
+    mlflow.log_metrics(_headline(), model_id=info.model_id)
     version = str(info.registered_model_version)
     if card:
         mlflow.MlflowClient().update_model_version(name, version, card.read_text(encoding="utf-8"))
     return version
+
+
+def _headline() -> dict[str, float]:
+    """What ``log_headline`` said of this run."""
+    metrics = mlflow.get_run(mlflow.active_run().info.run_id).data.metrics
+    return {name: value for name, value in metrics.items() if "/" not in name}
 
 
 def log_confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> None:

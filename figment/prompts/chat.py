@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from pydantic import BaseModel, Field, JsonValue, model_validator
-from tqdm import tqdm
 
 from figment import store
 from figment.errors import InputError
 from figment.files import canonical_json, digest, sha256_folder, write_json
+from figment.progress import Progress
 from figment.prompts.parsing import REASONING, looks_like_json
 from figment.reading import read_artifact
 from figment.text import reason_of, shown
@@ -188,7 +188,7 @@ class Chat:
         missing = list({q.key: q for q in questions if q.key not in found}.values())
         if missing:
             by_key = {q.key: q for q in missing}
-            with tqdm(total=len(missing), unit="answer", desc="prompts", leave=False) as bar:
+            with Progress(len(missing), "prompts", "answer") as bar:
                 for answer in self._open_backend().answers(missing):
                     self._keep(by_key[answer.key], answer)
                     found[answer.key] = answer

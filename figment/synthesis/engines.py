@@ -7,8 +7,8 @@ from time import perf_counter
 from typing import Any
 
 import pyarrow as pa
-from tqdm import tqdm
 
+from figment.progress import Progress
 from figment.synthesis.actors import results
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
@@ -42,7 +42,7 @@ class RayRun(Run):
         self.renderers.unload()  # their memory is the actors'
         self.start = perf_counter()
         most = -(-todo // self.config.shard_size)
-        with tqdm(total=planned, initial=planned - todo, unit="img", desc="synthesis on Ray") as bar:
+        with Progress(planned, "synthesis on Ray", "img", planned - todo) as bar:
             for made in results(self.make, self.affordable(shards), self.config.workers, most):
                 self.done += made
                 self.budget.done += made

@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from figment.images import encode
 from figment.planning.plan import check_rows, check_sorted, ranges, rechunk
+from figment.progress import Progress
 from figment.synthesis.batches import fill_batches
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
@@ -172,7 +172,7 @@ class Run:
         self.start = perf_counter()
         under_way = 0
         with (
-            tqdm(total=planned, initial=planned - todo, unit="img", desc="synthesis") as bar,
+            Progress(planned, "synthesis", "img", planned - todo) as bar,
             _threads(1, keeps=True) as self.writer,
             _threads(ENCODERS) as self.encoders,
             _threads(lanes, partial(torch.set_num_threads, threads)) as self.lanes,
@@ -248,7 +248,7 @@ class Run:
             for row, array, row_contrast, flag, look in zip(rows, arrays, contrasts, unsafe, seen, strict=True)
         }
 
-    def collect(self, bar: tqdm) -> int:
+    def collect(self, bar: Progress) -> int:
         """Wait for one batch, put its images into their shards, hand those that are complete to the writer. Returns 1."""
         for future in self.finished.get().result():
             for image_id, image in future.result().items():
@@ -278,7 +278,7 @@ class Run:
         columns = {name: [p[name] for p in images] for name in ("image", "contrast", "unsafe")}
         self.pool.add(shard.rows, columns)
 
-    def report(self, bar: tqdm) -> None:
+    def report(self, bar: Progress) -> None:
         """The numbers of the progress bar, to the log."""
         rate = self.done / (perf_counter() - self.start)
         metrics = {"images_per_second": rate, "hours_left": (bar.total - bar.n) / rate / 3600}

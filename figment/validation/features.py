@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from figment import store
 from figment.clip.scorer import ClipConfig, ClipScorer, clip_digest
 from figment.files import atomic
 from figment.images import decode
+from figment.progress import Progress
 from figment.synthesis.pool import Pool, Shard
 
 
@@ -54,7 +54,7 @@ class FeatureStore:
     def complete(self) -> None:
         """Look at the images of all shards whose features nobody kept."""
         todo = self.lacking()
-        with tqdm(total=sum(shard.rows for shard in todo), unit="img", desc=self.what, disable=not todo) as bar:
+        with Progress(sum(shard.rows for shard in todo), self.what, "img", shown=bool(todo)) as bar:
             for shard in todo:
                 for seen in self.look_at(shard.file):
                     bar.update(seen)

@@ -3,9 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from figment.clip.scorer import ClipConfig
+from figment.progress import Progress
 from figment.synthesis.actors import results
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.pool import Pool
@@ -19,10 +18,9 @@ def complete_on_ray(features: FeatureStore, config: SynthesisConfig) -> int:
     stores = {"features": features, "hashes": HashStore(features.pool)}
     tasks = [(name, shard.file) for name, store in stores.items() for shard in store.lacking()]
     make = partial(Looker, features.pool.folder.resolve(), features.scorer.config)
-    for _ in tqdm(
-        results(make, tasks, config.workers, len(tasks)), "images looked at on Ray", len(tasks), disable=not tasks
-    ):
-        pass
+    with Progress(len(tasks), "images looked at on Ray", "shard", shown=bool(tasks)) as bar:
+        for _ in results(make, tasks, config.workers, len(tasks)):
+            bar.update()
     return len(tasks)
 
 

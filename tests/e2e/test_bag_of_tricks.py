@@ -20,6 +20,7 @@ import pytest
 import yaml
 from pydantic_core import to_jsonable_python
 from zenml.client import Client
+from zenml.enums import ArtifactType, VisualizationType
 
 from figment.cli import main as figment
 from figment.ops import tracking
@@ -152,6 +153,23 @@ def test_git_dvc_zenml_and_mlflow_name_each_other(output):
     assert metadata["mlflow.run"] == lineage["mlflow_run"]
     assert metadata["dvc.outputs"] == lineage["outputs"]
     assert dvc_md5(output / "images")[str(output / "images")] == lineage["outputs"]["images"]
+
+
+def test_zenml_shows_pages_models_and_numbers(output):
+    run = Client().get_pipeline_run(json.loads((output / "lineage.json").read_text())["zenml_run"])
+    assert "bag_of_tricks" in {tag.name for tag in run.tags}
+    numbers = json.loads((output / "metrics.json").read_text())
+    assert run.run_metadata["results"]["accuracy"] == pytest.approx(numbers["combined"], abs=1e-4)
+    [report] = run.steps["write_report"].outputs["report"]
+    assert [shown.type for shown in report.visualizations] == [VisualizationType.HTML]
+    assert report.run_metadata["path"] == str(output / "report.html")
+    [classifiers] = run.steps["train_classifiers"].outputs["classifiers"]
+    assert classifiers.type == ArtifactType.MODEL
+    [gate] = run.steps["plan_images"].outputs["gate plan"]
+    assert [shown.type for shown in gate.visualizations] == [VisualizationType.HTML]
+    assert run.steps["validate_images"].run_metadata["validation"]["reason/accepted"] > 0
+    version = Client().get_model_version("figment-bag-of-tricks", run.model_version.number)
+    assert version.run_metadata["mlflow"] == f"models:/figment-bag-of-tricks/{(output / 'registered.txt').read_text()}"
 
 
 def test_the_chain_is_told_both_ways(output, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import torch
 import yaml
 from pydantic_core import to_jsonable_python
 from zenml.exceptions import RunInterruptedException
@@ -33,6 +34,13 @@ def run(experiment):
         yield run
 
 
+class Flat(torch.nn.Module):
+    """Knows nothing."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.mean((2, 3))[:, :2] * 0 + 0.5
+
+
 def test_images_are_listed_with_their_classes_and_what_brings_them_back(run):
     source = {"path": "artifacts/r/images", "dvc.md5": "m.dir", "mlflow.source.git.commit": "c"}
     combined = tracking.ImageSet("combined", "d" * 64, source, 4, {"car": 3, "frog": 2})
@@ -45,6 +53,14 @@ def test_images_are_listed_with_their_classes_and_what_brings_them_back(run):
     assert json.loads(combined.source) == {"tags": source}
     assert data.profile is None
     assert [tag.value for tag in found["combined"].tags if tag.key == "mlflow.data.context"] == ["training"]
+
+
+def test_a_model_has_the_headline_as_its_metrics_and_no_others(run):
+    tracking.log_metrics("synthesis", {"rendered": 32})
+    tracking.log_headline({"accuracy": 0.5}, [])
+    version = tracking.register_classifier(Flat(), ["a", "b"], (8, "squash", None), "flat")
+    model = mlflow.get_logged_model(mlflow.models.get_model_info(f"models:/flat/{version}").model_id)
+    assert {metric.key: metric.value for metric in model.metrics} == {"accuracy": 0.5}
 
 
 def leaves(values, prefix="") -> dict[str, object]:
