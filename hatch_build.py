@@ -15,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 MOVED = ("models", "steps", "pipelines")
 IMPORT = re.compile(rf"^(\s*)(from|import) ({'|'.join(MOVED)})(?=[. ])", re.M)
 RESOURCES = (
-    ".env", "configs/labels", "configs/pocket", "configs/stacks",
+    ".env", "configs/expectations", "configs/labels", "configs/pocket", "configs/stacks",
     "models/pocket/chat", "models/pocket/clip", "models/pocket/diffusion",
 )  # fmt: skip
 

@@ -45,6 +45,7 @@ def inputs_key(pipeline: str, config: Path, parameters: Any) -> str | None:
             "files": files,
             "code": texts(),
             "pages": {file.name: file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.j2")},
+            "gates": [file.read_text(encoding="utf-8") for file in sorted(Path("configs/expectations").glob("*.json"))],
             "order": (PIPELINES / f"{pipeline}.py").read_text(encoding="utf-8"),
             "libraries": sorted(path.name for path in Path(sysconfig.get_path("purelib")).glob("*.dist-info")),
             "python": sys.version,

@@ -10,9 +10,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from figment.files import write_json, write_text
 from figment.ops import tracking
+from figment.ops.artifacts import show_page
+from figment.ops.expectations import Suite
 from figment.ops.quality import DataQualityError, Finding, examine
 from figment.reading import read_artifact
 
+KEPT = 10  # parts of a table, in the Data Docs
 TEMPLATE = Path(__file__).parent / "gate.html.j2"
 
 
@@ -21,7 +24,7 @@ class Check:
     """A table, the suite it has to pass, and the column that names its rows."""
 
     table: pd.DataFrame
-    suite: Sequence[Any]
+    suite: Suite
     id_column: str = "image_id"
 
 
@@ -32,12 +35,14 @@ def gate(name: str, checks: Iterable[Check], output: Path, remedies: Mapping[str
     column that failed.
     """
     findings: list[Finding] = []
-    for check in checks:
-        findings = merge(findings, examine(check.table, name, check.suite, check.id_column))
+    for number, check in enumerate(checks):
+        run = output.name if number < KEPT else None
+        findings = merge(findings, examine(check.table, name, check.suite, check.id_column, run))
     page = _page(name, output)
     write_json(page.with_suffix(".json"), {"gate": name, "findings": [asdict(f) for f in findings]})
-    write_text(page, render(name, findings))
+    write_text(page, html := render(name, findings))
     tracking.log_file(page, "gates")
+    show_page(f"gate {name}", html)
     failed = [finding for finding in findings if not finding.passed]
     if failed:
         others = f" ({len(failed) - 1} more failed: {page})" if len(failed) > 1 else f" ({page})"

@@ -1,18 +1,15 @@
-"""Great Expectations suites: what a plan, verdicts, a training list and the test images have to hold to."""
+"""What a plan, verdicts, a training list and the test images have to hold to, and what is found of them."""
 
-import copy
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import great_expectations as gx
 import pandas as pd
-from great_expectations import expectations as gxe
-from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from figment.errors import InputError
 from figment.labels import LabelSpace
+from figment.ops.expectations import Suite, keep_result, open_context
 from figment.validation.config import GateConfig
 from figment.validation.verdicts import BLANK, REASONS
 
@@ -44,77 +41,34 @@ class Finding:
         return f"{self.expectation} failed for {' and '.join(self.columns) or 'the table'}: {found}{more}"
 
 
-def filled(*columns: str) -> list[Any]:
-    """No empty value and no NaN, which all other expectations pass over."""
-    return [gxe.ExpectColumnValuesToNotBeNull(column=column) for column in columns]
+def plan_suite(labels: LabelSpace) -> Suite:
+    return Suite("plan", {"labels": list(labels.names)})
 
 
-def plan_suite(labels: LabelSpace) -> list[Any]:
-    return [
-        gxe.ExpectColumnValuesToBeUnique(column="image_id"),
-        gxe.ExpectColumnValuesToNotBeNull(column="prompt"),
-        gxe.ExpectColumnValueLengthsToBeBetween(column="prompt", min_value=1, max_value=1000),
-        gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(labels.names)),
-        gxe.ExpectColumnValuesToBeBetween(column="guidance_scale", min_value=0, max_value=50),
-        gxe.ExpectColumnValuesToBeBetween(column="num_inference_steps", min_value=1, max_value=1000),
-        gxe.ExpectColumnValuesToBeBetween(column="width", min_value=8, max_value=8192),
-        gxe.ExpectColumnValuesToBeBetween(column="height", min_value=8, max_value=8192),
-        gxe.ExpectColumnValuesToBeBetween(column="strength", min_value=0, max_value=1, strict_min=True),
-        *filled("image_id", "label", "guidance_scale", "strength"),
-    ]
-
-
-def verdict_suite(labels: LabelSpace, images: int) -> list[Any]:
+def verdict_suite(labels: LabelSpace, images: int) -> Suite:
     """One verdict an image, and the reasons sum up: each has one of them, and those accepted have ``accepted``."""
-    return [
-        gxe.ExpectTableRowCountToEqual(value=images),
-        gxe.ExpectColumnValuesToBeUnique(column="image_id"),
-        gxe.ExpectColumnValuesToBeBetween(column="probability", min_value=0, max_value=1),
-        gxe.ExpectColumnValuesToBeInSet(column="reason", value_set=list(REASONS)),
-        gxe.ExpectColumnPairValuesToBeInSet(
-            column_A="accepted",
-            column_B="reason",
-            value_pairs_set=[(reason == "accepted", reason) for reason in REASONS],
-        ),
-        gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(labels.names)),
-        *filled("image_id", "accepted", "reason", "label"),
-    ]
+    verdicts = [(reason == "accepted", reason) for reason in REASONS]
+    known = {"labels": list(labels.names), "reasons": list(REASONS), "verdicts": verdicts}
+    return Suite("verdicts", {"images": images, **known})
 
 
-def weight_suite(labels: LabelSpace, images: int) -> list[Any]:
-    return [
-        gxe.ExpectTableRowCountToEqual(value=images),
-        gxe.ExpectColumnValuesToBeUnique(column="image_id"),
-        gxe.ExpectColumnValuesToBeBetween(column="probability", min_value=0, max_value=1),
-        gxe.ExpectColumnValuesToBeBetween(column="weight", min_value=0, max_value=1),
-        gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(labels.names)),
-        *filled("image_id", "probability", "weight", "label"),
-    ]
+def weight_suite(labels: LabelSpace, images: int) -> Suite:
+    return Suite("weights", {"labels": list(labels.names), "images": images})
 
 
-def class_suite(config: GateConfig) -> list[Any]:
+def class_suite(config: GateConfig) -> Suite:
     """Of a ``class_table``: no class without images, none above its share."""
-    return [
-        gxe.ExpectColumnValuesToBeBetween(column="images", min_value=config.min_per_class),
-        gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="share", column_B="images", or_equal=True),
-    ]
+    return Suite("classes", {"min_per_class": config.min_per_class})
 
 
-def image_suite(labels: LabelSpace, duplicates: float, leakage: float, blank: float = 0.0) -> list[Any]:
+def image_suite(labels: LabelSpace, duplicates: float, leakage: float, blank: float = 0.0) -> Suite:
     """Of a ``training_table``: nothing (or that little) blank, nothing flagged, few duplicates, no (or that little) leakage from
     the test split."""
-    return [
-        gxe.ExpectColumnValuesToBeUnique(column="image_id"),
-        gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(labels.names)),
-        gxe.ExpectColumnValuesToBeBetween(column="contrast", min_value=BLANK, mostly=1 - blank),
-        gxe.ExpectColumnValuesToBeInSet(column="unsafe", value_set=[False]),
-        gxe.ExpectColumnValuesToBeNull(column="duplicate_of", mostly=1 - duplicates),
-        gxe.ExpectColumnValuesToBeNull(column="test_twin", mostly=1 - leakage),
-        *filled("image_id", "label", "contrast", "unsafe"),
-    ]
+    shares = {"not_blank": 1 - blank, "not_duplicate": 1 - duplicates, "not_leaked": 1 - leakage}
+    return Suite("images", {"labels": list(labels.names), "min_contrast": BLANK, **shares})
 
 
-def check(table: pd.DataFrame, name: str, suite: Sequence[Any], id_column: str = "image_id") -> list[Finding]:
+def check(table: pd.DataFrame, name: str, suite: Suite, id_column: str = "image_id") -> list[Finding]:
     """Validate ``table``; return what was found, or raise DataQualityError naming the failing rows."""
     findings = examine(table, name, suite, id_column)
     for finding in findings:
@@ -123,24 +77,34 @@ def check(table: pd.DataFrame, name: str, suite: Sequence[Any], id_column: str =
     return findings
 
 
-def examine(table: pd.DataFrame, name: str, suite: Sequence[Any], id_column: str = "image_id") -> list[Finding]:
-    """What is found of ``table`` by each expectation, in the suite's order."""
+def examine(
+    table: pd.DataFrame, name: str, suite: Suite, id_column: str = "image_id", run: str | None = None
+) -> list[Finding]:
+    """What is found of ``table`` by each expectation, in the suite's order; with ``run`` it is kept for the Data Docs, too."""
     for logger in [n for n in logging.root.manager.loggerDict if n.startswith("great_expectations")]:
         logging.getLogger(logger).setLevel(logging.ERROR)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    table = table.reset_index(drop=True)
-    batch = (
-        context.data_sources.add_pandas(name)
-        .add_dataframe_asset(name)
-        .add_batch_definition_whole_dataframe("all")
-        .get_batch({"dataframe": table})
+    table, context = table.reset_index(drop=True), open_context()
+    asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
+    expectations = [configuration.to_domain_obj() for configuration in suite.expectations()]
+    definition = gx.ValidationDefinition(
+        name=name,
+        data=asset.add_batch_definition_whole_dataframe("all"),
+        suite=context.suites.add(gx.ExpectationSuite(name=suite.name, expectations=expectations)),
     )
-    expectations = context.suites.add(gx.ExpectationSuite(name=name, expectations=[copy.copy(e) for e in suite]))
-    outcome = batch.validate(expectations, result_format={"result_format": "COMPLETE"}).to_json_dict()
-    order = [expectation.id for expectation in expectations.expectations]
-    results = sorted(outcome["results"], key=lambda result: order.index(result["expectation_config"]["id"]))
-    return [describe(result, table, id_column) for result in results]
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(
+            name=name,
+            validation_definitions=[context.validation_definitions.add(definition)],
+            result_format={"result_format": "COMPLETE"},
+        )
+    )
+    outcome = checkpoint.run({"dataframe": table}, dict(suite.parameters))
+    [result] = outcome.run_results.values()
+    if run is not None:
+        keep_result(result, suite.name, name, run)
+    order = [expectation.id for expectation in definition.suite.expectations]
+    found = sorted(result.to_json_dict()["results"], key=lambda each: order.index(each["expectation_config"]["id"]))
+    return [describe(each, table, id_column) for each in found]
 
 
 def describe(result: dict[str, Any], table: pd.DataFrame, id_column: str) -> Finding:
