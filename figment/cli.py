@@ -190,7 +190,9 @@ def main(arguments: list[str] | None = None) -> int:
         "import", help="bring in what was made elsewhere, in the form that configs name, with its digest and origin"
     )
     command.add_argument(
-        "kind", metavar="KIND", help="folder, parquet, coco or nus (images); prompts, weights, text-encoder, words"
+        "kind",
+        metavar="KIND",
+        help="folder, parquet, coco or nus (images); prompts, weights, text-encoder, words, sdl, generator",
     )
     command.add_argument("source", type=Path, metavar="SOURCE", help="a file or folder, as the kind has it")
     command.add_argument("--out", type=Path, metavar="DIR", help="a new folder; by default artifacts/imported/NAME")
@@ -201,6 +203,9 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--labels", type=Path, metavar="FILE", help="of nus a list of names, of prompts a label file")
     command.add_argument("--model", default="", help="of weights: timm's name of the network that they are of")
     command.add_argument("--vectors", type=Path, metavar="PLACE", help="of sdl: the label vectors, or their folder")
+    command.add_argument(
+        "--config", type=Path, metavar="DIR", help="of generator: a folder of diffusers of its architecture"
+    )
     command.set_defaults(run=import_made)
 
     command = commands.add_parser("payload", help="images as the JSON that `mlflow models serve` takes")

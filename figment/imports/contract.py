@@ -15,7 +15,7 @@ from figment.reading import name_of, read_artifact
 from figment.text import shown
 
 RECORD = "import.json"
-Makes = Literal["images", "prompts", "weights", "adapter", "model"]
+Makes = Literal["images", "prompts", "weights", "adapter", "model", "generator"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Options:
     labels: Path | None = None  # classes: a label space, or a list of names
     vectors: Path | None = None  # label vectors
     model: str = ""  # what weights are of
+    config: Path | None = None  # a folder of diffusers with configs and tokenizers
     name: str = ""  # what the imported images are called as a training set, or a word
 
 

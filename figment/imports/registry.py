@@ -5,7 +5,7 @@ from pathlib import Path
 from figment import store
 from figment.errors import InputError
 from figment.files import atomic_folder, write_json
-from figment.imports import coco, folder, nus_wide, parquet, prompts, sdl, text_encoder, weights, words
+from figment.imports import coco, folder, generator, nus_wide, parquet, prompts, sdl, text_encoder, weights, words
 from figment.imports.contract import RECORD, Importer, Options, Record
 from figment.reading import printable
 
@@ -19,6 +19,7 @@ IMPORTERS: dict[str, Importer] = {
     "text-encoder": text_encoder.IMPORTER,
     "words": words.IMPORTER,
     "sdl": sdl.IMPORTER,
+    "generator": generator.IMPORTER,
 }
 FOLDER = Path("artifacts/imported")  # below which they lie unless a place is given
 

@@ -31,9 +31,8 @@ def folder_revision(model: str) -> str:
     folder = Path(model)
     if folder.is_file() and folder.suffix in (".safetensors", ".ckpt", ".gguf"):
         raise InputError(
-            f"generator.model: {model!r} is a checkpoint of one file; convert it once, with diffusers' "
-            "StableDiffusionXLPipeline.from_single_file(FILE).save_pretrained(FOLDER) or that of the model's own pipeline, "
-            "and give the folder"
+            f"generator.model: {model!r} is a checkpoint of one file; bring it in once, with `figment import generator {model}`, "
+            "and give the folder that it names"
         )
     if not (folder / "model_index.json").is_file():
         raise InputError(
