@@ -27,6 +27,7 @@ from figment.synthesis.executor import Observer, SynthesisReport
 from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
+from figment.synthesis.reuse import take_images
 from figment.training.acceptance import Acceptance
 from figment.validation.features import FeatureStore, open_features
 from figment.validation.on_ray import complete_on_ray
@@ -125,6 +126,7 @@ def prepare(
 
 def announce(file: Path, pool: Pool, config: SynthesisConfig, renderers: Renderers) -> Estimate | None:
     """Say what is to be made, how fast and at what cost; nothing if all is there."""
+    take_images(file, pool, config)
     if expected := estimate(file, pool, config, renderers):
         Console(width=120).print(expected.table())
         tracking.log_metrics("synthesis", expected.metrics())

@@ -20,6 +20,7 @@ from figment.ops.config_files import local_faults
 from figment.ops.endings import say
 from figment.ops.environment import PIPELINES, PREFIX, RESOURCES
 from figment.ops.roles import roles
+from figment.ops.shots import FIELD, counts_of
 from figment.reading import name_of
 from figment.text import shown
 from figment.types import expanded
@@ -44,6 +45,8 @@ def checked(path: Path, pipeline: str = "", on_disk: bool = True) -> Checked:
     is there. Raises InputError for what is no config of any pipeline."""
     config = read_config(path)
     parameters = config.get(RESOLVED) or {}
+    if counts := counts_of(parameters, str(path)):
+        parameters = {**parameters, FIELD: counts[-1]}
     if pipeline:
         refuse_unknown([pipeline], pipelines(), "pipeline")
     name = pipeline or pipeline_of(path, parameters)

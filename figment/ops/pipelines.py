@@ -31,6 +31,7 @@ from figment.files import check_writable
 from figment.ops import lineage, tracking
 from figment.ops.checking import complaint, parameters_model, read_config, refuse_unknown
 from figment.ops.endings import ended
+from figment.ops.shots import gather, runs_of
 from figment.ops.stack import prepare
 from figment.ops.stacks_file import check_fields, check_run_settings
 from figment.ops.stacks_steps import merge, with_stack
@@ -66,6 +67,12 @@ class CheckedPipeline(Pipeline):
         return None
 
     def _prepared_run(self, *args: Any, **kwargs: Any) -> Any:
+        config = self._run_args.get("config_path")
+        files = runs_of(Path(config)) if config else ()
+        runs = [figment_pipeline(self.entrypoint).with_options(config_path=str(file))._prepared_run() for file in files]
+        if runs:
+            print_results(gather(Path(config)))
+            return runs[-1]
         prepare()
         failed = FailedStep()
         orchestrator, launcher = (

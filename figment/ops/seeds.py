@@ -45,7 +45,7 @@ def run_seeds(
         write_text(file, yaml.safe_dump({**body, "parameters": parameters}, sort_keys=False, allow_unicode=True))
         run(file, folder)
         measured.append(read_artifact(folder / "metrics.json", dict[str, float]))
-        children.append(read_artifact(folder / LINEAGE, Lineage).mlflow_run)
+        children += [read_artifact(found, Lineage).mlflow_run for found in sorted(folder.rglob(LINEAGE))]
     summary = summarise(measured)
     write_json(output / SUMMARY, {"seeds": list(seeds), "metrics": {n: m._asdict() for n, m in summary.items()}})
     log_parent(children, seeds, summary, output / SUMMARY)

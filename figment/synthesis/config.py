@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from figment.types import Count, NonNegative, Positive, Settings
+from figment.types import Count, NonNegative, PathText, Positive, Settings
 
 
 class SynthesisConfig(Settings):
@@ -23,6 +23,8 @@ class SynthesisConfig(Settings):
     )
     compile: bool = False  # torch.compile of the denoiser's repeated blocks; worth it for hours of work
     vae_slicing: bool = False  # decode one image at a time: less memory, a little slower
+    # images/ of other runs: what they have rendered and this plan asks for, too, is copied
+    reuse: tuple[PathText, ...] = ()
     engine: Literal["local", "ray"] = (
         "local"  # this process; or Ray's actors, on this machine or the cluster of RAY_ADDRESS
     )

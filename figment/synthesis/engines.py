@@ -16,6 +16,7 @@ from figment.synthesis.executor import Observer, Run, SynthesisReport, synthesis
 from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
+from figment.synthesis.reuse import take_images
 
 Observe = Callable[[Pool], Observer]
 
@@ -25,6 +26,7 @@ def render_plan(
 ) -> SynthesisReport:
     """``synthesise`` by the engine that ``config`` names. ``observe`` makes, in each of Ray's actors, what looks at their images;
     ``options`` are those of ``synthesise``."""
+    take_images(plan, pool, config)
     if config.engine == "local":
         return synthesise(plan, pool, config, **options)
     options["observer"] = None  # which looks at the images of this process

@@ -316,3 +316,33 @@ def test_real_photographs_flow_through(custom_coco_folder, tmp_path):
     assert [row["made"] for row in results["rows"]] == [None, 0, 0, 4 * 2 * 6, 4 * 2 * 6]
     plan = pq.read_table(tmp_path / "out" / "plan.parquet").to_pylist()
     assert {"a photo of a cell phone", "a photo of a potted plant"} <= {row["prompt"] for row in plan}
+
+
+def test_several_numbers_of_shots_are_runs_that_share_images(tmp_path):
+    methods = {"standard": {}, "names": {"images": 2, "augment": False}}
+    config = write_config(tmp_path, shots=[2, 1], methods=methods)
+    assert figment(["check", str(config)]) == 0
+    assert main([PIPELINE, "-c", str(config)]) == 0
+    one, two = (tmp_path / "out" / f"shots_{count}" for count in (1, 2))
+    plans = [set(pq.read_table(folder / "plan.parquet")["image_id"].to_pylist()) for folder in (one, two)]
+    assert plans[0] < plans[1]
+    assert (len(plans[0]), len(plans[1])) == (6, 12)
+    images = [{row["image_id"]: row["image"]["bytes"] for row in pool_rows(folder)} for folder in (one, two)]
+    assert images[0].items() <= images[1].items()
+    copied = [shard for shard in shards_of(two) if shard["file"] in {found["file"] for found in shards_of(one)}]
+    assert sum(shard["rows"] for shard in copied) == 6
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    for count, folder in ((1, one), (2, two)):
+        for name, value in json.loads((folder / "metrics.json").read_text()).items():
+            assert metrics[f"{count} shots/{name}"] == value
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["columns"] == ["trained on / test set", "1 shots", "2 shots"]
+    assert Path(summary["model"]).is_relative_to(two)
+
+
+def shards_of(folder: Path) -> list[dict]:
+    return json.loads((folder / "images/MANIFEST.json").read_text())["shards"]
+
+
+def pool_rows(folder: Path) -> list[dict]:
+    return [row for shard in shards_of(folder) for row in pq.read_table(folder / "images" / shard["file"]).to_pylist()]

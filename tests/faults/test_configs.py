@@ -23,6 +23,16 @@ def short(value: object) -> str:
     return repr(value)[:30]
 
 
+@pytest.mark.parametrize("shots", [[], [4], [2, 2], [0, 2], [1, 2.5], ["2", 4], [True, 2], [[1], 2]], ids=short)
+def test_numbers_of_shots_are_different_and_above_zero(tmp_path, capsys, shots):
+    path = changed(tmp_path, "few_shot", "shots", shots)
+    for command in (["check", str(path)], ["run", str(path)]):
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert f"{path}: parameters.shots: found {shots}" in said
+        assert "a list of two or more different ones above 0" in said
+
+
 def pipeline(recipe):
     return getattr(importlib.import_module(f"pipelines.{recipe}"), recipe)
 

@@ -1,0 +1,50 @@
+"""Images that other runs have rendered, taken where a plan asks for the same: an image is its row, whoever rendered it."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from figment.errors import InputError
+from figment.planning.plan import ranges
+from figment.synthesis.config import SynthesisConfig
+from figment.synthesis.generator import resolve_dtype
+from figment.synthesis.pool import Pool
+from figment.synthesis.settings import last_config
+
+COLUMNS = ("image", "contrast", "unsafe")
+
+
+def take_images(plan: pa.Table | Path, pool: Pool, config: SynthesisConfig) -> int:
+    """Copy into ``pool`` what it lacks of ``plan`` and the pools of ``config.reuse`` hold; how many images.
+
+    Raises InputError for a pool that holds none, or images of another dtype or format."""
+    others = [_open(Path(folder), f"synthesis.reuse[{i}]", config) for i, folder in enumerate(config.reuse)]
+    taken = 0
+    for rows in ranges(plan, config.shard_size) if others else ():
+        for other in others:
+            lacking = pool.missing(rows)
+            absent = set(other.missing(lacking)["image_id"].to_pylist())
+            wanted = [i for i in lacking["image_id"].to_pylist() if i not in absent]
+            if wanted:
+                batches = other.read(wanted, [*rows.column_names, *COLUMNS])
+                found = pa.Table.from_batches(list(batches)).sort_by("image_id")
+                pool.add(found.select(rows.column_names), {name: found[name].to_pylist() for name in COLUMNS})
+                taken += len(wanted)
+    return taken
+
+
+def _open(folder: Path, where: str, config: SynthesisConfig) -> Pool:
+    other = Pool(folder)
+    other.verify()
+    if not len(other):
+        raise InputError(f"{where}: {folder} holds no images; give the folder images/ of a run's output")
+    theirs = last_config(other)
+    for name, ours in (
+        ("dtype", str(resolve_dtype(config)).removeprefix("torch.")),
+        ("image_format", config.image_format),
+    ):
+        if getattr(theirs, name) != ours:
+            raise InputError(
+                f"{where}: {folder} has {name} {getattr(theirs, name)}, this run {ours}; use the same, or leave it out"
+            )
+    return other
