@@ -30,6 +30,7 @@ class State:
     best_score: float = float("-inf")
     kept: int = 0  # the number of the row in ``history`` whose weights are kept
     history: History = field(default_factory=list)
+    others: dict[str, dict[str, Any]] = field(default_factory=dict)  # by measure: best score, its row's number, weights
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class Trainer(ABC):
     """What is particular to a training; ``fit`` does the rest.
 
     ``count`` epochs or steps are to be done, ``round_size`` of them in a round, ``steps`` updates in all. ``chosen_by`` names the
-    measure at whose highest value the weights are kept; without it the last are. ``ema`` is the moving average of ``model``, if
+    measure at whose highest value the weights are kept; without it the last are. Those that are best by each measure of
+    ``also_best`` are in the state's ``others``. ``ema`` is the moving average of ``model``, if
     there is one. What a round draws at random follows from the seed and its number alone, or from a generator among the parts."""
 
     name = "training"
@@ -59,6 +60,7 @@ class Trainer(ABC):
     round_size = 1
     unit = "epoch"
     chosen_by: str | None = None
+    also_best: tuple[str, ...] = ()
     leads = True  # of several processes, the one that saves
 
     count: int
@@ -133,6 +135,9 @@ def _note(trainer: Trainer, state: State, number: int, row: dict[str, float]) ->
             f"{trainer.name}: {trainer.chosen_by} is not a number; are there images to choose the weights by?"
         )
     state.history.append((number, row))
+    for name in trainer.also_best:  # nan, of no image with a label, is never more
+        if row.get(name, float("-inf")) > state.others.get(name, {"score": float("-inf")})["score"]:
+            state.others[name] = {"score": row[name], "kept": number, "weights": trainer.weights()}
     if trainer.chosen_by is None:
         state.kept = number
     elif chosen_by > state.best_score:

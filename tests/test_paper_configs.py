@@ -72,6 +72,7 @@ SEMANTIC = {  # the released train.py
     "training.cutout": 0.5,
     "training.randaugment": True,
     "training.ema_decay": None,  # there, and not used
+    "training.also_best": ("gzsl/F1@3",),
     "training.mixed_precision": True,
     "generated": False,
 }
@@ -115,6 +116,7 @@ TAILORED = {  # the released scripts' arguments
     "classifier.gamma_neg": 2.0,
     "classifier.gamma_pos": 1.0,
     "classifier.eps": 1e-6,
+    "classifier.also_best": ("zsl/F1@3", "gzsl/F1@3"),  # a checkpoint each
     "classifier.cutout": 0.5,
     "classifier.randaugment": True,
 }
@@ -200,6 +202,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "training.regularisation": 0.3,
         "training.unknown": "negative",
         "training.ks": (10, 20),
+        "training.also_best": ("gzsl/F1@10",),
     },
     "tailored_coco": {
         **TAILORED,

@@ -65,7 +65,7 @@ def _config(options: Options, tensors: dict[str, Tensor], where: str) -> Path:
 def _read(source: Path, folder: Path, options: Options) -> Found:
     import diffusers
 
-    where = name_of(source)
+    where, file = name_of(source), source
     tensors = _tensors(source, where)
     config = _config(options, tensors, where)
     parts = component_classes(config, "--config")
@@ -83,9 +83,9 @@ def _read(source: Path, folder: Path, options: Options) -> Found:
         TemporaryDirectory() as made,
     ):
         if source.suffix.lower() != ".safetensors":
-            save_file(tensors, source := Path(made) / "checkpoint.safetensors")
+            save_file(tensors, file := Path(made) / "checkpoint.safetensors")
         settings = {"config": str(config), "torch_dtype": dtype, "local_files_only": True}
-        pipeline = kind.from_single_file(str(source), **settings)
+        pipeline = kind.from_single_file(str(file), **settings)
         left = [
             part
             for part, value in pipeline.components.items()
@@ -94,11 +94,11 @@ def _read(source: Path, folder: Path, options: Options) -> Found:
         if left:
             raise InputError(f"{where}: has no whole {left[0]}; {advice}")
         pipeline.save_pretrained(folder / FOLDER, safe_serialization=True)
-    for file in sorted((folder / FOLDER).rglob("*.json")):  # the revision is that of the content, not of where it was
-        if file.name in ("config.json", "model_index.json"):
-            content = read_json(file, where)
+    for part_config in sorted((folder / FOLDER).rglob("*.json")):  # a revision is of the content, not of where it was
+        if part_config.name in ("config.json", "model_index.json"):
+            content = read_json(part_config, where)
             content.pop("_name_or_path", None)
-            write_json(file, content)
+            write_json(part_config, content)
     networks = check_pipeline(folder / FOLDER, where)
     count = sum(len(network.state_dict()) for network in networks.values())
     use = "name it in a config's `generator: {{model: {}}}`"

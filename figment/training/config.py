@@ -1,11 +1,12 @@
 """What the user may choose about the training of a classifier, a semantic matrix or a few-shot head."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from figment.errors import InputError
-from figment.metrics.measures import names_of_measures
+from figment.metrics.measures import KS, names_of_measures
 from figment.types import (
     Count,
     ModelName,
@@ -149,8 +150,16 @@ class DualPromptConfig(Settings):
     cutout: Share = 0.5
     randaugment: bool = True
     held_out: Number = Field(0.1, gt=0, lt=1)  # share of the generated images that helps to choose the epoch
+    also_best: tuple[
+        str, ...
+    ] = ()  # of each the epoch that is best on the test images is saved too, as papers report it
     seed: Seed = 0
     device: str = "auto"
+
+    @model_validator(mode="after")
+    def _measured_on_test_images(self) -> "DualPromptConfig":
+        check_test_measures(self.also_best, KS)
+        return self
 
 
 class SemanticConfig(Settings):
@@ -181,9 +190,24 @@ class SemanticConfig(Settings):
     mixed_precision: bool = True  # on a GPU
     ks: tuple[Count, ...] = (3, 5)  # precision, recall and F1 are measured of the k best tags
     select_by: str = "validation/mAP"  # which of the measures chooses the epoch
+    also_best: tuple[
+        str, ...
+    ] = ()  # of each the epoch that is best on the test images is saved too, as papers report it
     workers: Natural = 0  # processes that augment
     seed: Seed = 0
     device: str = "auto"
+
+    @model_validator(mode="after")
+    def _measured_on_test_images(self) -> "SemanticConfig":
+        check_test_measures(self.also_best, self.ks)
+        return self
+
+
+def check_test_measures(names: Sequence[str], ks: Sequence[int]) -> None:
+    """Raise ValueError for a name that is no measure on the test images."""
+    known = [f"{protocol}/{name}" for protocol in ("zsl", "gzsl") for name in names_of_measures(ks)]
+    if strange := next((name for name in names if name not in known), None):
+        raise ValueError(f"also_best: {strange!r} is not measured on the test images; there are {', '.join(known)}")
 
 
 def check_selection(config: SemanticConfig) -> None:
@@ -222,9 +246,14 @@ class FinetuneConfig(Settings):
 
     steps: Count = 1000
     batch_size: Count = 16
-    learning_rate: Positive = 1e-5  # of the backbone
+    learning_rate: NonNegative = (
+        1e-5  # of the backbone; 0: the head alone learns, of images that are changed in every step
+    )
     head_learning_rate: Positive = 1e-4
     weight_decay: NonNegative = 0.0  # L2, in the gradient
+    mixup: NonNegative = 0.0  # alpha of timm's Mixup
+    cutmix: NonNegative = 0.0  # and of CutMix; with both, one or the other for each batch
+    label_smoothing: Number = Field(0.0, ge=0, lt=1)
     validate_every: Count = 100  # steps
 
 

@@ -7,8 +7,8 @@ of the loss. So the real images teach the seen classes and the generated ones th
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import open_clip
 import torch
@@ -43,6 +43,7 @@ class TrainedPrompts:
     model: DualPromptClassifier
     best_epoch: int
     history: list[dict[str, float]]
+    others: Mapping[str, Any] = field(default_factory=dict)  # of ``config.also_best`` (figment.checkpoint.State)
 
 
 Batch = list[tuple[TaggedImages, Tensor]]  # rows of one part or of several
@@ -205,7 +206,7 @@ class _Trainer(Trainer):
         evaluate: Evaluate,
     ):
         self.config, self.images, self.evaluate = config, images, evaluate
-        self.count = config.epochs
+        self.count, self.also_best = config.epochs, config.also_best
         batches = draw_batches(images, config.batches, config.batch_size, torch.Generator())
         self.steps = config.epochs * len(batches)
         with torch.random.fork_rng():
@@ -308,4 +309,4 @@ def train_dual_prompts(
     trainer = _Trainer(config, clip, space, parts, evaluate)
     state = fit(trainer, checkpoint, log)
     history = [{"epoch": epoch, **row} for epoch, row in state.history]
-    return TrainedPrompts(trainer.model.eval(), state.kept, history)
+    return TrainedPrompts(trainer.model.eval(), state.kept, history, state.others)

@@ -7,7 +7,6 @@ says anything (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features a
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from figment.checkpoint import Checkpoint
@@ -18,6 +17,7 @@ from figment.training.augment import augment
 from figment.training.backbone import Backbone
 from figment.training.config import AugmentConfig, FinetuneConfig
 from figment.training.head import TrainedHead
+from figment.training.timm_recipes import cross_entropy, mix
 
 CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 
@@ -86,13 +86,21 @@ class _Trainer(Trainer):
         items = torch.multinomial(self.law, (last - first) * batch, replacement=True, generator=self.generator)
         for rows in items.split(batch):
             pixels = self.images.pixels[rows]
-            shown = augment(pixels, self.augmentation, self.generator) if self.augmentation else pixels
-            loss = F.cross_entropy(self.head(self.backbone(shown.to(device))), self.images.labels[rows].to(device))
+            shown = augment(pixels, self.augmentation, self.generator) if self.augmentation else pixels.float() / 255
+            shown, targets = self.mixed(shown, self.images.labels[rows])
+            logits = self.head(self.backbone(shown.to(device)))
+            loss = cross_entropy(logits, targets.to(device), self.config.label_smoothing)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
             yield None
         yield last, {"loss": loss.item()} | self.validation()
+
+    def mixed(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if not (self.config.mixup or self.config.cutmix):
+            return pixels, labels
+        seed = int(torch.randint(2**31, (), generator=self.generator))
+        return mix(pixels, labels, self.head.out_features, self.config, seed)
 
     def validation(self) -> dict[str, float]:
         if self.held_out is None:

@@ -7,7 +7,8 @@ say, so images made for unseen labels join by adding columns to both.
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import timm
 import torch
@@ -42,6 +43,7 @@ class TrainedMatrix:
     model: SemanticMatrix
     best_epoch: int
     history: list[dict[str, float]]
+    others: Mapping[str, Any] = field(default_factory=dict)  # of ``config.also_best`` (figment.checkpoint.State)
 
 
 def build_semantic_matrix(config: SemanticConfig, dim: int) -> SemanticMatrix:
@@ -150,7 +152,7 @@ class _Trainer(Trainer):
         self.pixels, self.targets, self.vectors = pixels, targets, labels.vectors.to(self.device)
         self.batches = max(1, len(pixels) // config.batch_size)
         self.count, self.steps = config.epochs, config.epochs * self.batches
-        self.chosen_by = config.select_by
+        self.chosen_by, self.also_best = config.select_by, config.also_best
         with self.randomness(0):
             self.model = build_semantic_matrix(config, labels.dim)
             if config.weights:
@@ -231,7 +233,7 @@ def train_semantic_matrix(
     _check(pixels, targets, labels, config)
     trainer = _Trainer(pixels, targets, labels, config, evaluate)
     state = fit(trainer, checkpoint, log)
-    return TrainedMatrix(trainer.measured.eval(), state.kept, [row for _, row in state.history])
+    return TrainedMatrix(trainer.measured.eval(), state.kept, [row for _, row in state.history], state.others)
 
 
 def _check_choice(row: dict[str, float], name: str) -> None:

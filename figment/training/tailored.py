@@ -30,12 +30,15 @@ def train_tailored(
     log: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> tuple[TrainedPrompts, dict[str, float]]:
     """Train on real images with seen classes and on ``made`` ones of unseen classes; the measures of the kept epoch on the
-    test images, which are looked at once, at the end: the epoch is chosen by real and made images that were held out."""
+    test images, which are looked at once, at the end: the epoch is chosen by real and made images that were held out. With
+    ``config.also_best`` they are measured on after every epoch, and choose the ``others``."""
     train, validation, zsl, gzsl = (read_tagged(splits / name) for name in ("train", "validation", "zsl", "gzsl"))
     learns, chooses = hold_out_rows(len(made), config.held_out, config.seed)
     validate = validation_evaluator(space, validation, _rows(made, chooses))
-    trained = train_dual_prompts([train, _rows(made, learns)], space, clip, config, validate, checkpoint, log)
-    return trained, test_evaluator(space, zsl, gzsl)(Scorer(trained.model))
+    test = test_evaluator(space, zsl, gzsl)
+    measure = (lambda score: validate(score) | test(score)) if config.also_best else validate
+    trained = train_dual_prompts([train, _rows(made, learns)], space, clip, config, measure, checkpoint, log)
+    return trained, test(Scorer(trained.model))
 
 
 def test_evaluator(space: LabelSpace, zsl: TaggedImages, gzsl: TaggedImages) -> Evaluator:

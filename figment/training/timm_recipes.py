@@ -13,7 +13,7 @@ from timm.data import Mixup, create_transform
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from figment.training.config import AugmentConfig, TrainingConfig
+from figment.training.config import AugmentConfig, FinetuneConfig, TrainingConfig
 from figment.training.processes import WHOLE, Share
 
 
@@ -52,7 +52,9 @@ def seeded(seed: int) -> Iterator[None]:
             np.random.set_state(arrays)
 
 
-def mix(pixels: Tensor, labels: Tensor, classes: int, config: TrainingConfig, seed: int) -> tuple[Tensor, Tensor]:
+def mix(
+    pixels: Tensor, labels: Tensor, classes: int, config: TrainingConfig | FinetuneConfig, seed: int
+) -> tuple[Tensor, Tensor]:
     """A batch (B, 3, S, S) and its targets: labels (B,) as they are, or, with Mixup or CutMix, (B, C) probabilities with the
     labels' smoothing in them. Of an odd batch the last image stays as it is."""
     if not (config.mixup or config.cutmix) or len(pixels) < 2:

@@ -17,6 +17,7 @@ from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
+from figment.training.best_on_test import save_best_on_test
 from figment.training.config import SemanticConfig
 from figment.training.kinds.semantic_matrix import (
     SEMANTIC_MATRIX,
@@ -89,6 +90,7 @@ def train_matrix(
         settings = SemanticSettings(vectors=vectors, training=training)
         network = LabelledMatrix(trained.model, found.vectors, training.pooling)
         save_model(SEMANTIC_MATRIX, network, settings, saved, folder)
+        save_best_on_test(trained, SEMANTIC_MATRIX, network, settings, saved, folder)
         caching.mark_current(weights, key)
     checkpoint.path.unlink(missing_ok=True)
     return FileRef.of(weights)

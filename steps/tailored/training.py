@@ -16,6 +16,7 @@ from figment.manifests import FileRef
 from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.synthesis.pool import Pool
+from figment.training.best_on_test import save_best_on_test
 from figment.training.dual_prompt import CHECKPOINT_VERSION, DualPromptConfig, Scorer
 from figment.training.kinds.dual_prompt import DUAL_PROMPT, DualPromptSettings, dual_prompt_preprocessing
 from figment.training.lists import multilabel_list, write_list
@@ -89,6 +90,7 @@ def train_classifier(
         )
         settings = DualPromptSettings(clip=backbone, clip_digest=clip_digest(backbone), training=classifier)
         save_model(DUAL_PROMPT, trained.model, settings, saved, folder)
+        save_best_on_test(trained, DUAL_PROMPT, trained.model, settings, saved, folder)
         caching.mark_current(path, key)
     checkpoint.path.unlink(missing_ok=True)
     return FileRef.of(path)

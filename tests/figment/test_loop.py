@@ -99,6 +99,30 @@ def test_the_weights_at_the_first_highest_measure_are_kept(scores, kept):
     assert trainer.model.weight.equal(weights[kept])
 
 
+@pytest.mark.parametrize("stop_at", [2, 6])
+def test_the_best_by_further_measures_are_kept_across_a_stop(tmp_path, stop_at):
+    weights = {}
+
+    def stop(number, row):
+        weights[number] = trainer.weights()["weight"]
+        if number == stop_at:
+            raise KeyboardInterrupt
+
+    trainer, checkpoint = Walk(scores=[0.1, 0.9, 0.5, 0.2]), Checkpoint(tmp_path / "c.pt", "k", 0)
+    trainer.chosen_by, trainer.also_best = None, ("score", "loss", "nothing")
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer, checkpoint, stop)
+    trainer = Walk(scores=[0.1, 0.9, 0.5, 0.2])
+    trainer.chosen_by, trainer.also_best = None, ("score", "loss", "nothing")
+    state = fit(trainer, checkpoint, lambda number, row: weights.update({number: trainer.weights()["weight"]}))
+    found = {name: (other["kept"], other["score"]) for name, other in state.others.items()}
+    assert found == {"score": (4, 0.9), "loss": (7, 3.5)}
+    assert state.others["loss"]["weights"]["weight"].equal(trainer.model.weight)
+    if stop_at == 2:
+        assert state.others["score"]["weights"]["weight"].equal(weights[4])
+    assert state.kept == 7
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_is_one_sentence(tmp_path, value):
     checkpoint = Checkpoint(tmp_path / "c.pt", "k", 0)

@@ -60,7 +60,7 @@ def vae_name(name: str, blocks: int) -> str:
     place = f"down.{at}" if part == "down_blocks" else f"up.{blocks - 1 - int(at)}"
     kind, number, *inner = rest
     if kind != "resnets":
-        return f"{side}.{place}.{kind[:-2]}e.{'.'.join(inner)}".replace("samplere", "sample")
+        return f"{side}.{place}.{kind[:-2]}.{'.'.join(inner)}"
     return f"{side}.{place}.block.{number}." + ".".join(inner).replace("conv_shortcut", "nin_shortcut")
 
 

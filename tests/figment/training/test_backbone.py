@@ -13,6 +13,7 @@ from figment.training.config import AugmentConfig, BackboneConfig
 
 POCKET = BackboneConfig(model="open_clip:local-dir:models/pocket/clip", image_size=32, device="cpu")
 CHANGES = AugmentConfig(crop_scale=0.7, rotation=15)
+RANDAUGMENT = AugmentConfig(crop_scale=1.0, transforms="timm", auto_augment="rand-m9-n2")
 GREY = torch.full((3, 1, 1), 0.5)
 
 
@@ -57,17 +58,18 @@ def test_a_backbone_in_training_stays_as_it_is_unlike_in_the_published_code():
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
 
 
-def test_views_are_drawn_once_and_do_not_depend_on_company():
+@pytest.mark.parametrize("changes", [CHANGES, RANDAUGMENT], ids=["crops", "RandAugment"])
+def test_views_are_drawn_once_and_do_not_depend_on_company(changes):
     backbone = load_backbone(POCKET)
-    first, again = (view_features(images(6), backbone, size, CHANGES, 3, seed=1) for size in (2, 24))
-    alone = view_features(images(6).subset(torch.tensor([4, 1])), backbone, 24, CHANGES, 3, seed=1)
+    first, again = (view_features(images(6), backbone, size, changes, 3, seed=1) for size in (2, 24))
+    alone = view_features(images(6).subset(torch.tensor([4, 1])), backbone, 24, changes, 3, seed=1)
     assert torch.allclose(first[[4, 1]], alone, atol=1e-4)
     assert first.shape == (6, 4, 256)
     assert torch.allclose(first, again, atol=1e-4)
     assert torch.allclose(first[:, 0], backbone(images(6).pixels), atol=1e-4)  # as it is
-    assert torch.allclose(first[:, :1], view_features(images(6), backbone, 6, CHANGES, 0, seed=1), atol=1e-4)
+    assert torch.allclose(first[:, :1], view_features(images(6), backbone, 6, changes, 0, seed=1), atol=1e-4)
     assert not torch.allclose(first[:, 1], first[:, 2], atol=0.1)
-    other = view_features(images(6), backbone, 6, CHANGES, 3, seed=2)
+    other = view_features(images(6), backbone, 6, changes, 3, seed=2)
     assert not torch.allclose(first[:, 1], other[:, 1], atol=0.1)
 
 

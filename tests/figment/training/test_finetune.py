@@ -100,3 +100,28 @@ def test_an_interrupted_fine_tuning_ends_with_the_same_weights(tmp_path):
     found = finetune(*resumed, images, law, augmentation, CONFIG, 0, held_out, checkpoint)
     assert (found.history, found.kept) == (expected.history, expected.kept)
     assert all(value.equal(states(*whole)[name]) for name, value in states(*resumed).items())
+
+
+def test_cutmix_teaches_the_head_mixed_images_and_leaves_a_backbone_of_rate_zero_alone():
+    images, law = striped(16), torch.full((16,), 1 / 16)
+    config, found = CONFIG.model_copy(update={"learning_rate": 0.0, "cutmix": 1.0}), []
+    for changed in ({}, {}, {"cutmix": 0.0}):
+        backbone, head = small()
+        before = states(backbone)
+        finetune(backbone, head, images, law, None, config.model_copy(update=changed), seed=0)
+        assert all(value.equal(states(backbone)[name]) for name, value in before.items())
+        found.append(head.weight)
+    assert found[0].equal(found[1])
+    assert not found[0].equal(found[2])
+
+
+def test_randaugment_changes_what_is_learned_from_and_follows_the_seed():
+    augmentation = AugmentConfig(transforms="timm", auto_augment="rand-m9-n2", crop_scale=1.0)
+    images, law, found = striped(16), torch.full((16,), 1 / 16), []
+    for seed, change in ((0, augmentation), (0, augmentation), (1, augmentation), (0, None)):
+        backbone, head = small()
+        finetune(backbone, head, images, law, change, CONFIG.model_copy(update={"steps": 4}), seed)
+        found.append(head.weight)
+    assert found[0].equal(found[1])
+    assert not found[0].equal(found[2])
+    assert not found[0].equal(found[3])

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from figment.clip.scorer import ClipConfig
+from figment.clip.scorer import ClipConfig, clip_digest
 from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.metrics.multilabel import mean_average_precision, precision_recall_f1_at_k
@@ -16,7 +16,12 @@ from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training import tailored
+from figment.training.best_on_test import BEST_ON_TEST, save_best_on_test
+from figment.training.config import SemanticConfig
 from figment.training.dual_prompt import DualPromptConfig, Scorer
+from figment.training.kinds.dual_prompt import DUAL_PROMPT, DualPromptSettings, dual_prompt_preprocessing
+from figment.training.kinds.registry import open_model
+from figment.training.saved import SavedModel
 from figment.training.tailored import accepted_images, clip_scorer, train_tailored, validation_evaluator
 from pocket.data_sets import artwork, draw_scenes, write_scenes
 
@@ -119,3 +124,35 @@ def test_training_chooses_by_held_out_images_and_measures_the_test_images_once(s
     assert trained.best_epoch == 1 + validated.index(max(validated))
     zsl, gzsl = (read_tagged(splits / name) for name in ("zsl", "gzsl"))
     assert measured == tailored.test_evaluator(SPACE, zsl, gzsl)(Scorer(trained.model))
+
+
+def test_the_best_of_each_test_protocol_is_saved_beside_the_honest_one(splits, tmp_path):
+    config = CONFIG.model_copy(update={"also_best": ("zsl/mAP", "gzsl/F1@3"), "epochs": 3})
+    made = drawn(40)
+    made.targets[:, SEEN] = -1
+    trained, _ = train_tailored(splits, made, SPACE, CLIP, config)
+    honest, _ = train_tailored(splits, made, SPACE, CLIP, CONFIG.model_copy(update={"epochs": 3}))
+    assert (trained.best_epoch, trained.others.keys()) == (honest.best_epoch, set(config.also_best))
+    before = {name: value.clone() for name, value in trained.model.state_dict().items()}
+    settings = DualPromptSettings(clip=CLIP, clip_digest=clip_digest(CLIP), training=config)
+    saved = SavedModel(labels=SPACE, preprocessing=dual_prompt_preprocessing(trained.model, 32), training="Trained.")
+    epochs = save_best_on_test(trained, DUAL_PROMPT, trained.model, settings, saved, tmp_path)
+    assert all(value.equal(before[name]) for name, value in trained.model.state_dict().items())
+    assert all(value.equal(before[name]) for name, value in honest.model.state_dict().items())
+    zsl, gzsl = (read_tagged(splits / name) for name in ("zsl", "gzsl"))
+    for name, epoch in epochs.items():
+        values = [row[name] for row in trained.history]
+        assert epoch == 1 + values.index(max(values))
+        model = open_model(tmp_path / BEST_ON_TEST / name.replace("/", "_"))
+        assert "measures are too high" in model.saved.training
+        assert {each.name: each.value for each in model.saved.metrics}[name] == max(values)
+        assert tailored.test_evaluator(SPACE, zsl, gzsl)(Scorer(model.network))[name] == pytest.approx(
+            max(values), abs=1e-6
+        )
+
+
+@pytest.mark.parametrize("name", ["validation/mAP", "zsl/F1@7", "zsl"])
+@pytest.mark.parametrize("kind", [DualPromptConfig, SemanticConfig])
+def test_what_is_not_measured_on_the_test_images_chooses_no_epoch(kind, name):
+    with pytest.raises(ValueError, match=rf"also_best: '{name}' is not measured on the test images; there are zsl/mAP"):
+        kind(also_best=(name,))
