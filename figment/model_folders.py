@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ CODE_KEYS = ("custom_pipeline", "custom_generate", "trust_remote_code")
 ATTENTION_KEYS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
 ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention")  # others are code, fetched from the hub
 REDIRECTIONS = ("quantization_config", "transformers_weights")
+QUANTISERS = ("torchao", "bitsandbytes")  # whose quantised weights a generator may have
 PROBE = "a photo of a cat"
 
 
@@ -155,6 +157,11 @@ def _check_entry(file: Path, field: str, key: str, value: Any) -> None:
         raise InputError(f"{where} asks for code of the model's own; Figment runs none, give a model that needs none")
     if key in ATTENTION_KEYS and value not in ATTENTION:
         raise InputError(f"{where} is {shown(value)}; Figment fetches no kernels, remove the entry")
+    method = value.get("quant_method") if key == "quantization_config" and isinstance(value, dict) else None
+    if method in QUANTISERS and field.startswith("generator"):
+        if find_spec(str(method)) is None:
+            raise InputError(f"{where}: the weights are quantised by {method}, which is not installed; pip install {method}")
+        return
     if key in REDIRECTIONS and value:
         raise InputError(
             f"{where}: weights that are quantised or elsewhere are not read; give the model's full weights"
@@ -190,7 +197,8 @@ def read_tensors(file: Path, what: str) -> dict[str, Tensor]:
 def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
     """Raise InputError if a tensor holds NaN or infinity. Masks may: they hide what a network shall not see."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and "mask" not in name and not tensor.isfinite().all():
+        plain = type(tensor) in (Tensor, nn.Parameter)  # quantised ones are of their library's own types
+        if plain and tensor.is_floating_point() and "mask" not in name and not tensor.isfinite().all():
             raise InputError(f"{what}: the weights {name!r} hold NaN or infinity; restore them")
 
 

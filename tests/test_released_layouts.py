@@ -251,7 +251,9 @@ def words_and_prompts(root: Path, space: LabelSpace, config: dict) -> None:
     words = imported("words", root / "tokens-0-2.pt", root / "words")
     assert imported_words(space, Path(words), root / "out/adapters").is_file()
     lines = [
-        f"{name};{i + 1};a photo of a {{name}} in the snow, view {k}" for i, name in enumerate(space.names) for k in range(10)
+        f"{name};{i + 1};a photo of a {{name}} in the snow, view {k}"
+        for i, name in enumerate(space.names)
+        for k in range(10)
     ]
     (root / "prompts.csv").write_text("class_name;class_idx;prompt\n" + "\n".join(lines) + "\n")
     settings = config["contexts"].model_copy(update={"chat": None, "file": str(root / "prompts.csv")})

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from figment.model_folders import (
 )
 from figment.model_loaders.hub import fetch, network_shape, own_variant
 from figment.text import shown
+
+DENOISERS = ("unet", "transformer")  # what pipelines call the network that runs at every step
 
 
 def component_classes(folder: Path, field: str) -> dict[str, Any]:
@@ -130,8 +133,11 @@ def _check_widths(networks: dict[str, Any], folder: Path, field: str) -> None:
                          "restore the parts that belong together")  # fmt: skip
 
 
-def open_pipeline(model: str, dtype: torch.dtype, revision: str | None, field: str = "generator.model") -> Any:
-    """A text-to-image pipeline of diffusers, on the CPU; ``revision`` of a hub id, None for a folder."""
+def open_pipeline(
+    model: str, dtype: torch.dtype, revision: str | None, field: str = "generator.model", quantise: str = "none"
+) -> Any:
+    """A text-to-image pipeline of diffusers, on the CPU; ``revision`` of a hub id, None for a folder. ``quantise``: how the
+    denoiser's weights are, one of ``quantisation``'s."""
     import diffusers
     import transformers
     from diffusers import AutoPipelineForText2Image, DiffusionPipeline
@@ -150,6 +156,7 @@ def open_pipeline(model: str, dtype: torch.dtype, revision: str | None, field: s
             except (OSError, ValueError):  # of some models the hub has half-precision weights alone
                 folder = Path(DiffusionPipeline.download(model, variant="fp16", **safe))
     check_pipeline(folder, field)
+    settings = quantisation(quantise, dtype)
     with one_sentence(f"{field}: {model!r} cannot be loaded", advice):
         variants = [found for part in folder.iterdir() if part.is_dir() and (found := own_variant(part))]
         pipeline = AutoPipelineForText2Image.from_pretrained(
@@ -159,6 +166,7 @@ def open_pipeline(model: str, dtype: torch.dtype, revision: str | None, field: s
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            **settings,
         )
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module):
@@ -166,4 +174,26 @@ def open_pipeline(model: str, dtype: torch.dtype, revision: str | None, field: s
     return pipeline
 
 
-# transformers
+def quantisation(quantise: str, dtype: torch.dtype) -> dict[str, Any]:
+    """The arguments of diffusers' loaders by which a denoiser is quantised while it is loaded. Raises InputError if the library
+    is not there that does it."""
+    import diffusers
+
+    if quantise == "none":
+        return {}
+    library = "torchao" if quantise == "int8" else "bitsandbytes"
+    if find_spec(library) is None:
+        raise InputError(
+            f"synthesis.quantise: {quantise} needs {library}, which is not installed; pip install {library}"
+        )
+    if quantise == "int8":
+        from torchao.quantization import Int8WeightOnlyConfig
+
+        config = diffusers.TorchAoConfig(Int8WeightOnlyConfig())
+    elif quantise == "bnb8":
+        config = diffusers.BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = diffusers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+        )
+    return {"quantization_config": diffusers.PipelineQuantizationConfig(quant_mapping=dict.fromkeys(DENOISERS, config))}

@@ -9,12 +9,15 @@ from figment.types import Count, NonNegative, PathText, Positive, Settings
 
 
 class SynthesisConfig(Settings):
-    """How a plan is rendered. dtype and image_format touch the pixels but not an image's id, so a pool has one of each."""
+    """How a plan is rendered. dtype, quantise and image_format touch the pixels but not an image's id, so a pool has one
+    of each."""
 
     batch_size: Count = 16  # halved, and remembered, when memory runs out
     shard_size: Count = 512  # planned images in one Parquet file; what a crash can lose
     image_format: Literal["jpeg", "png", "webp"] = "jpeg"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+    # weights of the denoiser in 8 bits (torchao), or in 8 or 4 (bitsandbytes): less memory, other pixels
+    quantise: Literal["none", "int8", "bnb8", "nf4"] = "none"
     device: str = "auto"  # auto: cuda, mps or cpu, whichever is there
     lanes: Count | None = None  # batches under way at once; by default 1 on a GPU, one a core on a CPU
     channels_last: bool | None = None  # by default on a GPU only

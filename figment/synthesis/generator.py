@@ -76,7 +76,8 @@ class Generator:
         check_revision(model, revision)
         self.config = config
         self.device = choose_device(config.device)
-        pipeline = open_pipeline(model, resolve_dtype(config), None if is_local(model) else revision)
+        own = None if is_local(model) else revision
+        pipeline = open_pipeline(model, resolve_dtype(config), own, quantise=config.quantise)
         self.pipeline: DiffusionPipeline = place(pipeline, self.device, config.offload)
         self.pipeline.set_progress_bar_config(disable=True)
         inputs = inputs or Inputs()
@@ -108,7 +109,8 @@ class Generator:
 
     def _prepare_modules(self) -> None:
         channels_last = self.config.channels_last
-        fits = self.family.channels_last and self.config.offload != "group"  # whose groups are copied as they were
+        # Groups are copied as they were, quantised weights are laid out as their library wants them.
+        fits = self.family.channels_last and self.config.offload != "group" and self.config.quantise == "none"
         if fits and (channels_last or (channels_last is None and self.device.type == "cuda")):
             for module in (self.denoiser, self.decoder):
                 module.to(memory_format=torch.channels_last)

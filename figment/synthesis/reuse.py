@@ -7,9 +7,8 @@ import pyarrow as pa
 from figment.errors import InputError
 from figment.planning.plan import ranges
 from figment.synthesis.config import SynthesisConfig
-from figment.synthesis.generator import resolve_dtype
 from figment.synthesis.pool import Pool
-from figment.synthesis.settings import last_config
+from figment.synthesis.settings import last_config, precision
 
 COLUMNS = ("image", "contrast", "unsafe")
 
@@ -39,12 +38,10 @@ def _open(folder: Path, where: str, config: SynthesisConfig) -> Pool:
     if not len(other):
         raise InputError(f"{where}: {folder} holds no images; give the folder images/ of a run's output")
     theirs = last_config(other)
-    for name, ours in (
-        ("dtype", str(resolve_dtype(config)).removeprefix("torch.")),
-        ("image_format", config.image_format),
+    for name, found, ours in (
+        ("dtype", precision(theirs), precision(config)),
+        ("image_format", theirs.image_format, config.image_format),
     ):
-        if getattr(theirs, name) != ours:
-            raise InputError(
-                f"{where}: {folder} has {name} {getattr(theirs, name)}, this run {ours}; use the same, or leave it out"
-            )
+        if found != ours:
+            raise InputError(f"{where}: {folder} has {name} {found}, this run {ours}; use the same, or leave it out")
     return other

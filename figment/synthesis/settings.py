@@ -58,7 +58,7 @@ def settings_of(plan: pa.Table | Path, config: SynthesisConfig) -> dict[str, Any
             values[name] |= set(pc.unique(part[name]).to_pylist())
     return {
         **{name: sorted(found) for name, found in values.items()},
-        "dtype": str(resolve_dtype(config)).removeprefix("torch."),
+        "dtype": precision(config),
         "image_format": config.image_format,
         "shard_size": config.shard_size,
         "torch": torch.__version__.partition("+")[0],
@@ -66,10 +66,17 @@ def settings_of(plan: pa.Table | Path, config: SynthesisConfig) -> dict[str, Any
     }
 
 
+def precision(config: SynthesisConfig) -> str:
+    """The type of the weights on this device, and how they are quantised, if they are: ``bfloat16 nf4``."""
+    quantised = "" if config.quantise == "none" else f" {config.quantise}"
+    return str(resolve_dtype(config)).removeprefix("torch.") + quantised
+
+
 def last_config(pool: Pool) -> SynthesisConfig:
-    """How the pool's images were rendered: their dtype and format."""
+    """How the pool's images were rendered: their dtype, quantisation and format."""
     values = _read(pool.folder / "settings.json")
-    return SynthesisConfig(**{name: values[name] for name in FIXED})
+    dtype, _, quantised = values["dtype"].partition(" ")
+    return SynthesisConfig(dtype=dtype, quantise=quantised or "none", image_format=values["image_format"])
 
 
 def _read(file: Path) -> dict[str, Any]:

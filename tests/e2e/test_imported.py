@@ -12,6 +12,7 @@ from figment.cli import main as figment
 from figment.imports.contract import Options
 from figment.imports.registry import import_source
 from figment.ops.run import main
+from tests.e2e import test_custom, test_semantic_diversity, test_tailored
 
 CLASSES = ["car", "frog", "ship"]
 pytestmark = pytest.mark.slow
@@ -47,3 +48,49 @@ def test_imported_images_join_a_run(tmp_path, capsys):
     record = json.loads((tmp_path / "mine/import.json").read_text())
     assert f"imported:parquet @ {record['sha256']}" in said
     assert str(output / "classifiers/mine") in said
+
+
+def small(recipe: str, folder: Path) -> Path:
+    """The recipe's reduced config of its own test, without what is not looked at here."""
+    if recipe == "tailored":
+        config = test_tailored.write_config(folder, tuning=None, gates={"max_duplicates": 1.0, "max_leakage": 1.0})
+    elif recipe == "semantic_diversity":
+        config = test_semantic_diversity.write_config(folder, generated=False, gates={"max_leakage": 1.0})
+    else:
+        config = test_custom.write_config(folder, "semantic")
+    body = yaml.safe_load(config.read_text())
+    parameters = body["parameters"]
+    parameters["imported"] = [str(folder / "mine")]
+    if recipe == "tailored":
+        parameters.update(images_per_pair=1)
+        parameters["classifier"].update(epochs=1)
+    if recipe == "custom":
+        parameters.pop("adaptation")
+        parameters.update(planner={"kind": "imported"}, prompts=[])
+    if recipe != "tailored":
+        parameters["training"].update(epochs=1)
+    config.write_text(yaml.safe_dump(body))
+    return config
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model"), [("tailored", "classifier"), ("semantic_diversity", "model"), ("custom", "model")]
+)
+def test_imported_images_of_unseen_classes_join_a_recipe_of_several_classes(tmp_path, recipe, model):
+    """Drawings by other artists, of which CLIP accepts some."""
+    rows = pq.read_table("data/drawings/test.parquet").to_pylist()
+    kept = [row for row in rows if row["label"] in ("banana", "dog", "truck")][:12]
+    for i, row in enumerate(kept):
+        file = tmp_path / "source" / row["label"] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(row["image"]["bytes"])
+    import_source("folder", tmp_path / "source", Options(), tmp_path / "mine")
+    config, output = small(recipe, tmp_path), tmp_path / "out"
+    assert main([f"pipelines.{recipe}.{recipe}", "-c", str(config)]) == 0
+    plan = pq.read_table(sorted(output.glob("plan*.parquet"))[-1])
+    mine = set(plan.filter(pc.equal(plan["trick"], "mine"))["image_id"].to_pylist())
+    assert len(mine) == len(kept) == 12
+    verdicts = {row["image_id"]: row["accepted"] for row in pq.read_table(output / "verdicts.parquet").to_pylist()}
+    listed = set(pq.read_table(output / model / "training_list.parquet")["image_id"].to_pylist())
+    assert mine <= verdicts.keys()
+    assert {i for i in mine if verdicts[i]} == mine & listed != set()
