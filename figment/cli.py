@@ -1,5 +1,5 @@
 """The command line of the library: ``figment new``, ``run``, ``check``, ``estimate``, ``preview``, ``render``, ``generate``,
-``replay``, ``trace``, ``why``, ``predict``, ``evaluate``, ``export``, ``import``, ``payload``,
+``replay``, ``trace``, ``why``, ``predict``, ``evaluate``, ``transfer``, ``export``, ``import``, ``payload``,
 ``dataset list | get | add``, ``stack apply``.
 
 ``figment run CONFIG`` does what ``zenml pipeline run`` does; the others look into its folders or lend a hand from other machines.
@@ -31,6 +31,7 @@ from figment.commands import (
     replay_image,
     run_config,
     trace_image,
+    transfer_run,
     why_model,
     write_config,
 )
@@ -169,7 +170,23 @@ def main(arguments: list[str] | None = None) -> int:
         "--json", type=Path, metavar="FILE", help="write all of it there, with the confusion of classes"
     )
     command.add_argument("--device", default="auto")
+    command.add_argument(
+        "--as-published",
+        action="store_true",
+        help="also top-1 without eval(), as the bag of tricks' code measures it: by batch statistics, in batches of 128",
+    )
     command.set_defaults(run=evaluate_model)
+
+    command = commands.add_parser(
+        "transfer", help="a head of real images on a run's generated ones and back, on a frozen network's features"
+    )
+    command.add_argument("run_folder", type=Path, metavar="RUN", help="a run that generated images of one class each")
+    command.add_argument("--data", type=Path, required=True, metavar="PATH", help="labelled real images")
+    command.add_argument("--backbone", default="timm:resnet50", metavar="MODEL", help="timm:NAME or open_clip:MODEL")
+    command.add_argument("--weights", type=str, metavar="FILE", help="its weights; by default timm's")
+    command.add_argument("--size", type=int, default=224, metavar="PX", help="of the images; by default 224")
+    command.add_argument("--out", type=Path, metavar="DIR", help="for transfer.json and .png; by default RUN")
+    command.set_defaults(run=transfer_run)
 
     command = commands.add_parser(
         "export",

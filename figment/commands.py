@@ -220,11 +220,31 @@ def evaluate_model(options: argparse.Namespace) -> None:
     from figment.evaluation.evaluate import evaluate, table_of
     from figment.files import write_json
 
-    found = evaluate(options.model, options.data, options.device)
+    found = evaluate(options.model, options.data, options.device, options.as_published)
     if options.json:
         write_json(options.json, [each.model_dump(mode="json") for each in found])
     for each in found:
         Console().print(table_of(each))
+
+
+def transfer_run(options: argparse.Namespace) -> None:
+    import pyarrow as pa
+    from rich.console import Console
+
+    from figment.evaluation.transfer import Generated, table_of, transfer
+    from figment.exports.run_images import RunImages, run_space
+    from figment.labels import LabelSpace
+    from figment.training.config import BackboneConfig
+
+    folder, images = options.run_folder, RunImages(options.run_folder)
+    if images.classes.multi_label:
+        raise InputError(f"{folder}: its images show several classes each; transfer is between images of one class")
+    names = images.classes.names
+    labels = {"image_id": [i.decode() for i in images.ids], "label": [names[i] for i in images.positions]}
+    made = Generated(images.pool, pa.table(labels), run_space(folder / "config.yaml") or LabelSpace.of(names))
+    backbone = BackboneConfig(model=options.backbone, weights=options.weights, image_size=options.size)
+    cells = transfer(made, options.data, options.out or folder, backbone)
+    Console().print(table_of(cells))
 
 
 def import_made(options: argparse.Namespace) -> None:

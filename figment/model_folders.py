@@ -160,7 +160,9 @@ def _check_entry(file: Path, field: str, key: str, value: Any) -> None:
     method = value.get("quant_method") if key == "quantization_config" and isinstance(value, dict) else None
     if method in QUANTISERS and field.startswith("generator"):
         if find_spec(str(method)) is None:
-            raise InputError(f"{where}: the weights are quantised by {method}, which is not installed; pip install {method}")
+            raise InputError(
+                f"{where}: the weights are quantised by {method}, which is not installed; pip install {method}"
+            )
         return
     if key in REDIRECTIONS and value:
         raise InputError(

@@ -1,5 +1,6 @@
 """Any saved model on any labelled images: measures with intervals, a table of classes, and the confusion of classes."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from figment.datasets.labelled import StreamedImages, open_labelled
 from figment.datasets.tagged import NAMES, TaggedImages, read_tagged
 from figment.devices import choose_device
 from figment.errors import InputError
+from figment.loop import seeded
 from figment.metrics.accuracy import Score, calibration_error, check_finite, confusion, macro_score, map_score, top1
 from figment.metrics.multilabel import average_precisions, precision_recall_f1_at_k
 from figment.training.kinds.registry import open_model
+from figment.training.kinds.timm_classifier import TIMM
 from figment.training.saved import Measure, TrainedModel
 
 BATCH = 256
+PUBLISHED_BATCH = 128  # of the bag of tricks' code
 K = 3  # best classes of an image, where it may have several
 
 
@@ -48,15 +52,19 @@ class Evaluation(BaseModel):
     confusion: tuple[tuple[int, ...], ...] = ()
 
 
-def evaluate(model: Path, data: Sequence[Path], device: str = "auto") -> list[Evaluation]:
+def evaluate(model: Path, data: Sequence[Path], device: str = "auto", as_published: bool = False) -> list[Evaluation]:
     """One result a path of ``data``: a folder with pixels.npy and targets.npy, where images may have several classes, or
     whatever ``open_labelled`` reads, the test split where there is one. Raises InputError for a class that the model does not
-    know, and for scores that are not finite."""
+    know, and for scores that are not finite. ``as_published`` adds what a timm classifier scores without eval()."""
     trained = open_model(model)
-    return [_evaluate(trained, model, path, device) for path in data]
+    if as_published and trained.kind is not TIMM:
+        raise InputError(f"{model}: is a {trained.kind.name}; --as-published measures timm classifiers without eval()")
+    return [_evaluate(trained, model, path, device, as_published) for path in data]
 
 
-def _evaluate(trained: TrainedModel[Any], model: Path, path: Path, device: str) -> Evaluation:
+def _evaluate(
+    trained: TrainedModel[Any], model: Path, path: Path, device: str, as_published: bool = False
+) -> Evaluation:
     space = trained.saved.labels
     matrix: list[list[int]]
     if all((path / name).is_file() for name in NAMES):
@@ -76,6 +84,10 @@ def _evaluate(trained: TrainedModel[Any], model: Path, path: Path, device: str) 
         check_finite(str(model), scores)
         logits = scores.clamp(min=1e-12).log() if trained.kind.probabilities else scores
         metrics, values = _classified(logits, truth, trained.kind.exclusive)
+        if as_published:
+            with seeded(0, choose_device(device)):  # its dropout is on
+                without = _scores(trained, images, device, PUBLISHED_BATCH)
+            metrics.append(_measure("top-1 without eval(), as published", top1(without, truth), len(truth)))
         counts, matrix = torch.bincount(truth, minlength=len(space)), confusion(logits, truth).tolist()
     return Evaluation(
         model=str(model),
@@ -92,10 +104,14 @@ def _evaluate(trained: TrainedModel[Any], model: Path, path: Path, device: str) 
 
 
 @torch.inference_mode()
-def _scores(trained: TrainedModel[Any], images: StreamedImages | TaggedImages, device: str) -> Tensor:
-    """(N, C) on the CPU, in the set's order."""
+def _scores(
+    trained: TrainedModel[Any], images: StreamedImages | TaggedImages, device: str, training: int = 0
+) -> Tensor:
+    """(N, C) on the CPU, in the set's order; with ``training`` in batches of so many and as in training: by their statistics."""
     where, size = choose_device(device), trained.preparation[0]
-    scorer = trained.scorer().to(where)
+    scorer, batch = trained.scorer().to(where), training or BATCH
+    if training:
+        scorer = copy.deepcopy(scorer).train()  # its statistics follow the images that it sees
 
     def score(pixels: Tensor) -> Tensor:
         if pixels.shape[-1] != size:
@@ -106,7 +122,7 @@ def _scores(trained: TrainedModel[Any], images: StreamedImages | TaggedImages, d
         return torch.cat([score(part) for part in images.pixels.split(BATCH)])
     found = torch.empty(len(images), len(trained.labels))
     for rows, part in images.parts():
-        for some, pixels in zip(rows.split(BATCH), part.pixels.split(BATCH), strict=True):
+        for some, pixels in zip(rows.split(batch), part.pixels.split(batch), strict=True):
             found[some] = score(pixels)
     return found
 

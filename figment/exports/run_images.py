@@ -90,7 +90,7 @@ class RunImages:
             raise InputError(
                 f"{folder}: image_id {twice[0].decode()} is there twice; run the pipeline's validation again"
             )
-        self.classes = self._classes(_space(config), config)
+        self.classes = self._classes(run_space(config), config)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -169,7 +169,7 @@ def _planned(plan: Path, pool: Pool, everything: bool) -> pa.Table:
     return table.select(["image_id", "labels"])
 
 
-def _space(config: Path) -> LabelSpace | None:
+def run_space(config: Path) -> LabelSpace | None:
     """The classes that the run was given, None without its config."""
     if not config.is_file():
         return None

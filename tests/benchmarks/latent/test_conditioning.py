@@ -1,5 +1,7 @@
 """Tiny random-weight pipelines of the two families that take image embeddings, and the map for those that do not."""
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from diffusers import (
     VQModel,
 )
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
+from PIL import Image
 from transformers import (
     CLIPImageProcessor,
     CLIPTextConfig,
@@ -22,7 +25,9 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from benchmarks.latent.__main__ import main
 from benchmarks.latent.conditioning import LinearCaptioner, embedding_arguments, render_conditioned
+from benchmarks.latent.samplers import SAMPLERS
 from figment.errors import InputError
 
 WIDTH = 32  # of the image embeddings
@@ -116,3 +121,23 @@ def test_the_linear_map_recovers_a_linear_relation():
     assert torch.allclose(captioner(x[300:]), states[300:], atol=1e-3)
     shrunk = LinearCaptioner.fit(x[:300], states[:300], ridge=1e9)
     assert torch.allclose(shrunk(x[300:]), states[:300].mean(0).expand(100, 3, 4), atol=1e-3)
+
+
+def test_the_study_makes_images_of_any_class_folders(tmp_path, capsys):
+    unclip().save_pretrained(tmp_path / "model")
+    for place, name in enumerate(("cat", "dog")):
+        for i in range(4):
+            file = tmp_path / "photos" / name / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.effect_noise((20, 16), 30 + 20 * i + 60 * place).convert("RGB").save(file)
+    sizes = ["--size", "32", "--steps", "2", "--images", "3", "--batch", "2", "--device", "cpu"]
+    places = ["--data", str(tmp_path / "photos"), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "out")]
+    main([*places, "--classes", "cat, dog", *sizes])
+    found = json.loads((tmp_path / "out/spread.json").read_text())
+    for sampler in SAMPLERS:
+        for name in ("cat", "dog"):
+            assert found[sampler][name]["photos"] == 4
+            assert found[sampler][name]["spread"] > 0
+            files = sorted((tmp_path / "out" / sampler / name).iterdir())
+            assert len({file.read_bytes() for file in files}) == 3
+    assert "triples, dog: spread" in capsys.readouterr().out

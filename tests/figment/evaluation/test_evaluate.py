@@ -134,3 +134,25 @@ def test_one_sentence_says_what_is_wrong(classifier, tmp_path, capsys, model, da
     assert printed.err.count("\n") == 1
     assert said in printed.err
     assert not (tmp_path / "out.json").exists()
+
+
+def test_as_published_the_network_measures_by_the_statistics_of_its_batches(classifier, folders):
+    """Beside the honest accuracy, which stays as it is, and so does the model."""
+    (honest,) = evaluated(classifier, folders)
+    file = classifier.parent / "published.json"
+    command = ["evaluate", str(classifier), "--data", str(folders), "--json", str(file), "--as-published"]
+    assert main(command) == 0
+    (found,) = json.loads(file.read_text())
+    assert found["metrics"][:-1] == honest["metrics"]
+    assert found["metrics"][-1]["name"] == "top-1 without eval(), as published"
+    network = open_model(classifier).scorer().train()
+    images = [Image.open(file) for name in SPACE.names for file in sorted((folders / name).iterdir())]
+    with torch.no_grad():
+        guesses = network(torch.stack([to_tensor(image, 16, TIMM.resize) for image in images]) / 255).argmax(1)
+    truth = torch.tensor([0] * 2 + [1] * 3 + [2] * 4)
+    assert found["metrics"][-1]["value"] == pytest.approx(float((guesses == truth).double().mean()))
+
+
+def test_only_classifiers_with_batch_statistics_have_a_published_accuracy(matrix, folders, capsys):
+    assert main(["evaluate", str(matrix), "--data", str(folders), "--as-published"]) == 2
+    assert "is a semantic_matrix; --as-published measures timm classifiers without eval()" in capsys.readouterr().err
