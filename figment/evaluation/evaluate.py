@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from figment.datasets.labelled import StreamedImages, open_labelled
+from figment.datasets.labelled import LabelledImages, StreamedImages, open_labelled
 from figment.datasets.tagged import NAMES, TaggedImages, read_tagged
 from figment.devices import choose_device
 from figment.errors import InputError
@@ -86,7 +86,7 @@ def _evaluate(
         metrics, values = _classified(logits, truth, trained.kind.exclusive)
         if as_published:
             with seeded(0, choose_device(device)):  # its dropout is on
-                without = _scores(trained, images, device, PUBLISHED_BATCH)
+                without = _scores(trained, images.load(), device, PUBLISHED_BATCH)
             metrics.append(_measure("top-1 without eval(), as published", top1(without, truth), len(truth)))
         counts, matrix = torch.bincount(truth, minlength=len(space)), confusion(logits, truth).tolist()
     return Evaluation(
@@ -105,7 +105,7 @@ def _evaluate(
 
 @torch.inference_mode()
 def _scores(
-    trained: TrainedModel[Any], images: StreamedImages | TaggedImages, device: str, training: int = 0
+    trained: TrainedModel[Any], images: StreamedImages | TaggedImages | LabelledImages, device: str, training: int = 0
 ) -> Tensor:
     """(N, C) on the CPU, in the set's order; with ``training`` in batches of so many and as in training: by their statistics."""
     where, size = choose_device(device), trained.preparation[0]
@@ -118,11 +118,11 @@ def _scores(
             pixels = resize(pixels, [size, size], antialias=True)
         return scorer(pixels.to(where).float() / 255).float().cpu()
 
-    if isinstance(images, TaggedImages):
-        return torch.cat([score(part) for part in images.pixels.split(BATCH)])
+    if isinstance(images, TaggedImages | LabelledImages):
+        return torch.cat([score(part) for part in images.pixels.split(batch)])
     found = torch.empty(len(images), len(trained.labels))
     for rows, part in images.parts():
-        for some, pixels in zip(rows.split(batch), part.pixels.split(batch), strict=True):
+        for some, pixels in zip(rows.split(BATCH), part.pixels.split(BATCH), strict=True):
             found[some] = score(pixels)
     return found
 
