@@ -12,67 +12,36 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 from figment.errors import InputError
+from figment.ops.databases import (
+    ARTIFACTS,
+    FOLDER,
+    STORE,
+    Database,
+    any_row,
+    databases,
+    is_default,
+    on_server,
+    read_mapping,
+    zenml_config,
+    zenml_folder,
+)
 from figment.ops.environment import load_environment
 from figment.text import one_line
 
-FOLDER = Path(".figment")  # all paths here are relative to the working directory
 HERE = Path()
-STORE = Path("local_stores/default_zen_store/zenml.db")  # in ZenML's own folder; the name is ZenML's
-ARTIFACTS = FOLDER / "mlartifacts"
 PATIENCE = 10  # seconds in which another program has to release a database
 BUILDING = 600  # seconds for another process to finish what only one may do: it fetches data/ and builds both databases
 ROOM = 1 << 20  # bytes that have to fit on the disk
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
-
-# Columns that hold absolute paths of local files.
-ZENML_PATHS = {"artifact_version": ["uri"], "artifact_visualization": ["uri"], "logs": ["uri"]}
-MLFLOW_PATHS = {
-    "experiments": ["artifact_location"],
-    "runs": ["artifact_uri"],
-    "logged_models": ["artifact_location"],
-    "model_versions": ["source", "storage_location"],
-}
-
-
-@dataclass(frozen=True)
-class Database:
-    """A database file. ``whole``: queries that each return a row once it is complete; ``history``: queries of which one returns
-    a row if a user would miss something in it; ``paths``: columns of local paths, by table; ``markers``: how, in such a path,
-    what belongs to the clone begins; ``migrate``: a command for one of an older version; ``build`` fills a new file."""
-
-    tool: str
-    file: Path
-    whole: tuple[str, ...]
-    history: tuple[str, ...]
-    paths: dict[str, list[str]]
-    markers: tuple[str, ...]
-    migrate: str
-    build: Callable[[Path], None]
-
-    def complete(self, connection: sqlite3.Connection) -> bool:
-        connection.create_function("is_head", 1, lambda version: version in _mlflow_heads(), deterministic=True)
-        return all(_any(connection, query) for query in self.whole)
-
-    def here(self, value: str, root: Path) -> str:
-        """A path or file URI below the clone, wherever that was, as it is now that the clone is ``root``; others as they are."""
-        for marker in self.markers:
-            start = value.rfind(marker) if isinstance(value, str) and value.startswith(("/", "file:///")) else -1
-            if start >= 0:
-                return (root.as_uri() if value.startswith("file:") else str(root)) + value[start:]
-        return value
 
 
 def ensure(root: Path = HERE) -> None:
@@ -145,19 +114,6 @@ def writable(folder: Path) -> None:
         ) from error
 
 
-def databases() -> list[Database]:
-    """Those of this clone: not one on a server, nor one that the environment puts outside of it."""
-    found = [Database("ZenML", zenml_folder() / STORE, *_ZENML)] if not _server() else []
-    scheme, _, file = os.environ.get("MLFLOW_TRACKING_URI", "").partition(":///")
-    if scheme == "sqlite" and _inside(Path(file)):
-        found.append(Database("MLflow", Path(file), *_MLFLOW))
-    return found
-
-
-def zenml_folder() -> Path:
-    return Path(os.environ["ZENML_CONFIG_PATH"])
-
-
 def explain(error: BaseException) -> InputError | None:
     """The sentence for an error, or one that it goes back to, of the disk or of a database; else nothing."""
     link: BaseException | None = error
@@ -172,40 +128,11 @@ def explain(error: BaseException) -> InputError | None:
     return None
 
 
-def _inside(file: Path) -> bool:
-    return file.resolve().is_relative_to(FOLDER.resolve())
-
-
-def _server() -> bool:
-    """Whether ZenML's database is elsewhere: its URL is set by the environment or by ``zenml login``."""
-    url = str((_read_config().get("store") or {}).get("url") or "")
-    return "ZENML_STORE_URL" in os.environ or (url != "" and not _is_default(url)) or not _inside(zenml_folder())
-
-
-def _is_default(url: str) -> bool:
-    """Whether the URL is that of ZenML's own file in its own folder, of this clone or of the place that it was moved from."""
-    return url.startswith("sqlite:///") and url.endswith(f"/{zenml_folder().name}/{STORE}")
-
-
-def _read_config() -> dict:
-    content = _read_mapping(zenml_folder() / "config.yaml")
-    return content if content is not None else {}
-
-
-def _read_mapping(file: Path) -> dict | None:
-    """The content of a YAML file, empty if there is no file; none if there is one without a mapping in it."""
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _drop_unreadable(file: Path) -> None:
     """Rename one of ZenML's notes of what is active, which it writes in place, if a kill or a full disk cut it off: ZenML fills
     a new one, and fails on the old."""
     for pause in (0.3, 0.3, 0.0):  # another process may be writing it at this moment
-        if _read_mapping(file) is not None:
+        if read_mapping(file) is not None:
             return
         time.sleep(pause)
     file.replace(file.with_name(f"{file.name}.unreadable"))
@@ -213,9 +140,9 @@ def _drop_unreadable(file: Path) -> None:
 
 def _relate_file() -> None:
     """ZenML's config names its database by an absolute path: make it relative."""
-    content = _read_config()
+    content = zenml_config()
     store = content.get("store")
-    if not isinstance(store, dict) or not _is_default(str(store.get("url"))) or store["url"] == _url():
+    if not isinstance(store, dict) or not is_default(str(store.get("url"))) or store["url"] == _url():
         return
     store |= {"url": _url(), "database": f"{zenml_folder() / STORE}"}
     store["backup_directory"] = f"{zenml_folder() / 'database_backup'}"
@@ -230,7 +157,7 @@ def relate_zenml() -> None:
     from zenml.config.global_config import GlobalConfiguration
     from zenml.zen_stores.sql_zen_store import SqlZenStoreConfiguration
 
-    if _server():
+    if on_server():
         return
     config = GlobalConfiguration()
     if not config.is_initialized and (config.store is None or config.store.url != _url()):
@@ -252,7 +179,7 @@ def _check(database: Database, root: Path) -> None:
         complete = database.complete(connection)
         if complete:
             _relocate(connection, database, root)
-        known = any(_any(connection, query) for query in database.history)
+        known = any(any_row(connection, query) for query in database.history)
         connection.execute("COMMIT")
     if not complete:
         if known:
@@ -274,27 +201,6 @@ def _set_aside(database: Database) -> None:
         f"{database.file}: its creation was interrupted and it holds no runs; kept as {database.file.name}.{number}",
         file=sys.stderr,
     )
-
-
-@cache
-def _mlflow_heads() -> set[str]:
-    """The schema versions of the installed MLflow that no other follows: one. Without importing it, which takes seconds."""
-    spec = find_spec("mlflow")
-    folder = Path(str(spec and spec.origin)).parent / "store" / "db_migrations" / "versions"
-    texts = [file.read_text(encoding="utf-8") for file in folder.glob("*.py")]
-    names = [
-        set(re.findall(rf"^{name} = [\"'](\w+)[\"']", "\n".join(texts), re.M)) for name in ("revision", "down_revision")
-    ]
-    return names[0] - names[1]
-
-
-def _any(connection: sqlite3.Connection, query: str) -> bool:
-    try:
-        return connection.execute(query).fetchone() is not None
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error) or "no such column" in str(error):
-            return False
-        raise
 
 
 def _relocate(connection: sqlite3.Connection, database: Database, root: Path) -> None:
@@ -330,48 +236,6 @@ def _build(database: Database) -> None:
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         partial.replace(database.file)
-
-
-def _build_zenml(file: Path) -> None:
-    from zenml.zen_stores.sql_zen_store import SqlZenStore, SqlZenStoreConfiguration
-
-    store = SqlZenStore(config=SqlZenStoreConfiguration(url=f"sqlite:///{file}"))
-    store.engine.dispose()
-
-
-def _build_mlflow(file: Path) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    SqlAlchemyStore(f"sqlite:///{file}", ARTIFACTS.resolve().as_uri()).engine.dispose()
-
-
-_ZENML = (
-    (
-        "SELECT 1 FROM alembic_version",
-        "SELECT 1 FROM user",
-        "SELECT 1 FROM project",
-        "SELECT 1 FROM stack WHERE name = 'default'",
-        "SELECT 1 FROM server_settings WHERE active",
-        "SELECT 1 FROM flavor WHERE name = 'mlflow' AND type = 'model_registry'",
-    ),
-    (
-        "SELECT 1 FROM pipeline_run",
-        "SELECT 1 FROM secret",
-        "SELECT 1 FROM stack WHERE name NOT IN ('default', 'figment')",
-    ),
-    ZENML_PATHS,
-    ("/.figment/",),
-    "zenml stack list",  # any command migrates it
-    _build_zenml,
-)
-_MLFLOW = (
-    ("SELECT 1 FROM alembic_version WHERE is_head(version_num)", "SELECT 1 FROM experiments"),
-    ("SELECT 1 FROM runs", "SELECT 1 FROM registered_models"),
-    MLFLOW_PATHS,
-    ("/.figment/mlartifacts", "/mlruns/"),
-    "mlflow db upgrade $MLFLOW_TRACKING_URI",
-    _build_mlflow,
-)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from figment.ops import state
+from figment.ops import databases, state
 from figment.ops.environment import ROOT
 
 ZENML, MLFLOW = Path(".figment/zenml/local_stores/default_zen_store/zenml.db"), Path(".figment/mlflow.db")
@@ -293,7 +293,7 @@ def test_after_a_kill_at_the_worst_moments_the_next_run_is_as_the_first(made, tm
 def places(clone: Path) -> set[str]:
     """All absolute paths that the state of a clone names."""
     found: set[str] = set()
-    for file, tables in ((ZENML, state.ZENML_PATHS), (MLFLOW, state.MLFLOW_PATHS)):
+    for file, tables in ((ZENML, databases.ZENML_PATHS), (MLFLOW, databases.MLFLOW_PATHS)):
         with sqlite3.connect(clone / file) as base:
             for table, columns in tables.items():
                 for column in columns:

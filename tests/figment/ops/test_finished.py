@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from figment.ops import finished, state
+from figment.ops import databases, finished, state
 from figment.ops.config_check import checked
 from figment.ops.finished import inputs_key, is_finished, mark_finished
 
@@ -24,7 +24,7 @@ def files(tmp_path, monkeypatch):
     monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "state/zenml"))
     database = tmp_path / "zenml.db"
     database.touch()
-    monkeypatch.setattr(state, "databases", lambda: [state.Database("ZenML", database, *state._ZENML)])
+    monkeypatch.setattr(state, "databases", lambda: [databases.Database("ZenML", database, *databases.ZENML)])
     config = yaml.safe_load(Path("configs/pocket/bag_of_tricks.yaml").read_text())
     for folder in ("real", "output"):
         (tmp_path / folder).mkdir()
