@@ -42,7 +42,8 @@ from figment.synthesis.weights import model_revision
 from figment.training.config import SemanticConfig
 from figment.training.protocols import columns_of
 from figment.training.semantic import predict_scores
-from figment.training.zero_shot import made_images, train_zero_shot
+from figment.training.splits import made_images
+from figment.training.zero_shot import train_zero_shot
 from figment.validation.policies import CocoPolicy
 from figment.validation.validate import validate
 from figment.validation.verdicts import reasons, shown_labels

@@ -332,7 +332,7 @@ def get_dataset(options: argparse.Namespace) -> None:
 
 def add_dataset(options: argparse.Namespace) -> None:
     from figment.ops.dataset_commands import add_dataset
-    from figment.ops.versioning_config import VersioningConfig
+    from figment.recipes.base import VersioningConfig
 
     print(add_dataset(options.folder, VersioningConfig(keep=options.keep)))
 

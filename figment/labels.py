@@ -260,3 +260,8 @@ class LabelSpace(BaseModel):
             others=(*self.others, *rest),
             confusable=tuple(pair for pair in self.confusable if all(map(is_kept, pair))),
         ).checked()
+
+
+def wanted(space: LabelSpace) -> LabelSpace:
+    """The classes that images are made for: the unseen ones, if there are any, else all."""
+    return space.choose([space.names[i] for i in space.unseen_ids]) if space.unseen_ids else space

@@ -36,6 +36,25 @@ class FileRef(BaseModel):
         return path
 
 
+class Prepared(BaseModel):
+    """What the data stage leaves: ``splits`` of images with several classes each, a few ``photos`` of every class that stages
+    learn from, and the gates that all of them have passed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    splits: FileRef | None = None
+    photos: FileRef | None = None
+    checked: tuple[str, ...] = ()
+
+
+class Adapted(BaseModel):
+    """What the adaptations of the generator wrote, one file each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: tuple[FileRef, ...]
+
+
 class ClassifierRef(BaseModel):
     """A trained classifier: the set it learned from, how many images that was, and its weights."""
 

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -16,6 +16,7 @@ MAX_COUNT = 2**31 - 1
 MAX_SIDE = 8192  # px
 MAX_STEPS = 1000  # those of the noise schedule that diffusion models are trained with
 MAX_GUIDANCE = 50
+B = TypeVar("B", bound=BaseModel)
 PREFIX = re.compile(r"(?:open_clip:|timm:)?(?:local-dir:)?")
 
 
@@ -28,6 +29,15 @@ class Settings(BaseModel):
         """A ``kind`` always counts as set: ZenML hands a step what was set, which decides the member of a union."""
         if "kind" in type(self).model_fields:
             self.__pydantic_fields_set__.add("kind")
+
+    @classmethod
+    def of(cls, base: BaseModel, **more: Any) -> Self:
+        """``base`` as this class, which has its fields and ``more``."""
+        return cls.model_validate({**base.model_dump(exclude_unset=True), **more})
+
+    def as_base(self, base: type[B]) -> B:
+        """The part that is of its class ``base``, as the library takes it."""
+        return base.model_validate({name: getattr(self, name) for name in base.model_fields})
 
 
 def _number(value: Any) -> Any:

@@ -1,146 +1,118 @@
-"""Measure every classifier, and CLIP itself, on the real test images, the one time they are used; and how varied the sets
-are that they learned from."""
+"""Measure every classifier, and CLIP itself, on the real test images, the one time they are used."""
 
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow.parquet as pq
-import torch
-from PIL import Image
-from torch import Tensor
-
-from figment.clip.scorer import ClipConfig, ClipScorer
-from figment.datasets.config import RealConfig
-from figment.datasets.labelled import has_split, open_labelled, read_labelled
-from figment.evaluation.feature_map import feature_map
-from figment.evaluation.features import clip_features
+from figment.datasets.kinds import FewShotData, LabelledData
+from figment.evaluation import few_shot, labelled
+from figment.evaluation.few_shot_results import FewShotResults
 from figment.evaluation.plots import write_plots
-from figment.evaluation.results import REAL, Result, Results, tabulate
+from figment.evaluation.results import Results
 from figment.files import atomic, write_json
+from figment.keys import data_digest, model_digest
 from figment.labels import LabelSpace
-from figment.manifests import Classifiers, FileRef
-from figment.metrics.diversity import compare_sets
-from figment.ops import caching, tracking
+from figment.manifests import Classifiers, FileRef, Prepared
+from figment.ops import tracking
+from figment.ops.caching import cached
 from figment.ops.steps import step
 from figment.reading import read_artifact
-from figment.synthesis.pool import Pool
-from figment.training.classifier import predict
-from figment.training.kinds.timm_classifier import TIMM
-from figment.training.saved import Measure, add_metrics, load_model
-from figment.validation.features import FeatureStore
+from figment.recipes.config import AnyRecipe
+from figment.training.features import photo_features
+from figment.training.histories import HISTORY
+from figment.training.saved import add_metrics
+from figment.training.trainers.few_shot_head import views_of
 
-SHOTS = 1000  # real images of a class that diversity is measured against, at most
-MAPPED = 500  # images of either kind on the map
+Evaluated = tuple[FileRef, FileRef]
 
 
 @step(role="look", experiment_tracker=True)
 def evaluate_classifiers(
+    recipe: AnyRecipe,
     labels: LabelSpace,
-    images: FileRef,
     classifiers: Classifiers,
-    clip: ClipConfig,
-    real: RealConfig,
-    image_size: int,
-    output: str,
-) -> tuple[Annotated[Results, "results"], Annotated[FileRef, "deployed"]]:
-    """Top-1 with intervals, per class, calibration, gains over base class and the gap closed; the diversity ledger and the map
-    of real and synthetic features; metrics.json for DVC, metrics for MLflow. And the weights to register: of the combined set (or
-    the only trick), never the best on the test images."""
-    file, image = Path(output) / "results.json", Path(output) / "feature_map.png"
-    key = caching.result_key(
-        __name__,
-        classifiers=classifiers.model_dump(),
-        images=images.sha256,
-        clip=[clip.model_dump(), caching.model_digest(clip.model)],
-        real=[real.model_dump(), *(caching.data_digest(Path(real.path), split) for split in ("train", "test"))],
-    )
-    if not (caching.is_current(file, key) and image.is_file()):
-        results, features_drawn = measure(labels, Pool(images.open().parent), classifiers, clip, real, image_size)
-        with atomic(image) as partial:
+    data: Prepared,
+    plan: FileRef | None = None,
+    images: FileRef | None = None,
+) -> tuple[Annotated[FileRef, "results"], Annotated[FileRef, "deployed"]]:
+    """results.json or few_shot.json: measures with intervals; metrics.json for DVC, metrics for MLflow, notes in model.json. And
+    the weights to register, chosen before anything was measured. A classifier of images with several classes was measured as it
+    was trained: its history.json has the numbers."""
+    if isinstance(recipe.dataset, LabelledData):
+        assert images is not None  # there always are some
+        return evaluate_labelled(recipe, labels, classifiers, images)
+    if isinstance(recipe.dataset, FewShotData):
+        return evaluate_few_shot(recipe, labels, classifiers, data, plan, images)
+    weights = classifiers.items[0].weights
+    return FileRef.of(weights.open().with_name(HISTORY)), weights
+
+
+def evaluate_labelled(recipe: AnyRecipe, labels: LabelSpace, classifiers: Classifiers, images: FileRef) -> Evaluated:
+    """Top-1 with intervals, per class, calibration, gains over base class and the gap closed; the diversity ledger; the map of
+    real and synthetic features; the worst errors of the classifier that is registered: of the combined set, or the only trick."""
+    output, real, clip = Path(recipe.output), recipe.dataset.real, recipe.clip
+    file, picture = output / "results.json", output / "feature_map.png"
+    bench = labelled.Bench(labels, real, clip, images)
+    inputs = {
+        "labels": labels,
+        "classifiers": classifiers,
+        "images": images.sha256,
+        "clip": [clip, model_digest(clip.model)],
+        "real": [real, *(data_digest(Path(real.path), split) for split in ("train", "test"))],
+    }
+
+    def measure() -> None:
+        results, features_drawn = bench.measure(classifiers)
+        with atomic(picture) as partial:
             features_drawn.save(partial, "PNG")
         write_json(file, results.model_dump(mode="json"))
-        caching.mark_current(file, key)
-    results = read_artifact(file, Results)
-    found = {row.name: numbers(row, results) for row in results.rows}
+
+    if not picture.is_file():
+        file.unlink(missing_ok=True)
+    results = read_artifact(cached(file, labelled.__name__, inputs, measure), Results)
+    chosen = classifiers[results.confusion_of]
+
+    def explain() -> None:
+        write_json(output / "errors.json", [error.model_dump() for error in bench.explain(chosen)])
+
+    cached(output / "errors.json", labelled.__name__, {**inputs, "of": chosen.name}, explain)
+    found = {row.name: labelled.numbers(row, results) for row in results.rows}
     for item in classifiers.items:
         with tracking.classifier(item.name):
             tracking.log_metrics("evaluation", found[item.name])
+        add_metrics(item.weights.open().parent, labelled.measures(results[item.name], results))
     tracking.log_headline(
-        {"accuracy": results[results.confusion_of].top1},
+        {"accuracy": results[chosen.name].top1},
         [{"trained on": row.name, "images": row.images, **found[row.name]} for row in results.rows],
     )
-    tracking.log_file(image)
-    write_json(Path(output) / "metrics.json", {row.name: round(row.top1, 4) for row in results.rows})
-    write_plots(results, classifiers[results.confusion_of].weights.open().parent, Path(output))
-    for item in classifiers.items:
-        add_metrics(item.weights.open().parent, measures(results[item.name], results))
-    return results, classifiers[results.confusion_of].weights
+    tracking.log_file(picture)
+    tracking.log_confusion(results.confusion, results.labels)
+    write_json(output / "metrics.json", {row.name: round(row.top1, 4) for row in results.rows})
+    write_plots(results, chosen.weights.open().parent, output)
+    return FileRef.of(file), chosen.weights
 
 
-def measures(result: Result, results: Results) -> list[Measure]:
-    """What a classifier's model.json notes of its row of the table."""
-    found = [
-        Measure(name="top-1", value=result.top1, low=result.low, high=result.high, images=results.test_images),
-        Measure(name="calibration error", value=result.calibration_error or 0),
-    ]
-    shares = zip(results.labels, result.per_class, strict=False)
-    return found + [Measure(name=f"top-1 of {label}", value=share) for label, share in shares]
-
-
-def measure(
-    labels: LabelSpace, pool: Pool, classifiers: Classifiers, clip: ClipConfig, real: RealConfig, image_size: int
-) -> tuple[Results, Image.Image]:
-    """All numbers, and the map."""
-    loaded = {item.name: load_model(item.weights.open().parent, TIMM) for item in classifiers.items}
-    _, *resized = next(iter(loaded.values())).preparation
-    test = read_labelled(Path(real.path), real.test, labels, image_size, real.test_per_class, *resized)
-    scorer = ClipScorer(clip)
-    seen_by_clip = read_labelled(
-        Path(real.path), real.test, labels, scorer.size, real.test_per_class, scorer.resize
-    )  # at its own size
-    clip_logits = scorer.logits(seen_by_clip.pixels, scorer.text_features(labels)).cpu()
-    logits = {name: predict(model.network, test.pixels) for name, model in loaded.items()}
-    results = tabulate(labels, test.labels, clip_logits, logits, {item.name: item.images for item in classifiers.items})
-    sets = features_of_sets(labels, FeatureStore(pool, scorer), classifiers)
-    shots, shot_labels = features_of_shots(labels, scorer, real)
-    results = results.model_copy(update={"diversity": compare_sets(sets, shots, shot_labels, labels.names)})
-    return results, feature_map(*sets[results.confusion_of], shots, shot_labels, labels.names, most=MAPPED)
-
-
-def numbers(row: Result, results: Results) -> dict[str, float]:
-    """The metrics of a classifier."""
-    values = {"top1": row.top1, "calibration_error": row.calibration_error, "gap_closed": row.gap_closed}
-    if ledger := results.diversity.get(row.name):
-        values |= {"vendi": ledger.vendi, "distance": ledger.distance, "frechet": ledger.frechet}
-        values |= {"recall": ledger.reach.recall, "coverage": ledger.reach.coverage}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def features_of_sets(
-    labels: LabelSpace, store: FeatureStore, classifiers: Classifiers
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """CLIP features (N, D) and labels (N,) of what each classifier learned from, but for the real-trained."""
-    store.complete()
-    lists = {
-        item.name: pq.read_table(item.weights.open().parent / "training_list.parquet")
-        for item in classifiers.items
-        if item.name != REAL
-    }
-    wanted = {i for chosen in lists.values() for i in chosen["image_id"].to_pylist()}
-    found = {i: row for ids, part in store.read(wanted) for i, row in zip(ids, part, strict=True)}
-    return {
-        name: (
-            torch.stack([found[i] for i in chosen["image_id"].to_pylist()]).float(),
-            torch.tensor([labels.names.index(label) for label in chosen["label"].to_pylist()]),
-        )
-        for name, chosen in lists.items()
-    }
-
-
-def features_of_shots(labels: LabelSpace, scorer: ClipScorer, real: RealConfig) -> tuple[Tensor, Tensor]:
-    """CLIP features and labels of real training images, or of test images if there are no others: nothing is chosen by
-    them."""
-    path = Path(real.path)
-    split, few = ("train", real.train_per_class) if has_split(path, "train") else (real.test, real.test_per_class)
-    shots = open_labelled(path, split, labels, scorer.size, min(SHOTS, few or SHOTS))
-    return clip_features(shots, scorer), shots.labels
+def evaluate_few_shot(
+    recipe: AnyRecipe,
+    labels: LabelSpace,
+    heads: Classifiers,
+    data: Prepared,
+    plan: FileRef | None,
+    images: FileRef | None,
+) -> Evaluated:
+    """Macro accuracy on every test set, with intervals and gains over the photos alone; the diversity ledger."""
+    assert data.photos is not None  # the data stage drew them
+    output, photos = Path(recipe.output), recipe.dataset
+    features = photo_features(labels, photos, data.photos, output, views_of(recipe.training, recipe.seed), cached)
+    bench = few_shot.Bench(labels, photos, features, recipe.clip, output, cached)
+    results: FewShotResults = bench.measure(heads, plan, images, data.photos)
+    rows = {row.name: few_shot.numbers(row, results) for row in results.rows}
+    for item in heads.items:
+        with tracking.classifier(item.name):
+            tracking.log_metrics("evaluation", rows[item.name])
+        add_metrics(item.weights.open().parent, few_shot.measures(results[item.name], results))
+    first = next(iter(rows[results.deployed].values()))
+    tracking.log_headline({"accuracy": first}, [{"method": name, **found} for name, found in rows.items()])
+    metrics = {f"{row.name}/{test}": found.value for row in results.rows for test, found in row.tests.items()}
+    write_json(output / "few_shot.json", results.model_dump(mode="json"))
+    write_json(output / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
+    return FileRef.of(output / "few_shot.json"), heads[results.deployed].weights

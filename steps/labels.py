@@ -1,43 +1,55 @@
-"""Which classes; and whether, at the end of a long run, there will be what it takes to train and measure."""
+"""Which classes; and whether there will be what it takes to the end of a long run."""
 
 import sys
 from pathlib import Path
 from typing import Annotated
 
-from figment.clip.scorer import ClipConfig, load_clip
-from figment.datasets.config import RealConfig
-from figment.datasets.real import check_data
-from figment.labels import LabelSpace
+from figment.clip.scorer import load_clip
+from figment.datasets.kinds import FewShotData, ZeroShotData
+from figment.datasets.photos import draw_photos
+from figment.labels import LabelSpace, wanted
 from figment.ops.steps import step
-from figment.planning.generator_config import GeneratorConfig
-from figment.synthesis.weights import check_generator, unknown_names
-from figment.training.classifier import check_classifier
-from figment.training.config import TrainingConfig
+from figment.prompts.chat import ANSWERS
+from figment.recipes.config import AnyRecipe
+from figment.synthesis.families import Requests
+from figment.synthesis.weights import check_family, check_generator, unknown_names
+from figment.training.acceptance import FilterPolicy
+from figment.training.backbone import load_backbone
 from figment.validation.review import read_review
 
 
 @step
 def choose_labels(
-    classes: list[str],
-    labels: str | None,
-    generator: GeneratorConfig,
-    clip: ClipConfig,
-    training: TrainingConfig,
-    real: RealConfig,
-    review: str | None = None,
-) -> Annotated[LabelSpace, "label_space"]:
-    """The chosen part of the label space. Fails here, before anything is rendered, if a class cannot be measured or a
-    later step's model is not there."""
-    space = LabelSpace.chosen(classes, labels)
-    check_data(real, space)
-    if review:
-        read_review(Path(review))
-    check_generator(generator, [label.prompt_name for label in space.labels])
-    load_clip(clip, [label.clip_name for label in space.labels])
-    check_classifier(training, len(space))
-    model = generator.model
-    for name, near in unknown_names(model, [label.prompt_name for label in space.labels]).items():
-        print(
-            f"warning: {model} never saw {name!r}; the nearest it knows: {', '.join(near) or 'none'}", file=sys.stderr
-        )
-    return space
+    recipe: AnyRecipe,
+) -> tuple[Annotated[LabelSpace, "label_space"], Annotated[LabelSpace, "wanted_labels"]]:
+    """All classes, and those that images are made for. Fails here, before anything is asked or rendered, if a later stage's model
+    or data are not there, or do not fit."""
+    space = recipe.dataset.space()
+    asked = wanted(space)
+    if recipe.planning or not isinstance(recipe.dataset, ZeroShotData):
+        load_clip(recipe.clip, [label.clip_name for label in space.labels])
+    if planning := recipe.planning:
+        check_family(planning.generator, Requests(planning.scales, planning.negative_prompt, planning.strengths))
+        beside = planning.planner.kind == "pairs"  # its images also show classes that none were asked for
+        names = [label.prompt_name for label in (space if beside else asked).labels]
+        check_generator(planning.generator, [] if isinstance(recipe.dataset, FewShotData) else names)
+        for kind in planning.prompts:
+            kind.check(asked, Path(recipe.output) / ANSWERS)
+        if isinstance(recipe.acceptance, FilterPolicy):
+            load_backbone(recipe.acceptance.backbone)
+        if not isinstance(recipe.dataset, FewShotData):
+            warn_of_unknown(planning.generator.model, names)
+    if review := recipe.review_file:
+        read_review(review)
+    recipe.dataset.check(space)
+    if recipe.photos_config:
+        draw_photos(recipe.photos_config, asked)
+    recipe.trainer.check(space)
+    return space, asked
+
+
+def warn_of_unknown(model: str, names: list[str]) -> None:
+    """Name the classes that a generator of few words never saw."""
+    for name, near in unknown_names(model, names).items():
+        nearest = ", ".join(near) or "none"
+        print(f"warning: {model} never saw {name!r}; the nearest it knows: {nearest}", file=sys.stderr)

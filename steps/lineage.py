@@ -8,18 +8,20 @@ from figment.manifests import FileRef
 from figment.ops import lineage, versioning
 from figment.ops.steps import step
 from figment.ops.versioning import Versioned
-from figment.ops.versioning_config import VersioningConfig
+from figment.recipes.config import AnyRecipe
 
 
 @step
-def version_dataset(output: str, config: VersioningConfig) -> Annotated[Versioned, "dataset"]:
+def version_dataset(recipe: AnyRecipe) -> Annotated[Versioned, "dataset"]:
     """``output``/config.yaml, and dataset.dvc, the pointer to all that the run made."""
-    lineage.write_config(Path(output))
-    return versioning.version(Path(output), config)
+    output = Path(recipe.output)
+    lineage.write_config(output)
+    return versioning.version(output, recipe.versioning)
 
 
 @step(experiment_tracker=True)
-def record_lineage(output: str, dataset: Versioned) -> Annotated[FileRef, "lineage"]:
+def record_lineage(recipe: AnyRecipe, dataset: Versioned) -> Annotated[FileRef, "lineage"]:
     """``output``/lineage.json; tags of the MLflow run, metadata of the ZenML run."""
-    lineage.record(Path(output), dataset)
-    return FileRef.of(Path(output) / lineage.LINEAGE)
+    output = Path(recipe.output)
+    lineage.record(output, dataset)
+    return FileRef.of(output / lineage.LINEAGE)

@@ -1,4 +1,4 @@
-"""Render what the plan asks for and the pool lacks; top up, if quotas are set, what CLIP rejects."""
+"""Render what the plan asks for and the pool lacks; top up, if quotas are set, what is rejected."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -8,17 +8,18 @@ from typing import Annotated
 import pyarrow as pa
 from rich.console import Console
 
-from figment.clip.scorer import ClipConfig, ClipScorer
+from figment.adaptation.adapted import given_of
+from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.labels import LabelSpace
-from figment.manifests import FileRef
+from figment.manifests import Adapted, FileRef
 from figment.ops import tracking
 from figment.ops.steps import step
 from figment.planning.from_prompts import Cell
 from figment.planning.plan import read_plan, write_plan
-from figment.planning.planners import TopUp
 from figment.planning.quotas import fill_quotas
 from figment.planning.row import Row
+from figment.recipes.config import AnyRecipe
 from figment.synthesis.budget import Budget
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.engines import render_plan
@@ -28,58 +29,51 @@ from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.reuse import take_images
-from figment.training.acceptance import Acceptance
 from figment.validation.features import FeatureStore, open_features
 from figment.validation.on_ray import complete_on_ray
 from figment.validation.policies import is_settled
 from figment.validation.review import apply_review, read_review
 from figment.validation.validate import LiveAcceptance, validate
-from steps.planning import given_of
 
 
 @step(role="render")
-def render_part(
-    plan: FileRef, synthesis: SynthesisConfig, clip: ClipConfig, part: int, parts: int
-) -> Annotated[int, "rendered"]:
-    """Every ``parts``-th shard of the plan from the ``part``-th: one of several steps that run side by side, with an equal
-    share of the budget."""
-    file = plan.open()
+def render_part(recipe: AnyRecipe, plan: FileRef, part: int) -> Annotated[int, "rendered"]:
+    """Every n-th shard of the plan from the ``part``-th, where the recipe says that n ``parts`` are rendered side by side: one of
+    these steps, with an equal share of the budget."""
+    file, synthesis = plan.open(), recipe.synthesis
     pool = Pool(file.parent / "images")
     report = render_plan(
         file,
         pool,
         synthesis,
-        part=(part, parts),
-        observe=partial(open_features, clip),
+        part=(part, recipe.parts),
+        observe=partial(open_features, recipe.clip),
         renderers=Renderers(synthesis, Inputs.beside(file)),
-        observer=FeatureStore(pool, ClipScorer(clip)),
-        budget=Budget(synthesis, parts),
+        observer=FeatureStore(pool, ClipScorer(recipe.clip)),
+        budget=Budget(synthesis, recipe.parts),
     )
     return finished(report).rendered
 
 
 @step(role="render", experiment_tracker=True)
 def synthesise_images(
+    recipe: AnyRecipe,
+    labels: LabelSpace,
     plan: FileRef,
-    synthesis: SynthesisConfig,
-    clip: ClipConfig,
-    labels: LabelSpace | None = None,
-    acceptance: Acceptance | None = None,
-    top_up: TopUp | None = None,
     prompts: FileRef | None = None,
-    adaptation: FileRef | None = None,
+    adapted: Adapted | None = None,
 ) -> tuple[Annotated[FileRef, "planned"], Annotated[FileRef, "images"]]:
-    """The plan, with ``top_up`` as plan_topped_up.parquet with more of what CLIP rejects, and the pool's manifest, once every
+    """The plan, with a quota as plan_topped_up.parquet with more of what is rejected, and the pool's manifest, once every
     planned image is in it; CLIP's features beside. Interrupted, the next run resumes where this one stopped."""
-    file = plan.open()
-    pool, scorer = Pool(file.parent / "images"), ClipScorer(clip)
-    live = labels is not None and acceptance is not None and acceptance.by_clip and is_settled(acceptance)
+    file, acceptance = plan.open(), recipe.acceptance
+    pool, scorer = Pool(file.parent / "images"), ClipScorer(recipe.clip)
+    live = acceptance.by_clip and is_settled(acceptance)
     observer = LiveAcceptance(pool, scorer, labels, acceptance) if live else FeatureStore(pool, scorer)
-    render = prepare(file, pool, synthesis, clip, observer)
+    render = prepare(file, pool, recipe, observer)
     render(file)
-    if top_up and labels and acceptance:
+    if top_up := recipe.top_up:
         planning = top_up.planning
-        given = given_of(labels, planning, prompts, adaptation)
+        given = given_of(labels, planning, prompts, adapted.files if adapted else ())
         decided = read_review(Path(top_up.review)) if top_up.review else {}
         file = file.with_name("plan_topped_up.parquet")
 
@@ -94,16 +88,15 @@ def synthesise_images(
             return planning.planner.rows(given, planning, cells)
 
         write_plan(fill_quotas(read_plan(plan.open()), render_round, judge, more, top_up.quota), file)
-    if synthesis.engine == "ray":
-        complete_on_ray(FeatureStore(pool, scorer), synthesis)
+    if recipe.synthesis.engine == "ray":
+        complete_on_ray(FeatureStore(pool, scorer), recipe.synthesis)
     return FileRef.of(file), FileRef.of(pool.manifest_file)
 
 
-def prepare(
-    file: Path, pool: Pool, synthesis: SynthesisConfig, clip: ClipConfig, observer: Observer
-) -> Callable[[Path], None]:
+def prepare(file: Path, pool: Pool, recipe: AnyRecipe, observer: Observer) -> Callable[[Path], None]:
     """Announce what a plan's file is going to take. Returns what renders it, and plans that replace it later, by
     the engine that ``synthesis`` names, within one budget, and raises InputError where that ends."""
+    synthesis = recipe.synthesis
     renderers, budget = Renderers(synthesis, Inputs.beside(file)), Budget(synthesis)
     log = curves(announce(file, pool, synthesis, renderers))
 
@@ -112,7 +105,7 @@ def prepare(
             plan,
             pool,
             synthesis,
-            observe=partial(open_features, clip),
+            observe=partial(open_features, recipe.clip),
             renderers=renderers,
             observer=observer,
             budget=budget,

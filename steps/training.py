@@ -1,90 +1,55 @@
-"""Train the same classifier, with the same settings, on every set: only the data changes."""
+"""Classifiers are trained: one, or one for each of several sets, where only the data changes."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow.parquet as pq
-
 from figment.checkpoint import CHECKPOINT, Checkpoint
-from figment.datasets.config import RealConfig
-from figment.datasets.labelled import has_split, open_labelled
-from figment.evaluation.results import REAL
-from figment.files import digest
 from figment.keys import checkpoint_key
 from figment.labels import LabelSpace
-from figment.manifests import ClassifierRef, Classifiers, FileRef
+from figment.manifests import ClassifierRef, Classifiers, FileRef, Prepared
 from figment.ops import caching, tracking
 from figment.ops.steps import step
-from figment.synthesis.pool import Pool
-from figment.training.config import TrainingConfig
-from figment.training.lists import open_training_list, training_list, write_list
-from figment.training.saved import WEIGHTS
-from figment.training.sets import train_on
-from figment.training.start import weights_key
-from figment.training.train import CHECKPOINT_VERSION
-
-Curve = list[tuple[int, dict[str, float]]]
+from figment.recipes.config import AnyRecipe
+from figment.training.histories import read_history
+from figment.training.jobs import Job, Material, save_trained
+from figment.training.lists import write_list
+from figment.training.saved import WEIGHTS, read_model
 
 
 @step(role="train", experiment_tracker=True)
 def train_classifiers(
+    recipe: AnyRecipe,
     labels: LabelSpace,
-    images: FileRef,
-    verdicts: FileRef,
-    sets: dict[str, dict[str, int]],
-    training: TrainingConfig,
-    real: RealConfig,
-    output: str,
+    data: Prepared,
+    plan: FileRef | None = None,
+    images: FileRef | None = None,
+    verdicts: FileRef | None = None,
 ) -> Annotated[Classifiers, "classifiers"]:
-    """One classifier a set (images of every class by trick), and, if there are any to train on, one on real images."""
-    pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
-    items = []
-    for name, shares in sets.items():
-        chosen = training_list(judged, shares)
-        folder = Path(output) / "classifiers" / name.replace(" ", "_")
-        write_list(chosen, folder)
-        inputs = {"labels": labels, "images": digest(chosen.to_pylist()), "training": training}
-        inputs |= weights_key(training.weights)
-        curve: Curve = []
-        with tracking.classifier(name):
-            saved = train_on(
-                name,
-                caching.result_key(__name__, **inputs),
-                lambda chosen=chosen, name=name: open_training_list(
-                    chosen, pool, labels, training.image_size, name, training.resize, training.native_size
-                ),
-                labels,
-                training,
-                Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs)),
-                lambda step, m, curve=curve: curve.append((step, m)),
-            )
-            tracking.log_curve("training", curve)
-        items.append(ClassifierRef(name=name, images=saved.images, weights=FileRef.of(folder / WEIGHTS)))
+    """The folder of each holds its weights, model.json, history.json and the list of images that it learned from. Killed, the
+    next run resumes; what is there already under the same inputs is not trained again."""
+    output = Path(recipe.output)
+    real = recipe.dataset, caching.cached, recipe.sets, data.splits, data.photos
+    found = {}
+    for job in recipe.trainer.jobs(Material(output, labels, *real, plan, images, verdicts)):
+        with tracking.classifier(job.name) if job.compared else nullcontext():
+            train(job)
+        weights = FileRef.of(job.folder / WEIGHTS)
+        found[job.name] = ClassifierRef(name=job.name, images=read_model(job.folder).images, weights=weights)
+    return Classifiers(items=tuple(found.values()))
 
-    if has_split(Path(real.path), "train"):
-        folder = Path(output) / "classifiers" / REAL
-        data = caching.data_digest(Path(real.path), "train")
-        inputs = {"labels": labels, "real": [real, data], "training": training}
-        inputs |= weights_key(training.weights)
-        curve = []
-        with tracking.classifier(REAL):
-            saved = train_on(
-                REAL,
-                caching.result_key(__name__, **inputs),
-                lambda: open_labelled(
-                    Path(real.path),
-                    "train",
-                    labels,
-                    training.image_size,
-                    real.train_per_class,
-                    training.resize,
-                    training.native_size,
-                ),
-                labels,
-                training,
-                Checkpoint(folder / CHECKPOINT, checkpoint_key(CHECKPOINT_VERSION, **inputs)),
-                lambda step, m: curve.append((step, m)),
-            )
-            tracking.log_curve("training", curve)
-        items.append(ClassifierRef(name=REAL, images=saved.images, weights=FileRef.of(folder / WEIGHTS)))
-    return Classifiers(items=tuple(items))
+
+def train(job: Job) -> None:
+    """Do the job, unless its result is current; its curve is logged either way."""
+    key, weights = caching.result_key(job.module, **job.inputs), job.folder / WEIGHTS
+    checkpoint = Checkpoint(job.folder / CHECKPOINT, checkpoint_key(job.version, **job.inputs))
+    if job.listed is not None:
+        write_list(job.listed, job.folder)
+    if caching.is_current(weights, key):
+        tracking.log_curve(job.prefix, read_history(job.folder))
+    else:
+        with tracking.curve(job.prefix) as log:
+            trained = job.train(checkpoint, log)
+        save_trained(job, trained, key)
+        caching.mark_current(weights, key)
+    checkpoint.path.unlink(missing_ok=True)

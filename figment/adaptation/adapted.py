@@ -1,25 +1,46 @@
-"""What changed the generator, as a plan names it: read from the file that the adaptation wrote."""
+"""What a planner plans with, read from the files that earlier stages wrote."""
 
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
 
+import pyarrow.parquet as pq
+
+from figment.adaptation.lora import LorasFile
 from figment.adaptation.text_encoder import Tuned
 from figment.adaptation.textual_inversion import WordsFile
-from figment.planning.words import Words
+from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.planning.few_shot import Shot
+from figment.planning.planners import Given, Planning
+from figment.prompts.tricks import read_prompts
 from figment.reading import read_artifact
+from figment.synthesis.weights import model_revision
 
-TUNING, WORDS = "tuning.json", "words.json"
-
-
-class Adapted(NamedTuple):
-    """``adapter``: the hash of a tuned text encoder, empty for the generator's own; ``words`` that were learned."""
-
-    adapter: str = ""
-    words: Words = Words()
+TUNING, WORDS, LORAS = "tuning.json", "words.json", "loras.json"
 
 
-def read_adapted(path: Path) -> Adapted:
-    """From tuning.json or words.json."""
-    if path.name == WORDS:
-        return Adapted(words=read_artifact(path, WordsFile).words)
-    return Adapted(read_artifact(path, Tuned).adapter)
+def given_of(
+    space: LabelSpace,
+    planning: Planning,
+    prompts: FileRef | None = None,
+    adapted: Sequence[FileRef] = (),
+    photos: FileRef | None = None,
+) -> Given:
+    """Classes are those of ``space``; ``adapted`` are what the adaptations of the generator wrote."""
+    by_name = {label.name: label for label in space.labels}
+    shots = pq.read_table(photos.open()).to_pylist() if photos else []
+    given = Given(
+        space,
+        read_prompts(prompts.open()) if prompts else [],
+        model_revision(planning.generator),
+        shots=[Shot(row["image"], by_name[row["label"]]) for row in shots],
+    )
+    for path in (file.open() for file in adapted):
+        if path.name == TUNING:
+            given = replace(given, adapter=read_artifact(path, Tuned).adapter)
+        elif path.name == WORDS:
+            words = read_artifact(path, WordsFile).words
+            given = replace(given, words=replace(words, loras=given.words.loras))
+        else:
+            given = replace(given, words=replace(given.words, loras=read_artifact(path, LorasFile).loras))
+    return given

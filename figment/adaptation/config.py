@@ -1,6 +1,6 @@
 """What the user may choose about the adaptation of a generator: tuning it, and learning words."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -16,6 +16,9 @@ from figment.types import (
     Settings,
     Share,
 )
+
+if TYPE_CHECKING:
+    from figment.adaptation.stage import Job, Material
 
 
 class TuningConfig(Settings):
@@ -113,3 +116,44 @@ class ProbeConfig(Settings):
     template: str = "a photo of a {name}"
     retrieval: Share = 0.5  # share of a concept's images that must be nearest to its own photos
     seed: Seed = 0
+
+
+class TextEncoder(TuningConfig):
+    """The generator's text encoder is tuned where CLIP rejects its images (Zhang et al. 2024)."""
+
+    kind: Literal["text_encoder"] = "text_encoder"
+    from_photos: ClassVar[bool] = False
+
+    def job(self, material: "Material") -> "Job":
+        from figment.adaptation.kinds import text_encoder
+
+        return text_encoder.job(self.as_base(TuningConfig), material)
+
+
+class TextualInversion(Settings):
+    """A word is learned for each class from its photos (Gal et al. 2022, as DIAGen uses it), and tried out."""
+
+    kind: Literal["textual_inversion"] = "textual_inversion"
+    inversion: InversionConfig = InversionConfig()
+    probe: ProbeConfig = ProbeConfig()
+    from_photos: ClassVar[bool] = True
+
+    def job(self, material: "Material") -> "Job":
+        from figment.adaptation.kinds import textual_inversion
+
+        return textual_inversion.job(self.inversion, self.probe, material)
+
+
+class Lora(LoraConfig):
+    """A LoRA is learned for each class from its photos, or one for all of them (Hu et al. 2021), and tried out."""
+
+    probe: ProbeConfig = ProbeConfig()
+    from_photos: ClassVar[bool] = True
+
+    def job(self, material: "Material") -> "Job":
+        from figment.adaptation.kinds import lora
+
+        return lora.job(self.as_base(LoraConfig), self.probe, material)
+
+
+Adaptation = Annotated[TextEncoder | TextualInversion | Lora, Field(discriminator="kind")]

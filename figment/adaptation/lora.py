@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import peft
@@ -45,8 +45,14 @@ class LorasFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    learned: ClassVar[str] = "LoRA"
+
     loras: dict[str, str]
     probes: dict[str, ConceptProbe]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {"usable_loras": len(self.loras), "classes": len(self.probes)}
 
 
 class LoraLearning(Denoising):

@@ -66,6 +66,10 @@ class Tuned(BaseModel):
     history: list[dict[str, float]]
     skipped: int  # steps whose gradient was not finite
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {"before": self.before.acceptance, "after": self.after.acceptance}
+
 
 def tune_text_encoder(
     prompts: Sequence[Prompt],

@@ -8,6 +8,7 @@ their own vectors has a gradient. A concept comes out the same whichever others 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -125,8 +126,14 @@ class WordsFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    learned: ClassVar[str] = "word"
+
     words: Words
     probes: dict[str, ConceptProbe]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {"usable": len(self.words.lengths), "classes": len(self.probes)}
 
 
 def probe_concepts(

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
+from torch import Tensor
 
 from figment.datasets.labelled import StreamedImages
 from figment.images import data_uri, encode
-from figment.training.classifier import predict_all
 from figment.validation.features import FeatureStore
 
 
@@ -38,7 +37,7 @@ class WorstError(BaseModel):
 
 
 def explain_errors(
-    model: nn.Module,
+    logits: Tensor,
     test: StreamedImages,
     seen: StreamedImages,
     learned: Sequence[str],
@@ -47,9 +46,8 @@ def explain_errors(
     count: int,
     neighbours: int,
 ) -> list[WorstError]:
-    """The ``count`` worst errors of ``model`` on ``test``, each with the ``neighbours`` nearest of the pool's images that it
-    ``learned`` from. ``seen``: the same images at CLIP's size."""
-    logits = predict_all(model, test)
+    """The ``count`` worst errors on ``test`` by ``logits`` (N, C), each with the ``neighbours`` nearest of the pool's images that
+    the model ``learned`` from. ``seen``: the same images at CLIP's size."""
     rows = worst_errors(logits, test.labels, count)
     if not len(rows):
         return []

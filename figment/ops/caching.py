@@ -4,10 +4,11 @@ ZenML's own step cache does not see helper modules, and DVC empties a stage's ou
 write files run always, and ask here whether the file they would write is already the right one.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from figment.files import digest, sha256_file, sha256_folder, write_text
+from figment.files import digest, write_text
 from figment.keys import jsonable
 from figment.ops.source import stage_code
 
@@ -39,20 +40,10 @@ def _stamp(output: Path) -> Path:
     return output.with_name(f".{output.name}.key")
 
 
-def model_digest(model: str) -> str:
-    """The content hash of a local model folder (``local-dir:`` or a path), or the id of a remote one; empty for none."""
-    folder = model.removeprefix("local-dir:")
-    return sha256_folder(Path(folder)) if folder and Path(folder).is_dir() else model
-
-
-def file_digest(path: str | None) -> str:
-    """The content hash of a file or folder, empty for none and for what is not there."""
-    place = Path(path) if path else Path("/nonexistent")
-    return sha256_file(place) if place.is_file() else sha256_folder(place) if place.is_dir() else ""
-
-
-def data_digest(path: Path, split: str) -> str:
-    """What tells one version of real data from another: names, sizes and times of its files (hashing may take hours)."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    stats = [(p.relative_to(path).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return digest({"split": split, "files": stats})
+def cached(path: Path, module: str, inputs: Mapping[str, Any], make: Callable[[], object]) -> Path:
+    """``path``, once it is current: ``make`` writes it if it is not. ``inputs`` and the code of ``module`` decide it."""
+    key = result_key(module, **inputs)
+    if not is_current(path, key):
+        make()
+        mark_current(path, key)
+    return path

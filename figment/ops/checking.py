@@ -11,6 +11,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 from figment.errors import InputError
 from figment.reading import mapping, name_of, read_yaml
 from figment.text import one_line, shown
+from figment.types import Settings
 
 CONFIG = "the YAML file of a pipeline, with 'parameters:'"
 
@@ -50,8 +51,18 @@ def sentences(model: Any, values: Mapping[str, Any]) -> tuple[list[tuple[tuple[s
     return [], set()
 
 
+def recipe_of(function: Callable[..., Any]) -> type[Settings] | None:
+    """The config of a recipe, whose fields are a pipeline's parameters; None of a pipeline that names its own."""
+    if known := getattr(function, "recipe", None):
+        return known
+    annotations = [parameter.annotation for parameter in inspect.signature(function).parameters.values()]
+    return annotations[0] if len(annotations) == 1 and issubclass(annotations[0], Settings) else None
+
+
 def parameters_model(function: Callable[..., Any]) -> Any:
     """The pydantic model of a pipeline's parameters."""
+    if recipe := recipe_of(function):
+        return recipe
     parameters = inspect.signature(function).parameters
     fields: dict[str, Any] = {
         name: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default)

@@ -15,11 +15,10 @@ import yaml
 
 from figment.errors import InputError
 from figment.files import check_writable
-from figment.ops.checking import parameters_model, read_config, refuse_unknown, sentences
+from figment.ops.checking import parameters_model, read_config, recipe_of, refuse_unknown, sentences
 from figment.ops.config_files import local_faults
 from figment.ops.endings import say
 from figment.ops.environment import PIPELINES, PREFIX, RESOURCES
-from figment.ops.roles import roles
 from figment.ops.shots import FIELD, counts_of
 from figment.reading import name_of
 from figment.text import shown
@@ -52,8 +51,6 @@ def checked(path: Path, pipeline: str = "", on_disk: bool = True) -> Checked:
     name = pipeline or pipeline_of(path, parameters)
     known: dict[str, Any] = {}
     function, steps = before_steps(name)
-    if not roles().keys() >= set(steps):  # one of them chooses a step by its kind: any may be meant
-        steps = list(roles())
     model = parameters_model(function)
     found, wrong = sentences(model, parameters)
     faults = [f"{path}: parameters.{sentence}{_example(name, place, path)}" for place, sentence in found]
@@ -66,7 +63,7 @@ def checked(path: Path, pipeline: str = "", on_disk: bool = True) -> Checked:
         known = {key: getattr(values, key) for key in model.model_fields}
         absent = local_faults(values) if on_disk else []
         faults += [f"{path}: parameters.{sentence}{_example(name, place, path)}" for place, sentence in absent]
-        checks.append(lambda: function(**known))
+        checks.append(lambda: function(values) if recipe_of(function) else function(**known))
     if "classes" in good and "labels" not in wrong:
         from figment.labels import LabelSpace
 
@@ -106,7 +103,7 @@ def pipelines() -> list[str]:
 
 def pipeline_of(path: Path, parameters: dict[str, Any]) -> str:
     """The pipeline that the config's first line runs, or else the one that knows most of its parameters."""
-    known = {name: _arguments(PIPELINES / f"{name}.py") for name in pipelines()}
+    known = {name: set(parameters_model(before_steps(name)[0]).model_fields) for name in pipelines()}
     with path.open(encoding="utf-8", errors="replace") as file:
         said = COMMAND.match(file.readline(1000))
     if said:
@@ -147,11 +144,6 @@ def before_steps(name: str) -> tuple[Callable[..., None], list[str]]:
 
 def _function(tree: ast.Module, name: str) -> ast.FunctionDef:
     return next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
-
-
-def _arguments(file: Path) -> set[str]:
-    function = _function(ast.parse(file.read_text(encoding="utf-8")), file.stem)
-    return {argument.arg for argument in [*function.args.args, *function.args.kwonlyargs]}
 
 
 def _names(node: ast.AST) -> set[str]:

@@ -12,7 +12,7 @@ from scmrepo.exceptions import SCMError as GitError
 
 from figment.errors import InputError
 from figment.ops.versioning import POINTER, open_repo, version
-from figment.ops.versioning_config import VersioningConfig
+from figment.recipes.base import VersioningConfig
 from figment.store import FOLDER
 from figment.text import reason_of, shown
 

@@ -42,7 +42,6 @@ EXPECTED = "a suite as Great Expectations writes it, with 'expectations': [{'typ
 PARAMETERS = {  # by suite, what its file may name
     "plan": {"labels"},
     "verdicts": {"labels", "images", "reasons", "verdicts"},
-    "weights": {"labels", "images"},
     "classes": {"min_per_class"},
     "images": {"labels", "min_contrast", "not_blank", "not_duplicate", "not_leaked"},
 }

@@ -29,7 +29,7 @@ from figment.errors import InputError
 from figment.evaluation.verdict import SUMMARY
 from figment.files import check_writable
 from figment.ops import lineage, tracking
-from figment.ops.checking import complaint, parameters_model, read_config, refuse_unknown
+from figment.ops.checking import complaint, parameters_model, read_config, recipe_of, refuse_unknown
 from figment.ops.endings import ended
 from figment.ops.shots import gather, runs_of
 from figment.ops.stack import prepare
@@ -198,8 +198,28 @@ def offer(parameters: Mapping[str, Any], config: Path) -> None:
 
 
 def figment_pipeline(function: Callable[..., None]) -> CheckedPipeline:
-    """Decorator: a pipeline named after the function. Its steps keep their own books on what is done (``ops.caching``)."""
-    return CheckedPipeline(name=function.__name__, entrypoint=function, enable_cache=False)
+    """Decorator: a pipeline named after the function, whose parameters are the function's, or the fields of the one recipe that
+    it takes. Its steps keep their own books on what is done (``ops.caching``)."""
+    return CheckedPipeline(name=function.__name__, entrypoint=with_fields(function), enable_cache=False)
+
+
+def with_fields(function: Callable[..., None]) -> Callable[..., None]:
+    """The function of one recipe as a function of the recipe's fields; any other as it is."""
+    recipe = recipe_of(function)
+    if recipe is None:
+        return function
+
+    def entrypoint(**parameters: Any) -> None:
+        function(recipe(**parameters))
+
+    entrypoint.__name__, entrypoint.__doc__, entrypoint.__module__ = (
+        function.__name__,
+        function.__doc__,
+        function.__module__,
+    )
+    entrypoint.__signature__ = inspect.signature(recipe)  # type: ignore[attr-defined]
+    entrypoint.recipe = recipe  # type: ignore[attr-defined]
+    return entrypoint
 
 
 def check_config(path: Path, entrypoint: Callable[..., None], steps: Iterable[str] | None = None) -> dict[str, Any]:

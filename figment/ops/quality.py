@@ -52,10 +52,6 @@ def verdict_suite(labels: LabelSpace, images: int) -> Suite:
     return Suite("verdicts", {"images": images, **known})
 
 
-def weight_suite(labels: LabelSpace, images: int) -> Suite:
-    return Suite("weights", {"labels": list(labels.names), "images": images})
-
-
 def class_suite(config: GateConfig) -> Suite:
     """Of a ``class_table``: no class without images, none above its share."""
     return Suite("classes", {"min_per_class": config.min_per_class})

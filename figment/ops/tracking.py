@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -204,10 +204,37 @@ def log_metrics(stage: str, values: Mapping[str, float], step: int | None = None
         note({stage: {name: float(value) for name, value in values.items()}})
 
 
+@contextlib.contextmanager
+def curve(stage: str, every_seconds: float = 30.0) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Takes what is measured on the way, (step, metrics), to MLflow by ``log_curve``, from time to time and at the end."""
+    points: list[tuple[int, Mapping[str, float]]] = []
+    due = time.monotonic() + every_seconds
+
+    def log(step: int, metrics: Mapping[str, float]) -> None:
+        nonlocal due
+        points.append((step, dict(metrics)))
+        if time.monotonic() > due:
+            flush()
+            due = time.monotonic() + every_seconds
+
+    def flush() -> None:
+        log_curve(stage, points)
+        points.clear()
+
+    try:
+        yield log
+    finally:
+        flush()
+
+
 def log_curve(stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
     """``log_metrics`` of many steps at once: a curve is one write to the database, not hundreds."""
     now, run = int(time.time() * 1000), mlflow.active_run()
-    metrics = [Metric(f"{stage}/{name}", float(v), now, step) for step, values in points for name, v in values.items()]
+    metrics = [
+        Metric(f"{stage}/{name}".replace("@", "_at_"), float(v), now, step)
+        for step, values in points
+        for name, v in values.items()
+    ]
     for first in range(0, len(metrics), AT_ONCE):
         mlflow.MlflowClient().log_batch(run.info.run_id, metrics[first : first + AT_ONCE])
 

@@ -39,7 +39,7 @@ from figment.errors import InputError
 from figment.files import digest, sha256_file, write_text
 from figment.ops import state
 from figment.ops.environment import load_environment
-from figment.ops.versioning_config import VersioningConfig
+from figment.recipes.base import VersioningConfig
 from figment.text import reason_of
 
 POINTER = "dataset.dvc"

@@ -42,7 +42,7 @@ def plan_few_shot(
     alone: more photos, or more images of each, add rows and change none."""
     for shot in shots:
         name = shot.label.name
-        prompts = contexts[name] if method.contexts else (PLAIN,)
+        prompts = contexts[name] if method.contexts and method.images else (PLAIN,)
         word = name if method.concepts and name in words.lengths else ""
         sigmas = (0.0, *method.noise) if word else (0.0,)
         unit = words.lengths[name] if word and method.relative_noise else 1.0

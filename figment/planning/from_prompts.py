@@ -75,19 +75,17 @@ def cells_of(
 
 
 def say_words(rows: Iterator[Row], words: Words, space: LabelSpace) -> Iterator[Row]:
-    """The rows, saying the word that was learned for a class in place of its name, where there is one; a row of several labels,
-    or a prompt that does not name its class, stays as it is."""
+    """The rows, saying the word that was learned for a class in place of its name, where there is one, and made with the LoRA
+    that was learned for it; a row of several labels stays as it is, and so does a prompt that does not name its class."""
     patterns = {label.name: naming_pattern(label) for label in space.labels if label.name in words.lengths}
     for row in rows:
         (name, *others) = row.labels
-        if name not in patterns or others:
-            yield row
-            continue
-        prompt, count = patterns[name].subn(f"<{name}>".replace("\\", r"\\"), row.prompt)
-        changes = (
-            {"prompt": prompt, "concept": name, "adapter": join_adapters(words.adapter, row.adapter)} if count else {}
-        )
-        yield row.model_copy(update=changes)
+        changes, adapter = {}, "" if others else words.loras.get(name, "")
+        if name in patterns and not others:
+            prompt, count = patterns[name].subn(f"<{name}>".replace("\\", r"\\"), row.prompt)
+            if count:
+                changes, adapter = {"prompt": prompt, "concept": name}, join_adapters(words.adapter, adapter)
+        yield row.model_copy(update={**changes, "adapter": join_adapters(adapter, row.adapter)}) if adapter else row
 
 
 def draw_guidance(rule: float | tuple[float, float], identity: tuple) -> float:

@@ -18,9 +18,8 @@ from figment.planning.pairs import plan_pairs
 from figment.planning.quotas import QuotaConfig
 from figment.planning.row import Row
 from figment.planning.words import Words
-from figment.prompts.contexts import NAME
+from figment.prompts.contexts import contexts_of
 from figment.prompts.kinds import PromptKind, rules_of
-from figment.prompts.naming import naming_pattern
 from figment.prompts.tricks import Prompt, scales_of
 from figment.types import Count, Guidance, Number, PathText, Seed, Settings
 
@@ -95,22 +94,46 @@ class PhotoPlanner(Settings):
     starts_from_photos: ClassVar[bool] = True
     tops_up: ClassVar[bool] = False
 
-    def method(self, words: bool) -> Method:
-        """As the few-shot recipe has it; with ``words`` prompts say what was learned."""
-        return Method(**self.model_dump(exclude={"kind"}), concepts=words, contexts=True)
+    def method(self, words: bool, loras: bool) -> Method:
+        """As the few-shot recipe has it; with ``words`` prompts say them, with ``loras`` images are made with those."""
+        return Method(**self.model_dump(exclude={"kind"}), concepts=words, lora=loras, contexts=True)
 
     def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
-        method = self.method(bool(given.words.adapter))
-        patterns = {label.name: naming_pattern(label) for label in given.space.labels}
-        contexts: dict[str, list[str]] = {}
-        for prompt in given.prompts:
-            (name,) = prompt.labels
-            contexts.setdefault(name, []).append(patterns[name].sub(NAME, prompt.text))
+        method = self.method(bool(given.words.adapter), bool(given.words.loras))
+        contexts = contexts_of(given.space, given.prompts)
         rows = plan_few_shot(
             given.shots, method, contexts, given.words, planning.generator, given.revision, planning.seed
         )
         tuned = {"adapter": given.adapter} if given.adapter else {}
         return (row.model_copy(update={"recipe": planning.recipe, **tuned}) for row in rows)
+
+
+class MethodPlanner(Settings):
+    """What several few-shot methods want made of each photo, each image once (Lingenberg et al. 2024)."""
+
+    kind: Literal["few_shot"] = "few_shot"
+    methods: dict[str, Method]
+
+    reads_prompts: ClassVar[bool] = True
+    starts_from_photos: ClassVar[bool] = True
+    tops_up: ClassVar[bool] = False
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """All at which any method starts from photos."""
+        return tuple(strength for method in self.methods.values() if method.images for strength in method.strengths)
+
+    def uses(self, given: Given, planning: "Planning") -> Iterator[tuple[str, int, Row]]:
+        """Each method with the number of a photo and an image made of it that the method learns from."""
+        contexts = contexts_of(given.space, given.prompts)
+        made_by = (planning.generator, given.revision, planning.seed)
+        for name, method in self.methods.items():
+            for number, shot in enumerate(given.shots):
+                for row in plan_few_shot([shot], method, contexts, given.words, *made_by):
+                    yield name, number, row
+
+    def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
+        return (row for _, _, row in self.uses(given, planning))
 
 
 class ImportedPlanner(Settings):
@@ -126,6 +149,7 @@ class ImportedPlanner(Settings):
         return iter(())
 
 
+USES = "uses.parquet"  # beside a plan of methods: method, photo (its number), image_id
 Planner = Annotated[PromptPlanner | PairPlanner | PhotoPlanner | ImportedPlanner, Field(discriminator="kind")]
 
 
@@ -133,7 +157,7 @@ class Planning(Settings):
     """All that decides a plan, but for what earlier stages made. ``recipe`` is part of every image's identity."""
 
     recipe: str
-    planner: Planner
+    planner: Annotated[Planner | MethodPlanner, Field(discriminator="kind")]  # the latter is few-shot's own
     generator: GeneratorConfig
     prompts: tuple[PromptKind, ...] = ()
     negative_prompt: str = ""
@@ -149,11 +173,14 @@ class Planning(Settings):
     @property
     def scales(self) -> tuple[float, ...]:
         """The guidance scales that it asks for, of a range both ends."""
-        own = getattr(self.planner, "guidance_scale", None)
+        own, usual = getattr(self.planner, "guidance_scale", None), self.generator.guidance_scale
+        if isinstance(self.planner, MethodPlanner):
+            scales = (method.guidance_scale for method in self.planner.methods.values() if method.images)
+            return tuple(usual if scale is None else scale for scale in scales)
         if self.planner.starts_from_photos or not self.prompts:
-            return (self.generator.guidance_scale if own is None else own,)
-        rules = [kind.rules(self.generator.guidance_scale) for kind in self.prompts]
-        plain = () if all(rules) else (self.generator.guidance_scale,)
+            return (usual if own is None else own,)
+        rules = [kind.rules(usual) for kind in self.prompts]
+        plain = () if all(rules) else (usual,)
         return tuple(sorted({*plain, *scales_of([rule for some in rules for rule in some])}))
 
     @property

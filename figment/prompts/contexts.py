@@ -8,7 +8,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -23,6 +23,7 @@ from figment.prompts.instructions import context_instruction
 from figment.prompts.naming import naming_pattern
 from figment.prompts.parsing import MAX_PROMPT_LENGTH, REASONING, Drop, Parsed, parse_response, read_json
 from figment.prompts.prompt_files import read_prompt_file
+from figment.prompts.tricks import Prompt
 from figment.reading import read_text
 from figment.text import reason_of
 from figment.types import Count, PathText, Settings
@@ -84,6 +85,16 @@ def make_contexts(space: LabelSpace, config: ContextConfig, cache: Path) -> dict
     found: dict[str, list[str]] = {label.name: [] for label in space.labels}
     for prompt in book.prompts:
         found[prompt.labels[0]].append(prompt.text)
+    return found
+
+
+def contexts_of(space: LabelSpace, prompts: Iterable[Prompt]) -> dict[str, list[str]]:
+    """The contexts that a book's prompts of one class each say of it, by class: with {name} where they first name it."""
+    patterns = {label.name: naming_pattern(label) for label in space.labels}
+    found: dict[str, list[str]] = {}
+    for prompt in prompts:
+        (name,) = prompt.labels
+        found.setdefault(name, []).append(patterns[name].sub(NAME, prompt.text, count=1))
     return found
 
 

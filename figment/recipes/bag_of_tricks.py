@@ -2,14 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from figment.clip.scorer import ClipConfig
 from figment.evaluation import verdict
 from figment.evaluation.errors import WorstError
 from figment.evaluation.provenance import span
@@ -33,14 +31,9 @@ from figment.evaluation.report import (
 )
 from figment.evaluation.results import CHANCE, CLIP, Results
 from figment.manifests import Classifiers
-from figment.planning.generator_config import GeneratorConfig
+from figment.reading import read_artifact
 from figment.recipes.made import Made, generator_name, licences
 from figment.recipes.tables import diversity_section
-from figment.synthesis.config import SynthesisConfig
-from figment.synthesis.pool import Pool
-from figment.training.acceptance import Acceptance
-from figment.training.config import TrainingConfig
-from figment.types import Settings
 from figment.validation.review import read_review
 from figment.validation.verdicts import reasons, yields
 
@@ -54,79 +47,68 @@ HELP = {
 }
 
 
-class BagOfTricks(Settings):
-    """The choices behind a run that its report names."""
+def report(recipe: Any, made: Made) -> Report:
+    """From the plan, the images and their verdicts, the classifiers, Results and their worst errors."""
+    plan, judged, results = made.plan, made.table("verdicts"), made.read("results", Results)
+    chosen = pick_thumbnails(plan, judged, made, ACCEPTED, REJECTED)
+    accepted, rejected = (
+        Images([(label, [chosen.get((label, kept), [])]) for label in results.labels]) for kept in (True, False)
+    )
+    errors, histories = read_artifact(made.folder / "errors.json", list[WorstError]), made.curves()
+    measured = {name for history in histories.values() for _, values in history for name in values}
+    model = made.get(Classifiers)[results.confusion_of].weights.open().parent
+    sections = [
+        results_section(results),
+        Section(
+            "Accepted images",
+            [accepted],
+            "Click an image to overrule CLIP: an accepted one is dropped, a rejected one kept. Save the decisions and name "
+            "the file as review: in the config; the next run applies them, and its report keeps them: a click on a "
+            "decided image takes the decision back.",
+        ),
+        Section("Rejected images, and why", [rejected]),
+        *([errors_section(errors, results.confusion_of)] if errors else []),
+        Section("Top-1 by class (%)", [by_class(results)]),
+        Section(f"Confusion of {plain(results.confusion_of)}", [confusion(results)], "Rows: the true class."),
+        *([diversity_section(results.diversity, "real images")] if results.diversity else []),
+        Section(
+            f"Real and synthetic features ({plain(results.confusion_of)})",
+            [Plot("t-SNE of CLIP features", uri=png_uri(Image.open(made.folder / "feature_map.png")))],
+        ),
+        Section("Validation", validation(judged)),
+        Section("What was asked", [asked(plan), Table((), list(choices(recipe).items()), kind="words")]),
+        Section(
+            "Training",
+            [curve(histories, name) for name in ("loss", "validation_top1") if name in measured],
+        ),
+    ]
+    return Report(
+        title="Figment: bag of tricks",
+        lead=f"{len(results.labels)} classes: {', '.join(results.labels)}. Tested on {results.test_images} real images.",
+        verdict=verdict_of(results),
+        sections=sections,
+        model=model.as_posix(),
+        provenance={**made.origins, "the chain": f"figment why {model}"},
+        licences=licences(recipe.generator, recipe.clip),
+        reviewed=read_review(recipe.review_file) if recipe.review_file else {},
+        logged={
+            "accepted.png": contact_sheet(accepted, ACCEPTED),
+            "rejected.png": contact_sheet(rejected, REJECTED),
+        },
+        price_per_hour=recipe.synthesis.price_per_hour,
+    )
 
-    kind: Literal["bag_of_tricks"] = "bag_of_tricks"
-    generator: GeneratorConfig
-    synthesis: SynthesisConfig
-    clip: ClipConfig
-    acceptance: Acceptance
-    training: TrainingConfig
-    review: str | None = None
 
-    def report(self, made: Made) -> Report:
-        """From the plan, the images and their verdicts, the classifiers, Results and their worst errors."""
-        plan, judged, results = made.plan, made.table("verdicts"), made.get(Results)
-        chosen = pick_thumbnails(plan, judged, made.pool, ACCEPTED, REJECTED)
-        accepted, rejected = (
-            Images([(label, [chosen.get((label, kept), [])]) for label in results.labels]) for kept in (True, False)
-        )
-        errors, histories = made.read("errors", list[WorstError]), made.curves()
-        measured = {name for history in histories.values() for _, values in history for name in values}
-        model = made.get(Classifiers)[results.confusion_of].weights.open().parent
-        sections = [
-            results_section(results),
-            Section(
-                "Accepted images",
-                [accepted],
-                "Click an image to overrule CLIP: an accepted one is dropped, a rejected one kept. Save the decisions and name "
-                "the file as review: in the config; the next run applies them, and its report keeps them: a click on a "
-                "decided image takes the decision back.",
-            ),
-            Section("Rejected images, and why", [rejected]),
-            *([errors_section(errors, results.confusion_of)] if errors else []),
-            Section("Top-1 by class (%)", [by_class(results)]),
-            Section(f"Confusion of {plain(results.confusion_of)}", [confusion(results)], "Rows: the true class."),
-            *([diversity_section(results.diversity, "real images")] if results.diversity else []),
-            Section(
-                f"Real and synthetic features ({plain(results.confusion_of)})",
-                [Plot("t-SNE of CLIP features", uri=png_uri(Image.open(made.folder / "feature_map.png")))],
-            ),
-            Section("Validation", validation(judged)),
-            Section("What was asked", [asked(plan), Table((), list(self.choices().items()), kind="words")]),
-            Section(
-                "Training",
-                [curve(histories, name) for name in ("loss", "validation_top1") if name in measured],
-            ),
-        ]
-        return Report(
-            title="Figment: bag of tricks",
-            lead=f"{len(results.labels)} classes: {', '.join(results.labels)}. Tested on {results.test_images} real images.",
-            verdict=verdict_of(results),
-            sections=sections,
-            model=model.as_posix(),
-            provenance={**made.origins, "the chain": f"figment why {model}"},
-            licences=licences(self.generator, self.clip),
-            reviewed=read_review(Path(self.review)) if self.review else {},
-            logged={
-                "accepted.png": contact_sheet(accepted, ACCEPTED),
-                "rejected.png": contact_sheet(rejected, REJECTED),
-            },
-            price_per_hour=self.synthesis.price_per_hour,
-        )
-
-    def choices(self) -> dict[str, str]:
-        """In words."""
-        clip = f"CLIP {self.clip.model} {self.clip.pretrained or ''}".rstrip()
-        start = self.training.weights or "random weights"
-        judge = clip if self.acceptance.by_clip else "a filter fitted on photos"
-        return {
-            "generator": generator_name(self.generator),
-            "checked by": f"{judge}: {self.acceptance.rule}",
-            "reviewed": f"by a person, in {self.review}" if self.review else "no",
-            "classifier": f"{self.training.model}, {self.training.image_size} px, from {start}, seed {self.training.seed}",
-        }
+def choices(recipe: Any) -> dict[str, str]:
+    """In words."""
+    clip = f"CLIP {recipe.clip.model} {recipe.clip.pretrained or ''}".rstrip()
+    judge = clip if recipe.acceptance.by_clip else "a filter fitted on photos"
+    return {
+        "generator": generator_name(recipe.generator),
+        "checked by": f"{judge}: {recipe.acceptance.rule}",
+        "reviewed": f"by a person, in {recipe.review_file}" if recipe.review_file else "no",
+        "classifier": recipe.trainer.title,
+    }
 
 
 def verdict_of(results: Results) -> list[verdict.Verdict]:
@@ -216,7 +198,7 @@ def asked(plan: pa.Table, examples: int = 3) -> Table:
 
 
 def pick_thumbnails(
-    plan: pa.Table, verdicts: pa.Table, pool: Pool, accepted: int, rejected: int
+    plan: pa.Table, verdicts: pa.Table, made: Made, accepted: int, rejected: int
 ) -> dict[tuple[str, bool], list[Thumbnail]]:
     """By class and whether they passed, up to ``accepted`` or ``rejected`` images, spread over the tricks."""
     queues: dict[tuple[str, bool], dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
@@ -230,9 +212,7 @@ def pick_thumbnails(
     rows = {
         row["image_id"]: row for row in plan.filter(pc.is_in(plan["image_id"], pa.array(ids, pa.string()))).to_pylist()
     }
-    images = {
-        row["image_id"]: row["image"] for part in pool.read(ids, ["image_id", "image"]) for row in part.to_pylist()
-    }
+    images = made.images(ids)
     return {
         group: [_thumbnail(judged, rows[judged["image_id"]], images[judged["image_id"]]) for judged in found]
         for group, found in chosen.items()

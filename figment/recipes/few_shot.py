@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
+
+import pyarrow.parquet as pq
 
 from figment.adaptation.lora import LorasFile
 from figment.adaptation.textual_inversion import ConceptProbe, WordsFile
@@ -25,63 +27,59 @@ from figment.evaluation.report import (
 )
 from figment.labels import LabelSpace
 from figment.manifests import Classifiers
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.planners import USES
+from figment.planning.sample_weights import confidence_weight
 from figment.prompts.contexts import read_contexts
 from figment.reading import read_artifact
 from figment.recipes.made import IMAGES, Made, generator_name, licences
 from figment.recipes.tables import diversity_section
 from figment.synthesis.sources import Sources
-from figment.types import Settings
 
 PHOTOS, MADE = 2, 10  # shown of a class, of a photo
 
 
-class FewShot(Settings):
-    kind: Literal["few_shot"] = "few_shot"
-    generator: GeneratorConfig
-
-    def report(self, made: Made) -> Report:
-        """From the photos, FewShotResults and the heads; and, if images were made of the photos, from those, their plan, which
-        method uses which (images), the filter's weights, contexts and learned words."""
-        results, labels = made.get(FewShotResults), made.get(LabelSpace)
-        generated = made.file(IMAGES) is not None
-        model = made.get(Classifiers)[results.deployed].weights.open().parent
-        sections = [results_section(results)]
-        if generated:
-            groups = list(photos_with_images(made, results.deployed).items())
-            lead = "Framed: the photo. Under an image: the filter's weight, and the class it sees most."
-            sections.append(Section(f"Photos, and what {plain(results.deployed)} made of them", [Images(groups)], lead))
-        if results.diversity:
-            sizes = {row.name: row.effective_size for row in results.rows}
-            sections.append(diversity_section(results.diversity, "the photos of the first test set", sizes))
-        if made.file("weights"):
-            sections.append(filter_section(read_artifact(made.folder / "filter.json", dict[str, float])))
-        if made.file("words"):
-            sections.append(probed_section("Learned words", "word", made.read("words", WordsFile).probes))
-        if made.file("loras"):
-            sections.append(probed_section("Learned LoRAs", "LoRA", made.read("loras", LorasFile).probes))
-        if made.file("contexts"):
-            contexts = read_contexts(made.path("contexts"), labels)
-            rows = [(name, " · ".join(found)) for name, found in contexts.items()]
-            sections.append(Section("Contexts", [Table((), rows, kind="words")]))
-        sections.append(Section("Training", [curve(made.curves(), "loss")]))
-        provenance = {"photos": f"sha256 {made.file('photos').sha256}"}  # type: ignore[union-attr]  # there always are
-        terms: dict[str, str] = {}
-        if generated:
-            provenance |= {"generator": generator_name(self.generator), **made.origins}
-            terms = licences(self.generator)
-            notice = Path(self.generator.model.removeprefix("local-dir:")) / "NOTICE"
-            if notice.is_file():
-                terms[f"images of {self.generator.model}"] = notice.read_text(encoding="utf-8")
-        return Report(
-            title=f"Few-shot: {results.shots} photos of each class",
-            lead=f"{len(results.labels)} classes: {', '.join(results.labels)}.",
-            verdict=verdict_of(results),
-            sections=sections,
-            model=model.as_posix(),
-            provenance=provenance | {"the chain": f"figment why {model}"},
-            licences=terms,
-        )
+def report(recipe: Any, made: Made) -> Report:
+    """From the photos, FewShotResults and the heads; and, if images were made of the photos, from those, their plan, which
+    method uses which (images), the filter's weights, contexts and learned words."""
+    results, labels = made.read("few_shot", FewShotResults), made.get(LabelSpace)
+    generated = made.file(IMAGES) is not None
+    model = made.get(Classifiers)[results.deployed].weights.open().parent
+    sections = [results_section(results)]
+    if generated:
+        groups = list(photos_with_images(made, results.deployed, not recipe.acceptance.by_clip).items())
+        lead = "Framed: the photo. Under an image: the filter's weight."
+        sections.append(Section(f"Photos, and what {plain(results.deployed)} made of them", [Images(groups)], lead))
+    if results.diversity:
+        sizes = {row.name: row.effective_size for row in results.rows}
+        sections.append(diversity_section(results.diversity, "the photos of the first test set", sizes))
+    if not recipe.acceptance.by_clip:
+        sections.append(filter_section(read_artifact(made.folder / "filter.json", dict[str, float])))
+    if made.file("words"):
+        sections.append(probed_section("Learned words", "word", made.read("words", WordsFile).probes))
+    if made.file("loras"):
+        sections.append(probed_section("Learned LoRAs", "LoRA", made.read("loras", LorasFile).probes))
+    if made.file("prompts"):
+        contexts = read_contexts(made.folder / "contexts.csv", labels)
+        rows = [(name, " · ".join(found)) for name, found in contexts.items()]
+        sections.append(Section("Contexts", [Table((), rows, kind="words")]))
+    sections.append(Section("Training", [curve(made.curves(), "loss")]))
+    provenance = {"photos": f"sha256 {made.file('photos').sha256}"}  # type: ignore[union-attr]  # there always are
+    terms: dict[str, str] = {}
+    if generated:
+        provenance |= {"generator": generator_name(recipe.generator), **made.origins}
+        terms = licences(recipe.generator)
+        notice = Path(recipe.generator.model.removeprefix("local-dir:")) / "NOTICE"
+        if notice.is_file():
+            terms[f"images of {recipe.generator.model}"] = notice.read_text(encoding="utf-8")
+    return Report(
+        title=f"Few-shot: {results.shots} photos of each class",
+        lead=f"{len(results.labels)} classes: {', '.join(results.labels)}.",
+        verdict=verdict_of(results),
+        sections=sections,
+        model=model.as_posix(),
+        provenance=provenance | {"the chain": f"figment why {model}"},
+        licences=terms,
+    )
 
 
 def verdict_of(results: FewShotResults) -> list[verdict.Verdict]:
@@ -147,15 +145,15 @@ def probed_section(title: str, learned: str, probes: Mapping[str, ConceptProbe])
     return Section(title, [Table(("class", "likeness", "used", "the probe"), rows, lines, kind="words")])
 
 
-def photos_with_images(made: Made, method: str) -> dict[str, list[list[Thumbnail]]]:
+def photos_with_images(made: Made, method: str, weighs: bool) -> dict[str, list[list[Thumbnail]]]:
     """By class, some photos, each with some of the images that the method made of it."""
     photos = made.path("photos")
     sources = Sources(photos.parent / "sources")
     plan = made.plan
     prompts = dict(zip(plan["image_id"].to_pylist(), plan["prompt"].to_pylist(), strict=True))
-    weighed = {row["image_id"]: row for row in made.table("weights").to_pylist()} if made.file("weights") else {}
+    judged = {row["image_id"]: row for row in made.table("verdicts").to_pylist()}
     of_photo: dict[int, list[str]] = {}
-    for row in made.table("uses").to_pylist():
+    for row in pq.read_table(made.folder / USES).to_pylist():
         if row["method"] == method:
             of_photo.setdefault(row["photo"], []).append(row["image_id"])
     chosen: list[tuple[str, str, Sequence[str]]] = []
@@ -163,17 +161,14 @@ def photos_with_images(made: Made, method: str) -> dict[str, list[list[Thumbnail
         if sum(label == photo["label"] for label, _, _ in chosen) < PHOTOS:
             chosen.append((photo["label"], photo["image"], of_photo.get(number, [])[:MADE]))
     wanted = list(dict.fromkeys(image_id for _, _, ids in chosen for image_id in ids))
-    found = {
-        row["image_id"]: row["image"]
-        for part in made.pool.read(wanted, ["image_id", "image"])
-        for row in part.to_pylist()
-    }
+    found = made.images(wanted)
     sheet: dict[str, list[list[Thumbnail]]] = {}
     for label, photo, ids in chosen:
         row = [Thumbnail(png_uri(sources.read(photo), EMBEDDED), "photo", f"a photo of {label}", kind="source")]
         for image_id in ids:
-            judged = weighed.get(image_id)
-            caption = f"{judged['weight']:.2f} {judged['predicted']}" if judged else ""
+            verdict = judged[image_id]
+            weight = f"{confidence_weight(verdict['probability']):.2f}" if weighs else ""
+            caption = weight if verdict["accepted"] else plain(verdict["reason"])
             row.append(Thumbnail(pool_uri(found[image_id], image_id), caption, prompts[image_id], prompts[image_id]))
         sheet.setdefault(label, []).append(row)
     return sheet

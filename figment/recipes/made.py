@@ -1,6 +1,6 @@
 """What the stages of a run made, as a recipe's report reads it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from figment.clip.scorer import ClipConfig
 from figment.licences import clip_licence, licence_of
-from figment.manifests import Classifiers, FileRef
+from figment.manifests import Adapted, Classifiers, FileRef, Prepared
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import read_plan
 from figment.reading import read_artifact
@@ -20,7 +20,6 @@ from figment.training.histories import Curve, read_curve
 
 T = TypeVar("T")
 IMAGES = "MANIFEST"  # of the pool
-MODEL = "model"  # the file of a trained model's weights
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,7 @@ class Made:
 
     def file(self, *stems: str) -> FileRef | None:
         """The file of one of these names, without suffix, if a step made one."""
-        files = (item for item in self.items if isinstance(item, FileRef))
-        return next((file for file in files if Path(file.path).stem in stems), None)
+        return next((file for item in self.items for file in files_of(item) if Path(file.path).stem in stems), None)
 
     def path(self, *stems: str) -> Path:
         """As ``file``, which must be there and unchanged since its step wrote it."""
@@ -65,6 +63,11 @@ class Made:
     def pool(self) -> Pool:
         return Pool(self.path(IMAGES).parent)
 
+    def images(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Images of the pool, as it holds them, by id."""
+        parts = self.pool.read(ids, ["image_id", "image"])
+        return {row["image_id"]: row["image"] for part in parts for row in part.to_pylist()}
+
     @property
     def origins(self) -> dict[str, str]:
         """The hashes of the plan and of the pool's manifest, if images were generated."""
@@ -77,12 +80,28 @@ class Made:
     @property
     def gates(self) -> list[str]:
         """The names of the quality gates that the run passed."""
-        checked = [name for item in self.items if isinstance(item, list) for name in item]
+        lists = (item.checked if isinstance(item, Prepared) else item for item in self.items)
+        checked = [name for found in lists if isinstance(found, list | tuple) for name in found]
         return list(dict.fromkeys(["plan", "verdicts", *checked]))
+
+    @property
+    def model(self) -> FileRef:
+        """The weights of the only classifier."""
+        return self.get(Classifiers).items[0].weights
 
     def curves(self) -> dict[str, Curve]:
         """The loss curve of each classifier, by its name."""
         return {item.name: read_curve(item.weights.open().parent) for item in self.get(Classifiers).items}
+
+
+def files_of(item: Any) -> Iterator[FileRef]:
+    """The files that a step's result names."""
+    if isinstance(item, FileRef):
+        yield item
+    elif isinstance(item, Adapted):
+        yield from item.files
+    elif isinstance(item, Prepared):
+        yield from (file for file in (item.splits, item.photos) if file)
 
 
 def generator_name(generator: GeneratorConfig) -> str:

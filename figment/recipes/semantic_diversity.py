@@ -2,22 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
-from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.evaluation import verdict
 from figment.evaluation.report import Images, Report, Section, Table, Text, Thumbnail, counts, png_uri
 from figment.evaluation.row_spread import spread_correlation
 from figment.evaluation.tagging import Tagger, load_tagger, predict_tags, render_tags
-from figment.planning.generator_config import GeneratorConfig
 from figment.reading import read_artifact
-from figment.recipes.made import IMAGES, MODEL, Made, licences
+from figment.recipes.made import IMAGES, Made, licences
 from figment.recipes.tables import MEASURES, epochs_section, yields_table
 from figment.training.histories import HISTORY, Epochs
-from figment.types import Settings
 from figment.validation.verdicts import reasons, yields
 
 PROTOCOLS = {
@@ -29,52 +26,43 @@ PROTOCOLS = {
 TAGS, EXAMPLES = 5, 12  # tags an image, images
 
 
-class SemanticDiversity(Settings):
-    kind: Literal["semantic_diversity"] = "semantic_diversity"
-    generator: GeneratorConfig
-    clip: ClipConfig
-
-    def report(self, made: Made) -> Report:
-        """From the splits, the trained matrix and, if images were generated, from their verdicts. The test images were measured
-        in every epoch but chose none."""
-        folder = made.path(MODEL).parent
-        test, tagger = read_tagged(made.path("splits").parent / "gzsl"), load_tagger(folder)
-        history, splits = read_artifact(folder / HISTORY, Epochs), made.read("splits", dict[str, Any])
-        correlation = spread_correlation(tagger.model, test, tagger.labels)
-        kept = history.epochs[history.kept - 1]
-        metrics = {name: value for name, value in kept.items() if "/" in name}
-        metrics |= {"row_spread/all": correlation.all, "row_spread/two_or_more": correlation.with_two_or_more}
-        metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
-        seen, unseen = (
-            [name for name in tagger.labels.names if (name in tagger.unseen) is kind] for kind in (False, True)
-        )
-        rows = list(range(0, len(test), max(1, len(test) // EXAMPLES)))[:EXAMPLES]
-        columns = {"loss": "loss", **{f"{name}/mAP": f"{name} mAP" for name in protocols(metrics)}}
-        sections = [measures_section(history.kept, metrics), examples_section(tagger, test, rows)]
-        if made.file("verdicts"):
-            judged = made.table("verdicts")
-            text = (
-                f"Images in which CLIP does not see what was asked for are not trained on: {counts(reasons(judged))}."
-            )
-            accepted = {name: share for name, share in yields(judged, "labels").items() if name in unseen}
-            sections.append(Section("Images generated for unseen labels", [Text(text), yields_table(accepted)]))
-        sections.append(epochs_section(history, columns))
-        return Report(
-            title="Semantic diversity",
-            lead=f"{len(seen)} seen labels: {', '.join(seen)}. {len(unseen)} unseen labels: {', '.join(unseen)}.",
-            verdict=verdict_of(history),
-            sections=sections,
-            model=folder.as_posix(),
-            provenance={
-                "images of each set": ", ".join(f"{count} {name}" for name, count in splits["images"].items()),
-                "of them generated for unseen labels": str(splits["made"]),
-                **made.origins,
-                "weights": f"sha256 {made.file(MODEL).sha256}",  # type: ignore[union-attr]  # there always are
-                "the chain": f"figment why {folder}",
-            },
-            licences=licences(self.generator, self.clip) if made.file(IMAGES) else {},
-            metrics=metrics,
-        )
+def report(recipe: Any, made: Made) -> Report:
+    """From the splits, the trained matrix and, if images were generated, from their verdicts. The test images were measured
+    in every epoch but chose none."""
+    folder = made.model.open().parent
+    test, tagger = read_tagged(made.path("splits").parent / "gzsl"), load_tagger(folder)
+    history, splits = read_artifact(folder / HISTORY, Epochs), made.read("splits", dict[str, Any])
+    correlation = spread_correlation(tagger.model, test, tagger.labels)
+    kept = history.epochs[history.kept - 1]
+    metrics = {name: value for name, value in kept.items() if "/" in name}
+    metrics |= {"row_spread/all": correlation.all, "row_spread/two_or_more": correlation.with_two_or_more}
+    metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
+    seen, unseen = ([name for name in tagger.labels.names if (name in tagger.unseen) is kind] for kind in (False, True))
+    rows = list(range(0, len(test), max(1, len(test) // EXAMPLES)))[:EXAMPLES]
+    columns = {"loss": "loss", **{f"{name}/mAP": f"{name} mAP" for name in protocols(metrics)}}
+    sections = [measures_section(history.kept, metrics), examples_section(tagger, test, rows)]
+    if made.file("verdicts"):
+        judged = made.table("verdicts")
+        text = f"Images in which CLIP does not see what was asked for are not trained on: {counts(reasons(judged))}."
+        accepted = {name: share for name, share in yields(judged, "labels").items() if name in unseen}
+        sections.append(Section("Images generated for unseen labels", [Text(text), yields_table(accepted)]))
+    sections.append(epochs_section(history, columns))
+    return Report(
+        title="Semantic diversity",
+        lead=f"{len(seen)} seen labels: {', '.join(seen)}. {len(unseen)} unseen labels: {', '.join(unseen)}.",
+        verdict=verdict_of(history),
+        sections=sections,
+        model=folder.as_posix(),
+        provenance={
+            "images of each set": ", ".join(f"{count} {name}" for name, count in splits["images"].items()),
+            "of them generated for unseen labels": str(splits["made"]),
+            **made.origins,
+            "weights": f"sha256 {made.model.sha256}",
+            "the chain": f"figment why {folder}",
+        },
+        licences=licences(recipe.generator, *recipe.clips) if made.file(IMAGES) else {},
+        metrics=metrics,
+    )
 
 
 def verdict_of(history: Epochs) -> list[verdict.Verdict]:

@@ -2,13 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from figment.adaptation.text_encoder import Tuned
-from figment.clip.scorer import ClipConfig
 from figment.evaluation import verdict
 from figment.evaluation.report import (
     Images,
@@ -25,13 +24,10 @@ from figment.evaluation.report import (
     pool_uri,
 )
 from figment.labels import LabelSpace
-from figment.planning.generator_config import GeneratorConfig
 from figment.reading import read_artifact
-from figment.recipes.made import MODEL, Made, licences
+from figment.recipes.made import Made, licences
 from figment.recipes.tables import MEASURES, epochs_section, yields_table
-from figment.synthesis.pool import Pool
 from figment.training.histories import HISTORY, ComparedEpochs
-from figment.types import Settings
 from figment.validation.verdicts import reasons, yields
 
 PROTOCOLS = {"zsl": "unseen classes alone (ZSL)", "gzsl": "all classes together (GZSL)"}
@@ -39,52 +35,46 @@ SHOWN = ("mAP", "P@3", "R@3", "F1@3", "F1@5")
 IMAGES, SETS = 10, 40  # shown: images of a set of labels, sets
 
 
-class Tailored(Settings):
-    kind: Literal["tailored"] = "tailored"
-    generator: GeneratorConfig
-    clip: ClipConfig
-    backbone: ClipConfig
-
-    def report(self, made: Made) -> Report:
-        """From the unseen labels, the plan, the images and their verdicts, the classifier and, if there is one, the tuning."""
-        plan, judged = made.plan, made.table("verdicts")
-        folder = made.path(MODEL).parent
-        history = read_artifact(folder / HISTORY, ComparedEpochs)
-        tuned = made.read("tuning", Tuned) if made.file("tuning") else None
-        names = made.get(LabelSpace).names
-        metrics = history.test | {f"clip_{name}": value for name, value in history.clip.items()}
-        metrics["filter/passed"] = sum(judged["accepted"].to_pylist()) / len(judged)
-        if tuned:
-            metrics |= {"tuning/before": tuned.before.acceptance, "tuning/after": tuned.after.acceptance}
-        columns = {
-            "loss": "loss",
-            "validation/mAP": "validation mAP",
-            "validation_seen/mAP": "of real images",
-            "validation_made/mAP": "of generated ones",
-        }
-        sections = [
-            measures_section(history),
-            Section("Images", [examples(plan, judged, made.pool)], "Framed: rejected, with what CLIP saw instead."),
-            filter_section(judged, len(plan)),
-            *([tuning_section(tuned)] if tuned else []),
-            epochs_section(history, columns),
-        ]
-        encoder = (tuned.adapter if tuned else "") or "the generator's own"
-        return Report(
-            title="Tailored images",
-            lead=f"{len(names)} unseen classes: {', '.join(names)}.",
-            verdict=verdict_of(history),
-            sections=sections,
-            model=folder.as_posix(),
-            provenance={
-                **made.origins,
-                "classifier": f"sha256 {made.file(MODEL).sha256}",  # type: ignore[union-attr]  # there always is one
-                "text encoder": encoder,
-                "the chain": f"figment why {folder}",
-            },
-            licences=licences(self.generator, self.clip, self.backbone),
-            metrics=metrics,
-        )
+def report(recipe: Any, made: Made) -> Report:
+    """From the unseen labels, the plan, the images and their verdicts, the classifier and, if there is one, the tuning."""
+    plan, judged = made.plan, made.table("verdicts")
+    folder = made.model.open().parent
+    history = read_artifact(folder / HISTORY, ComparedEpochs)
+    tuned = made.read("tuning", Tuned) if made.file("tuning") else None
+    names = made.get(LabelSpace).names
+    metrics = history.test | {f"clip_{name}": value for name, value in history.clip.items()}
+    metrics["filter/passed"] = sum(judged["accepted"].to_pylist()) / len(judged)
+    if tuned:
+        metrics |= {"adaptation/before": tuned.before.acceptance, "adaptation/after": tuned.after.acceptance}
+    columns = {
+        "loss": "loss",
+        "validation/mAP": "validation mAP",
+        "validation_seen/mAP": "of real images",
+        "validation_made/mAP": "of generated ones",
+    }
+    sections = [
+        measures_section(history),
+        Section("Images", [examples(plan, judged, made)], "Framed: rejected, with what CLIP saw instead."),
+        filter_section(judged, len(plan)),
+        *([tuning_section(tuned)] if tuned else []),
+        epochs_section(history, columns),
+    ]
+    encoder = (tuned.adapter if tuned else "") or "the generator's own"
+    return Report(
+        title="Tailored images",
+        lead=f"{len(names)} unseen classes: {', '.join(names)}.",
+        verdict=verdict_of(history),
+        sections=sections,
+        model=folder.as_posix(),
+        provenance={
+            **made.origins,
+            "classifier": f"sha256 {made.model.sha256}",
+            "text encoder": encoder,
+            "the chain": f"figment why {folder}",
+        },
+        licences=licences(recipe.generator, *recipe.clips),
+        metrics=metrics,
+    )
 
 
 def verdict_of(history: ComparedEpochs) -> list[verdict.Verdict]:
@@ -151,7 +141,7 @@ def tuning_section(tuned: Tuned) -> Section:
     return Section("The tuned text encoder", blocks)
 
 
-def examples(plan: pa.Table, verdicts: pa.Table, pool: Pool) -> Images:
+def examples(plan: pa.Table, verdicts: pa.Table, made: Made) -> Images:
     """For the first sets of labels some of their images, rejected ones last."""
     by_labels: dict[str, list[dict]] = defaultdict(list)
     for judged in verdicts.to_pylist():
@@ -163,9 +153,7 @@ def examples(plan: pa.Table, verdicts: pa.Table, pool: Pool) -> Images:
     ids = [row["image_id"] for rows in chosen.values() for row in rows]
     part = plan.filter(pc.is_in(plan["image_id"], pa.array(ids, pa.string())))
     prompts = dict(zip(part["image_id"].to_pylist(), part["prompt"].to_pylist(), strict=True))
-    images = {
-        row["image_id"]: row["image"] for read in pool.read(ids, ["image_id", "image"]) for row in read.to_pylist()
-    }
+    images = made.images(ids)
 
     def thumbnail(judged: Mapping[str, Any]) -> Thumbnail:
         image_id, prompt = judged["image_id"], prompts[judged["image_id"]]

@@ -20,7 +20,7 @@ class FilterPolicy(MostProbable):
 
     backbone: BackboneConfig = BackboneConfig()
     augmentation: AugmentConfig = AugmentConfig(crop_scale=0.7, rotation=15)
-    views: Count = Field(FILTER_VIEWS, ge=FILTER_VIEWS)  # random views of each image
+    views: Count = FILTER_VIEWS  # random views of each image, of which the first five judge
     head: HeadConfig = HeadConfig(weight_decay=1e-2)
     seed: Seed = 0
 

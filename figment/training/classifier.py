@@ -1,6 +1,6 @@
 """Classifiers: any timm model, and what it says of images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import timm
@@ -154,7 +154,7 @@ def predict(model: nn.Module, pixels: Tensor, batch_size: int = 512) -> Tensor:
     return torch.cat([model(part.contiguous(memory_format=torch.channels_last)).float().cpu() for part in parts])
 
 
-def predict_all(model: nn.Module, images: Images) -> Tensor:
+def predict_all(model: nn.Module, images: Images, predict: Callable[[nn.Module, Tensor], Tensor] = predict) -> Tensor:
     """Logits (N, C) of a set, whether or not memory holds it."""
     found = [(rows, predict(model, part.pixels)) for rows, part in images.parts()]
     order = torch.cat([rows for rows, _ in found]).argsort()

@@ -1,7 +1,7 @@
 """What a training leaves beside its weights in ``history.json``: its loss curve, or the measures of its epochs."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -36,6 +36,15 @@ class ComparedEpochs(Epochs):
     made: int
     test: Measures
     clip: Measures
+
+
+AnyHistory: Any = Curve | ComparedEpochs | Epochs
+
+
+def read_history(folder: Path) -> Curve:
+    """What was measured in the training of the model in ``folder``, by step or by epoch. Raises InputError as ``read_curve``."""
+    found = read_artifact(folder / HISTORY, AnyHistory)
+    return found if isinstance(found, list) else list(enumerate(found.epochs, 1))
 
 
 def read_curve(folder: Path) -> Curve:

@@ -155,14 +155,6 @@ def read_model(folder: Path) -> SavedModel:
     return saved
 
 
-def find_model(folder: Path) -> SavedModel | None:
-    """As ``read_model``; None if there is no such model."""
-    try:
-        return read_model(folder)
-    except InputError:
-        return None
-
-
 def load_model(folder: Path, *kinds: Kind[Any]) -> TrainedModel[Any]:
     """The model in ``folder``, of one of ``kinds``. Raises InputError if there is none, or not the whole of it."""
     saved = read_model(folder)

@@ -15,7 +15,7 @@ from figment.synthesis.pool import Pool
 from figment.training.dual_prompt import DualPromptConfig, Scorer, TrainedPrompts, train_dual_prompts
 from figment.training.protocols import Score, both_scores
 from figment.training.semantic import hold_out_rows
-from figment.training.zero_shot import made_images
+from figment.training.splits import made_images
 
 Evaluator = Callable[[Score], dict[str, float]]
 

@@ -1,18 +1,12 @@
 """Train a semantic matrix on the splits that ``figment.datasets.zero_shot`` wrote, or on those and made images."""
 
-from collections.abc import Collection, Mapping
 from pathlib import Path
-
-import torch
 
 from figment.checkpoint import Checkpoint
 from figment.clip.label_vectors import LabelVectors
-from figment.datasets.tagged import TaggedImages, read_tagged
-from figment.errors import InputError
-from figment.images import decode, squash
+from figment.datasets.tagged import read_tagged
 from figment.labels import LabelSpace
 from figment.loop import Log
-from figment.synthesis.pool import Pool
 from figment.training.config import SemanticConfig
 from figment.training.protocols import columns_of, zero_shot_evaluator
 from figment.training.semantic import TrainedMatrix, train_semantic_matrix
@@ -35,21 +29,3 @@ def train_zero_shot(
     ids = known.nonzero().flatten().tolist()
     labels = LabelVectors(tuple(vectors.names[i] for i in ids), vectors.vectors[ids])
     return train_semantic_matrix(train.pixels, train.targets[:, ids], labels, config, evaluate, checkpoint, log)
-
-
-def made_images(shown: Mapping[str, Collection[str]], pool: Pool, space: LabelSpace, size: int) -> TaggedImages:
-    """Images that were synthesised, sorted by id, with the names of what each shows; it shows nothing else.
-
-    Raises InputError if there is none.
-    """
-    if not shown:
-        raise InputError(
-            "acceptance: no image passed the check, so none can be trained on; lower the policy's bar, make more "
-            "images, or say 'generated: false'"
-        )
-    rows = {row["image_id"]: row for batch in pool.read(shown, ["image_id", "image"]) for row in batch.to_pylist()}
-    pixels, targets = [], []
-    for image_id in sorted(shown):
-        pixels.append(squash(decode(rows[image_id]["image"]["bytes"], f"image {image_id}"), size))
-        targets.append([name in shown[image_id] for name in space.names])
-    return TaggedImages(torch.stack(pixels), torch.tensor(targets).to(torch.int8))

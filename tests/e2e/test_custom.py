@@ -16,24 +16,25 @@ from pocket.data_sets import write_scenes
 
 PIPELINE = "pipelines.custom.custom"
 UNSEEN = ("banana", "dog", "truck")
+SHIPPED = {"heads": "classifier"}  # of others the config that they are changes of
 pytestmark = pytest.mark.slow
 
 
 def write_config(folder: Path, recipe: str) -> Path:
     """The pocket config, smaller. Every image passes: what so few steps paint is of no interest here."""
-    config = yaml.safe_load(Path(f"configs/pocket/custom_{recipe}.yaml").read_text())
+    config = yaml.safe_load(Path(f"configs/pocket/custom_{SHIPPED.get(recipe, recipe)}.yaml").read_text())
     parameters = config["parameters"]
-    if recipe == "classifier":
+    if recipe in ("classifier", "heads"):
         parameters["data"].update(classes=["car", "frog"])
         parameters["data"]["real"].update(test_per_class=10, train_per_class=10)
         parameters["acceptance"].update(min_probability=0, require_top1=False, min_contrast=0)
         parameters["training"].update(steps=20)
     else:
-        space = yaml.safe_load(Path(parameters["data"]["labels"]).read_text())
+        space = yaml.safe_load(Path("configs/labels/pocket_24_8.yaml").read_text())
         labels = [{**label, "unseen": label["name"] in UNSEEN} for label in space["labels"]]
         (folder / "labels.yaml").write_text(yaml.safe_dump({"labels": labels}))
         write_scenes(folder / "scenes", LabelSpace.load(folder / "labels.yaml"), train=200, test=120, seed=0)
-        parameters["data"].update(labels=str(folder / "labels.yaml"), root=str(folder / "scenes"))
+        parameters["data"].update(labels=str(folder / "labels.yaml"), root=str(folder / "scenes"), seen=[], unseen=[])
         parameters["training"].update(epochs=2)
     if recipe == "semantic":
         parameters["prompts"][0].update(per_pair=3)
@@ -45,6 +46,15 @@ def write_config(folder: Path, recipe: str) -> Path:
     else:
         parameters["photos"].update(shots=2)
         parameters["adaptation"].update(inversion={"steps": 3}, probe={"images": 2, "retrieval": 0})
+    if recipe == "heads":
+        parameters["prompts"] = [{"kind": "tricks", "tricks": ["base_class"]}]
+        parameters["adaptation"] = {"kind": "lora", "steps": 2, "rank": 2, "probe": {"images": 2, "retrieval": 0}}
+        parameters["training"] = {
+            "kind": "few_shot_head",
+            "backbone": {"model": "open_clip:local-dir:models/pocket/clip", "image_size": 32},
+            "views": 5,
+            "head": {"steps": 100, "learning_rate": 0.001},
+        }
     if recipe == "prompts":
         parameters["acceptance"].update(min_probability=0, require_top1=False, min_contrast=0)
         parameters["acceptance"]["head"].update(steps=20)
@@ -122,12 +132,26 @@ def test_images_of_photos_pass_a_filter_and_teach_dual_prompts(run):
     assert history["made"] == len(plan)
 
 
+def test_loras_make_the_images_of_few_shot_heads(run):
+    output = run("heads")
+    loras = json.loads((output / "loras.json").read_text())["loras"]
+    plan = rows_of(output, "plan")
+    assert set(loras) == {"car", "frog"}
+    assert {row["adapter"] for row in plan} == set(loras.values())
+    results = json.loads((output / "results.json").read_text())
+    assert [row["name"] for row in results["rows"]] == ["chance", "CLIP zero-shot", "standard", "combined"]
+    assert [row["images"] for row in results["rows"][2:]] == [2 * 2, 2 * 2 + len(plan)]
+    chosen = pq.read_table(output / "heads" / "combined" / "training_list.parquet")
+    assert sorted(chosen["image_id"].to_pylist()) == [row["image_id"] for row in plan]
+
+
 @pytest.mark.parametrize(
     ("recipe", "model", "kind", "found"),
     [
         ("classifier", "classifiers/combined", "timm", "Learned words"),
         ("semantic", "model", "semantic_matrix", "The tuned text encoder"),
         ("prompts", "classifier", "dual_prompt", "The filter"),
+        ("heads", "heads/combined", "few_shot_head", "Learned LoRAs"),
     ],
 )
 def test_a_combination_ends_as_every_recipe_does(run, capsys, recipe, model, kind, found):

@@ -23,7 +23,7 @@ from tests.e2e.processes import start
 
 PIPELINE = "pipelines.few_shot.few_shot"
 TRACKING = "sqlite:///.figment/tests/mlflow.db"
-GATES = {"plan", "weights", "shots", "test_photos_same_artists", "test_photos_other_artists", "made_images"}
+GATES = {"plan", "verdicts", "shots", "test_photos_same_artists", "test_photos_other_artists", "made_images"}
 pytestmark = pytest.mark.slow
 
 
@@ -162,7 +162,7 @@ def test_killed_at_any_stage_it_ends_as_if_nothing_had_happened(output, tmp_path
     assert main([PIPELINE, "-c", str(config)]) == 0
     for name in ("few_shot.json", "contexts.csv", "metrics.json"):
         assert (again / name).read_bytes() == (output / name).read_bytes()
-    assert pq.read_table(again / "weights.parquet").equals(pq.read_table(output / "weights.parquet"))
+    assert pq.read_table(again / "verdicts.parquet").equals(pq.read_table(output / "verdicts.parquet"))
 
 
 def test_photos_alone_need_no_generator(tmp_path):
@@ -199,7 +199,8 @@ def check_fine_tuned(output: Path, methods: Collection[str]):
         assert (tuned.settings.kept, tuned.settings.made, before.finetuned) == (4, before.made, False)
         assert not head.weight.equal(frozen.network.head.weight)
         tests = load_features(output / "finetuned" / name / "tests.safetensors")
-        base = load_features(output / "features" / "photos.safetensors")
+        (photos,) = (output / "features").glob("photos-*.safetensors")
+        base = load_features(photos)
         assert set(tests) == {"same_artists", "other_artists"}
         (row,) = [row for row in results["rows"] if row["name"] == name]
         for test, found in tests.items():

@@ -126,9 +126,9 @@ def test_the_numbers_are_the_same_in_the_report_mlflow_and_dvc_metrics(output):
     assert run.data.metrics["mAP"] == run.data.metrics["evaluation/zsl/mAP"]
     curve = client.get_metric_history(run.info.run_id, "training/validation/mAP")
     assert [point.value for point in curve] == pytest.approx([row["validation/mAP"] for row in history["epochs"]])
-    curve = client.get_metric_history(run.info.run_id, "tuning/acceptance")
+    curve = client.get_metric_history(run.info.run_id, "adaptation/acceptance")
     assert [point.value for point in curve] == pytest.approx([row["acceptance"] for row in tuned.history])
-    assert metrics["tuning/before"] == pytest.approx(tuned.before.acceptance, abs=1e-4)
+    assert metrics["adaptation/before"] == pytest.approx(tuned.before.acceptance, abs=1e-4)
     assert f"{100 * tuned.after.acceptance:.1f} % after;" in html
     verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
     passed = sum(v["accepted"] for v in verdicts) / len(verdicts)
@@ -248,7 +248,7 @@ def test_without_tuning_and_with_quotas_the_generators_own_images_are_topped_up(
     assert not (out / "tuning.json").exists()
     assert not (out / "adapters").exists()
     metrics = json.loads((out / "metrics.json").read_text())
-    assert not any(name.startswith("tuning/") for name in metrics)
+    assert not any(name.startswith("adaptation/") for name in metrics)
     assert "The tuned text encoder</h2>" not in (out / "report.html").read_text()
 
 

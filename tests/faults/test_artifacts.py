@@ -14,7 +14,6 @@ from PIL import Image
 
 from figment.adaptation.textual_inversion import WordsFile
 from figment.clip.label_vectors import LabelVectors
-from figment.clip.scorer import ClipConfig
 from figment.errors import InputError
 from figment.evaluation.fonts import drawable, font_file
 from figment.evaluation.results import Results, tabulate
@@ -25,7 +24,7 @@ from figment.manifests import FileRef
 from figment.metrics.calibration import threshold_from_negatives, threshold_from_real
 from figment.ops import gates, registry
 from figment.ops.lineage_file import LINEAGE
-from figment.ops.quality import DataQualityError, check, image_suite, verdict_suite, weight_suite
+from figment.ops.quality import DataQualityError, check, image_suite, verdict_suite
 from figment.ops.summary import print_results
 from figment.ops.trace import read_lineage
 from figment.prompts.chat import KeptAnswer, Question
@@ -38,6 +37,7 @@ from figment.validation.policies import CalibratedPolicy, CocoPolicy, NusPolicy,
 from figment.validation.review import read_review
 from figment.validation.verdicts import make_verdicts
 from steps import validation
+from tests.recipes import recipe_of
 
 NAN = float("nan")
 QUESTION = asdict(Question("q", 0, "m", "r", 1.0, 1.0, 10, 0))
@@ -77,15 +77,12 @@ VERDICT = {
     "probability": 1.0,
 }
 IMAGE = {"image_id": "a", "label": "car", "contrast": 0.2, "unsafe": False, "duplicate_of": None, "test_twin": None}
-WEIGHT = {"image_id": "a", "label": "car", "probability": 0.5, "weight": 1.0}
 GAPS = [
     (VERDICT, "reason", verdict_suite(SPACE, 1)),
     (VERDICT, "label", verdict_suite(SPACE, 1)),
     (IMAGE, "contrast", image_suite(SPACE, 1, 1)),
     (IMAGE, "label", image_suite(SPACE, 1, 1)),
     (IMAGE, "unsafe", image_suite(SPACE, 1, 1)),
-    (WEIGHT, "weight", weight_suite(SPACE, 1)),
-    (WEIGHT, "probability", weight_suite(SPACE, 1)),
 ]
 
 
@@ -258,11 +255,11 @@ def test_a_verdict_for_an_image_outside_the_plan_is_refused(plan, pool, tmp_path
         monkeypatch.setattr(module, "tracking", MagicMock())
     path = tmp_path / "plan.parquet"
     pq.write_table(plan, path)
-    clip = ClipConfig(model="local-dir:models/pocket/clip", device="cpu")
+    recipe = recipe_of("bag_of_tricks", tmp_path, acceptance=LAX)
     files = SPACE, FileRef.of(path), FileRef.of(pool.manifest_file)
 
     def run() -> FileRef:
-        return validation.validate_images.entrypoint(*files, clip, LAX)
+        return validation.validate_images.entrypoint(recipe, *files)
 
     verdicts = pq.read_table(run().path).to_pylist()
     pq.write_table(

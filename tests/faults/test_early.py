@@ -1,17 +1,17 @@
 """What a later stage could not use is told by the first step, before a photo is looked at or a model is asked."""
 
-import inspect
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from figment.errors import InputError
 from figment.ops.pipelines import check_config
+from figment.recipes.config import AnyRecipe
 from pipelines.few_shot import few_shot
 from pipelines.tailored import tailored
-from steps.few_shot.photos import choose_photos
-from steps.tailored.labels import choose_classes
+from steps.labels import choose_labels
 
 CHAT = {"model": "models/pocket/chat", "device": "cpu"}
 CONTEXTS = {
@@ -25,20 +25,20 @@ CONTEXTS = {
 }  # fmt: skip
 
 
-def first_step(step, pipeline, recipe: str, tmp_path: Path, **changes):
+def first_step(pipeline, recipe: str, tmp_path: Path, **changes):
     """Run a pipeline's first step with its pocket config, some parameters changed."""
     config = yaml.safe_load(Path(f"configs/pocket/{recipe}.yaml").read_text())
     config["parameters"] |= {"output": str(tmp_path / "out"), **changes}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    values = check_config(tmp_path / "config.yaml", pipeline.entrypoint)
-    taken = inspect.signature(step.entrypoint).parameters
-    return step.entrypoint(**{name: value for name, value in values.items() if name in taken})
+    return choose_labels.entrypoint(
+        TypeAdapter(AnyRecipe).validate_python(check_config(tmp_path / "config.yaml", pipeline.entrypoint))
+    )
 
 
 @pytest.mark.parametrize(("contexts", "found"), CONTEXTS.values(), ids=CONTEXTS)
 def test_contexts_of_few_shot(tmp_path, monkeypatch, contexts, found):
     with pytest.raises(InputError, match=found) as caught:
-        first_step(choose_photos, few_shot, "few_shot", tmp_path, contexts=contexts)
+        first_step(few_shot, "few_shot", tmp_path, contexts=contexts)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -50,7 +50,7 @@ def test_contexts_of_few_shot(tmp_path, monkeypatch, contexts, found):
 )
 def test_the_chat_model_of_tailored(tmp_path, contexts, found):
     with pytest.raises(InputError, match=found) as caught:
-        first_step(choose_classes, tailored, "tailored", tmp_path, prompts=contexts)
+        first_step(tailored, "tailored", tmp_path, prompts=contexts)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -59,5 +59,5 @@ def test_answers_that_were_kept_need_no_chat_model(tmp_path):
     (tmp_path / "out/answers/00").mkdir(parents=True)
     (tmp_path / "out/answers/00/0.json").write_text("{}")
     gone = CHAT | {"base_url": "http://localhost:9/v1", "api_key_variable": "NO_SUCH_KEY"}
-    space, _ = first_step(choose_classes, tailored, "tailored", tmp_path, prompts={"chat": gone})
+    space, _ = first_step(tailored, "tailored", tmp_path, prompts={"chat": gone})
     assert len(space) > 2

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
+from steps.gates import check_real_sets
 
 from figment.cli import main
 from figment.datasets.config import RealConfig
@@ -16,7 +17,6 @@ from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.ops import tracking
 from figment.validation.config import GateConfig
-from steps.gates import check_real_sets
 
 SPACE = LabelSpace.of(["cat", "dog"])
 CONFIG = Path("configs/pocket/bag_of_tricks.yaml")

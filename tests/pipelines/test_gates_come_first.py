@@ -20,26 +20,24 @@ def before(pipeline, step: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "gate", "config"),
+    ("pipeline", "config"),
     [
-        (bag_of_tricks, "check_real_sets", "bag_of_tricks"),
-        (few_shot, "check_photos", "few_shot"),
-        (semantic_diversity, "check_splits", "semantic_diversity"),
-        (tailored, "check_splits", "tailored"),
-        (custom, "check_real_sets", "custom_classifier"),
-        (custom, "check_few_photos", "custom_classifier"),
-        (custom, "check_splits", "custom_semantic"),
-        (custom, "check_few_photos", "custom_prompts"),
+        (bag_of_tricks, "bag_of_tricks"),
+        (few_shot, "few_shot"),
+        (semantic_diversity, "semantic_diversity"),
+        (tailored, "tailored"),
+        (custom, "custom_classifier"),
+        (custom, "custom_semantic"),
+        (custom, "custom_prompts"),
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_no_image_is_asked_for_or_rendered_before_the_gate_of_real_images(pipeline, gate, config):
+def test_no_image_is_asked_for_or_rendered_before_the_gate_of_real_images(pipeline, config):
     config = Path(f"configs/pocket/{config}.yaml")
     run = pipeline.copy()
     run.prepare(**check_config(config, pipeline.entrypoint))
     rendering = {name for name in run.invocations if role_of(name) == "render"}
-    adapting = ("tune_generator", "learn_words", "learn_loras")
-    costly = {name for name in run.invocations if role_of(name) == "write" or name in adapting}
+    costly = {name for name in run.invocations if role_of(name) == "write" or name == "adapt_generator"}
     costly |= rendering
     assert rendering
-    assert all(gate in before(run, step) for step in costly)
+    assert all("prepare_data" in before(run, step) for step in costly)

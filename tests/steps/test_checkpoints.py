@@ -26,7 +26,7 @@ from figment.files import sha256_file, write_json
 from figment.images import encode
 from figment.keys import checkpoint_key
 from figment.labels import Label, LabelSpace
-from figment.manifests import FileRef
+from figment.manifests import FileRef, Prepared
 from figment.prompts.pair_book import template_prompts
 from figment.prompts.pairs import label_pairs
 from figment.synthesis.config import SynthesisConfig
@@ -35,11 +35,8 @@ from figment.training import dual_prompt, semantic, train
 from figment.training.config import SemanticConfig, TrainingConfig
 from figment.training.dual_prompt import DualPromptConfig
 from figment.validation.policies import CocoPolicy
-from steps import training
-from steps.few_shot import concepts
-from steps.semantic import training as semantic_step
-from steps.tailored import training as tailored_step
-from steps.tailored import tuning
+from steps import adaptation, training
+from tests.recipes import recipe_of
 
 CLIP = ClipConfig(model="local-dir:models/pocket/clip", device="cpu")
 CLASSES = ("car", "frog", "banana")  # those of the fixture ``pool``
@@ -97,22 +94,25 @@ def inputs(plan, pool, tmp_path, pocket_config) -> SimpleNamespace:
 
 def classifier(inputs, output: str) -> None:
     config = TrainingConfig(model="test_resnet", image_size=16, epochs=4, batch_size=6, ema_decay=0.9, device="cpu")
-    sets = {"set": {"base_class": 3, "random_guidance": 3}}
     real = RealConfig(path=str(inputs.folder / "splits"))  # no images: none is trained on
-    space = LabelSpace.of(CLASSES)
-    training.train_classifiers.entrypoint(space, inputs.images, inputs.verdicts, sets, config, real, output)
+    changes = {"training": config, "real": real, "tricks": ["base_class"], "images_per_class": 3}
+    recipe = recipe_of("bag_of_tricks", output, **changes)
+    space, made = LabelSpace.of(CLASSES), (inputs.images, inputs.verdicts)
+    training.train_classifiers.entrypoint(recipe, space, Prepared(), None, *made)
 
 
 def matrix(inputs, output: str) -> None:
     config = SemanticConfig(model="test_resnet", image_size=32, rows=2, epochs=4, batch_size=6, ks=(1,), device="cpu")
     vectors = LabelVectorConfig(clip=CLIP)
-    semantic_step.train_matrix.entrypoint(SPACE, inputs.splits, vectors, config, 0.99, output)
+    recipe = recipe_of("semantic_diversity", output, training=config, vectors=vectors, twin_cosine=0.99)
+    training.train_classifiers.entrypoint(recipe, SPACE, Prepared(splits=inputs.splits))
 
 
 def prompts(inputs, output: str) -> None:
     config = DualPromptConfig(context=4, fusion_scale=0.1, epochs=4, batch_size=6, device="cpu")
-    made = inputs.splits, inputs.images, inputs.verdicts
-    tailored_step.train_classifier.entrypoint(SPACE, *made, 32, CLIP, config, output)
+    recipe = recipe_of("tailored", output, classifier=config, backbone=CLIP, image_size=32)
+    data = Prepared(splits=inputs.splits)
+    training.train_classifiers.entrypoint(recipe, SPACE, data, None, inputs.images, inputs.verdicts)
 
 
 def encoder(inputs, output: str) -> None:
@@ -121,17 +121,21 @@ def encoder(inputs, output: str) -> None:
         held_out=0.3, evaluate_every=1, evaluated_images=2, evaluation_batch=2, device="cpu",
     )  # fmt: skip
     policy, space = CocoPolicy(min_probability=0.9999), LabelSpace.of(CLASSES)
-    tuning.tune_generator.entrypoint(space, inputs.prompts, inputs.generator, "", CLIP, policy, config, output)
+    changes = {"tuning": config, "acceptance": policy, "clip": CLIP, "generator": inputs.generator}
+    recipe = recipe_of("tailored", output, **changes)
+    adaptation.adapt_generator.entrypoint(recipe, space, space, Prepared(), inputs.prompts)
 
 
 def words(inputs, output: str) -> None:
     config = InversionConfig(steps=4, batch_size=1, templates=("a photo of a {name}",), device="cpu")
-    rest = ProbeConfig(images=1), SynthesisConfig(device="cpu"), CLIP, output
+    changes = {"inversion": config, "probe": ProbeConfig(images=1), "synthesis": SynthesisConfig(device="cpu")}
+    methods = {"all": {"images": 1, "concepts": True}}
     Path(output).mkdir(exist_ok=True)
     if not (Path(output) / "sources").exists():
         (Path(output) / "sources").symlink_to(inputs.folder / "sources")
+    recipe = recipe_of("few_shot", output, methods=methods, clip=CLIP, generator=inputs.generator, **changes)
     space = LabelSpace.of(CLASSES[:2])
-    concepts.learn_words.entrypoint(space, inputs.photos, inputs.generator, config, *rest)
+    adaptation.adapt_generator.entrypoint(recipe, space, space, Prepared(photos=inputs.photos))
 
 
 TRAINERS = {
@@ -146,9 +150,9 @@ TRAINERS = {
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
     """Nothing is logged, and a checkpoint is due after every epoch."""
-    for module in (training, semantic_step, tailored_step, tuning, concepts):
+    for module in (training, adaptation):
         monkeypatch.setattr(module, "tracking", MagicMock())
-    for module in (training, semantic_step, tailored_step, text_encoder, textual_inversion):
+    for module in (training, text_encoder, textual_inversion):
         monkeypatch.setattr(module, "Checkpoint", partial(Checkpoint, every_seconds=0.0))
 
 
@@ -203,8 +207,7 @@ def test_a_checkpoint_of_another_version_is_not_resumed(name, inputs, code, tmp_
     monkeypatch.setattr(*trainer.save, save)
     with pytest.raises(KeyboardInterrupt):
         trainer.run(inputs, str(tmp_path / "out"))
-    for module in (training, semantic_step, tailored_step, tuning, concept_learning):
-        monkeypatch.setattr(module, "CHECKPOINT_VERSION", 0)
+    monkeypatch.setattr(concept_learning, "CHECKPOINT_VERSION", 0)
     trainer.run(inputs, str(tmp_path / "out"))
     assert len(saved) == 2 + trainer.checkpoints
 

@@ -10,8 +10,8 @@ from figment.datasets.config import RealConfig
 from figment.labels import LabelSpace
 from figment.ops import gates as ops
 from figment.ops.quality import DataQualityError
+from figment.ops.set_gates import Gates
 from figment.validation.config import GateConfig
-from steps.gates import check_real_sets
 
 SPACE = LabelSpace.of(("cat", "ship"))
 
@@ -36,9 +36,7 @@ def real(tmp_path) -> Path:
 
 
 def checked(real: Path, **settings) -> list[str]:
-    return check_real_sets.entrypoint(
-        SPACE, RealConfig(path=str(real)), GateConfig(**settings), str(real.parent / "out")
-    )
+    return Gates(GateConfig(**settings), real.parent / "out").check_labelled(SPACE, RealConfig(path=str(real)))
 
 
 def test_good_images_pass_without_a_generated_one(real):

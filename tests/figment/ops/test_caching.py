@@ -4,14 +4,15 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from figment import keys
 from figment.clip.scorer import ClipConfig
 from figment.manifests import FileRef
 from figment.ops import caching
 from figment.ops.environment import ROOT
 from figment.ops.stack import fetch_data
 from figment.planning.plan import write_plan
-from figment.validation.policies import Top1Policy
 from steps.validation import validate_images
+from tests.recipes import recipe_of
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +38,12 @@ def test_a_model_is_told_by_its_content_and_no_model_by_nothing(tmp_path, monkey
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_text("a")
     monkeypatch.chdir(tmp_path)
-    before = caching.model_digest("local-dir:model")
-    assert caching.model_digest("model") == before
+    before = keys.model_digest("local-dir:model")
+    assert keys.model_digest("model") == before
     (tmp_path / "model" / "weights").write_text("b")
-    assert caching.model_digest("model") != before
-    assert caching.model_digest("owner/model") == "owner/model"
-    assert caching.model_digest("") == "", "and not that of all that lies in the working folder"
+    assert keys.model_digest("model") != before
+    assert keys.model_digest("owner/model") == "owner/model"
+    assert keys.model_digest("") == "", "and not that of all that lies in the working folder"
 
 
 def test_a_result_is_known_by_its_inputs(code):
@@ -57,13 +58,13 @@ def test_a_stage_is_done_again_after_an_edit_of_its_code_alone(code, plan, pool,
     """The step that judges images, on a copy of all code."""
     write_plan(plan, tmp_path / "plan.parquet")
     files = FileRef.of(tmp_path / "plan.parquet"), FileRef.of(pool.manifest_file)
-    clip = ClipConfig(model="local-dir:models/pocket/clip")
+    recipe = recipe_of("bag_of_tricks", tmp_path)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = mlflow.create_experiment("caching", artifact_location=(tmp_path / "artifacts").as_uri())
 
     def written() -> int:
         with mlflow.start_run(experiment_id=experiment):
-            made = validate_images.entrypoint(labels, *files, clip, Top1Policy())
+            made = validate_images.entrypoint(recipe, labels, *files)
         return Path(made.path).stat().st_mtime_ns
 
     first = written()
@@ -76,11 +77,11 @@ def test_a_stage_is_done_again_after_an_edit_of_its_code_alone(code, plan, pool,
 
 
 def test_local_models_are_known_by_content_and_remote_ones_by_id(tmp_path):
-    assert caching.model_digest("ViT-B-32") == "ViT-B-32"
+    assert keys.model_digest("ViT-B-32") == "ViT-B-32"
     (tmp_path / "w").write_text("1")
-    first = caching.model_digest(f"local-dir:{tmp_path}")
+    first = keys.model_digest(f"local-dir:{tmp_path}")
     (tmp_path / "w").write_text("2")
-    assert caching.model_digest(f"local-dir:{tmp_path}") != first
+    assert keys.model_digest(f"local-dir:{tmp_path}") != first
 
 
 def test_data_that_is_pulled_where_there_is_no_git_is_the_same_everywhere(tmp_path):
@@ -90,6 +91,6 @@ def test_data_that_is_pulled_where_there_is_no_git_is_the_same_everywhere(tmp_pa
         shutil.copy(ROOT / "data.dvc", tmp_path / name)
         shutil.copytree(ROOT / ".dvc", tmp_path / name / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
         fetch_data(tmp_path / name)
-        digests.append(caching.data_digest(tmp_path / name / "data", "all"))
+        digests.append(keys.data_digest(tmp_path / name / "data", "all"))
     assert digests[0] == digests[1]
     assert any((tmp_path / "one" / "data" / "real").iterdir())

@@ -8,24 +8,21 @@ import pytest
 from figment.ops import source
 
 TRAINERS = (
-    "steps.training",
-    "steps.semantic.training",
-    "steps.tailored.training",
-    "steps.tailored.tuning",
-    "steps.few_shot.concepts",
-    "steps.few_shot.training",
-    "steps.few_shot.finetuning",
-    "steps.few_shot.weighting",
+    "figment.training.trainers.timm",
+    "figment.training.trainers.semantic_matrix",
+    "figment.training.trainers.dual_prompt",
+    "figment.training.trainers.few_shot_head",
+    "figment.adaptation.kinds.text_encoder",
+    "figment.adaptation.kinds.textual_inversion",
+    "figment.adaptation.kinds.lora",
 )
 STAGES = (
     *TRAINERS,
-    "steps.few_shot.contexts",
-    "steps.few_shot.evaluation",
-    "steps.few_shot.features",
-    "steps.errors",
-    "steps.evaluation",
-    "steps.semantic.images",
-    "steps.validation",
+    "figment.evaluation.labelled",
+    "figment.evaluation.few_shot",
+    "figment.training.features",
+    "figment.training.judging",
+    "figment.training.splits",
 )
 NO_CHANGE = {
     "comment": ("figment/files.py", "def digest(", "# Explained.\ndef digest("),
@@ -36,7 +33,7 @@ NO_CHANGE = {
     "a report's code": ("figment/evaluation/report.py", "import", "changed = 1\nimport"),
     "a recipe's report": ("figment/recipes/tailored.py", "import", "changed = 1\nimport"),
     "the command line": ("figment/commands.py", "import", "changed = 1\nimport"),
-    "a report's step": ("steps/reporting.py", "import", "changed = 1\nimport"),
+    "a report's step": ("steps/report.py", "import", "changed = 1\nimport"),
     "an object store": ("figment/store.py", "import", "changed = 1\nimport"),
 }
 
@@ -82,23 +79,20 @@ def test_a_helper_far_below_and_the_step_itself_make_a_stage_stale(code):
 @pytest.mark.parametrize(
     ("stage", "file"),
     [
-        ("steps.training", "figment/training/train.py"),
-        ("steps.training", "figment/training/augment.py"),
-        ("steps.semantic.training", "figment/training/semantic.py"),
-        ("steps.semantic.training", "models/semantic_matrix.py"),
-        ("steps.tailored.training", "figment/training/dual_prompt.py"),
-        ("steps.tailored.training", "models/losses.py"),
-        ("steps.tailored.tuning", "figment/adaptation/gradient_sampler.py"),
-        ("steps.few_shot.concepts", "figment/adaptation/concept_learning.py"),
-        ("steps.few_shot.training", "figment/training/head.py"),
-        ("steps.few_shot.finetuning", "figment/training/finetune.py"),
-        ("steps.few_shot.finetuning", "steps/few_shot/training.py"),
-        ("steps.few_shot.weighting", "figment/training/filter_head.py"),
-        ("steps.few_shot.contexts", "figment/prompts/chat_server.py"),  # imported in a function
-        ("steps.few_shot.contexts", "figment/prompts/instructions/context.txt"),
-        ("steps.few_shot.features", "figment/training/backbone.py"),
-        ("steps.semantic.images", "figment/datasets/hub_parquet.py"),
-        ("steps.validation", "figment/validation/verdicts.py"),
+        ("figment.training.trainers.timm", "figment/training/train.py"),
+        ("figment.training.trainers.timm", "figment/training/augment.py"),
+        ("figment.training.trainers.semantic_matrix", "figment/training/semantic.py"),
+        ("figment.training.trainers.semantic_matrix", "models/semantic_matrix.py"),
+        ("figment.training.trainers.dual_prompt", "figment/training/dual_prompt.py"),
+        ("figment.training.trainers.dual_prompt", "models/losses.py"),
+        ("figment.adaptation.kinds.text_encoder", "figment/adaptation/gradient_sampler.py"),
+        ("figment.adaptation.kinds.textual_inversion", "figment/adaptation/concept_learning.py"),
+        ("figment.training.trainers.few_shot_head", "figment/training/head.py"),
+        ("figment.training.trainers.few_shot_head", "figment/training/finetune.py"),
+        ("figment.training.judging", "figment/training/filter_head.py"),
+        ("figment.training.features", "figment/training/backbone.py"),
+        ("figment.training.splits", "figment/datasets/hub_parquet.py"),
+        ("figment.training.judging", "figment/validation/verdicts.py"),
     ],
 )
 def test_a_helper_makes_its_stage_stale(code, stage, file):
@@ -108,12 +102,12 @@ def test_a_helper_makes_its_stage_stale(code, stage, file):
 
 
 def test_a_library_that_a_stage_imports_counts_by_its_version_and_others_do_not(code, monkeypatch):
-    before = source.stage_code("steps.training")
+    before = source.stage_code("figment.training.trainers.timm")
     assert {"torch (library)", "timm (library)", "PIL (library)"} <= before.keys()
     assert not {"mlflow (library)", "zenml (library)"} & before.keys()
     monkeypatch.setattr(source, "version", lambda name: "2.0")
     code.read_again()
-    assert source.stage_code("steps.training")["timm (library)"] == "2.0" != before["timm (library)"]
+    assert source.stage_code("figment.training.trainers.timm")["timm (library)"] == "2.0" != before["timm (library)"]
 
 
 def test_every_library_of_the_product_has_a_version():
@@ -149,10 +143,10 @@ def test_imports_are_found_in_every_form(tmp_path, monkeypatch):
 
 
 def test_what_is_edited_while_a_process_runs_is_not_its_code(code):
-    before = source.stage_code("steps.training")
+    before = source.stage_code("figment.training.trainers.timm")
     with open(code.root / "figment/files.py", "a") as file:
         file.write("changed = 1\n")
-    assert source.stage_code("steps.semantic.training")["figment.files"] == before["figment.files"]
+    assert source.stage_code("figment.training.trainers.semantic_matrix")["figment.files"] == before["figment.files"]
 
 
 def test_a_step_from_elsewhere_is_refused():

@@ -21,7 +21,7 @@ from figment.files import write_json, write_text
 from figment.ops import versioning
 from figment.ops.environment import ROOT
 from figment.ops.versioning import version
-from figment.ops.versioning_config import VersioningConfig
+from figment.recipes.base import VersioningConfig
 from tests.figment.exports.test_exports import make_run
 
 OUTPUT = Path("artifacts/bag_of_tricks")

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from figment.clip.scorer import ClipConfig
 from figment.evaluation.errors import Neighbour, WorstError
 from figment.evaluation.report import Images, png_uri, render
 from figment.evaluation.results import tabulate
@@ -16,11 +15,12 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.planning.plan import write_plan
-from figment.recipes.bag_of_tricks import BagOfTricks, pick_thumbnails, verdict_of
+from figment.recipes import bag_of_tricks
+from figment.recipes.bag_of_tricks import pick_thumbnails, verdict_of
 from figment.recipes.made import Made
-from figment.training.config import TrainingConfig
 from figment.validation.policies import Top1Policy
 from figment.validation.verdicts import SCHEMA
+from tests.recipes import recipe_of
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 SPACE = LabelSpace.of(["car", "frog"])
@@ -97,7 +97,8 @@ def verdicts(plan):
 
 
 def test_thumbnails_are_few_and_spread_over_the_tricks(plan, pool, verdicts):
-    chosen = pick_thumbnails(plan, verdicts, pool, accepted=2, rejected=1)
+    made = Made(pool.folder, [FileRef.of(pool.manifest_file)])
+    chosen = pick_thumbnails(plan, verdicts, made, accepted=2, rejected=1)
     assert all(len(found) <= (2 if passed else 1) for (_, passed), found in chosen.items())
     assert any(len({one.caption for one in found}) == 2 for (_, passed), found in chosen.items() if passed)
     assert {one.overrule for (_, passed), found in chosen.items() if passed for one in found} == {"drop"}
@@ -132,19 +133,14 @@ def report(tmp_path_factory, plan, pool, verdicts, labels, pocket_config, synthe
     found = tabulate(labels, torch.arange(30) % 3, scores, {"base_class": scores.roll(1, 0), "combined": scores}, names)
     review = folder / "review.csv"
     review.write_text(f"image_id,decision\n{'f' * 64},drop\n")
-    recipe = BagOfTricks(
-        generator=pocket_config,
-        synthesis=synthesis,
-        clip=ClipConfig(model="local-dir:models/pocket/clip"),
-        acceptance=Top1Policy(),
-        training=TrainingConfig(),
-        review=str(review),
-    )
-    files = [folder / "plan.parquet", folder / "verdicts.parquet", folder / "errors.json", pool.manifest_file]
-    items = [*map(FileRef.of, files), ["training list combined"], Classifiers(items=tuple(refs)), found]
+    changes = {"generator": pocket_config, "synthesis": synthesis, "acceptance": Top1Policy(), "review": str(review)}
+    recipe = recipe_of("bag_of_tricks", folder, **changes)
+    write_json(folder / "results.json", found.model_dump(mode="json"))
+    files = [folder / "plan.parquet", folder / "verdicts.parquet", folder / "results.json", pool.manifest_file]
+    items = [*map(FileRef.of, files), ["training list combined"], Classifiers(items=tuple(refs))]
     made = Made(folder, items)
     assert made.gates == ["plan", "verdicts", "training list combined"]
-    return recipe.report(made)
+    return bag_of_tricks.report(recipe, made)
 
 
 def test_the_sections_in_their_order(report):

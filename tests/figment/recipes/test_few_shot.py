@@ -9,13 +9,15 @@ import torch
 
 from figment.adaptation.textual_inversion import ConceptProbe, WordsFile
 from figment.evaluation.few_shot_results import tabulate_few_shot
-from figment.evaluation.report import render
+from figment.evaluation.report import Report, render
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.planning.words import Words
-from figment.recipes.few_shot import FewShot, filter_section, probed_section, verdict_of
+from figment.recipes import few_shot
+from figment.recipes.few_shot import filter_section, probed_section, verdict_of
 from figment.recipes.made import Made
+from tests.recipes import recipe_of
 
 SPACE = LabelSpace.of(["cup", "car"])
 TRUTH = torch.tensor([0, 0, 0, 1])
@@ -77,11 +79,18 @@ def made(tmp_path_factory, results) -> Made:
     write_json(weights.parent / "history.json", [[100, {"loss": 1.0}], [200, {"loss": 0.5}]])
     pq.write_table(pa.table({"label": ["cup"], "where": ["a"], "image": ["b"]}), folder / "photos.parquet")
     heads = Classifiers(items=(ClassifierRef(name="all", images=0, weights=FileRef.of(weights)),))
-    return Made(folder, [SPACE, FileRef.of(folder / "photos.parquet"), heads, results, []])
+    write_json(folder / "few_shot.json", results.model_dump(mode="json"))
+    files = [FileRef.of(folder / name) for name in ("photos.parquet", "few_shot.json")]
+    return Made(folder, [SPACE, *files, heads, []])
+
+
+def report_of(generator, made: Made) -> Report:
+    recipe = recipe_of("few_shot", made.folder, generator=generator, methods={"standard": {}})
+    return few_shot.report(recipe, made)
 
 
 def test_a_report_of_photos_alone_has_no_empty_sections(made, pocket_config):
-    report = FewShot(generator=pocket_config).report(made)
+    report = report_of(pocket_config, made)
     assert [section.heading for section in report.sections] == ["Macro accuracy (%)", "Training"]
     assert report.model.endswith("heads/all")
     html = render(report)
@@ -94,9 +103,7 @@ def test_a_report_of_photos_alone_has_no_empty_sections(made, pocket_config):
 def test_learned_words_contexts_and_the_filter_are_said_and_escaped(made, pocket_config, tmp_path):
     probe = ConceptProbe(similarity=0.7, retrieval=0.4, usable=False, reason="3 of 8 images <i>")
     write_json(tmp_path / "words.json", WordsFile(words=Words(), probes={"cup": probe}).model_dump(mode="json"))
-    report = FewShot(generator=pocket_config).report(
-        Made(made.folder, [*made.items, FileRef.of(tmp_path / "words.json")])
-    )
+    report = report_of(pocket_config, Made(made.folder, [*made.items, FileRef.of(tmp_path / "words.json")]))
     assert [section.heading for section in report.sections] == ["Macro accuracy (%)", "Learned words", "Training"]
     assert "3 of 8 images &lt;i&gt;" in render(report)
     numbers = {

@@ -9,12 +9,14 @@ from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedImages
 from figment.evaluation.report import render
 from figment.files import write_json
-from figment.manifests import FileRef
+from figment.manifests import ClassifierRef, Classifiers, FileRef, Prepared
+from figment.recipes import semantic_diversity
 from figment.recipes.made import Made
-from figment.recipes.semantic_diversity import SemanticDiversity, verdict_of
+from figment.recipes.semantic_diversity import verdict_of
 from figment.training.config import SemanticConfig
 from figment.training.histories import Epochs
 from figment.training.protocols import ranking_gains
+from tests.recipes import recipe_of
 from tests.saved_models import save_matrix
 
 NAMES = ("car", "dog & cub", "elk", "red")
@@ -40,13 +42,16 @@ def made(tmp_path_factory) -> Made:
     np.save(test / "pixels.npy", dice.integers(0, 256, (30, 3, 32, 32), np.uint8))
     np.save(test / "targets.npy", dice.integers(0, 2, (30, 4)).astype(np.int8))
     write_json(folder / "splits" / "splits.json", {"images": {"train": 3, "gzsl": 30}, "made": 0})
-    files = [folder / "splits" / "splits.json", folder / "model" / "model.safetensors"]
-    return Made(folder, [*map(FileRef.of, files), ["zsl_images"]])
+    data = Prepared(splits=FileRef.of(folder / "splits" / "splits.json"), checked=("zsl images",))
+    weights = FileRef.of(folder / "model" / "model.safetensors")
+    classifiers = Classifiers(items=(ClassifierRef(name="semantic_matrix", images=3, weights=weights),))
+    return Made(folder, [data, classifiers])
 
 
 def test_the_sections_and_what_they_say(made, pocket_config):
     clip = ClipConfig(model="local-dir:models/pocket/clip")
-    report = SemanticDiversity(generator=pocket_config, clip=clip).report(made)
+    recipe = recipe_of("semantic_diversity", made.folder, generator=pocket_config, clip=clip)
+    report = semantic_diversity.report(recipe, made)
     assert [section.heading for section in report.sections] == [
         "Measures of epoch 1, the one that validates best (%)",
         "Test images and their best tags",

@@ -6,12 +6,16 @@ import pytest
 import yaml
 
 from figment.cli import main
+from figment.datasets.kinds import LabelledData, ZeroShotData
+from figment.labels import wanted
 from figment.ops.checking import parameters_model
 from figment.ops.seeds import with_seed
 from figment.planning.planners import PromptPlanner
-from figment.recipes.stages import LabelledData, SemanticMatrix, Stages, Timm, ZeroShotData, base_of, wanted
+from figment.recipes.config import Custom
 from figment.training.config import SemanticConfig
+from figment.training.stage import SemanticMatrix, Timm
 from pipelines.custom import custom
+from tests.recipes import recipe_of
 
 PAIRS = {"kind": "pairs"}
 TRICKS = {"kind": "tricks", "tricks": ["base_class"]}
@@ -61,6 +65,17 @@ REFUSED = {
         "prompts", {"adaptation": None}, "planner.noise is added to learned words"),
     "pairs beside unchecked classes": (
         "semantic", {"planner": BY_PAIRS, "prompts": [], "adaptation": None, "against": "wanted"}, "take against: all"),
+    "a head without photos": (
+        "classifier", {"training": {"kind": "few_shot_head"}, "adaptation": None, "photos": None},
+        "photos: training.kind: few_shot_head learns from a few"),
+    "a head of several labels": (
+        "semantic", {"training": {"kind": "few_shot_head"}}, "training.kind: few_shot_head learns one class"),
+    "a head that validates": (
+        "classifier", {"training": {"kind": "few_shot_head", "validate_on": "held_out"}}, "no photos beyond the shots"),
+    "a LoRA without photos": (
+        "classifier", {"adaptation": {"kind": "lora"}, "photos": None}, "photos: adaptation.kind: lora learns"),
+    "LoRAs of pairs": (
+        "semantic", {"adaptation": {"kind": "lora"}, "photos": PHOTOS}, "adaptation.kind: lora gives an image what one class"),
     "an unknown trick": ("classifier", {"prompts": [{"kind": "tricks", "tricks": ["base_clas"]}]}, "did you mean 'base_class'"),
     "a trick twice": ("classifier", {"prompts": [TRICKS, TRICKS]}, "'base_class' comes from two of them"),
     "a trick without a number": (
@@ -95,6 +110,9 @@ ALLOWED = {
     "images of photos": ("classifier", {"planner": FROM_PHOTOS}),
     "a filter for timm": ("classifier", {"acceptance": FILTER}),
     "a tuned text encoder for timm": ("classifier", {"adaptation": TUNING, "photos": None}),
+    "a few-shot head": ("classifier", {"training": {"kind": "few_shot_head"}}),
+    "LoRAs": ("classifier", {"adaptation": {"kind": "lora", "steps": 3}}),
+    "LoRAs for images of photos": ("prompts", {"adaptation": {"kind": "lora"}, "planner": FROM_PHOTOS}),
     "a quota": ("classifier", {"quota": QUOTA}),
     "a number by trick": ("classifier", {"planner": {"kind": "prompts", "images": {
         "base_class": 2, "multi_domain": 3, "random_guidance": 1, "contexts": 4}}}),
@@ -110,20 +128,17 @@ def test_what_fits_may_be_combined(tmp_path, capsys, case):
     assert main(["check", str(config_of(tmp_path, *ALLOWED[case]))]) == 0, capsys.readouterr().err
 
 
-def stages_of(recipe: str) -> Stages:
-    parameters = yaml.safe_load(Path(f"configs/pocket/custom_{recipe}.yaml").read_text())["parameters"]
-    planning = {"recipe": "custom", **{name: parameters[name] for name in ("planner", "prompts", "generator")}}
-    names = ("data", "clip", "acceptance", "training", "adaptation", "photos")
-    return Stages.model_validate({"planning": planning, **{n: parameters[n] for n in names if n in parameters}})
+def stages_of(recipe: str) -> Custom:
+    return recipe_of("custom", Path("out"), f"custom_{recipe}")
 
 
 def test_a_config_says_what_each_stage_is():
     classifier, semantic = stages_of("classifier"), stages_of("semantic")
     assert (type(classifier.data), type(classifier.training)) == (LabelledData, Timm)
     assert (type(semantic.data), type(semantic.training)) == (ZeroShotData, SemanticMatrix)
-    assert isinstance(classifier.planning.planner, PromptPlanner)
-    assert Stages.model_validate_json(classifier.model_dump_json()) == classifier, "as a step gets it"
-    config = base_of(semantic.training, SemanticConfig)
+    assert isinstance(classifier.planner, PromptPlanner)
+    assert Custom.model_validate_json(classifier.model_dump_json()) == classifier, "as a step gets it"
+    config = semantic.training.as_base(SemanticConfig)
     assert type(config) is SemanticConfig
     assert config.rows == semantic.training.rows == 7
 
@@ -142,16 +157,16 @@ def test_another_seed_reaches_every_stage_that_draws(recipe):
 
 def test_a_step_that_a_kind_chooses_may_be_configured(tmp_path, capsys):
     path = config_of(tmp_path, "classifier", {})
-    path.write_text(path.read_text() + "steps: {learn_words: {enable_cache: false}}\n")
+    path.write_text(path.read_text() + "steps: {adapt_generator: {enable_cache: false}}\n")
     assert main(["check", str(path)]) == 0, capsys.readouterr().err
 
 
 def test_images_are_made_for_the_unseen_classes_or_for_all():
-    assert len(wanted(stages_of("semantic").space())) == 8
-    assert len(wanted(stages_of("classifier").space())) == 10
+    assert len(wanted(stages_of("semantic").dataset.space())) == 8
+    assert len(wanted(stages_of("classifier").dataset.space())) == 10
 
 
 def test_the_shares_are_what_the_plan_has_of_every_class():
     tricks = ("base_class", "multi_domain", "random_guidance", "contexts")
-    assert stages_of("classifier").shares() == dict.fromkeys(tricks, 24)
-    assert stages_of("prompts").shares() == {"concept_noise_contexts": 40}
+    assert stages_of("classifier").sets == {"combined": dict.fromkeys(tricks, 24)}
+    assert stages_of("prompts").sets == {"combined": {"concept_noise_contexts": 40}}

@@ -11,17 +11,19 @@ from figment.clip.scorer import ClipConfig
 from figment.evaluation.report import Images, render
 from figment.files import write_json
 from figment.labels import LabelSpace
-from figment.manifests import FileRef
+from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.planning.plan import make_plan, write_plan
 from figment.planning.tailored import plan_tailored
 from figment.prompts.tricks import Prompt
+from figment.recipes import tailored
 from figment.recipes.made import Made
-from figment.recipes.tailored import Tailored, verdict_of
+from figment.recipes.tailored import verdict_of
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.histories import ComparedEpochs
 from figment.validation.verdicts import SCHEMA
+from tests.recipes import recipe_of
 
 SPACE = LabelSpace.of(["dog", "truck"])
 BOOK = [
@@ -68,8 +70,10 @@ def made(tmp_path_factory, pocket_config, synthesis) -> Made:
     (folder / "classifier").mkdir()
     (folder / "classifier" / "model.safetensors").write_bytes(b"x")
     write_json(folder / "classifier" / "history.json", HISTORY)
-    files = ["plan.parquet", "verdicts.parquet", "classifier/model.safetensors"]
-    return Made(folder, [SPACE, FileRef.of(pool.manifest_file), *(FileRef.of(folder / name) for name in files)])
+    files = [FileRef.of(folder / name) for name in ("plan.parquet", "verdicts.parquet")]
+    weights = FileRef.of(folder / "classifier/model.safetensors")
+    classifiers = Classifiers(items=(ClassifierRef(name="dual_prompt", images=3, weights=weights),))
+    return Made(folder, [SPACE, FileRef.of(pool.manifest_file), *files, classifiers])
 
 
 def quality_of(acceptance: float) -> Quality:
@@ -96,7 +100,8 @@ def report(made, tmp_path, pocket_config):
             write_json(tmp_path / "tuning.json", tuning.model_dump())
             items.append(FileRef.of(tmp_path / "tuning.json"))
         clip = ClipConfig(model="local-dir:models/pocket/clip")
-        return Tailored(generator=pocket_config, clip=clip, backbone=clip).report(Made(made.folder, items))
+        recipe = recipe_of("tailored", made.folder, generator=pocket_config, clip=clip, backbone=clip)
+        return tailored.report(recipe, Made(made.folder, items))
 
     return of
 
@@ -166,7 +171,7 @@ def test_before_and_after_tuning(report):
 def test_the_numbers_for_metrics_json(report):
     found = report(tuned()).metrics
     assert (found["zsl/mAP"], found["clip_zsl/mAP"], found["filter/passed"]) == (0.6173, 0.4321, 0.75)
-    assert (found["tuning/before"], found["tuning/after"]) == (0.512, 0.634)
+    assert (found["adaptation/before"], found["adaptation/after"]) == (0.512, 0.634)
 
 
 def test_images_show_accepted_ones_first(report):

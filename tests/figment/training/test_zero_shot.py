@@ -16,7 +16,8 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.config import SemanticConfig
 from figment.training.semantic import predict_scores
-from figment.training.zero_shot import made_images, train_zero_shot
+from figment.training.splits import made_images
+from figment.training.zero_shot import train_zero_shot
 from pocket.data_sets import write_scenes
 
 LABELS = "configs/labels/pocket_24_8.yaml"

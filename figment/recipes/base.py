@@ -1,0 +1,93 @@
+"""What the configs of all recipes have, and what the steps ask of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from figment.clip.config import DEFAULT_CLIP, ClipConfig
+from figment.datasets.config import PhotosConfig
+from figment.datasets.kinds import Data
+from figment.planning.generator_config import DEFAULT_GENERATOR, GeneratorConfig
+from figment.planning.planners import Planning, TopUp
+from figment.synthesis.config import SynthesisConfig
+from figment.types import PathText, Positive, Seed, Settings
+from figment.validation.config import GateConfig
+
+Sets = Mapping[str, Mapping[str, int]]  # at most so many images of every class by trick, by the set's name
+
+
+class VersioningConfig(Settings):
+    """``keep``: ``all`` a run made; ``accepted``: of its images only those that were accepted, as Parquet for `datasets`;
+    ``nothing``. Where the run's folder is larger than ``max_gb`` (10^9 bytes), its pool of images is left out."""
+
+    keep: Literal["all", "accepted", "nothing"] = "all"
+    max_gb: Positive = 100.0
+
+
+class Recipe(Settings):
+    """What the configs of all recipes have, and what the steps ask of them."""
+
+    generator: GeneratorConfig = DEFAULT_GENERATOR
+    synthesis: SynthesisConfig = SynthesisConfig()
+    clip: ClipConfig = DEFAULT_CLIP
+    gates: GateConfig = GateConfig()
+    versioning: VersioningConfig = VersioningConfig()
+    seed: Seed = 0
+    output: PathText
+
+    @property
+    def dataset(self) -> Data:
+        """The real data."""
+        return self.data  # type: ignore[attr-defined]  # a recipe without such a field says otherwise
+
+    @property
+    def photos_config(self) -> PhotosConfig | None:
+        """A few photos of every class that stages learn from, beside the real data."""
+        return getattr(self, "photos", None)
+
+    @property
+    def planning(self) -> Planning | None:
+        """What is planned; None if no image is made."""
+        raise NotImplementedError
+
+    @property
+    def top_up(self) -> TopUp | None:
+        """With a quota, how more is planned where images are rejected."""
+        quota = getattr(self, "quota", None)
+        if not quota or not self.planning or not self.planning.planner.tops_up:
+            return None
+        return TopUp(quota=quota, planning=self.planning, review=getattr(self, "review", None))
+
+    @property
+    def review_file(self) -> Path | None:
+        """A person's verdicts."""
+        review = getattr(self, "review", None)
+        return Path(review) if review else None
+
+    @property
+    def adaptations(self) -> tuple[Any, ...]:
+        """How the generator is adapted: kinds of ``Adaptation``."""
+        return ()
+
+    @property
+    def against_all(self) -> bool:
+        """Whether an accepted image must show its classes rather than any other, or than those alone that images are made for."""
+        return getattr(self, "against", "all") == "all"
+
+    @property
+    def trainer(self) -> Any:
+        """The kind of ``Training``."""
+        return self.training  # type: ignore[attr-defined]  # a recipe without such a field says otherwise
+
+    @property
+    def sets(self) -> Sets:
+        """The sets that classifiers of one class an image learn from."""
+        return {}
+
+    @property
+    def clips(self) -> list[ClipConfig]:
+        """Whose terms the images and the model owe something to."""
+        return [self.clip]
+
+    def check(self) -> None:
+        """Raise InputError for what cannot be, as far as the config alone tells."""

@@ -1,0 +1,354 @@
+"""The configs of all recipes: what a user says, and the choice of a kind for each stage that it means.
+
+A pipeline's parameters are the fields of its recipe. Its steps ask the properties of ``Recipe`` alone, so that one step does a
+stage of every recipe. Nothing here imports torch: a config is checked in half a second.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from figment.adaptation.config import (
+    Adaptation,
+    InversionConfig,
+    Lora,
+    LoraConfig,
+    ProbeConfig,
+    TextEncoder,
+    TextualInversion,
+    TuningConfig,
+)
+from figment.clip.config import DEFAULT_CLIP, ClipConfig, LabelVectorConfig
+from figment.datasets.config import FewShotDataConfig, PhotosConfig, RealConfig, ZeroShotConfig, check_cross_validation
+from figment.datasets.kinds import Data, FewShotData, LabelledData, ZeroShotData
+from figment.errors import InputError
+from figment.imports.contract import check_imported
+from figment.planning.bag_of_tricks import COMBINED, most_of, training_sets
+from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import METHODS, Method, check_names
+from figment.planning.planners import (
+    ImportedPlanner,
+    MethodPlanner,
+    PairPlanner,
+    PhotoPlanner,
+    Planner,
+    Planning,
+    PromptPlanner,
+)
+from figment.planning.quotas import QuotaConfig
+from figment.prompts.contexts import SCENES, ContextConfig
+from figment.prompts.kinds import ContextPrompts, PairPrompts, PromptKind, TrickPrompts
+from figment.prompts.pair_book import PairPromptConfig
+from figment.prompts.tricks import TRICKS, Wording, build_tricks
+from figment.recipes.base import Recipe, Sets
+from figment.synthesis.config import SynthesisConfig
+from figment.training.acceptance import Acceptance, FilterPolicy
+from figment.training.config import (
+    DualPromptConfig,
+    FewShotTrainingConfig,
+    SemanticConfig,
+    TrainingConfig,
+    check_selection,
+)
+from figment.training.stage import DualPrompt, FewShotHead, SemanticMatrix, Timm, Training
+from figment.types import Count, Number, PathText, RegisteredName, Side
+from figment.validation.policies import AcceptancePolicy, CocoPolicy, Top1Policy
+from figment.validation.verdicts import BLANK
+
+
+class BagOfTricks(Recipe):
+    """One classifier a trick and a union of tricks, beside CLIP and the real-trained bound (Shipard et al. 2023)."""
+
+    kind: Literal["bag_of_tricks"] = "bag_of_tricks"
+    classes: list[str]
+    labels: PathText | None = None
+    real: RealConfig
+    tricks: list[str] = TRICKS
+    images_per_class: Count = 100
+    acceptance: Top1Policy = Top1Policy()
+    training: TrainingConfig = TrainingConfig()
+    domains: Annotated[list[str], Field(min_length=1)] | None = None
+    wording: Wording = Wording()
+    unions: dict[str, dict[str, Count]] | None = None
+    fixed_size: bool = False
+    imported: tuple[PathText, ...] = ()
+    quota: QuotaConfig | None = None
+    review: PathText | None = None
+    register_as: RegisteredName = "figment-bag-of-tricks"
+    parts: Count = 1
+
+    @property
+    def dataset(self) -> Data:
+        return LabelledData(classes=self.classes, labels=self.labels, real=self.real)
+
+    @property
+    def planning(self) -> Planning:
+        tricks = (
+            TrickPrompts(tricks=tuple(self.tricks), domains=self.domains, wording=self.wording) if self.tricks else None
+        )
+        return Planning(
+            recipe=self.kind,
+            planner=PromptPlanner(images=most_of(self._sets(self.images_per_class))) if tricks else ImportedPlanner(),
+            generator=self.generator,
+            prompts=(tricks,) if tricks else (),
+            imported=self.imported,
+            seed=self.seed,
+        )
+
+    @property
+    def trainer(self) -> Timm:
+        return Timm.of(self.training)
+
+    @property
+    def sets(self) -> Sets:
+        return self._sets(self.quota.accepted, largest=1) if self.quota else self._sets(self.images_per_class)
+
+    def _sets(self, images: int, largest: int | None = None) -> Sets:
+        names = [*self.tricks, *check_imported(self.imported)]
+        return training_sets(names, images, self.unions, self.fixed_size, largest)
+
+    def check(self) -> None:
+        if not self.tricks and not check_imported(self.imported):
+            raise InputError("tricks: none is named, and no images are imported; name a trick, such as base_class")
+        build_tricks(self.tricks, self.domains, self.generator.guidance_scale, self.wording)
+        self._sets(self.images_per_class)
+        assert self.sets
+
+
+class Tailored(Recipe):
+    """Images of unseen classes by a chat model's prompts and a tuned text encoder, for dual prompts (Zhang et al. 2024)."""
+
+    kind: Literal["tailored"] = "tailored"
+    data: ZeroShotConfig
+    negative_prompt: str = ""
+    tuning: TuningConfig | None = None
+    imported: tuple[PathText, ...] = ()
+    quota: QuotaConfig | None = None
+    against: Literal["unseen", "all"] = "unseen"
+    register_as: RegisteredName = "figment-tailored"
+    prompts: PairPromptConfig = PairPromptConfig()
+    backbone: ClipConfig = ClipConfig(model="RN50", pretrained="openai")
+    classifier: DualPromptConfig = DualPromptConfig()
+    acceptance: AcceptancePolicy = CocoPolicy()
+    images_per_pair: Count = 16
+    image_size: Side = 224
+
+    @property
+    def dataset(self) -> Data:
+        return ZeroShotData.of(self.data)
+
+    @property
+    def planning(self) -> Planning:
+        return Planning(
+            recipe=self.kind,
+            planner=PromptPlanner(images=self.images_per_pair),
+            generator=self.generator,
+            prompts=(PairPrompts.of(self.prompts),),
+            negative_prompt=self.negative_prompt,
+            imported=self.imported,
+            seed=self.seed,
+        )
+
+    @property
+    def adaptations(self) -> tuple[TextEncoder, ...]:
+        return (TextEncoder.of(self.tuning),) if self.tuning else ()
+
+    @property
+    def trainer(self) -> DualPrompt:
+        return DualPrompt.of(self.classifier, backbone=self.backbone, image_size=self.image_size)
+
+    @property
+    def clips(self) -> list[ClipConfig]:
+        return [self.clip, self.backbone]
+
+    def check(self) -> None:
+        check_imported(self.imported)
+
+
+class SemanticDiversity(Recipe):
+    """A matrix of embeddings that ranks unseen tags too (Ben-Cohen et al. 2021), with images of those or without."""
+
+    kind: Literal["semantic_diversity"] = "semantic_diversity"
+    data: ZeroShotConfig
+    generated: bool = False
+    imported: tuple[PathText, ...] = ()
+    twin_cosine: Annotated[Number, Field(gt=0, le=1)] = 0.8
+    register_as: RegisteredName = "figment-semantic-diversity"
+    vectors: LabelVectorConfig = LabelVectorConfig(clip=DEFAULT_CLIP)
+    training: SemanticConfig = SemanticConfig()
+    acceptance: AcceptancePolicy = CocoPolicy()
+    images_per_label: Count = 100
+
+    @property
+    def dataset(self) -> Data:
+        return ZeroShotData.of(self.data)
+
+    @property
+    def planning(self) -> Planning | None:
+        if not self.generated and not self.imported:
+            return None
+        return Planning(
+            recipe="pairs",
+            planner=PairPlanner(images=self.images_per_label) if self.generated else ImportedPlanner(),
+            generator=self.generator,
+            imported=self.imported,
+            seed=self.seed,
+        )
+
+    @property
+    def trainer(self) -> SemanticMatrix:
+        return SemanticMatrix.of(self.training, vectors=self.vectors, twin_cosine=self.twin_cosine)
+
+    def check(self) -> None:
+        check_selection(self.training)
+        check_imported(self.imported)
+
+
+class FewShot(Recipe):
+    """A few photos of each class, and images made from them, for linear heads (Lingenberg et al. 2024, "DIAGen")."""
+
+    kind: Literal["few_shot"] = "few_shot"
+    classes: list[str]
+    data: FewShotDataConfig
+    labels: PathText | None = None
+    shots: Count = 4
+    methods: Annotated[dict[str, Method], Field(min_length=1)] = METHODS
+    contexts: ContextConfig = ContextConfig(templates=SCENES)
+    inversion: InversionConfig = InversionConfig()
+    probe: ProbeConfig = ProbeConfig()
+    training: FewShotTrainingConfig = FewShotTrainingConfig()
+    adaptation: LoraConfig = LoraConfig()
+    register_as: RegisteredName = "figment-few-shot"
+
+    @property
+    def making(self) -> list[Method]:
+        """The methods that learn from generated images."""
+        return [method for method in self.methods.values() if method.images]
+
+    @property
+    def dataset(self) -> Data:
+        return FewShotData.of(
+            self.data,
+            classes=self.classes,
+            labels=self.labels,
+            shots=self.shots,
+            seed=self.seed,
+            validates=self.training.validate_on == "held_out",
+        )
+
+    @property
+    def planning(self) -> Planning | None:
+        if not self.making:
+            return None
+        contexts = any(method.contexts for method in self.making)
+        return Planning(
+            recipe=self.kind,
+            planner=MethodPlanner(methods=self.methods),
+            generator=self.generator,
+            prompts=(ContextPrompts.of(self.contexts),) if contexts else (),
+            seed=self.seed,
+        )
+
+    @property
+    def adaptations(self) -> tuple[Any, ...]:
+        words = TextualInversion(inversion=self.inversion, probe=self.probe)
+        loras = Lora.of(self.adaptation, probe=self.probe)
+        asked = (any(m.concepts for m in self.making), any(m.lora for m in self.making))
+        return tuple(adaptation for adaptation, wanted in zip((words, loras), asked, strict=True) if wanted)
+
+    @property
+    def acceptance(self) -> Top1Policy | FilterPolicy:
+        """Whatever shows anything is accepted; how probable the filter finds its class is its weight, if any method weighs."""
+        every: dict[str, Any] = {"min_probability": 0, "require_top1": False, "min_contrast": BLANK}
+        if all(method.weights == "equal" for method in self.making):
+            return Top1Policy(**every)
+        training = self.training
+        return FilterPolicy(
+            **every,
+            backbone=training.backbone,
+            augmentation=training.augmentation,
+            views=training.views,
+            head=training.filter,
+            seed=self.seed,
+        )
+
+    @property
+    def trainer(self) -> FewShotHead:
+        return FewShotHead.of(self.training, methods=self.methods, seed=self.seed)
+
+    @property
+    def clips(self) -> list[ClipConfig]:
+        return []
+
+    def check(self) -> None:
+        check_names(self.methods)
+        check_cross_validation(self.data, self.shots, self.training.finetune is not None)
+
+
+class Custom(Recipe):
+    """Any combination of the papers' stages: each stage's ``kind`` chooses whose it is."""
+
+    kind: Literal["custom"] = "custom"
+    data: Annotated[LabelledData | ZeroShotData, Field(discriminator="kind")]
+    planner: Planner
+    generator: GeneratorConfig
+    synthesis: SynthesisConfig
+    clip: ClipConfig
+    acceptance: Acceptance
+    training: Training
+    prompts: tuple[PromptKind, ...] = ()
+    negative_prompt: str = ""
+    photos: PhotosConfig | None = None
+    adaptation: Adaptation | None = None
+    imported: tuple[PathText, ...] = ()
+    against: Literal["wanted", "all"] = "all"
+    quota: QuotaConfig | None = None
+    review: PathText | None = None
+    register_as: RegisteredName = "figment-custom"
+
+    @property
+    def planning(self) -> Planning:
+        return Planning(
+            recipe=self.kind,
+            planner=self.planner,
+            generator=self.generator,
+            prompts=self.prompts,
+            negative_prompt=self.negative_prompt,
+            imported=self.imported,
+            seed=self.seed,
+        )
+
+    @property
+    def adaptations(self) -> tuple[Any, ...]:
+        return (self.adaptation,) if self.adaptation else ()
+
+    @property
+    def sets(self) -> Sets:
+        imported = check_imported(self.imported)
+        planner, tricks = self.planner, [name for kind in self.prompts for name in kind.names]
+        if isinstance(planner, ImportedPlanner):
+            return {COMBINED: imported}
+        if self.quota:
+            rendered = dict.fromkeys(tricks, self.quota.accepted)
+        elif isinstance(planner, PhotoPlanner):
+            method = planner.method(*(self._learns(kind) for kind in (TextualInversion, Lora)))
+            rendered = {method.kind: planner.images * (self.photos.shots if self.photos else 0)}
+        else:
+            images = planner.images
+            rendered = dict(images) if isinstance(images, dict) else dict.fromkeys(tricks, images)
+        return {COMBINED: rendered | imported}
+
+    def _learns(self, kind: type) -> bool:
+        return isinstance(self.adaptation, kind)
+
+    @property
+    def clips(self) -> list[ClipConfig]:
+        return [self.clip, self.training.backbone] if isinstance(self.training, DualPrompt) else [self.clip]
+
+    def check(self) -> None:
+        from figment.recipes.combinations import check_combination
+
+        check_combination(self)
+
+
+AnyRecipe = Annotated[BagOfTricks | Tailored | SemanticDiversity | FewShot | Custom, Field(discriminator="kind")]

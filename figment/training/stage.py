@@ -1,0 +1,124 @@
+"""The kinds of classifier that a config chooses; ``figment.training.trainers`` trains them."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from figment.clip.config import ClipConfig, LabelVectorConfig
+from figment.labels import LabelSpace
+from figment.planning.methods import Method
+from figment.training.config import DualPromptConfig, FewShotTrainingConfig, SemanticConfig, TrainingConfig
+from figment.types import Number, Seed, Side
+
+if TYPE_CHECKING:
+    from figment.training.jobs import Job, Material
+
+COMPARED = {"standard": Method(), "combined": Method(images=1)}
+
+
+class Timm(TrainingConfig):
+    """Any timm model, from random weights; an image is of one class (Shipard et al. 2023)."""
+
+    kind: Literal["timm"] = "timm"
+    exclusive: ClassVar[bool] = True  # an image is of one class
+    joins_images: ClassVar[bool] = False  # it reads accepted images from among the real ones
+    from_photos: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return f"{self.model}, {self.image_size} px, from {self.weights or 'random weights'}, seed {self.seed}"
+
+    def check(self, space: LabelSpace) -> None:
+        """Raise InputError now for a model that could not be built."""
+        from figment.training.classifier import check_classifier
+
+        check_classifier(self.as_base(TrainingConfig), len(space))
+
+    def jobs(self, material: "Material") -> "Iterator[Job]":
+        from figment.training.trainers import timm
+
+        return timm.jobs(self.as_base(TrainingConfig), material)
+
+
+class DualPrompt(DualPromptConfig):
+    """Prompts learned on a frozen CLIP, the ``backbone`` (Zhang et al. 2024)."""
+
+    kind: Literal["dual_prompt"] = "dual_prompt"
+    backbone: ClipConfig
+    image_size: Side
+    exclusive: ClassVar[bool] = False
+    joins_images: ClassVar[bool] = False
+    from_photos: ClassVar[bool] = False
+
+    def check(self, space: LabelSpace) -> None:
+        from figment.training.dual_prompt import build_dual_prompts
+
+        build_dual_prompts(self.as_base(DualPromptConfig), self.backbone, space)
+
+    def jobs(self, material: "Material") -> "Iterator[Job]":
+        from figment.training.trainers import dual_prompt
+
+        return dual_prompt.jobs(self.as_base(DualPromptConfig), self.backbone, self.image_size, material)
+
+
+class SemanticMatrix(SemanticConfig):
+    """Any timm model whose rows rank labels by their vectors (Ben-Cohen et al. 2021)."""
+
+    kind: Literal["semantic_matrix"] = "semantic_matrix"
+    vectors: LabelVectorConfig
+    twin_cosine: Annotated[Number, Field(gt=0, le=1)] = 0.8
+    exclusive: ClassVar[bool] = False
+    joins_images: ClassVar[bool] = True
+    from_photos: ClassVar[bool] = False
+
+    def check(self, space: LabelSpace) -> None:
+        import torch
+
+        from figment.clip.label_vectors import make_label_vectors
+        from figment.training.semantic import build_semantic_matrix
+        from figment.training.start import start_from
+
+        vectors = make_label_vectors(space, self.vectors)
+        with torch.random.fork_rng():
+            matrix = build_semantic_matrix(self.as_base(SemanticConfig), vectors.dim)
+        if self.weights:
+            start_from(matrix.backbone, self.weights)
+
+    def jobs(self, material: "Material") -> "Iterator[Job]":
+        from figment.training.trainers import semantic_matrix
+
+        return semantic_matrix.jobs(self.as_base(SemanticConfig), self.vectors, self.twin_cosine, material)
+
+
+class FewShotHead(FewShotTrainingConfig):
+    """Linear heads on a frozen backbone, from a few photos of every class and what was made beside them (Lingenberg et al. 2024).
+    ``methods`` say how images are used: by default the photos alone, and photos with images. Of a method with images in any
+    other recipe than few-shot only alpha, weights, reject_below and augment count."""
+
+    kind: Literal["few_shot_head"] = "few_shot_head"
+    validate_on: str = Field("nothing", pattern="^(held_out|nothing)$")
+    methods: Annotated[dict[str, Method], Field(min_length=1)] = COMPARED
+    seed: Seed = 0
+    exclusive: ClassVar[bool] = True
+    joins_images: ClassVar[bool] = False
+    from_photos: ClassVar[bool] = True
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return f"linear heads on {self.backbone.model}, {self.backbone.image_size} px, seed {self.seed}"
+
+    def check(self, space: LabelSpace) -> None:
+        from figment.training.backbone import load_backbone
+
+        load_backbone(self.backbone)
+
+    def jobs(self, material: "Material") -> "Iterator[Job]":
+        from figment.training.trainers import few_shot_head
+
+        return few_shot_head.jobs(self.as_base(FewShotTrainingConfig), self.methods, self.seed, material)
+
+
+Training = Annotated[Timm | DualPrompt | SemanticMatrix | FewShotHead, Field(discriminator="kind")]

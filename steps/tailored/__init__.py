@@ -1,1 +1,0 @@
-"""Steps of "Diverse and Tailored Image Generation"."""
