@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
-from steps.gates import check_real_sets
 
 from figment.cli import main
 from figment.datasets.config import RealConfig
@@ -16,6 +15,7 @@ from figment.datasets.real import check_data
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.ops import tracking
+from figment.ops.set_gates import Gates
 from figment.validation.config import GateConfig
 
 SPACE = LabelSpace.of(["cat", "dog"])
@@ -50,7 +50,7 @@ def image_of_the_test_larger(data):
 def gates_of(data, monkeypatch, gates=GateConfig(), **real):  # noqa: B008
     monkeypatch.setattr(tracking, "log_file", lambda *_: None)  # no run is under way here
     config = RealConfig(path=str(data / "real"), **real)
-    return check_real_sets.entrypoint(SPACE, config, gates, str(data / "out"))
+    return Gates(gates, data / "out").check_labelled(SPACE, config)
 
 
 def sentence(caught) -> str:

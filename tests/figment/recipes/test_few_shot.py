@@ -10,6 +10,7 @@ import torch
 from figment.adaptation.textual_inversion import ConceptProbe, WordsFile
 from figment.evaluation.few_shot_results import tabulate_few_shot
 from figment.evaluation.report import Report, render
+from figment.evaluation.verdict import strangers
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
@@ -66,6 +67,7 @@ def test_the_verdict_has_each_test_set_beside_the_photos_alone_and_clip(results)
         ("all: 83.3 % macro accuracy", ""),
         ("all is 33.3 points over standard (the photos alone) on photos of other", "undecided"),
         ("all is 16.7 points under CLIP zero-shot on photos of other", "undecided"),
+        (strangers(0.5, 0.5, 0.5)[0].text, "worse"),
     ]
 
 
