@@ -204,9 +204,9 @@ def figment_pipeline(function: Callable[..., None]) -> CheckedPipeline:
 
 
 def with_fields(function: Callable[..., None]) -> Callable[..., None]:
-    """The function of one recipe as a function of the recipe's fields; any other as it is."""
+    """The function of one recipe as a function of the recipe's fields; any other, and one that is so already, as it is."""
     recipe = recipe_of(function)
-    if recipe is None:
+    if recipe is None or hasattr(function, "recipe"):
         return function
 
     def entrypoint(**parameters: Any) -> None:

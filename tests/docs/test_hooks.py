@@ -1,11 +1,11 @@
 """The pages that are made when the site is built."""
 
 import importlib.util
-import inspect
 import re
 
 import pytest
 
+from figment.ops.checking import parameters_model
 from figment.ops.config_check import before_steps, pipelines
 
 spec = importlib.util.spec_from_file_location("hooks", "docs/hooks.py")
@@ -26,7 +26,7 @@ def reference() -> dict[str, str]:
 @pytest.mark.parametrize("name", pipelines())
 def test_every_parameter_of_a_pipeline_is_in_the_reference(reference, name):
     function, _ = before_steps(name)
-    assert all(f"| `{field}` |" in reference[name] for field in inspect.signature(function).parameters)
+    assert all(f"| `{field}` |" in reference[name] for field in parameters_model(function).model_fields)
 
 
 @pytest.mark.parametrize(("block", "row"), [
