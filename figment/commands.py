@@ -16,7 +16,7 @@ from figment.text import shown
 
 def write_config(options: argparse.Namespace) -> None:
     from figment.ops.config_check import checked, refuse_faults
-    from figment.ops.new_config import new_config
+    from figment.ops.new_config import RECIPES, new_config
 
     file = options.config
     given = (options.recipe, options.classes, options.photos, options.test, options.labels, options.model, options.out)
@@ -27,7 +27,8 @@ def write_config(options: argparse.Namespace) -> None:
         file.unlink()
         raise
     print("\n".join(warnings), end="\n" if warnings else "", file=sys.stderr)
-    print(f"{file}: written; run it with: figment run {file}")
+    look = f"look at it first: figment preview {file}; then " if options.recipe == RECIPES[0] else ""
+    print(f"{file}: written; {look}run it with: figment run {file}")
 
 
 def run_config(options: argparse.Namespace) -> None:
@@ -360,10 +361,13 @@ def read_share(share: str) -> tuple[int, int]:
 
 
 def read_parameters(path: Path) -> dict[str, Any]:
-    """The parameters of a pipeline's config file."""
+    """The parameters of a pipeline's config file; embedded models that it names are where it names them then."""
+    from figment.ops.embedded import link_embedded
+
     parameters = read_config(path).get("parameters")
     if parameters is None:
         raise InputError(f"{path}: has no 'parameters:'; expected {CONFIG}")
+    link_embedded(parameters)
     return parameters
 
 

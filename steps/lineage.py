@@ -23,5 +23,5 @@ def version_dataset(recipe: AnyRecipe) -> Annotated[Versioned, "dataset"]:
 def record_lineage(recipe: AnyRecipe, dataset: Versioned) -> Annotated[FileRef, "lineage"]:
     """``output``/lineage.json; tags of the MLflow run, metadata of the ZenML run."""
     output = Path(recipe.output)
-    lineage.record(output, dataset)
+    lineage.record(output, dataset, recipe)
     return FileRef.of(output / lineage.LINEAGE)

@@ -1,5 +1,6 @@
 """Where real images are: those that measure a classifier, that a recipe learns from, or a few photos of each class."""
 
+from collections.abc import Iterable
 from os.path import normpath
 from pathlib import Path
 from typing import Literal, Self
@@ -28,6 +29,11 @@ class RealConfig(Settings):
     unlabelled: PathText | None = None
     shots: Natural = 0
     seed: Seed = 0
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files and folders that the images are in."""
+        return [Path(self.path), *([Path(self.unlabelled)] if self.unlabelled else [])]
 
     @model_validator(mode="after")
     def _unlabelled_is_no_test(self) -> Self:
@@ -124,6 +130,11 @@ class FewShotDataConfig(Settings):
         return self
 
     @property
+    def paths(self) -> list[Path]:
+        """The files and folders that the photos are in."""
+        return _below(self.source, self.root, [self.train, *self.tests.values()])
+
+    @property
     def cross_validated(self) -> bool:
         """Whether the shots measure, since there are no other photos."""
         return not self.tests
@@ -131,6 +142,13 @@ class FewShotDataConfig(Settings):
     @property
     def test_names(self) -> tuple[str, ...]:
         return tuple(self.tests) or (CROSS_VALIDATED,)
+
+
+def _below(source: str, root: str, places: Iterable[str]) -> list[Path]:
+    if source == "focus":
+        return [Path(root)]
+    annotations = [Path(root, "annotations", f"instances_{place}.json") for place in places if source == "coco"]
+    return list(dict.fromkeys([*(Path(root, place) for place in places), *annotations]))
 
 
 def check_cross_validation(data: FewShotDataConfig, shots: int, finetune: bool) -> None:
@@ -151,3 +169,8 @@ class PhotosConfig(Settings):
     train: str = "train"
     shots: Count = 4
     seed: Seed = 0
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files and folders that the photos are in."""
+        return _below(self.source, self.root, [self.train])

@@ -114,7 +114,7 @@ class Bench(NamedTuple):
         return {name: sets[f"{TEST}{name}"] for name in self.data.test_names}
 
     def _photos(self) -> dict[str, object]:
-        return {"labels": self.space, "data": [self.data, data_digest(Path(self.data.root), "all")]}
+        return {"labels": self.space, "data": [self.data, *(data_digest(path, "all") for path in self.data.paths)]}
 
 
 def features_of_methods(

@@ -30,7 +30,8 @@ def inputs_key(pipeline: str, config: Path, parameters: Any) -> str | None:
     """What decides a run: the config, as it is and with its defaults, the files that it names, the code, the versions of the
     installed libraries, the stack and the tracker. None if not all of it can be known here. Take it before the run."""
     values = jsonable(parameters)
-    named = [Path(PREFIX.sub("", text, count=1)).expanduser() for text in strings(values)]
+    places = (Path(PREFIX.sub("", text, count=1)).expanduser() for text in strings(values))
+    named = [path for path in places if path != Path()]  # an empty text, or a root whose folders are named beside it
     remote = [path for path in named if "/" in str(path) and not path.exists() and str(path) != values.get("output")]
     if store.url() or remote:
         return None

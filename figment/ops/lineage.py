@@ -15,7 +15,7 @@ import mlflow
 import pyarrow.parquet as pq
 import yaml
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME
-from pydantic_core import to_jsonable_python
+from pydantic import BaseModel
 from zenml import get_step_context, log_metadata
 
 from figment import store
@@ -33,8 +33,6 @@ SHA, DIRTY, NO_GIT = "FIGMENT_GIT_SHA", "FIGMENT_GIT_DIRTY", "no git"
 PRODUCTS = ("artifacts", "dvc.lock")  # tracked by git in part
 DERIVED = {"features", "hashes", ACCEPTED, LINEAGE, CONFIG}  # computed from the pool, or of this step
 DATA, OF_DVC = "data", "in data/ of DVC"
-REAL = ("real", "data", "photos")  # parameters that say where real images are,
-PLACES = ("path", "root", "json", "annotations", "images")  # and the fields of those that name them
 ABSENT = "not on the machine that ended the run"
 MAX_HASHED = 4 << 30  # bytes of real images whose content is read again for its digest
 
@@ -74,7 +72,7 @@ def pipeline_of(run: Any) -> str:
     return f"pipelines.{run.pipeline.name}.{run.pipeline.name}"
 
 
-def record(output: Path, dataset: Versioned) -> Lineage:
+def record(output: Path, dataset: Versioned, recipe: BaseModel) -> Lineage:
     """Within a tracked step: make this run's four systems name each other, and leave it in ``output`` too."""
     run, mlflow_run = get_step_context().pipeline_run, mlflow.active_run()
     tags = lineage_tags(run.name)
@@ -90,7 +88,7 @@ def record(output: Path, dataset: Versioned) -> Lineage:
         outputs={Path(path).name: md5 for path, md5 in dvc_md5(*made).items()},
         pointer=dataset.pointer,
         dataset=dataset.said,
-        real={str(path): data_digest(path, tags["dvc.data_md5"]) for path in real_places(run.config.parameters or {})},
+        real={str(path): data_digest(path, tags["dvc.data_md5"]) for path in real_places(recipe)},
     )
     tracking.tag({"lineage": lineage.model_dump_json()})
     metadata = {"mlflow.run": lineage.mlflow_run, **tags, "dvc.outputs": lineage.outputs, "dvc.dataset": dataset.said}
@@ -130,17 +128,16 @@ def log_data(output: Path, lineage: Lineage) -> None:
         )
 
 
-def real_places(parameters: Mapping[str, Any]) -> list[Path]:
-    """The files and folders of real images that a run's parameters name, each once."""
+def real_places(recipe: BaseModel) -> list[Path]:
+    """The files and folders of real images that a config names, each once."""
 
     def named(value: Any) -> Iterator[Path]:
-        for name, inner in value.items() if isinstance(value, Mapping) else ():
-            if name in PLACES and isinstance(inner, str):
-                yield Path(inner)
-            else:
-                yield from named(inner)
+        if isinstance(value, BaseModel):
+            yield from getattr(value, "paths", [])
+            for name in type(value).model_fields:
+                yield from named(getattr(value, name))
 
-    return list(dict.fromkeys(path for name in REAL for path in named(to_jsonable_python(parameters.get(name)))))
+    return list(dict.fromkeys(named(recipe)))
 
 
 def data_digest(path: Path, tracked: str) -> str:

@@ -55,7 +55,7 @@ def photo_features(
     """``shots`` with their views; of a few-shot recipe's data also ``held_out``, if it validates, and ``test/NAME``, without."""
     inputs = {"labels": space, "photos": photos.sha256, **views.inputs()}
     if isinstance(data, FewShotData):
-        inputs["data"] = [data, data_digest(Path(data.root), "all")]
+        inputs["data"] = [data, *(data_digest(path, "all") for path in data.paths)]
     path = views.file(output, "photos")
 
     def make() -> None:

@@ -76,6 +76,18 @@ def test_a_run_is_not_finished_after_a_change(files, monkeypatch, change):
     assert not is_finished(key(files), files / "output")
 
 
+@pytest.mark.parametrize("value", ["", "."])
+def test_the_working_folder_is_not_what_a_text_names(files, monkeypatch, value):
+    """An empty text, or the root of folders that are named beside it."""
+    monkeypatch.chdir(files)
+    given = {"negative_prompt": value, "output": str(files / "output"), "images": ["real"]}
+    before = inputs_key("tailored", files / "config.yaml", given)
+    (files / "beside").write_text("x")
+    assert inputs_key("tailored", files / "config.yaml", given) == before
+    (files / "real/another").write_text("x")
+    assert inputs_key("tailored", files / "config.yaml", given) != before
+
+
 @pytest.mark.parametrize("field", ["generator", "clip"])
 def test_a_model_on_the_hub_may_have_moved(files, field):
     config = yaml.safe_load((files / "config.yaml").read_text())

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from figment.ops.checking import parameters_model
+from figment.ops.config_check import before_steps
 from figment.ops.lineage import DIRTY, data_digest, is_bookkeeping, real_places, revision
 
 
@@ -34,16 +36,23 @@ def test_what_other_seeds_left_beside_a_run_is_none_of_its_products():
     assert [name for name in (*others, *own) if is_bookkeeping(Path("artifacts/run", name))] == others
 
 
-@pytest.mark.parametrize(("parameters", "places"), [
-    ({"real": {"path": "photos", "test": "val"}, "output": "out"}, ["photos"]),
-    ({"data": {"source": "folders", "root": "mine", "train": "shots", "tests": {"path": "more"}}}, ["mine", "more"]),
-    ({"data": {"train": {"json": "a.json", "images": "a"}, "test": {"json": "b.json", "images": "a"}}},
+FEW = {"classes": ["a", "b"], "output": "out"}
+COCO = {"json": "a.json", "images": "a"}
+
+
+@pytest.mark.parametrize(("pipeline", "parameters", "places"), [
+    ("bag_of_tricks", FEW | {"real": {"path": "photos", "test": "val"}}, ["photos"]),
+    ("few_shot", FEW | {"data": {"source": "folders", "root": ".", "train": "shots", "tests": {}}}, ["shots"]),
+    ("few_shot", FEW | {"data": {"source": "parquet", "root": "d", "tests": {"x": "y", "z": "y"}}}, ["d/train", "d/y"]),
+    ("few_shot", FEW | {"data": {"source": "coco", "root": "d", "train": "t", "tests": {}}},
+     ["d/t", "d/annotations/instances_t.json"]),
+    ("tailored", {"data": {"source": "coco", "train": COCO, "test": COCO | {"json": "b.json"}, "labels": "l"}, "output": "out"},
      ["a.json", "a", "b.json"]),
-    ({"data": {"kind": "labelled", "real": {"path": "x"}}, "photos": {"root": "y"}}, ["x", "y"]),
-    ({"generator": {"model": "models/x"}}, []),
+    ("tailored", {"data": {"source": "parquet", "root": "scenes", "labels": "l"}, "output": "out"}, ["scenes"]),
 ])  # fmt: skip
-def test_the_users_folders_are_those_that_the_config_names(parameters, places):
-    assert [str(path) for path in real_places(parameters)] == places
+def test_the_users_folders_are_those_that_the_config_names(pipeline, parameters, places):
+    recipe = parameters_model(before_steps(pipeline)[0]).model_validate(parameters)
+    assert [str(path) for path in real_places(recipe)] == places
 
 
 def test_the_digest_of_a_folder_is_that_of_its_content(tmp_path, monkeypatch):
