@@ -16,6 +16,7 @@ from figment import store
 from figment.clip.config import ClipConfig
 from figment.datasets.config import FewShotDataConfig, PhotosConfig, RealConfig, ZeroShotConfig
 from figment.errors import InputError
+from figment.labels import LabelSpace
 from figment.ops.environment import RESOURCES, data_is_missing
 from figment.reading import read_json
 from figment.training.config import TrainingConfig
@@ -40,7 +41,7 @@ def local_faults(values: BaseModel) -> list[Fault]:
         for place, sentence in _walk(values, ())
         if place[0] not in ELSEWHERE and not ("chat" in place and answered)
     ]
-    return found + list(_check_scores(values))
+    return [*found, *_check_scores(values), *_check_class_folders(values)]
 
 
 def _walk(value: Any, place: Place) -> Iterator[Fault]:
@@ -81,7 +82,7 @@ def _check_named(value: Any, field: FieldInfo, place: Place, owner: BaseModel) -
         tag = getattr(owner, "model", "").startswith("open_clip:") and place[-1] == "weights"  # one of open_clip's
         for text in texts:
             if not (is_there(text) or (tag and not Path(text).suffix)):
-                yield _fault(place, f"{text!r} is not there; give a file or folder that is")
+                yield _fault(place, f"{text!r} is not there; give an existing file or folder")
 
 
 def _is(field: FieldInfo, kind: Any) -> bool:
@@ -155,6 +156,33 @@ CHECKS: dict[type, Callable[[Any], None]] = {
     ZeroShotConfig: _check_tagged,
     TrainingConfig: _check_optimizer,
 }
+
+
+def _check_class_folders(values: BaseModel) -> Iterator[Fault]:
+    """Folders of real images whose names are nearly the classes: a misspelled one would cost a class its images."""
+    real, classes = getattr(values, "real", None), getattr(values, "classes", None)
+    if not (isinstance(real, RealConfig) and classes and Path(real.path).is_dir()):
+        return
+    try:
+        space = LabelSpace.chosen(classes, getattr(values, "labels", None))
+    except InputError:  # told by itself
+        return
+    names = _folders(Path(real.path))
+    names = _folders(Path(real.path, real.test)) if names and set(names) <= set(SPLITS) else names
+    shown = {space.id_of(name) for name in names} - {None}
+    absent = [name for number, name in enumerate(space.names) if number not in shown]
+    strange = [name for name in names if not space.knows(name)]
+    if shown and absent:
+        near = f"; folders of no class: {', '.join(map(repr, strange))}" if strange else ""
+        yield _fault(
+            ("real", "path"),
+            f"{real.path!r} has no folder of {', '.join(absent)}{near}; rename a folder, or correct the classes",
+        )
+
+
+def _folders(path: Path) -> list[str]:
+    found = path.iterdir() if path.is_dir() else []
+    return sorted(folder.name for folder in found if folder.is_dir() and not folder.name.startswith("."))
 
 
 def _check_scores(values: BaseModel) -> Iterator[Fault]:

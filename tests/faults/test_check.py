@@ -172,6 +172,22 @@ def test_each_layout_of_real_images_has_its_split(tmp_path, file):
     assert has_split(tmp_path, "test")
 
 
+@pytest.mark.parametrize(("folders", "part"), [
+    (["cat", "crane"], "has no folder of tower crane; folders of no class: 'crane'"),
+    (["test/cat", "test/crane", "train/cat"], "has no folder of tower crane; folders of no class: 'crane'"),
+    (["cat"], "has no folder of tower crane; rename"),
+    (["cat", "Tower_Crane"], ""),
+    (["2750/cat", "2750/tower crane"], ""),
+])  # fmt: skip
+def test_folders_that_are_nearly_the_classes(tmp_path, capsys, folders, part):
+    for folder in folders:
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        (tmp_path / "photos" / folder / "1.jpg").touch()
+    own = {"classes": ["cat", "tower crane"], "labels": None, "real.path": str(tmp_path / "photos")}
+    path = changed(tmp_path, "bag_of_tricks", own)
+    assert [part in fault for fault in checked(path).faults] == ([True] if part else [])
+
+
 def test_what_steps_read_elsewhere_is_not_missed_here(tmp_path, monkeypatch):
     monkeypatch.setenv("FIGMENT_STORE", "s3://bucket/figment")
     assert checked(changed(tmp_path, "bag_of_tricks", {"real.path": "no/photos"})).faults == []
