@@ -41,8 +41,6 @@ from figment.ops.new_config import RECIPES
 from figment.ops.run import add_options, quieten
 from figment.types import expanded_path
 
-IMAGES = Path("data/real/test.parquet")
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0, or 2 after one sentence on what the user can mend."""
@@ -199,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--out", type=Path, metavar="DIR", help="a new folder; by default RUN_FORMAT beside the run")
     command.add_argument("--all", action="store_true", help="images that were not accepted, too")
     command.add_argument(
-        "--images", type=Path, default=IMAGES, help=f"what ONNX and torch are shown; by default {IMAGES}"
+        "--images", type=Path, help="what ONNX and torch are shown; by default the real images of the model's run"
     )
     command.set_defaults(run=export_folder)
 

@@ -282,7 +282,8 @@ def export_model(options: argparse.Namespace) -> None:
 
     trained = open_model(options.model)
     model, file = trained.scorer(), options.model / "model.onnx"
-    images = (image for path in find_files([options.images]) for image in read_images(path))
+    files = find_files([options.images or real_images(options.model)])
+    images = (image for path in files for image in read_images(path))
     pixels = torch.stack([to_tensor(p, *trained.preparation) for p in islice(images, 256)])
     pixels = pixels.float() / 255
     export_onnx(model, trained.saved, file)
@@ -290,6 +291,20 @@ def export_model(options: argparse.Namespace) -> None:
     print(f"{file}: scores within {found.difference:.1e} of torch's on {found.images} images")
     for batch, milliseconds in found.onnx_ms.items():
         print(f"batch {batch}: {milliseconds:.2f} ms, torch {found.torch_ms[batch]:.2f} ms")
+
+
+def real_images(model: Path) -> Path:
+    """Where the run of a model read real images, or else those of a clone. Raises InputError if none are here."""
+    from figment.evaluation.provenance import output_of
+    from figment.ops.lineage_file import LINEAGE, Lineage
+    from figment.reading import read_artifact
+
+    lineage = output_of(model) / LINEAGE
+    named = read_artifact(lineage, Lineage).real if lineage.is_file() else {}
+    for path in map(Path, [*named, "data/real"]):
+        if path.is_dir() or (path.is_file() and path.suffix == ".parquet"):
+            return path
+    raise InputError(f"{model}: the real images of its run are not here; give images, such as --images photos")
 
 
 def print_payload(options: argparse.Namespace) -> None:

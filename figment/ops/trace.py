@@ -14,7 +14,8 @@ from figment.errors import InputError
 from figment.evaluation import provenance
 from figment.files import sha256_file
 from figment.ops import registry
-from figment.ops.lineage import CONFIG
+from figment.ops.environment import CLONE
+from figment.ops.lineage import CONFIG, NO_GIT, UNTRACKED
 from figment.ops.lineage_file import LINEAGE, Lineage
 from figment.planning.adapters import adapter_parts
 from figment.planning.lookup import planned_row
@@ -203,7 +204,7 @@ def _run_lines(lineage: Lineage | None) -> list[Line]:
     changed = " with uncommitted changes" if lineage.git_dirty else ""
     return [
         ("run", f"ZenML {lineage.zenml_run}, MLflow {lineage.mlflow_run}"),
-        ("code", f"git {lineage.git_sha}{changed}"),
+        ("code", "in no git repository" if lineage.git_sha == NO_GIT else f"git {lineage.git_sha}{changed}"),
         ("real images", "\n".join(f"{name}, {found}" for name, found in lineage.real.items()) or "the run names none"),
         ("DVC", "\n".join(f"{md5}  {name}" for name, md5 in lineage.outputs.items())),
     ]
@@ -218,7 +219,10 @@ def _logged_lineage(version: ModelVersion) -> Lineage | None:
 
 
 def _checkout(lineage: Lineage | None) -> str:
-    return f"git checkout {lineage.git_sha[:12]} && dvc pull data.dvc && " if lineage else ""
+    """The commands that bring the code and data back, where git and DVC keep them."""
+    if lineage is None or lineage.git_sha == NO_GIT:
+        return ""
+    return f"git checkout {lineage.git_sha[:12]} && {'' if lineage.data_md5 == UNTRACKED else 'dvc pull data.dvc && '}"
 
 
 def _again(lineage: Lineage | None, folder: Path | None) -> str:
@@ -226,7 +230,8 @@ def _again(lineage: Lineage | None, folder: Path | None) -> str:
         return f"not known without {LINEAGE}: fetch that file, or run the pipeline to the end once"
     output = provenance.output_of(folder) if folder else None
     last = read_lineage(output) if output else None
+    command = f"zenml pipeline run {lineage.pipeline} -c" if CLONE else "figment run"
     if output and last and last.mlflow_run == lineage.mlflow_run:
-        return f"{_checkout(lineage)}zenml pipeline run {lineage.pipeline} -c {output / CONFIG}"
+        return f"{_checkout(lineage)}{command} {output / CONFIG}"
     fetch = f"mlflow artifacts download -r {lineage.mlflow_run} -a {CONFIG} -d . && "
-    return f"{_checkout(lineage)}{fetch}zenml pipeline run {lineage.pipeline} -c {CONFIG}"
+    return f"{_checkout(lineage)}{fetch}{command} {CONFIG}"

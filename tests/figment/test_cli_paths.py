@@ -1,5 +1,6 @@
 """Paths are those of the folder that a command is given in, and what it writes goes there."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,8 @@ import figment.ops.trace
 import figment.training.kinds.registry
 import figment.training.onnx_export
 from figment.cli import main
+from figment.commands import real_images
+from figment.errors import InputError
 from figment.ops.environment import ROOT
 
 
@@ -49,3 +52,23 @@ def test_images_that_nobody_named_are_those_of_the_folder(monkeypatch):
     assert main(["export", "configs/stacks"]) == 0
     assert opened == [Path("configs/stacks")]
     assert shown == [(Path("configs/stacks/model.onnx"), (256, 3, 8, 8))]
+
+
+def test_a_model_is_shown_the_real_images_of_its_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run/model").mkdir(parents=True)
+    (tmp_path / "run/plan.parquet").touch()
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match="real images of its run are not here; give images"):
+        real_images(Path("run/model"))
+    lined = {
+        "pipeline": "p",
+        "zenml_run": "z",
+        "mlflow_run": "m",
+        "git_sha": "no git",
+        "git_dirty": True,
+        "data_md5": "",
+    }
+    lined |= {"outputs": {}, "real": {"a.json": "sha256 1", "photos": "sha256 2"}}
+    (tmp_path / "run/lineage.json").write_text(json.dumps(lined))
+    assert real_images(Path("run/model")) == Path("photos")

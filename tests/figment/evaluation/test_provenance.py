@@ -111,6 +111,31 @@ def test_a_model_without_its_lineage_says_what_is_missing(root, monkeypatch):
     assert said.splitlines()[-1].startswith("again       not known without lineage.json: fetch that file, or run")
 
 
+LINED = {
+    "pipeline": "pipelines.few_shot.few_shot",
+    "zenml_run": "z",
+    "mlflow_run": "m",
+    "git_dirty": True,
+    "outputs": {},
+}
+
+
+@pytest.mark.parametrize(("git", "data", "start", "code"), [
+    ("f" * 40, "0a", "git checkout ffffffffffff && dvc pull data.dvc && ", "git ffff"),
+    ("f" * 40, "untracked", "git checkout ffffffffffff && ", "git ffff"),
+    ("no git", "untracked", "", "in no git repository"),
+])  # fmt: skip
+def test_what_no_git_or_dvc_keeps_is_not_asked_of_them(root, monkeypatch, git, data, start, code):
+    monkeypatch.setattr(registry, "versions_with", lambda sha256: [])
+    file = root / "run" / "lineage.json"
+    write_json(file, LINED | {"git_sha": git, "data_md5": data, "real": {"photos": "sha256 1f", "more": "sha256 2e"}})
+    said = why(str(root / "run/classifiers/base"))
+    file.unlink()
+    assert f"again       {start}zenml pipeline run pipelines.few_shot.few_shot -c {root}/run/config.yaml" in said
+    assert f"code        {code}" in said
+    assert "real images photos, sha256 1f\n            more, sha256 2e" in said
+
+
 def test_an_image_of_several_plans_has_one_trace(root, plan, tmp_path):
     again, elsewhere = root / "run" / "plan_topped_up.parquet", tmp_path / "plan.parquet"
     plans = [root / "run" / "plan.parquet", again, elsewhere]
