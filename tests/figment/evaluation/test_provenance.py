@@ -128,12 +128,12 @@ LINED = {
 def test_what_no_git_or_dvc_keeps_is_not_asked_of_them(root, monkeypatch, git, data, start, code):
     monkeypatch.setattr(registry, "versions_with", lambda sha256: [])
     file = root / "run" / "lineage.json"
-    write_json(file, LINED | {"git_sha": git, "data_md5": data, "real": {"photos": "sha256 1f", "more": "sha256 2e"}})
+    write_json(file, LINED | {"git_sha": git, "data_md5": data, "real": {"photos": "sha256 1f", "shots": "sha256 2e"}})
     said = why(str(root / "run/classifiers/base"))
     file.unlink()
     assert f"again       {start}zenml pipeline run pipelines.few_shot.few_shot -c {root}/run/config.yaml" in said
     assert f"code        {code}" in said
-    assert "real images photos, sha256 1f\n            more, sha256 2e" in said
+    assert "real images photos, sha256 1f\n            shots, sha256 2e" in said
 
 
 def test_an_image_of_several_plans_has_one_trace(root, plan, tmp_path):
