@@ -161,7 +161,9 @@ CHECKS: dict[type, Callable[[Any], None]] = {
 def _check_class_folders(values: BaseModel) -> Iterator[Fault]:
     """Folders of real images whose names are nearly the classes: a misspelled one would cost a class its images."""
     real, classes = getattr(values, "real", None), getattr(values, "classes", None)
-    if not (isinstance(real, RealConfig) and classes and Path(real.path).is_dir()):
+    if not (
+        isinstance(real, RealConfig) and classes and Path(real.path).is_dir() and has_split(Path(real.path), real.test)
+    ):
         return
     try:
         space = LabelSpace.chosen(classes, getattr(values, "labels", None))
