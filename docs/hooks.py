@@ -24,6 +24,7 @@ from figment.files import digest, write_json  # noqa: E402
 from figment.ops.checking import models_of, parameters_model  # noqa: E402
 from figment.ops.config_check import before_steps, pipelines  # noqa: E402
 from figment.ops.environment import load_environment  # noqa: E402
+from figment.recipes.base import Recipe  # noqa: E402
 
 NOTEBOOK = ROOT / "docs" / "notebook.py"
 SHOWN = ROOT / ".figment" / "notebook.json"
@@ -67,9 +68,17 @@ def reference() -> str:
         function, _ = before_steps(name)
         model = parameters_model(function)
         schema = model.model_json_schema()
+        notes = comments(model) if issubclass(model, Recipe) else {}
         blocks |= schema.get("$defs", {})
         classes |= {inner.__name__: inner for inner in within(model)}
-        lines += ["", f"## {name}", "", f"The `parameters:` of `pipelines/{name}.py`.", "", *table(schema, {}, blocks)]
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            f"The `parameters:` of `pipelines/{name}.py`.",
+            "",
+            *table(schema, notes, blocks),
+        ]
     lines += ["", "## Blocks"]
     for name, schema in sorted(blocks.items()):
         notes = comments(classes[name]) if name in classes else {}
