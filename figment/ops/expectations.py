@@ -125,9 +125,9 @@ def _files(folder: Path) -> dict[str, str]:
     return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.absolute())}
 
 
-def keep_result(result: ExpectationSuiteValidationResult, suite: str, gate: str, run: str) -> None:
+def keep_result(result: ExpectationSuiteValidationResult, suite: str, gate: str, run: RunIdentifier) -> None:
     """Keep what a gate of a run found for the Data Docs, with text escaped and few of its values."""
-    key = ValidationResultIdentifier(ExpectationSuiteIdentifier(suite), RunIdentifier(run_name=run), gate)
+    key = ValidationResultIdentifier(ExpectationSuiteIdentifier(suite), run, gate)
     kept = expectationSuiteValidationResultSchema.load(_escaped(result.to_json_dict()))
     ValidationResultsStore(store_backend=_files(results_folder())).set(key, kept)
 
@@ -146,7 +146,10 @@ def main() -> int:
         results = results_folder()
         if not results.is_dir():
             raise InputError(f"{results}: no gate has left a result yet; run a pipeline")
-        open_context(results).build_data_docs()
+        context = open_context(results)
+        for name, expectations in read_suites(Path.cwd()).items():
+            context.suites.add(gx.ExpectationSuite(name=name, expectations=[e.to_domain_obj() for e in expectations]))
+        context.build_data_docs()
         print(results.with_name("site") / "index.html")
 
     return ended(build)

@@ -6,6 +6,7 @@ from typing import Any
 
 import great_expectations as gx
 import pandas as pd
+from great_expectations.core.run_identifier import RunIdentifier
 
 from figment.errors import InputError
 from figment.labels import LabelSpace
@@ -94,10 +95,10 @@ def examine(
             result_format={"result_format": "COMPLETE"},
         )
     )
-    outcome = checkpoint.run({"dataframe": table}, dict(suite.parameters))
-    [result] = outcome.run_results.values()
+    run_id = RunIdentifier(run_name=run)
+    [result] = checkpoint.run({"dataframe": table}, dict(suite.parameters), run_id).run_results.values()
     if run is not None:
-        keep_result(result, suite.name, name, run)
+        keep_result(result, suite.name, name, run_id)
     order = [expectation.id for expectation in definition.suite.expectations]
     found = sorted(result.to_json_dict()["results"], key=lambda each: order.index(each["expectation_config"]["id"]))
     return [describe(each, table, id_column) for each in found]

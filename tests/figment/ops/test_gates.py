@@ -73,6 +73,8 @@ def test_data_docs_hold_the_gates_of_all_runs_and_run_no_script_of_a_prompt(labe
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in pages["bad"]
     assert not [path for path in site.rglob("*.html") if "<script>alert(1)" in path.read_text()]
     assert "validations/images/good" in (site / "index.html").read_text()
+    assert "good" in pages["good"]
+    assert (site / "expectations" / "images.html").is_file()
 
 
 def test_an_edited_suite_is_held_to_without_code(labels, tmp_path, run, monkeypatch):
