@@ -9,7 +9,7 @@ IN_TURN := tests/e2e tests/figment/ops
 DEMO := pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs ui dashboard gates tables worlds
+.PHONY: help setup demo best test lint docs ui dashboard gates tables worlds
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,6 +26,9 @@ setup: .venv/.synced  ## install the locked packages into .venv
 
 demo: setup  ## class names -> images -> classifier -> table, on the embedded models (minutes, two CPU cores)
 	@$(RUN) -m figment.ops.run $(DEMO)
+
+best: setup  ## the demo with unlabelled images of the target and two shots a class, against CLIP with the same
+	@$(RUN) -m figment.ops.run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/best.yaml
 
 test: setup lint  ## lint, types, docs, import contracts and all tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 tests $(IN_TURN:%=--ignore=%); others=$$?; $(RUN) -m pytest $(IN_TURN) && exit $$others

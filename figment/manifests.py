@@ -66,11 +66,12 @@ class ClassifierRef(BaseModel):
 
 
 class Classifiers(BaseModel):
-    """All classifiers of a run, in the order of the results' table."""
+    """All classifiers of a run, in the order of the results' table. ``deployed``: the one to be registered, if not the usual."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     items: tuple[ClassifierRef, ...]
+    deployed: str = ""
 
     def __getitem__(self, name: str) -> ClassifierRef:
         return next(item for item in self.items if item.name == name)

@@ -30,13 +30,14 @@ def train_classifiers(
     next run resumes; what is there already under the same inputs is not trained again."""
     output = Path(recipe.output)
     real = recipe.dataset, caching.cached, recipe.sets, data.splits, data.photos
-    found = {}
-    for job in recipe.trainer.jobs(Material(output, labels, *real, plan, images, verdicts)):
+    found, deployed = {}, ""
+    for job in recipe.trainer.jobs(Material(output, labels, *real, plan, images, verdicts, recipe.clip)):
         with tracking.classifier(job.name) if job.compared else nullcontext():
             train(job)
         weights = FileRef.of(job.folder / WEIGHTS)
         found[job.name] = ClassifierRef(name=job.name, images=read_model(job.folder).images, weights=weights)
-    return Classifiers(items=tuple(found.values()))
+        deployed = job.name if job.deployed else deployed
+    return Classifiers(items=tuple(found.values()), deployed=deployed)
 
 
 def train(job: Job) -> None:

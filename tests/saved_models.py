@@ -8,13 +8,15 @@ from torch import nn
 
 from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import LabelVectors
-from figment.clip.scorer import ClipConfig, clip_digest
+from figment.clip.scorer import ClipConfig, ClipScorer, clip_digest
 from figment.labels import Label, LabelSpace
 from figment.planning.methods import Method
 from figment.training.backbone import load_backbone
 from figment.training.classifier import build_classifier
 from figment.training.config import BackboneConfig, SemanticConfig, TrainingConfig
 from figment.training.dual_prompt import DualPromptConfig, build_dual_prompts
+from figment.training.kinds.clip_classifier import CLIP as KIND_OF_CLIP
+from figment.training.kinds.clip_classifier import ClipClassifier, ClipSettings, clip_preprocessing
 from figment.training.kinds.dual_prompt import DUAL_PROMPT, DualPromptSettings, dual_prompt_preprocessing
 from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD, FewShotClassifier, HeadSettings, head_preprocessing
 from figment.training.kinds.semantic_matrix import (
@@ -65,6 +67,18 @@ def save_dual_prompts(folder: Path, space: LabelSpace, training: DualPromptConfi
     settings = DualPromptSettings(clip=config, clip_digest=clip_digest(config), training=training)
     saved = SavedModel(labels=space, preprocessing=dual_prompt_preprocessing(model, 32), provenance=KEY)
     save_model(DUAL_PROMPT, model, settings, saved, folder)
+    return model
+
+
+def save_clip(folder: Path, space: LabelSpace, student: TrainingConfig | None = None) -> ClipClassifier:
+    """CLIP's zero-shot classifier, and fused with a network of random weights."""
+    config = ClipConfig(model=f"local-dir:{CLIP}", device="cpu")
+    scorer = ClipScorer(config)
+    network = build_classifier(student, len(space)) if student else None
+    model = ClipClassifier(scorer, scorer.text_features(space), network, student.image_size if student else 0).eval()
+    settings = ClipSettings(clip=config, clip_digest=clip_digest(config), student=student)
+    saved = SavedModel(labels=space, preprocessing=clip_preprocessing(scorer), provenance=KEY)
+    save_model(KIND_OF_CLIP, model, settings, saved, folder)
     return model
 
 

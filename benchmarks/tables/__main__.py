@@ -1,6 +1,6 @@
 """The science bench: the tables of "Diversity is Definitely Needed" in miniature.
 
-    python -m benchmarks.tables [table2] [table3] [latent] [--seeds N] [--models NAME ...]
+    python -m benchmarks.tables [table2] [table3] [latent] [better] [--seeds N] [--models NAME ...]
 
 Recipes x seeds, training settings frozen: only the images change. Interrupted, the same command goes on; a cell that was
 measured is read from artifacts/tables (delete that folder after a change of code to measure again). Writes one CSV a table,
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables import recipes
+from benchmarks.tables.better import better
 from benchmarks.tables.cells import cell, ledger
 from benchmarks.tables.latent import latent_study
 from benchmarks.tables.report import write_results
@@ -30,7 +31,7 @@ from figment.ops.environment import load_environment
 from figment.ops.stack import fetch_data
 
 RESULTS = Path("benchmarks/results")
-SEEDS = {"table2": 5, "table3": 3, "latent": 3}
+SEEDS = {"table2": 5, "table3": 3, "latent": 3, "better": 5}
 
 
 def table2(world: World, seeds: int) -> Iterator[dict[str, Any]]:
@@ -96,6 +97,7 @@ def main() -> None:
             "table2": lambda seeds: table2(world, seeds),
             "table3": lambda seeds: table3(world, seeds, chosen.models),
             "latent": lambda seeds: latent_study(world, seeds),
+            "better": lambda seeds: better(world, seeds),
         }[name](seeds)
         lines: list[dict[str, Any]] = []
         for row in rows:

@@ -99,15 +99,17 @@ class World:
         pixels = (torch.cat(drawn) * 255).round().byte()
         return LabelledImages(pixels, ids.repeat(per_class))
 
-    def rendered(self, tricks: Sequence[str], sets: dict[str, Shares], seed: int) -> Rendered:
-        """All that ``sets`` draw from, rendered now unless it was before."""
+    def rendered(
+        self, tricks: Sequence[str], sets: dict[str, Shares], seed: int, policy: Top1Policy = KEEP_ALL
+    ) -> Rendered:
+        """All that ``sets`` draw from, rendered now unless it was before, and what of it passes."""
         chosen = build_tricks(tricks, self.parameters["domains"], self.generator.guidance_scale)
         book = write_prompts(self.space, chosen)
         images = replicates_of(sets, book)
         plan = make_plan(plan_bag_of_tricks(book, chosen, self.generator, model_revision(self.generator), images, seed))
         store = FeatureStore(self.pool, self.scorer)
         synthesise(plan, self.pool, self.synthesis, observer=store)
-        verdicts = validate(plan, self.pool, self.space, self.scorer, KEEP_ALL)
+        verdicts = validate(plan, self.pool, self.space, self.scorer, policy)
         everything = training_list(verdicts, tricks)
         streamed = open_training_list(everything, self.pool, self.space, self.size, f"seed {seed}")
         found = {

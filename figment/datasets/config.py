@@ -35,6 +35,11 @@ class RealConfig(Settings):
         """The files and folders that the images are in."""
         return [Path(self.path), *([Path(self.unlabelled)] if self.unlabelled else [])]
 
+    @property
+    def helps(self) -> bool:
+        """Whether any of these images may be trained on beside generated ones."""
+        return bool(self.unlabelled or self.shots)
+
     @model_validator(mode="after")
     def _unlabelled_is_no_test(self) -> Self:
         if self.unlabelled and normpath(self.unlabelled) == normpath(self.path):

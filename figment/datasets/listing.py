@@ -45,6 +45,18 @@ class Listing:
         return self.chunks[chunk].read([place])[0][0]
 
 
+def join(listings: Sequence[Listing]) -> Listing:
+    """The images of several listings, in their order."""
+    starts = [0]
+    for listing in listings:
+        starts.append(starts[-1] + len(listing.chunks))
+    return Listing(
+        [chunk for listing in listings for chunk in listing.chunks],
+        torch.cat([each.places + torch.tensor([at, 0]) for each, at in zip(listings, starts, strict=False)]),
+        torch.cat([listing.labels for listing in listings]),
+    )
+
+
 def select(
     chunks: Sequence[Chunk], space: LabelSpace, per_class: int | None, where: str, complete: bool = True
 ) -> Listing:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.config import RealConfig
@@ -21,6 +21,7 @@ from figment.metrics.diversity import compare_sets
 from figment.synthesis.pool import Pool
 from figment.training.classifier import predict_all
 from figment.training.finetune import classify
+from figment.training.kinds.clip_classifier import CLIP as KIND_OF_CLIP
 from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD
 from figment.training.kinds.timm_classifier import TIMM
 from figment.training.lists import TRAINING_LIST
@@ -28,6 +29,7 @@ from figment.training.saved import Measure, TrainedModel, load_model
 from figment.validation.features import FeatureStore
 
 SHOTS = 1000  # real images of a class that diversity is measured against, at most
+TOGETHER = 256  # images scored at a time
 MAPPED = 500  # images of either kind on the map
 ERRORS, NEIGHBOURS = 12, 4
 
@@ -49,9 +51,12 @@ class Bench(NamedTuple):
         test = read_labelled(path, real.test, space, size, few, *resized)
         seen_by_clip = read_labelled(path, real.test, space, scorer.size, few, scorer.resize)  # at its own size
         clip_logits = scorer.logits(seen_by_clip.pixels, scorer.text_features(space)).cpu()
-        logits = {name: logits_of(model, test) for name, model in loaded.items()}
+        logits = {
+            name: logits_of(model, seen_by_clip if model.kind is KIND_OF_CLIP else test)
+            for name, model in loaded.items()
+        }
         images = {item.name: item.images for item in classifiers.items}
-        results = tabulate(space, test.labels, clip_logits, logits, images)
+        results = tabulate(space, test.labels, clip_logits, logits, images, classifiers.deployed)
         sets = features_of_sets(space, FeatureStore(Pool(self.images.open().parent), scorer), classifiers)
         shots, shot_labels = self.shots(scorer)
         results = results.model_copy(update={"diversity": compare_sets(sets, shots, shot_labels, space.names)})
@@ -82,17 +87,26 @@ def folder_of(classifier: ClassifierRef) -> Path:
 
 
 def load(classifier: ClassifierRef) -> TrainedModel:
-    return load_model(folder_of(classifier), TIMM, FEW_SHOT_HEAD)
+    return load_model(folder_of(classifier), TIMM, KIND_OF_CLIP, FEW_SHOT_HEAD)
 
 
 def logits_of(model: TrainedModel, images: Images) -> Tensor:
     """(N, C) of a set, whether or not memory holds it."""
     if model.kind is TIMM:
         return predict_all(model.network, images)
+    if model.kind is KIND_OF_CLIP:
+        return predict_all(model.network, images, log_probabilities)
     batch = model.settings.backbone.batch_size
     return predict_all(
         model.network, images, lambda network, pixels: classify(network.backbone, network.head, pixels, batch)
     )
+
+
+@torch.inference_mode()
+def log_probabilities(network: nn.Module, pixels: Tensor) -> Tensor:
+    """Log-probabilities (N, C) of images (N, 3, S, S) uint8."""
+    parts = (part.float() / 255 for part in pixels.split(TOGETHER))
+    return torch.cat([network(part).clamp(min=1e-12).log() for part in parts])
 
 
 def features_of_sets(

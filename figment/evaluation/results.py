@@ -6,10 +6,9 @@ from torch import Tensor
 from figment.labels import LabelSpace
 from figment.metrics import accuracy
 from figment.metrics.diversity import Ledger
-from figment.planning.bag_of_tricks import BEST, COMBINED, REAL
+from figment.planning.bag_of_tricks import CLIP_UNLABELLED, REAL, chosen_of
 
 CHANCE, CLIP, BASE = "chance", "CLIP zero-shot", "base_class"
-DEPLOYED = (BEST, COMBINED)  # whose classifier is looked at closer and registered: chosen before any measurement
 
 
 class Result(BaseModel):
@@ -44,9 +43,15 @@ class Results(BaseModel):
 
 
 def tabulate(
-    labels: LabelSpace, truth: Tensor, clip_logits: Tensor, logits: dict[str, Tensor], images: dict[str, int]
+    labels: LabelSpace,
+    truth: Tensor,
+    clip_logits: Tensor,
+    logits: dict[str, Tensor],
+    images: dict[str, int],
+    deployed: str = "",
 ) -> Results:
-    """``logits`` of each classifier (N, C) by its name, ``images`` it was trained on; ``truth`` (N,)."""
+    """``logits`` of each classifier (N, C) by its name, ``images`` it was trained on; ``truth`` (N,). ``deployed``: whose
+    classifier is looked at closer, if not that of ``chosen_of``."""
     for name, scores in {CLIP: clip_logits, **logits}.items():
         accuracy.check_finite(name, scores)
     base, bound = logits.get(BASE), logits.get(REAL)
@@ -70,9 +75,9 @@ def tabulate(
         if base_score is not None and bound_score is not None and name not in (CLIP, BASE, REAL):
             row = row.model_copy(update={"gap_closed": accuracy.gap_closed(score.top1, base_score, bound_score)})
         rows.append(row)
-    shown = next((name for name in DEPLOYED if name in logits), next(iter(logits)))
+    shown = deployed or chosen_of(logits)
     matrix = accuracy.confusion(logits[shown], truth)
-    rivals = {BASE: base, CLIP: clip_logits, REAL: bound}
+    rivals = {BASE: base, CLIP: clip_logits, CLIP_UNLABELLED: logits.get(CLIP_UNLABELLED), REAL: bound}
     paired = {
         name: accuracy.paired_difference(logits[shown], scores, truth)
         for name, scores in rivals.items()

@@ -1,7 +1,8 @@
 """The bag of tricks: the sets that its classifiers learn from, and a plan that they can all be drawn from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from figment.datasets.config import RealConfig
 from figment.errors import InputError
 from figment.names import RESERVED, check_set_names
 from figment.planning.from_prompts import Cell, plan_prompts
@@ -12,6 +13,7 @@ from figment.prompts.tricks import Prompt, Trick
 RECIPE = "bag_of_tricks"
 COMBINED, BEST, REAL = "combined", "best", "real"  # names of sets
 FIXED = "{} at fixed size"
+CLIP_UNLABELLED, CLIP_SHOTS, FUSED = "CLIP with unlabelled", "CLIP with {} shots", "{} fused with CLIP"
 Shares = dict[str, int]  # images of every class by trick
 
 
@@ -65,6 +67,25 @@ def training_sets(
     fixed = {FIXED.format(name) for name in unions} if fixed_size else set()
     check_set_names(unions, "unions", (*RESERVED, *tricks, *fixed))
     return sets
+
+
+def chosen_of(names: Collection[str]) -> str:
+    """Of the sets the one whose classifier is looked at closer and registered: chosen before any measurement."""
+    return next((name for name in (BEST, COMBINED) if name in names), next(iter(names)))
+
+
+def students_of(real: RealConfig, base: str) -> list[str]:
+    """The rows of the classifiers that learn from the set ``base`` and from real images: the one that is shown most last."""
+    shots = f"{real.shots} shots"
+    if not real.unlabelled:
+        return [f"{base} with {shots}"] if real.shots else []
+    return [f"{base} with unlabelled", *([f"{base} with unlabelled and {shots}"] if real.shots else [])]
+
+
+def rows_of(real: RealConfig, base: str) -> list[str]:
+    """All rows that real images add to a set's: CLIP's own, its students, and these fused with CLIP."""
+    clip = [*([CLIP_UNLABELLED] if real.unlabelled else []), *([CLIP_SHOTS.format(real.shots)] if real.shots else [])]
+    return clip + [name for student in students_of(real, base) for name in (student, FUSED.format(student))]
 
 
 def split_evenly(images: int, tricks: Sequence[str]) -> Shares:

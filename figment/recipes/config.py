@@ -23,7 +23,8 @@ from figment.datasets.config import FewShotDataConfig, PhotosConfig, RealConfig,
 from figment.datasets.kinds import Data, FewShotData, LabelledData, ZeroShotData
 from figment.errors import InputError
 from figment.imports.contract import check_imported
-from figment.planning.bag_of_tricks import COMBINED, most_of, training_sets
+from figment.names import check_set_names
+from figment.planning.bag_of_tricks import COMBINED, chosen_of, most_of, rows_of, training_sets
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.methods import METHODS, Method, check_names
 from figment.planning.planners import (
@@ -112,7 +113,7 @@ class BagOfTricks(Recipe):
             raise InputError("tricks: none is named, and no images are imported; name a trick, such as base_class")
         build_tricks(self.tricks, self.domains, self.generator.guidance_scale, self.wording)
         self._sets(self.images_per_class)
-        assert self.sets
+        check_set_names(self.unions or {}, "unions", rows_of(self.real, chosen_of(self.sets)))
 
 
 class Tailored(Recipe):

@@ -90,8 +90,9 @@ class Made:
         return self.get(Classifiers).items[0].weights
 
     def curves(self) -> dict[str, Curve]:
-        """The loss curve of each classifier, by its name."""
-        return {item.name: read_curve(item.weights.open().parent) for item in self.get(Classifiers).items}
+        """The loss curve of each classifier that has one, by its name."""
+        found = {item.name: read_curve(item.weights.open().parent) for item in self.get(Classifiers).items}
+        return {name: curve for name, curve in found.items() if curve}
 
 
 def files_of(item: Any) -> Iterator[FileRef]:

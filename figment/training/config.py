@@ -53,6 +53,32 @@ class AugmentConfig(Settings):
         return self
 
 
+class ClipHeadConfig(Settings):
+    """A head on CLIP's cached features that begins as the text features: AdamW down a cosine, on half cross-entropy and half
+    the soft one at ``temperature`` against CLIP's zero-shot answers, which keeps what CLIP knows."""
+
+    epochs: Count = 30
+    batch_size: Count = 64
+    learning_rate: Positive = 2e-3
+    weight_decay: NonNegative = 0.1
+    hard: Share = 0.5  # of the loss
+    temperature: Positive = 2.0
+
+
+class SelfTrainingConfig(Settings):
+    """What is done with real images beside the generated ones (``real.unlabelled``, ``real.shots``). ``rounds`` and ``clip_pull``
+    were chosen on the validation split of the embedded drawings; nothing was on a test split."""
+
+    keep: Number = Field(0.7, gt=0, le=1)  # of the unlabelled images of each predicted class, the surest
+    repeat: Count = 2  # times that a kept image is in the student's set
+    repeat_shots: Count = 16
+    updates: Number = Field(1.5, ge=1, le=10)  # times those of other classifiers
+    rounds: Count = Field(1, le=3)  # after the first the student before is the teacher, with CLIP
+    source: Count = 16  # images that the batch statistics of training count for, against the unlabelled ones
+    clip_pull: Share = 0.25  # how far each step of EM moves CLIP's class vectors from the text to the images
+    clip_head: ClipHeadConfig = ClipHeadConfig()
+
+
 class TrainingConfig(AugmentConfig):
     """Any timm model, from random weights or pretrained ones. The defaults are the paper's recipe (sec. 4.1): AdamW 2e-4, cosine
     to zero, 200 epochs, batch 128, weight decay 0.9 on CIFAR, 0.3 on EuroSAT, 0.1 for MobileNetV3 anywhere."""
@@ -95,6 +121,8 @@ class TrainingConfig(AugmentConfig):
 
     holdout: Number = Field(0.0, ge=0, lt=1)  # share of every class that is not trained on but validated on
     keep: Literal["last", "best"] = "last"  # which epoch's weights: the last, or the best on the held-out share
+
+    self_training: SelfTrainingConfig = SelfTrainingConfig()  # where real.unlabelled or real.shots are given
 
     # On one machine, one a GPU: batch_size is that of all together, so that their number changes the time and not the result
     processes: Count = 1

@@ -9,6 +9,7 @@ import pyarrow as pa
 from torch import nn
 
 from figment.checkpoint import Checkpoint
+from figment.clip.config import ClipConfig
 from figment.datasets.kinds import Data
 from figment.files import write_json
 from figment.labels import LabelSpace
@@ -39,6 +40,7 @@ class Material:
     plan: FileRef | None = None
     images: FileRef | None = None
     verdicts: FileRef | None = None
+    clip: ClipConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Trained:
 class Job:
     """One classifier, to be trained into ``folder``. ``inputs`` decide its weights, together with the code of ``module``;
     ``version`` is that of its checkpoints. ``listed``: the images that it learns from, ``data``: digests of what else.
-    ``compared``: it is one of several that are trained on different sets."""
+    ``compared``: it is one of several that are trained on different sets. ``deployed``: it is registered in place of those
+    before it."""
 
     name: str
     folder: Path
@@ -69,6 +72,7 @@ class Job:
     listed: pa.Table | None = None
     data: Mapping[str, str] = field(default_factory=dict)
     compared: bool = True
+    deployed: bool = False
     prefix: str = "training"
 
 

@@ -1,6 +1,7 @@
 """The kinds of classifier that a config chooses; ``figment.training.trainers`` trains them."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -37,9 +38,10 @@ class Timm(TrainingConfig):
         check_classifier(self.as_base(TrainingConfig), len(space))
 
     def jobs(self, material: "Material") -> "Iterator[Job]":
-        from figment.training.trainers import timm
+        from figment.training.trainers import timm, with_real
 
-        return timm.jobs(self.as_base(TrainingConfig), material)
+        config = self.as_base(TrainingConfig)
+        return chain(timm.jobs(config, material), with_real.jobs(config, material))
 
 
 class DualPrompt(DualPromptConfig):

@@ -26,7 +26,8 @@ def write_config(folder: Path, recipe: str) -> Path:
     parameters = config["parameters"]
     if recipe in ("classifier", "heads"):
         parameters["data"].update(classes=["car", "frog"])
-        parameters["data"]["real"].update(test_per_class=10, train_per_class=10)
+        helping = {"unlabelled": "data/real/unlabelled.parquet", "shots": 2}
+        parameters["data"]["real"].update(test_per_class=10, train_per_class=10, **helping)
         parameters["acceptance"].update(min_probability=0, require_top1=False, min_contrast=0)
         parameters["training"].update(steps=20)
     else:
@@ -99,7 +100,18 @@ def test_tricks_and_contexts_ask_for_learned_words_of_one_classifier(run):
     assert {row["adapter"] for row in plan} == {words["adapter"]}
     assert len({row["guidance_scale"] for row in plan if row["trick"] == "random_guidance"}) > 1
     results = json.loads((output / "results.json").read_text())
-    assert {row["name"] for row in results["rows"]} == {"chance", "CLIP zero-shot", "combined", "real"}
+    clip, students = (
+        ["CLIP with unlabelled", "CLIP with 2 shots"],
+        ["combined with unlabelled", "combined with unlabelled and 2 shots"],
+    )
+    added = [*clip, *(name for each in students for name in (each, f"{each} fused with CLIP"))]
+    assert [row["name"] for row in results["rows"]] == ["chance", "CLIP zero-shot", "combined", "real", *added]
+    assert results["confusion_of"] == students[-1]
+    gates = {file.stem for file in (output / "gates").glob("*.json")}
+    assert {"unlabelled_images", "real_shots"} <= gates
+    fused = output / "classifiers" / "combined_with_unlabelled_and_2_shots_fused_with_CLIP"
+    assert open_model(fused).kind.name == "clip"
+    assert figment(["evaluate", str(fused), "--data", "data/drawings/test.parquet"]) == 0
     chosen = pq.read_table(output / "classifiers" / "combined" / "training_list.parquet")
     assert sorted(chosen["image_id"].to_pylist()) == [row["image_id"] for row in plan]
 

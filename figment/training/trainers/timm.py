@@ -33,15 +33,15 @@ def jobs(config: TrainingConfig, material: Material) -> Iterator[Job]:
     for name, shares in material.sets.items():
         chosen = training_list(judged, shares)
         images = partial(open_training_list, chosen, pool, material.space, config.image_size, name, **sizes)
-        yield _job(name, config, material, images, {"images": digest(chosen.to_pylist())}, chosen)
+        yield job(name, config, material, images, {"images": digest(chosen.to_pylist())}, chosen)
     real = material.data.real
     if has_split(Path(real.path), "train"):
         where = (Path(real.path), "train", material.space, config.image_size, real.train_per_class)
         images = partial(open_labelled, *where, **sizes)
-        yield _job(REAL, config, material, images, {"real": [real, data_digest(Path(real.path), "train")]})
+        yield job(REAL, config, material, images, {"real": [real, data_digest(Path(real.path), "train")]})
 
 
-def _job(
+def job(
     name: str,
     config: TrainingConfig,
     material: Material,
@@ -49,6 +49,8 @@ def _job(
     data: dict[str, Any],
     listed: pa.Table | None = None,
 ) -> Job:
+    """Train on ``images``, which ``data`` names."""
+
     def train(checkpoint: Checkpoint, log: Log) -> Trained:
         history: list[tuple[int, dict[str, float]]] = []
 
@@ -66,9 +68,12 @@ def _job(
         )
         return Trained(TIMM, network, config, saved, history)
 
-    folder = material.output / "classifiers" / name.replace(" ", "_")
     inputs = {"labels": material.space, **data, "training": config, **weights_key(config.weights)}
-    return Job(name, folder, __name__, CHECKPOINT_VERSION, inputs, train, listed)
+    return Job(name, folder_of(material, name), __name__, CHECKPOINT_VERSION, inputs, train, listed)
+
+
+def folder_of(material: Material, name: str) -> Path:
+    return material.output / "classifiers" / name.replace(" ", "_")
 
 
 def described(config: TrainingConfig) -> str:

@@ -56,6 +56,19 @@ def test_the_verdict_names_base_class_and_clip_with_paired_intervals(combined, o
     assert base.outcome == ("undecided" if combined == 0.7 else "better" if combined > 0.7 else "worse")
 
 
+def test_a_student_is_compared_with_clip_that_saw_the_same_unlabelled_images():
+    rows = {"base_class": 0.6, "combined": 0.7, "CLIP with unlabelled": 0.8, "combined with unlabelled": 0.9}
+    scores = {name: logits(right) for name, right in rows.items()}
+    found = tabulate(SPACE, TRUTH, logits(0.75), scores, {}, deployed="combined with unlabelled")
+    assert found.confusion_of == "combined with unlabelled"
+    assert [sentence.text.partition(" (")[0] for sentence in verdict_of(found)[1:]] == [
+        "combined with unlabelled is 30.0 points over base class",
+        "combined with unlabelled is 15.0 points over CLIP zero-shot",
+        "combined with unlabelled is 10.0 points over CLIP with unlabelled",
+    ]
+    assert tabulate(SPACE, TRUTH, logits(0.75), scores, {}).confusion_of == "combined"
+
+
 @pytest.mark.parametrize(("clip", "warned"), [(0.5, True), (0.55, True), (0.62, False), (0.9, False)])
 def test_images_that_clip_hardly_knows_are_warned_of(clip, warned):
     said = [one.text for one in verdict_of(results(0.8, clip=clip)) if one.text.startswith("Warning: ")]

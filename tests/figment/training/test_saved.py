@@ -12,13 +12,14 @@ from torch import nn
 
 from figment.cli import main
 from figment.clip.label_vectors import LabelVectors
+from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.training.config import BackboneConfig, SemanticConfig, TrainingConfig
 from figment.training.dual_prompt import DualPromptConfig, Scorer
 from figment.training.kinds.registry import KINDS, open_model
 from figment.training.saved import MODEL, WEIGHTS, Measure, add_metrics, add_provenance, read_model
 from figment.training.semantic import predict_scores
-from tests.saved_models import CLIP, save_dual_prompts, save_head, save_matrix, save_timm, space_of
+from tests.saved_models import CLIP, save_clip, save_dual_prompts, save_head, save_matrix, save_timm, space_of
 
 SPACE = space_of(("dog", "car", "banana"), unseen=("banana",))
 VECTORS = LabelVectors.of(SPACE.names, torch.eye(3, 5) + 0.1, "test")
@@ -41,6 +42,26 @@ def dual_prompt(folder: Path) -> nn.Module:
     return save_dual_prompts(folder, SPACE, PROMPTS)
 
 
+def clip(folder: Path) -> nn.Module:
+    return save_clip(folder, SPACE)
+
+
+def fused(folder: Path) -> nn.Module:
+    return save_clip(folder, SPACE, TIMM)
+
+
+def added(model: nn.Module) -> torch.Tensor:
+    """Log-probabilities of the student and of CLIP."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    by_student = model.student((PIXELS - mean) / std).log_softmax(1)
+    return (by_student + zero_shot().log()).softmax(1)
+
+
+def zero_shot() -> torch.Tensor:
+    scorer = ClipScorer(ClipConfig(model=f"local-dir:{CLIP}", device="cpu"))
+    return scorer.logits(PIXELS, scorer.text_features(SPACE)).softmax(1)
+
+
 def few_shot_head(folder: Path) -> nn.Module:
     return save_head(folder, SPACE, BACKBONE)
 
@@ -55,6 +76,8 @@ SCORES: dict[Callable[[Path], nn.Module], Callable[[nn.Module], torch.Tensor]] =
         / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     ).softmax(1),
     semantic_matrix: lambda model: (model(PIXELS) @ VECTORS.vectors.T).amax(1),
+    clip: lambda _: zero_shot(),
+    fused: added,
     dual_prompt: lambda model: Scorer(model)(PIXELS),
     few_shot_head: lambda model: model.head(model.backbone(PIXELS)).softmax(1),
     fine_tuned: lambda model: model.head(model.backbone(PIXELS)).softmax(1),
@@ -72,7 +95,7 @@ def made(request, tmp_path_factory) -> tuple[Path, torch.Tensor]:
 
 
 def test_every_kind_is_here():
-    assert {kind.name for kind in KINDS} == {make.__name__ for make in SCORES} - {"fine_tuned"}
+    assert {kind.name for kind in KINDS} == {make.__name__ for make in SCORES} - {"fine_tuned", "fused"}
 
 
 @torch.no_grad()
@@ -82,7 +105,7 @@ def test_loaded_it_scores_as_before(made):
     assert sorted(file.name for file in folder.iterdir()) == [MODEL, WEIGHTS]
     assert (trained.saved.labels, trained.labels) == (SPACE, SPACE.names)
     assert trained.saved.provenance.key == "k"
-    assert trained.preparation[0] == 32
+    assert trained.preparation[0] == (64 if trained.kind.name == "clip" else 32)  # px of that CLIP
     assert all(0 < value < 1 for value in trained.saved.preprocessing.std) or trained.kind.name == "semantic_matrix"
     scorer = trained.scorer()
     torch.testing.assert_close(scorer(PIXELS), expected, atol=1e-9, rtol=1e-5)
