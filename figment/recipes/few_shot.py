@@ -87,11 +87,12 @@ def verdict_of(results: FewShotResults) -> list[verdict.Verdict]:
     row, subject = results[results.deployed], plain(results.deployed)
     found = []
     for test, accuracy in row.tests.items():
-        photos = f"{results.images[test]} photos of {plain(test)}"
+        of = "" if test == CROSS_VALIDATED else "photos of "
+        photos = f"{results.images[test]} {of}{plain(test)}"
         found.append(verdict.score(subject, "macro accuracy", accuracy.value, accuracy.low, accuracy.high, photos))
         for rival, gain in ((f"{BASELINE} (the photos alone)", accuracy.gain), (CLIP, accuracy.over_clip)):
             if gain is not None:
-                found.append(verdict.compare(subject, rival, gain, f"photos of {plain(test)}"))
+                found.append(verdict.compare(subject, rival, gain, f"{of}{plain(test)}"))
     if CROSS_VALIDATED in results.images:
         text = (
             "There is no test set: classifiers that learned from neither a photo nor images made from it measure that photo. "

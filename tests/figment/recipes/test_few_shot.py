@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from figment.adaptation.textual_inversion import ConceptProbe, WordsFile
+from figment.datasets.config import CROSS_VALIDATED
 from figment.evaluation.few_shot_results import tabulate_few_shot
 from figment.evaluation.report import Report, render
 from figment.evaluation.verdict import strangers
@@ -69,6 +70,15 @@ def test_the_verdict_has_each_test_set_beside_the_photos_alone_and_clip(results)
         ("all is 16.7 points under CLIP zero-shot on photos of other", "undecided"),
         (strangers(0.5, 0.5, 0.5)[0].text, "worse"),
     ]
+
+
+def test_the_verdict_of_shots_that_measure_says_how():
+    scores = {"standard": {CROSS_VALIDATED: logits(0, 0, 1, 0)}, "all": {CROSS_VALIDATED: logits(0, 0, 0, 1)}}
+    truths = {CROSS_VALIDATED: TRUTH}
+    found = verdict_of(tabulate_few_shot(SPACE, 2, truths, {CROSS_VALIDATED: logits(0, 0, 0, 1)}, scores, {}))
+    assert found[0].text.startswith("all: 100.0 % macro accuracy on 4 cross-validated shots.")
+    assert "over standard (the photos alone) on cross-validated shots (95" in found[1].text
+    assert found[-1].text.startswith("There is no test set: classifiers that learned from neither a photo nor images")
 
 
 @pytest.fixture(scope="module")
