@@ -26,7 +26,7 @@ import torch
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.ops.run import quieten
-from figment.planning.bag_of_tricks import plan_bag_of_tricks
+from figment.planning.from_prompts import plan_prompts
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import count_rows, make_plan, write_plan
 from figment.planning.row import Row
@@ -80,7 +80,9 @@ def pocket_plan(count: int) -> pa.Table:
     labels = LabelSpace.load(Path("configs/labels/pocket.yaml")).choose(CLASSES)
     tricks = build_tricks(["base_class"], ["photo"], POCKET.guidance_scale)
     book = write_prompts(labels, tricks)
-    return make_plan(plan_bag_of_tricks(book, tricks, POCKET, model_revision(POCKET), count // len(CLASSES), 0))
+    return make_plan(
+        plan_prompts(book, POCKET, model_revision(POCKET), count // len(CLASSES), 0, "bag_of_tricks", tricks)
+    )
 
 
 def papers_loop(pipeline, rows: list[dict], folder: Path, batch: int) -> None:

@@ -30,9 +30,9 @@ from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.files import write_json
+from figment.planning.from_prompts import plan_prompts
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import read_plan, write_plan
-from figment.planning.tailored import plan_tailored
 from figment.prompts.chat import ChatConfig
 from figment.prompts.pair_book import PairPromptConfig, write_pair_prompts
 from figment.prompts.tricks import Prompt
@@ -131,7 +131,10 @@ def images(prompts: str, generator: str, seed: int, work: Path) -> list[dict]:
         adapter = tuned(seed, work).adapter if generator == "tuned" else ""
         plan, pool = work / "plan.parquet", Pool(work / "images")
         write_plan(
-            plan_tailored(book(prompts, seed, work), GENERATOR, model_revision(GENERATOR), MADE, seed, adapter), plan
+            plan_prompts(
+                book(prompts, seed, work), GENERATOR, model_revision(GENERATOR), MADE, seed, "tailored", adapter=adapter
+            ),
+            plan,
         )
         synthesise(
             plan, pool, SYNTHESIS,

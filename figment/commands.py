@@ -94,19 +94,18 @@ def estimated(plan: Path, renderers: Any) -> Any:
 
 def plan_config(path: Path) -> Path:
     """Write the plan of a bag-of-tricks config: those of the other recipes need what a run makes first."""
-    from figment.labels import LabelSpace
     from figment.ops.config_check import checked, refuse_faults
-    from figment.planning.bag_of_tricks import plan_bag_of_tricks, replicates_of, training_sets
     from figment.planning.plan import write_plan
-    from figment.prompts.tricks import build_tricks, scales_of, write_prompts
+    from figment.planning.planners import Given
+    from figment.prompts.kinds import write_book
+    from figment.recipes.config import BagOfTricks
     from figment.synthesis.adapter_files import place_loras
     from figment.synthesis.families import Requests
     from figment.synthesis.weights import check_family, model_revision
 
     found = checked(path, on_disk=False)
     refuse_faults([found])
-    values = argparse.Namespace(**found.parameters)
-    plan = Path(values.output) / "plan.parquet"
+    plan = Path(found.parameters["output"]) / "plan.parquet"
     if found.pipeline != "bag_of_tricks":
         if plan.is_file():
             return plan
@@ -114,14 +113,13 @@ def plan_config(path: Path) -> Path:
             f"{path}: only a bag-of-tricks config can be planned without a run; this one is of {found.pipeline}, whose "
             f"run writes {plan} before it renders; to see what its generator makes: figment generate 'a photo of a cat' -c {path}"
         )
-    labels, generator, names = LabelSpace.chosen(values.classes, values.labels), values.generator, values.tricks
-    tricks = build_tricks(names, values.domains, generator.guidance_scale, values.wording)
-    check_family(generator, Requests(scales_of(tricks)))
-    book = write_prompts(labels, tricks)
-    images = replicates_of(training_sets(names, values.images_per_class, values.unions, fixed_size=False), book)
-    rows = plan_bag_of_tricks(book, tricks, generator, model_revision(generator), images, values.seed)
+    recipe = BagOfTricks(**found.parameters)
+    planning, generator, labels = recipe.planning, recipe.generator, recipe.dataset.space()
+    check_family(generator, Requests(planning.scales))
+    book = write_book(planning.prompts, labels, generator.guidance_scale, plan.parent)
     place_loras(generator, plan.parent / "adapters")
-    write_plan(rows, plan)
+    given = Given(labels, book.prompts, model_revision(generator))
+    write_plan(planning.planner.rows(given, planning), plan)
     return plan
 
 

@@ -24,7 +24,6 @@ from figment.clip.label_vectors import LabelVectors, read_npz_vectors  # noqa: E
 from figment.labels import LabelSpace  # noqa: E402
 from figment.ops import source  # noqa: E402
 from figment.ops.stack import fetch_data  # noqa: E402
-from figment.planning.bag_of_tricks import plan_bag_of_tricks  # noqa: E402
 from figment.planning.generator_config import GeneratorConfig  # noqa: E402
 from figment.planning.plan import make_plan  # noqa: E402
 from figment.prompts.tricks import build_tricks, write_prompts  # noqa: E402
@@ -33,6 +32,7 @@ from figment.synthesis.executor import synthesise  # noqa: E402
 from figment.synthesis.generator import Generator  # noqa: E402
 from figment.synthesis.pool import Pool  # noqa: E402
 from figment.synthesis.weights import model_revision  # noqa: E402
+from tests.plans import plan_bag_of_tricks  # noqa: E402
 
 fetch_data()
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure

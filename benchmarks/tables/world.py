@@ -14,7 +14,8 @@ from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.labelled import LabelledImages, read_labelled
 from figment.evaluation.features import clip_features
 from figment.labels import LabelSpace
-from figment.planning.bag_of_tricks import Shares, plan_bag_of_tricks, replicates_of
+from figment.planning.bag_of_tricks import Shares, most_of
+from figment.planning.from_prompts import plan_prompts
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan
 from figment.prompts.tricks import build_tricks, write_prompts
@@ -105,8 +106,11 @@ class World:
         """All that ``sets`` draw from, rendered now unless it was before, and what of it passes."""
         chosen = build_tricks(tricks, self.parameters["domains"], self.generator.guidance_scale)
         book = write_prompts(self.space, chosen)
-        images = replicates_of(sets, book)
-        plan = make_plan(plan_bag_of_tricks(book, chosen, self.generator, model_revision(self.generator), images, seed))
+        plan = make_plan(
+            plan_prompts(
+                book, self.generator, model_revision(self.generator), most_of(sets), seed, "bag_of_tricks", chosen
+            )
+        )
         store = FeatureStore(self.pool, self.scorer)
         synthesise(plan, self.pool, self.synthesis, observer=store)
         verdicts = validate(plan, self.pool, self.space, self.scorer, policy)

@@ -1,32 +1,15 @@
-"""The bag of tricks: the sets that its classifiers learn from, and a plan that they can all be drawn from."""
+"""The bag of tricks: the sets that its classifiers learn from, and how much of each trick they take."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from figment.datasets.config import RealConfig
 from figment.errors import InputError
 from figment.names import RESERVED, check_set_names
-from figment.planning.from_prompts import Cell, plan_prompts
-from figment.planning.generator_config import GeneratorConfig
-from figment.planning.row import Row
-from figment.prompts.tricks import Prompt, Trick
 
-RECIPE = "bag_of_tricks"
 COMBINED, BEST, REAL = "combined", "best", "real"  # names of sets
 FIXED = "{} at fixed size"
 CLIP_UNLABELLED, CLIP_SHOTS, FUSED = "CLIP with unlabelled", "CLIP with {} shots", "{} fused with CLIP"
 Shares = dict[str, int]  # images of every class by trick
-
-
-def plan_bag_of_tricks(
-    prompts: Sequence[Prompt],
-    tricks: Sequence[Trick],
-    generator: GeneratorConfig,
-    revision: str,
-    images: int | Mapping[Cell, range],
-    stream: int,
-) -> Iterator[Row]:
-    """Rows for ``images`` of every class in every trick, or for these replicates of some of them."""
-    return plan_prompts(prompts, generator, revision, images, stream, RECIPE, tricks)
 
 
 def training_sets(
@@ -92,12 +75,6 @@ def split_evenly(images: int, tricks: Sequence[str]) -> Shares:
     """``images`` among ``tricks``, the first ones getting one more if it does not divide."""
     share, left = divmod(images, len(tricks))
     return {trick: share + (i < left) for i, trick in enumerate(tricks)}
-
-
-def replicates_of(sets: Mapping[str, Shares], prompts: Sequence[Prompt]) -> dict[Cell, range]:
-    """What must be made so that every set can be drawn from it."""
-    most = most_of(sets)
-    return {(prompt.trick, prompt.labels): range(most[prompt.trick]) for prompt in prompts}
 
 
 def most_of(sets: Mapping[str, Shares]) -> Shares:

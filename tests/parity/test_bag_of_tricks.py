@@ -7,11 +7,11 @@ import torch
 
 from figment.images import downscale
 from figment.labels import LabelSpace
-from figment.planning.bag_of_tricks import plan_bag_of_tricks
 from figment.planning.from_prompts import draw_guidance
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan
 from figment.prompts.tricks import RANDOM_GUIDANCE, build_tricks, write_prompts
+from tests.plans import plan_bag_of_tricks
 
 CIFAR_DOMAINS = (
     "photo", "drawing", "painting", "sketch", "collage",

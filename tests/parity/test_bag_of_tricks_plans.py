@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.planning.bag_of_tricks import (
-    plan_bag_of_tricks,
-    replicates_of,
     split_evenly,
     training_sets,
 )
@@ -21,6 +19,7 @@ from figment.planning.from_prompts import draw_once
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan
 from figment.prompts.tricks import Wording, build_tricks, write_prompts
+from tests.plans import plan_bag_of_tricks, replicates_of
 
 GENERATOR = GeneratorConfig(model="some/model", scheduler="DDIMScheduler")
 TRICKS = ("base_class", "class_prompt", "multi_domain", "random_guidance")

@@ -10,7 +10,6 @@ from figment.files import sha256_file
 from figment.labels import LabelSpace
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan
-from figment.planning.tailored import plan_tailored
 from figment.prompts.pair_book import template_prompts
 from figment.prompts.pairs import label_pairs
 from figment.prompts.tricks import Prompt
@@ -18,6 +17,7 @@ from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
 from figment.validation.policies import CalibratedPolicy, CocoPolicy
 from tests.figment.synthesis.test_families import flux, saved, stable_diffusion_3, stable_diffusion_xl
+from tests.plans import plan_tailored
 
 CLIP = ClipConfig(model="local-dir:models/pocket/clip")
 SPACE = LabelSpace.of(["dog", "banana", "truck"])

@@ -3,14 +3,13 @@
 import pytest
 
 from figment.labels import LabelSpace
-from figment.planning.bag_of_tricks import plan_bag_of_tricks
 from figment.planning.few_shot import Shot
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.pairs import plan_pairs
 from figment.planning.planners import Given, PairPlanner, PhotoPlanner, Planning, PromptPlanner
-from figment.planning.tailored import plan_tailored
 from figment.planning.words import Words
 from figment.prompts.kinds import ContextPrompts, PairPrompts, TrickPrompts, write_book
+from tests.plans import plan_bag_of_tricks, plan_tailored
 
 SPACE = LabelSpace.model_validate(
     {

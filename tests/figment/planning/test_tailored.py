@@ -7,10 +7,10 @@ from figment.files import digest
 from figment.labels import LabelSpace
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.plan import make_plan
-from figment.planning.tailored import plan_tailored
 from figment.prompts.pair_book import template_prompts
 from figment.prompts.pairs import label_pairs
 from figment.prompts.tricks import Prompt
+from tests.plans import plan_tailored
 
 SPACE = LabelSpace.of(["dog", "cat", "bus"])
 GENERATOR = GeneratorConfig(model="m", width=32, height=32, guidance_scale=3.0, scheduler="EulerDiscreteScheduler")

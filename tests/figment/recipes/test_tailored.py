@@ -13,7 +13,6 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
 from figment.planning.plan import make_plan, write_plan
-from figment.planning.tailored import plan_tailored
 from figment.prompts.tricks import Prompt
 from figment.recipes import tailored
 from figment.recipes.made import Made
@@ -23,6 +22,7 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training.histories import ComparedEpochs
 from figment.validation.verdicts import SCHEMA
+from tests.plans import plan_tailored
 from tests.recipes import recipe_of
 
 SPACE = LabelSpace.of(["dog", "truck"])

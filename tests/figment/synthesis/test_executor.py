@@ -10,7 +10,6 @@ from diffusers import UNet2DConditionModel
 
 from figment.errors import InputError
 from figment.images import decode
-from figment.planning.bag_of_tricks import plan_bag_of_tricks
 from figment.planning.plan import make_plan, write_plan
 from figment.prompts.tricks import build_tricks, write_prompts
 from figment.synthesis import executor
@@ -20,6 +19,7 @@ from figment.synthesis.generator import Generator
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.weights import model_revision
+from tests.plans import plan_bag_of_tricks
 
 SCRIPT = """
 import sys

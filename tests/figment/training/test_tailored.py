@@ -10,7 +10,6 @@ from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.metrics.multilabel import mean_average_precision, precision_recall_f1_at_k
 from figment.planning.plan import make_plan
-from figment.planning.tailored import plan_tailored
 from figment.prompts.tricks import Prompt
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
@@ -24,6 +23,7 @@ from figment.training.kinds.registry import open_model
 from figment.training.saved import SavedModel
 from figment.training.tailored import accepted_images, clip_scorer, train_tailored, validation_evaluator
 from pocket.data_sets import artwork, draw_scenes, write_scenes
+from tests.plans import plan_tailored
 
 DATA = ZeroShotConfig(source="parquet", root="data/scenes", labels="configs/labels/pocket_24_8.yaml")
 SPACE = zero_shot_space(DATA)
