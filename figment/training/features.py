@@ -53,7 +53,7 @@ def photo_features(
     space: LabelSpace, data: Data, photos: FileRef, output: Path, views: Views, cached: Cache
 ) -> Mapping[str, FeatureSet]:
     """``shots`` with their views; of a few-shot recipe's data also ``held_out``, if it validates, and ``test/NAME``, without."""
-    inputs = {"labels": space, "photos": photos.sha256, **views.inputs()}
+    inputs: dict[str, object] = {"labels": space, "photos": photos.sha256, **views.inputs()}
     if isinstance(data, FewShotData):
         inputs["data"] = [data, *(data_digest(path, "all") for path in data.paths)]
     path = views.file(output, "photos")

@@ -1,11 +1,11 @@
 """Trainer of ``few_shot_head``: a linear head for every method, with the same settings; only what it learns from differs. With
 ``finetune`` the whole network of each then learns on from its head: same photos, same images, same law."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,12 +33,15 @@ from figment.training.config import FewShotTrainingConfig
 from figment.training.features import HELD_OUT, SHOTS, TEST, Views, first_labels, image_features, photo_features
 from figment.training.few_shot import Made, cross_validate, law_of, learn
 from figment.training.finetune import CHECKPOINT_VERSION, finetune
+from figment.training.head import FeatureSet
 from figment.training.jobs import Job, Material, Trained
 from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD, FewShotClassifier, HeadSettings, head_preprocessing
 from figment.training.lists import open_training_list
 from figment.training.saved import WEIGHTS, SavedModel, load_model
 
 CROSS_LOGITS = "cross_validated.safetensors"  # of the shots, by heads that did not learn from them
+
+Pixels = tuple[LabelledImages, LabelledImages | None, Tensor]
 
 
 class Used(NamedTuple):
@@ -69,7 +72,7 @@ def jobs(config: FewShotTrainingConfig, methods: Mapping[str, Method], seed: int
         used = used_by_each(methods, material.plan, material.verdicts, pq.read_table(material.photos.open()))
         made = {name: Made(features[own.rows], own.sources, own.weights) for name, own in used.items()}
     learned_from = [views.file(material.output, what) for what in ("photos", *(["images"] if used else []))]
-    inputs = {
+    inputs: dict[str, Any] = {
         "labels": material.space,
         "features": [sha256_file(file) for file in learned_from],
         "verdicts": material.verdicts.sha256 if material.verdicts else "",
@@ -99,7 +102,7 @@ def _train_head(
     config: FewShotTrainingConfig,
     seed: int,
     material: Material,
-    photos: Mapping[str, object],
+    photos: Mapping[str, FeatureSet],
     made: Made | None,
     _: Checkpoint,
     log: Log,
@@ -128,9 +131,9 @@ def _train_head(
     return Trained(FEW_SHOT_HEAD, FewShotClassifier(backbone, found.head), settings, saved, found.history)
 
 
-def _pixels(config: FewShotTrainingConfig, material: Material) -> tuple[LabelledImages, LabelledImages | None, Tensor]:
+def _pixels(config: FewShotTrainingConfig, material: Material) -> Pixels:
     """The photos, those that validate, and all images of the plan, in memory at the backbone's size."""
-    size, held_out, made = config.backbone.image_size, None, torch.zeros(0, dtype=torch.uint8)
+    size, held_out = config.backbone.image_size, None
     if isinstance(material.data, FewShotData):
         sets = material.data.photo_sets(material.space, size)
         photos = sets[SHOTS].load()
@@ -151,13 +154,15 @@ def _finetune(
     method: Method,
     config: FewShotTrainingConfig,
     seed: int,
-    pixels: object,
+    pixels: Callable[[], Pixels],
     used: Used | None,
     checkpoint: Checkpoint,
     log: Log,
 ) -> Trained:
-    photos, held_out, made = pixels()  # type: ignore[operator]
-    rows, sources, weights = used[:3] if used else (torch.zeros(0, dtype=torch.long),) * 2 + (torch.zeros(0),)
+    photos, held_out, made = pixels()
+    nothing = torch.zeros(0, dtype=torch.long)
+    rows, sources, weights = used[:3] if used else (nothing, nothing, torch.zeros(0))
+    assert config.finetune is not None  # who calls this sees to it
     base = load_model(head, FEW_SHOT_HEAD)
     backbone = base.network.backbone.to(choose_device(config.backbone.device))
     learned_from = LabelledImages(

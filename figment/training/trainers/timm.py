@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment.checkpoint import Checkpoint
+from figment.datasets.kinds import LabelledData
 from figment.datasets.labelled import StreamedImages, has_split, open_labelled
 from figment.files import digest
 from figment.keys import data_digest
@@ -26,10 +27,11 @@ from figment.training.train import CHECKPOINT_VERSION, train_classifier
 
 def jobs(config: TrainingConfig, material: Material) -> Iterator[Job]:
     """A classifier for each set of accepted images, and one for real images, if there are any to train on."""
-    assert material.images is not None  # the pipeline sees to it
+    assert isinstance(material.data, LabelledData)  # the pipeline sees to it
+    assert material.images is not None
     assert material.verdicts is not None
     pool, judged = Pool(material.images.open().parent), pq.read_table(material.verdicts.open())
-    sizes = {"resize": config.resize, "native_size": config.native_size}
+    sizes: dict[str, Any] = {"resize": config.resize, "native_size": config.native_size}
     for name, shares in material.sets.items():
         chosen = training_list(judged, shares)
         images = partial(open_training_list, chosen, pool, material.space, config.image_size, name, **sizes)
