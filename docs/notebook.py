@@ -45,7 +45,7 @@ for sentence in run.verdict:
 import pyarrow.parquet as pq
 
 plan = pq.read_table("artifacts/notebook/plan.parquet")
-plan.select(["labels", "trick", "prompt", "guidance_scale", "seed"]).slice(0, 4).to_pandas()
+plan.select(["labels", "trick", "prompt"]).slice(0, 6).to_pandas()
 
 # %% [markdown]
 # The verdicts lie beside the images: accepted, or a reason.
