@@ -31,8 +31,8 @@ from PIL import Image
 from torch import nn
 from zenml.exceptions import RunInterruptedException
 
-from figment.images import Resize
-from figment.ops.artifacts import note
+from figment.images import Resize, data_uri, encode
+from figment.ops.artifacts import note, show_page
 from figment.text import reason_of
 
 ARTIFACTS = Path(".figment/mlartifacts")
@@ -245,6 +245,8 @@ def log_file(path: Path, folder: str | None = None) -> None:
 
 def log_image(image: Image.Image, name: str) -> None:
     mlflow.log_image(image, name)
+    shown = data_uri(encode(np.asarray(image.convert("RGB")), "png"), "png")
+    show_page(Path(name).stem, f'<img src="{shown}">')
 
 
 class ImageSet(Dataset):

@@ -163,6 +163,9 @@ def test_zenml_shows_pages_models_and_numbers(output):
     [report] = run.steps["write_report"].outputs["report"]
     assert [shown.type for shown in report.visualizations] == [VisualizationType.HTML]
     assert report.run_metadata["path"] == str(output / "report.html")
+    sheets = [found for name, [found] in run.steps["write_report"].outputs.items() if name != "report"]
+    assert sheets
+    assert {shown.type for sheet in sheets for shown in sheet.visualizations} == {VisualizationType.HTML}
     [classifiers] = run.steps["train_classifiers"].outputs["classifiers"]
     assert classifiers.type == ArtifactType.MODEL
     [gate] = run.steps["plan_images"].outputs["gate plan"]
