@@ -20,9 +20,10 @@ from benchmarks.tables.recipes import (
 )
 from benchmarks.tables.statistics import Mean, difference, gap_closed, mean, rank_correlation, verdict
 from benchmarks.tables.world import PER_CLASS, World
+from figment.datasets.config import RealConfig
 from figment.evaluation.results import CLIP
 from figment.files import write_text
-from figment.planning.bag_of_tricks import CLIP_UNLABELLED, FIXED
+from figment.planning.bag_of_tricks import CLIP_UNLABELLED, FIXED, FUSED, students_of
 
 BASE = "base_class"
 FIXED_BEST = FIXED.format(BEST)
@@ -201,10 +202,11 @@ def better_section(table: pd.DataFrame) -> Iterator[str]:
     names, seeds = list(dict.fromkeys(table["recipe"])), table["seed"].nunique()
     yield "\n## Better than CLIP? Unlabelled images of the target, and two shots a class\n"
     yield paragraph(
-        f"`python -m benchmarks.tables better`: the demo's recipe and filter, {seeds} seeds. The 1,000 unlabelled images and the "
-        "shots show other drawings than the test's, and than those of the validation images, by which all settings were chosen. "
-        "A row fused with CLIP adds its log-probabilities to the classifier's: one saved model. Validation and calibration "
-        "error are means over seeds; ms are of one image alone, on the CPU that measured."
+        f"`python -m benchmarks.tables better`: the demo's recipe and filter, {seeds} seeds. The 1,000 unlabelled images and "
+        "the shots show other drawings than the test's, and than those of the validation images, by which rounds, teachers, "
+        "EM's pull and the student's adapted statistics were chosen, on seed 0; nothing else was tuned. A row fused with CLIP "
+        "adds its log-probabilities to the classifier's: one saved model. Validation and calibration error are means over "
+        "seeds; ms are of one image alone, medians over seeds, on a CPU that other work shared."
     )
     rivals = (BASE, CLIP, CLIP_UNLABELLED)
     over = " | ".join(f"over {name.replace('_', ' ')}" for name in rivals)
@@ -214,7 +216,7 @@ def better_section(table: pd.DataFrame) -> Iterator[str]:
         own = table[table["recipe"] == name]
         gains = ["" if name == rival else signed(difference(table, name, rival)) for rival in rivals]
         numbers = [f"{100 * own[column].mean():.1f}" for column in ("validation", "calibration_error")]
-        cost = [f"{own[column].mean():.1f}" for column in ("megabytes", "milliseconds")]
+        cost = [f"{own[column].median():.1f}" for column in ("megabytes", "milliseconds")]
         cells = [
             name.replace("_", " "),
             f"{own['images'].mean():.0f}",
@@ -224,6 +226,18 @@ def better_section(table: pd.DataFrame) -> Iterator[str]:
             *cost,
         ]
         yield f"| {' | '.join(cells)} |"
+    student = students_of(RealConfig(path=".", unlabelled="more"), BEST)[0]
+    pairs = [(student, BEST), (student, PERFECT), (student, CLIP), (FUSED.format(student), CLIP_UNLABELLED)]
+    yield (
+        "\n"
+        + paragraph(
+            "; ".join(
+                f"{first} against {second}: {signed(difference(table, first, second))}" for first, second in pairs
+            )
+            + " points. Nothing is decided where an interval holds 0. The limit: the drawings of the unlabelled images "
+            "and of the shots are others than the test's, so what is learned of them carries over in part."
+        ).rstrip()
+    )
     yield from classes(table, names)
 
 

@@ -20,10 +20,10 @@ EM_STEPS = 10
 def adapt_batch_norm(model: nn.Module, images: Images, source: int) -> int:
     """Move the running statistics of every batch norm towards those of ``images``: a target + (1 - a) source with a = n /
     (n + ``source``) for n images. Returns how many layers moved: 0 for a network without batch norms, which stays as it is."""
-    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     if not layers or not len(images):
         return 0
-    before = [(layer.running_mean.clone(), layer.running_var.clone(), layer.momentum) for layer in layers]
+    before = [([value.clone() for value in statistics(layer)], layer.momentum) for layer in layers]
     device = next(model.parameters()).device
     model.eval()
     for layer in layers:
@@ -34,12 +34,17 @@ def adapt_batch_norm(model: nn.Module, images: Images, source: int) -> int:
         for pixels in part.pixels.split(TOGETHER):
             model(normalise(pixels.to(device)).contiguous(memory_format=torch.channels_last))
     share = len(images) / (len(images) + source)
-    for layer, (mean, variance, momentum) in zip(layers, before, strict=True):
-        layer.running_mean.mul_(share).add_((1 - share) * mean)
-        layer.running_var.mul_(share).add_((1 - share) * variance)
+    for layer, (values, momentum) in zip(layers, before, strict=True):
+        for target, value in zip(statistics(layer), values, strict=True):
+            target.mul_(share).add_((1 - share) * value)
         layer.momentum = momentum
     model.eval()
     return len(layers)
+
+
+def statistics(layer: _BatchNorm) -> list[Tensor]:
+    """The running mean and variance."""
+    return [value for value in (layer.running_mean, layer.running_var) if value is not None]
 
 
 def teach(networks: Sequence[Tensor], clip: Tensor) -> Tensor:
