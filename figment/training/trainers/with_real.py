@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from figment.checkpoint import Checkpoint
 from figment.clip.scorer import clip_digest
+from figment.datasets.kinds import LabelledData
 from figment.files import digest, sha256_file
 from figment.keys import data_digest, file_digest
 from figment.loop import Log
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 def jobs(config: TrainingConfig, material: Material) -> Iterator[Job]:
     """Of the set whose classifier would be registered. They read the weights of the classifiers before them: those of all sets
     are the teachers, but for the set at fixed size."""
+    assert isinstance(material.data, LabelledData)  # no other has images of one class each to measure on
     real = material.data.real
     if not real.helps:
         return
