@@ -1,5 +1,5 @@
 """The command line of the library: ``figment new``, ``run``, ``check``, ``estimate``, ``preview``, ``render``, ``generate``,
-``replay``, ``trace``, ``why``, ``predict``, ``evaluate``, ``transfer``, ``export``, ``import``, ``payload``,
+``replay``, ``trace``, ``why``, ``predict``, ``ask``, ``evaluate``, ``transfer``, ``export``, ``import``, ``payload``,
 ``dataset list | get | add``, ``stack apply``.
 
 ``figment run CONFIG`` does what ``zenml pipeline run`` does; the others look into its folders or lend a hand from other machines.
@@ -15,6 +15,7 @@ from typing import Any
 from figment.commands import (
     add_dataset,
     apply_stack_file,
+    ask_images,
     check_configs,
     clean,
     estimate_config,
@@ -151,6 +152,16 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--batch-size", type=int, default=32, metavar="N")
     command.add_argument("--device", default="auto")
     command.set_defaults(run=predict_images)
+
+    command = commands.add_parser(
+        "ask", help="a page of images that a run is in doubt about; its answers are shots for the next run"
+    )
+    command.add_argument("run_folder", type=Path, metavar="RUN", help="its folder, such as artifacts/bag_of_tricks")
+    command.add_argument("--data", type=Path, metavar="PATH", help="images without labels; by default real.unlabelled")
+    command.add_argument("--clusters", type=int, default=30, metavar="N", help="groups of like images to be named")
+    command.add_argument("--answers", type=Path, metavar="FILE", help="what the page saved: write shots.parquet")
+    command.add_argument("--review", action="store_true", help="about the generated images instead: keep or drop")
+    command.set_defaults(run=ask_images)
 
     command = commands.add_parser(
         "evaluate", help="measure a trained model of any kind on labelled images: intervals and a table of classes"

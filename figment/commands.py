@@ -213,6 +213,32 @@ def predict_images(options: argparse.Namespace) -> None:
             print(line, flush=True)
 
 
+def ask_images(options: argparse.Namespace) -> None:
+    from figment.clip.config import ClipConfig
+    from figment.datasets.config import RealConfig
+    from figment.evaluation.ask_run import ask_about, ask_for_review, take_answers
+
+    run, file = options.run_folder, options.run_folder / "config.yaml"
+    if options.answers:
+        path, given, shots = take_answers(run, options.answers)
+        classes = len(set(shots["label"].to_pylist()))
+        print(f"{path}: {len(shots)} images of {classes} classes for {given.clicks} clicks; real.shots: {path}")
+        return
+    if not file.is_file():
+        raise InputError(f"{run}: holds no config.yaml; give the folder of a run that has ended")
+    parameters = read_parameters(file)
+    if options.review:
+        print(f"{ask_for_review(run, setting(file, parameters, 'review', str | None))}: open it in a browser")
+        return
+    if options.clusters < 1:
+        raise InputError(f"--clusters {options.clusters}: give 1 or more")
+    data = options.data or setting(file, parameters.get("data", parameters), "real", RealConfig).unlabelled
+    if data is None:
+        raise InputError(f"{file}: no real.unlabelled; name a folder or Parquet file of images by --data")
+    page = ask_about(run, str(data), setting(file, parameters, "clip", ClipConfig), options.clusters)
+    print(f"{page}: open it in a browser; then figment ask {run} --answers FILE")
+
+
 def evaluate_model(options: argparse.Namespace) -> None:
     from rich.console import Console
 

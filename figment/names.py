@@ -16,7 +16,7 @@ MAX_BYTES = 200  # of a file's name; file systems take 255
 # All but letters, digits and a few signs; a dot, space or dash in front, a dot or space at the end, which Windows drops.
 UNSAFE = re.compile(r"[^\w .,()'+-]|^[. -]|[. ]$")
 DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # file names that Windows reserves
-RESERVED = ("chance", "CLIP zero-shot", "real")  # rows of the results table
+RESERVED = ("chance", "CLIP zero-shot", "real", "rounds", "random extra")  # rows of the results table
 
 
 def check_registered_name(name: str, where: str = "register_as") -> str:

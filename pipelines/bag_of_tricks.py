@@ -17,6 +17,7 @@ from steps.plan import plan_images
 from steps.prompts import write_prompts
 from steps.registration import register_model
 from steps.report import write_report
+from steps.rounds import run_rounds
 from steps.synthesis import render_part, synthesise_images
 from steps.training import train_classifiers
 from steps.validation import check_images, validate_images
@@ -34,8 +35,13 @@ def bag_of_tricks(recipe: BagOfTricks) -> None:
     verdicts = validate_images(recipe, labels, planned, images)
     checked = check_images(recipe, labels, data, planned, images, verdicts)
     classifiers = train_classifiers(recipe, labels, data, planned, images, verdicts, after=[checked])
+    grown = []
+    if recipe.rounds:
+        given = (planned, images, verdicts, classifiers, prompts)
+        planned, images, verdicts, classifiers, found = run_rounds(recipe, labels, data, *given)
+        grown = [found]
     results, model = evaluate_classifiers(recipe, labels, classifiers, data, planned, images)
-    report = write_report(recipe, [labels, data, planned, images, verdicts, checked, classifiers, results])
+    report = write_report(recipe, [labels, data, planned, images, verdicts, checked, classifiers, results, *grown])
     version = register_model(recipe, model, data)
     dataset = version_dataset(recipe, after=[report, version])
     record_lineage(recipe, dataset)

@@ -9,12 +9,13 @@ from figment.datasets.kinds import FewShotData, ZeroShotData
 from figment.datasets.photos import draw_photos
 from figment.labels import LabelSpace, wanted
 from figment.ops.steps import step
-from figment.prompts.chat import ANSWERS
+from figment.prompts.chat import ANSWERS, check_chat
 from figment.recipes.config import AnyRecipe
 from figment.synthesis.families import Requests
 from figment.synthesis.weights import check_family, check_generator, unknown_names
 from figment.training.acceptance import FilterPolicy
 from figment.training.backbone import load_backbone
+from figment.training.round_stages import open_validation
 from figment.validation.review import read_review
 
 
@@ -42,6 +43,10 @@ def choose_labels(
     if review := recipe.review_file:
         read_review(review)
     recipe.dataset.check(space)
+    if rounds := getattr(recipe, "rounds", None):
+        open_validation(space, recipe.dataset.real, size=32)
+        if rounds.prompts_per_class:
+            check_chat(rounds.chat, Path(recipe.output) / ANSWERS)
     if recipe.photos_config:
         draw_photos(recipe.photos_config, asked)
     recipe.trainer.check(space)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.tables.by_error import asking_section, rounds_section
 from benchmarks.tables.recipes import (
     ARCHITECTURES,
     BEST,
@@ -50,12 +51,7 @@ MEASURES = {"vendi": "Vendi score", "distance": "mean distance", "recall": "reca
 def write_results(folder: Path, page: Path) -> None:
     """Write ``page`` from the tables that ``folder`` holds."""
     parts = [HEAD]
-    for name, section in (
-        ("table2", section2),
-        ("table3", section3),
-        ("latent", latent_section),
-        ("better", better_section),
-    ):
+    for name, section in SECTIONS.items():
         if (folder / f"{name}.csv").is_file():
             parts += section(pd.read_csv(folder / f"{name}.csv"))
     write_text(page, "\n".join(parts) + "\n")
@@ -255,3 +251,13 @@ def signed(found: Mean) -> str:
     """In points."""
     interval = "" if math.isnan(found.low) else f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
     return f"{100 * found.value:+.1f}{interval}"
+
+
+SECTIONS = {
+    "table2": section2,
+    "table3": section3,
+    "latent": latent_section,
+    "better": better_section,
+    "rounds": rounds_section,
+    "asking": asking_section,
+}

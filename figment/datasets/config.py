@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from os.path import normpath
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from figment.errors import InputError
 from figment.names import RESERVED, check_set_names
@@ -14,12 +14,19 @@ from figment.types import Count, Natural, Number, PathText, Seed, Settings
 CROSS_VALIDATED = "cross-validated shots"  # the test set of photos that have no other
 
 
+Shots = Annotated[
+    Annotated[Natural, Tag("number")] | Annotated[PathText, Tag("file")],
+    Discriminator(lambda value: "file" if isinstance(value, str) else "number"),
+]
+
+
 class RealConfig(Settings):
     """Real images: Parquet as on the HF Hub, CIFAR python batches, or class folders. Only ``test`` measures; ``train``,
     if there is one, gives the upper bound: the same classifier trained on real images.
 
     Two more sets may be trained on; neither may show the test. ``unlabelled``: any images of the kind that is to be classified, a
-    folder or Parquet file of them. ``shots``: so many images of every class, with their labels, drawn from ``train`` by ``seed``.
+    folder or Parquet file of them. ``shots``: so many images of every class, with their labels, drawn from ``train`` by ``seed``;
+    or a file of labelled images of some or all classes, such as `figment ask` makes.
     """
 
     path: PathText
@@ -27,13 +34,23 @@ class RealConfig(Settings):
     test_per_class: Count | None = None
     train_per_class: Count | None = None
     unlabelled: PathText | None = None
-    shots: Natural = 0
+    shots: Shots = 0
     seed: Seed = 0
 
     @property
     def paths(self) -> list[Path]:
         """The files and folders that the images are in."""
-        return [Path(self.path), *([Path(self.unlabelled)] if self.unlabelled else [])]
+        return [Path(self.path), *(Path(place) for place in self.beside)]
+
+    @property
+    def beside(self) -> list[str]:
+        """The files and folders of what may be trained on beside generated images."""
+        return [place for place in (self.unlabelled, self.shots) if isinstance(place, str)]
+
+    @property
+    def shots_name(self) -> str:
+        """What rows of results call them: how many of a class, or where they are from."""
+        return "asked" if isinstance(self.shots, str) else str(self.shots)
 
     @property
     def helps(self) -> bool:

@@ -8,7 +8,7 @@ from figment.datasets import folders, hub_parquet
 from figment.datasets.config import RealConfig
 from figment.datasets.few_shot import draw_shots
 from figment.datasets.labelled import StreamedImages, has_split, open_labelled, read_labelled
-from figment.datasets.listing import Chunk, Listing
+from figment.datasets.listing import Chunk, Listing, select
 from figment.errors import InputError
 from figment.image_files import find_files
 from figment.images import Resize
@@ -51,8 +51,14 @@ def open_shots(
     real: RealConfig, space: LabelSpace, size: int, resize: Resize = "bicubic", native_size: int | None = None
 ) -> StreamedImages:
     """``real.shots`` images of every class out of the training split, drawn by ``real.seed``: fewer shots are the first of more.
-    Raises InputError if there is no such split, or a class has fewer."""
+    Or those of the file that it names. Raises InputError if there is no such split or file, or a class has fewer."""
     path = Path(real.path)
+    if isinstance(real.shots, str):
+        file = Path(real.shots)
+        if not file.is_file():
+            raise InputError(f"real.shots: {file}: no such file; give a number, or the shots.parquet of figment ask")
+        listing = select(hub_parquet.chunks(file, "test"), space, None, f"real.shots: {file}", complete=False)
+        return StreamedImages(listing, size, resize, native_size=native_size)
     if not has_split(path, "train"):
         raise InputError(
             f"real.shots: {real.path} has no split 'train' to draw {real.shots} images of every class from"

@@ -14,6 +14,7 @@ from figment.errors import InputError
 from figment.files import sha256_file
 from figment.planning.adapters import short_adapter
 from figment.planning.lookup import ARTIFACTS
+from figment.planning.plan import completed
 from figment.prompts.chat import KeptAnswer
 from figment.reading import read_artifact
 from figment.training.lists import TRAINING_LIST
@@ -125,7 +126,7 @@ def recipe_of(folder: Path) -> Recipe | None:
 
 def _planned(chosen: pa.Table, output: Path) -> pa.Table:
     """The plans' rows of the images of a list."""
-    plans = [pq.read_table(path) for path in sorted(output.glob("plan*.parquet"))]
+    plans = [completed(pq.read_table(path)) for path in sorted(output.glob("plan*.parquet"))]
     rows = pa.concat_tables(plans).filter(
         pc.is_in(pa.concat_tables(plans)["image_id"], chosen["image_id"].combine_chunks())
     )

@@ -6,7 +6,7 @@ from torch import Tensor
 from figment.labels import LabelSpace
 from figment.metrics import accuracy
 from figment.metrics.diversity import Ledger
-from figment.planning.bag_of_tricks import CLIP_UNLABELLED, REAL, chosen_of
+from figment.planning.bag_of_tricks import BEST, CLIP_UNLABELLED, COMBINED, RANDOM, REAL, ROUNDS, chosen_of
 
 CHANCE, CLIP, BASE = "chance", "CLIP zero-shot", "base_class"
 
@@ -78,6 +78,8 @@ def tabulate(
     shown = deployed or chosen_of(logits)
     matrix = accuracy.confusion(logits[shown], truth)
     rivals = {BASE: base, CLIP: clip_logits, CLIP_UNLABELLED: logits.get(CLIP_UNLABELLED), REAL: bound}
+    if shown == ROUNDS:
+        rivals |= {name: logits.get(name) for name in (BEST, COMBINED, RANDOM)}
     paired = {
         name: accuracy.paired_difference(logits[shown], scores, truth)
         for name, scores in rivals.items()

@@ -36,6 +36,11 @@ def mark_current(output: Path, key: str) -> None:
     write_text(_stamp(output), key)
 
 
+def forget(output: Path) -> None:
+    """Say that ``output`` is no longer what any key stands for: another step has added to it."""
+    _stamp(output).unlink(missing_ok=True)
+
+
 def _stamp(output: Path) -> Path:
     return output.with_name(f".{output.name}.key")
 

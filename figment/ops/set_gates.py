@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment.datasets.config import CROSS_VALIDATED, RealConfig
@@ -101,9 +102,7 @@ class Gates:
         pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
         suite = quality.image_suite(space, self.config.max_duplicates, self.config.max_leakage)
         for name, shares in sets.items():
-            table = training_table(training_list(judged, shares), pool, test, self.config.near)
-            within = self._classes(table["label"], list(space.names), sum(shares.values()))
-            gate(f"training list {name}", [Check(table, suite), *within], self.folder, OF_MADE)
+            self.check_list(space, test, name, training_list(judged, shares), pool, sum(shares.values()))
         if sets:
             return [f"training list {name}" for name in sets]
         chosen = multilabel_list(judged)
@@ -112,6 +111,15 @@ class Gates:
         within = self._classes(shown, [space.names[i] for i in space.unseen_ids], None)
         gate("training list made", [Check(table, suite), *within], self.folder, OF_MADE)
         return ["training list made"]
+
+    def check_list(
+        self, space: LabelSpace, test: HashedSet, name: str, chosen: pa.Table, pool: Pool, share: int | None = None
+    ) -> None:
+        """One training list of images of a class each, of any class at most ``share``."""
+        suite = quality.image_suite(space, self.config.max_duplicates, self.config.max_leakage)
+        table = training_table(chosen, pool, test, self.config.near)
+        within = self._classes(table["label"], list(space.names), share)
+        gate(f"training list {name}", [Check(table, suite), *within], self.folder, OF_MADE)
 
     def check_made(self, space: LabelSpace, test: HashedSet, plan: FileRef, images: FileRef) -> list[str]:
         """Nothing made of a photo is a test photo. What is made of one photo may well be alike."""

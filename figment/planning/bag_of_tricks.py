@@ -7,6 +7,7 @@ from figment.errors import InputError
 from figment.names import RESERVED, check_set_names
 
 COMBINED, BEST, REAL = "combined", "best", "real"  # names of sets
+ROUNDS, RANDOM = "rounds", "random extra"  # what rounds add to one of them, and as many images chosen by chance
 FIXED = "{} at fixed size"
 CLIP_UNLABELLED, CLIP_SHOTS, FUSED = "CLIP with unlabelled", "CLIP with {} shots", "{} fused with CLIP"
 Shares = dict[str, int]  # images of every class by trick
@@ -59,7 +60,7 @@ def chosen_of(names: Collection[str]) -> str:
 
 def students_of(real: RealConfig, base: str) -> list[str]:
     """The rows of the classifiers that learn from the set ``base`` and from real images: the one that is shown most last."""
-    shots = f"{real.shots} shots"
+    shots = f"{real.shots_name} shots"
     if not real.unlabelled:
         return [f"{base} with {shots}"] if real.shots else []
     return [f"{base} with unlabelled", *([f"{base} with unlabelled and {shots}"] if real.shots else [])]
@@ -67,7 +68,10 @@ def students_of(real: RealConfig, base: str) -> list[str]:
 
 def rows_of(real: RealConfig, base: str) -> list[str]:
     """All rows that real images add to a set's: CLIP's own, its students, and these fused with CLIP."""
-    clip = [*([CLIP_UNLABELLED] if real.unlabelled else []), *([CLIP_SHOTS.format(real.shots)] if real.shots else [])]
+    clip = [
+        *([CLIP_UNLABELLED] if real.unlabelled else []),
+        *([CLIP_SHOTS.format(real.shots_name)] if real.shots else []),
+    ]
     return clip + [name for student in students_of(real, base) for name in (student, FUSED.format(student))]
 
 

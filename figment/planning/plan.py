@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from figment.errors import InputError
 from figment.files import atomic
 from figment.planning.identity import check_identity, identified, table_of
-from figment.planning.row import SCHEMA, Row
+from figment.planning.row import ADDED_LATER, SCHEMA, Row
 from figment.text import reason_of
 
 CHUNK = 16_384  # rows made at a time
@@ -47,8 +47,8 @@ def write_plan(rows: Iterable[Row] | Iterable[pa.Table] | pa.Table, path: Path) 
 def read_plan(path: Path) -> pa.Table:
     """The whole plan in memory."""
     try:
-        plan = pq.read_table(path, schema=SCHEMA)
-    except (OSError, pa.ArrowException) as error:
+        plan = completed(pq.read_table(path)).cast(SCHEMA)
+    except (OSError, KeyError, pa.ArrowException) as error:
         raise _not_a_plan(path, reason_of(error)) from error
     check_rows([plan], path)
     return plan
@@ -70,7 +70,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     except (OSError, pa.ArrowException) as error:
         raise _not_a_plan(path, reason_of(error)) from error
     with file:
-        if missing := set(SCHEMA.names) - set(file.schema_arrow.names):
+        if missing := set(SCHEMA.names) - set(ADDED_LATER) - set(file.schema_arrow.names):
             raise _not_a_plan(path, f"columns {', '.join(sorted(missing))} are missing")
         yield file
 
@@ -87,7 +87,17 @@ def ranges(plan: pa.Table | Path, size: int, columns: list[str] | None = None) -
         return
     with _opened(plan) as file:
         batches = file.iter_batches(batch_size=max(size, 1024), columns=columns)
-        yield from rechunk((pa.Table.from_batches([batch]) for batch in batches), size)
+        tables = (pa.Table.from_batches([batch]) for batch in batches)
+        yield from rechunk(tables if columns else map(completed, tables), size)
+
+
+def completed(plan: pa.Table) -> pa.Table:
+    """A plan that an earlier version wrote, with the columns that came since, at their defaults; in the schema's order."""
+    for name in ADDED_LATER:
+        if name not in plan.column_names:
+            values = pa.repeat(pa.scalar(Row.model_fields[name].default, SCHEMA.field(name).type), len(plan))
+            plan = plan.append_column(name, values)
+    return plan.select(SCHEMA.names)
 
 
 def check_sorted(plan: pa.Table | Path) -> None:

@@ -34,12 +34,16 @@ SCHEMA = pa.schema(
         ("shared_noise", pa.string()),
         ("noise_draw", pa.string()),
         ("long_prompts", pa.bool_()),
+        ("round", pa.int32()),
+        ("parent", pa.string()),
     ]
 )
 
 # Columns that came after images had been rendered: they count only where they differ from their default, so that the
 # ids of older rows stand. A new column belongs here.
-ADDED_LATER = ("strength", "initial_image", "concept", "noise", "shared_noise", "noise_draw", "long_prompts")
+ADDED_LATER = (
+    "strength", "initial_image", "concept", "noise", "shared_noise", "noise_draw", "long_prompts", "round", "parent",
+)  # fmt: skip
 
 
 # What ``model`` begins with where no generator of ours made the image; behind it stands the kind that was imported.
@@ -75,6 +79,8 @@ class Row(BaseModel):
     shared_noise: str = ""  # rows with the same word here start from the same noise; by default each has its own
     noise_draw: str = ""  # rows with the same word here add the same draw to a concept; by default each has its own
     long_prompts: bool = False  # a prompt over the text encoder's length is read in parts, not cut
+    round: int = Field(0, ge=0)  # that asked for it after a training (figment.planning.rounds); 0: the first plan
+    parent: str = ""  # of a round: SHA-256 of the list of images that the classifier before it was trained on
 
     @model_validator(mode="after")
     def _mode(self) -> Self:

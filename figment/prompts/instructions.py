@@ -24,5 +24,10 @@ def context_instruction(label: str, count: int, style: str = "context") -> str:
     return _text(style).format(thing=label, count=count)
 
 
+def unlike_instruction(label: str, other: str, count: int) -> str:
+    """Ask for ``count`` captions of ``label`` by what tells it from ``other``: attributes, viewpoints, parts."""
+    return _text("unlike").format(thing=label, other=other, count=count)
+
+
 def _text(name: str) -> str:
     return (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip()

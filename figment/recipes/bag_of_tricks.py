@@ -30,6 +30,7 @@ from figment.evaluation.report import (
     signed,
 )
 from figment.evaluation.results import CHANCE, CLIP, Results
+from figment.evaluation.rounds import ROUNDS_FILE, RoundsFile, rounds_section, sentences
 from figment.manifests import Classifiers
 from figment.reading import read_artifact
 from figment.recipes.made import Made, generator_name, licences
@@ -54,11 +55,13 @@ def report(recipe: Any, made: Made) -> Report:
     accepted, rejected = (
         Images([(label, [chosen.get((label, kept), [])]) for label in results.labels]) for kept in (True, False)
     )
+    rounds = made.read(ROUNDS_FILE, RoundsFile) if made.file(ROUNDS_FILE) else None
     errors, histories = read_artifact(made.folder / "errors.json", list[WorstError]), made.curves()
     measured = {name for history in histories.values() for _, values in history for name in values}
     model = made.get(Classifiers)[results.confusion_of].weights.open().parent
     sections = [
         results_section(results),
+        *(rounds_sections(rounds) if rounds else []),
         Section(
             "Accepted images",
             [accepted],
@@ -85,7 +88,7 @@ def report(recipe: Any, made: Made) -> Report:
     return Report(
         title="Figment: bag of tricks",
         lead=f"{len(results.labels)} classes: {', '.join(results.labels)}. Tested on {results.test_images} real images.",
-        verdict=verdict_of(results),
+        verdict=[*verdict_of(results), *(sentences(rounds) if rounds else [])],
         sections=sections,
         model=model.as_posix(),
         provenance={**made.origins, "the chain": f"figment why {model}"},
@@ -157,21 +160,33 @@ def confusion(results: Results) -> Table:
     return Table(("", *results.labels), rows, kind="matrix")
 
 
+def rounds_sections(found: RoundsFile) -> list[Section]:
+    """What each round did; and beside each other, what a class really looks like and how the generator draws it."""
+    lead = "Real validation images of classes that only its own images teach it, each with the nearest of those."
+    shown = [Section("Missing modes", [error_images(found.shown, "real image")], lead)] if found.shown else []
+    return [rounds_section(found), *shown]
+
+
 def errors_section(errors: Sequence[WorstError], name: str) -> Section:
-    groups = []
-    for error in errors:
-        what = f"{error.truth}, taken for {error.predicted} ({error.probability:.2f})"
-        near = [
-            Thumbnail(n.uri, f"{n.label}, {plain(n.trick)} ({n.similarity:.2f})", n.label, n.image_id[:12])
-            for n in error.neighbours
-        ]
-        wrong = Thumbnail(error.uri, "test image", what, error.where, kind="source")
-        groups.append((what, [[wrong, *near]]))
     lead = (
         "Real test images it is surest of and wrong about, each with the nearest of the images it was trained on (cosine of "
         "CLIP features)."
     )
-    return Section(f"Worst errors of {plain(name)}", [Images(groups)], lead)
+    return Section(f"Worst errors of {plain(name)}", [error_images(errors, "test image")], lead)
+
+
+def error_images(errors: Sequence[WorstError], what: str) -> Images:
+    """``what``: the caption of each wrong image."""
+    groups = []
+    for error in errors:
+        taken = f"{error.truth}, taken for {error.predicted} ({error.probability:.2f})"
+        near = [
+            Thumbnail(n.uri, f"{n.label}, {plain(n.trick)} ({n.similarity:.2f})", n.label, n.image_id[:12])
+            for n in error.neighbours
+        ]
+        wrong = Thumbnail(error.uri, what, taken, error.where, kind="source")
+        groups.append((taken, [[wrong, *near]]))
+    return Images(groups)
 
 
 def validation(judged: pa.Table) -> list[Table | Text]:

@@ -37,6 +37,7 @@ from figment.planning.planners import (
     PromptPlanner,
 )
 from figment.planning.quotas import QuotaConfig
+from figment.planning.rounds import RoundsConfig, check_rounds
 from figment.prompts.contexts import SCENES, ContextConfig
 from figment.prompts.kinds import ContextPrompts, PairPrompts, PromptKind, TrickPrompts
 from figment.prompts.pair_book import PairPromptConfig
@@ -74,6 +75,7 @@ class BagOfTricks(Recipe):
     fixed_size: bool = False
     imported: tuple[PathText, ...] = ()
     quota: QuotaConfig | None = None
+    rounds: RoundsConfig | None = None
     review: PathText | None = None
     register_as: RegisteredName = "figment-bag-of-tricks"
     parts: Count = 1
@@ -114,6 +116,8 @@ class BagOfTricks(Recipe):
         build_tricks(self.tricks, self.domains, self.generator.guidance_scale, self.wording)
         self._sets(self.images_per_class)
         check_set_names(self.unions or {}, "unions", rows_of(self.real, chosen_of(self.sets)))
+        if self.rounds:
+            check_rounds(self.planning, bool(self.quota))
 
 
 class Tailored(Recipe):

@@ -20,6 +20,7 @@ from figment.training.histories import Curve, read_curve
 
 T = TypeVar("T")
 IMAGES = "MANIFEST"  # of the pool
+PLANS = ("plan", "plan_topped_up", "plan_rounds")
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class Made:
 
     @property
     def planned(self) -> FileRef | None:
-        return self.file("plan", "plan_topped_up")
+        return self.file(*PLANS)
 
     @property
     def plan(self) -> pa.Table:
-        return read_plan(self.path("plan", "plan_topped_up"))
+        return read_plan(self.path(*PLANS))
 
     @property
     def pool(self) -> Pool:

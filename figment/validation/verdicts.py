@@ -24,9 +24,14 @@ SCHEMA = pa.schema(
     ]
 )
 HUMAN_DROP = "human_drop"  # a person said so (figment.validation.review)
+SURPLUS = "surplus"  # beyond the number that was wanted
+EASY, OUTLIER = (
+    "easy",
+    "outlier",
+)  # of a round: what the classifier is sure of, or least sure of all (figment.training.rounds)
 REASONS = (
     "accepted", "unsafe", "blank", "near_uniform", "wrong_class", "low_probability", "missing_label", "other_label",
-    "surplus", HUMAN_DROP,
+    SURPLUS, EASY, OUTLIER, HUMAN_DROP,
 )  # fmt: skip
 BLANK = 1 / 255  # contrast below which nothing at all is to be seen
 

@@ -129,7 +129,8 @@ def test_more_shots_than_images_and_no_train_split(data):
         ({"unlabelled": ""}, "the path is empty"),
         ({"unlabelled": 5}, "real.unlabelled"),
         ({"shots": -1}, "real.shots"),
-        ({"shots": "two"}, "real.shots"),
+        ({"shots": "two"}, "real.shots: 'two' is not there"),
+        ({"shots": True}, "real.shots"),
         ({"shot": 2}, "did you mean 'shots'"),
     ],
 )

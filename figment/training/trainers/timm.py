@@ -51,7 +51,7 @@ def job(
     data: dict[str, Any],
     listed: pa.Table | None = None,
 ) -> Job:
-    """Train on ``images``, which ``data`` names."""
+    """A classifier of that ``name`` on ``images``, which ``data`` decides; ``listed`` names them where they were generated."""
 
     def train(checkpoint: Checkpoint, log: Log) -> Trained:
         history: list[tuple[int, dict[str, float]]] = []

@@ -51,7 +51,7 @@ def jobs(config: TrainingConfig, material: Material) -> Iterator[Job]:
     if real.unlabelled:
         yield rows.clip(CLIP_UNLABELLED, helped.em_vectors)
     if real.shots:
-        yield rows.clip(CLIP_SHOTS.format(real.shots), helped.shot_vectors)
+        yield rows.clip(CLIP_SHOTS.format(real.shots_name), helped.shot_vectors)
     for name in students_of(real, base):
         yield rows.student(name)
         yield rows.clip(FUSED.format(name), lambda: helped.text, name)
@@ -73,7 +73,7 @@ class _Rows:
             "labels": self.material.space,
             "images": digest(self.chosen.to_pylist()),
             "clip": [clip, clip_digest(clip)],
-            "real": [real, file_digest(real.unlabelled), data_digest(Path(real.path), "train")],
+            "real": [real, *map(file_digest, real.beside), data_digest(Path(real.path), "train")],
             "networks": {name: sha256_file(folder_of(self.material, name) / WEIGHTS) for name in trained},
         }
 

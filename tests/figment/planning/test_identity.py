@@ -35,6 +35,8 @@ ROWS = st.builds(
     shared_noise=TEXT,
     noise_draw=st.sampled_from(["", "x"]),
     long_prompts=st.booleans(),
+    round=st.integers(0, 2),
+    parent=TEXT,
 )
 
 

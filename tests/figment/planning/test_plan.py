@@ -1,4 +1,5 @@
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,6 +103,16 @@ def test_rows_out_of_order_or_twice_are_noticed_wherever_ranges_end(monkeypatch)
             for wrong in (order, [*range(place + 1), *range(place, count)]):
                 with pytest.raises(InputError, match="do not ascend by image_id"):
                     check_sorted(plan.take(wrong))
+
+
+def test_a_plan_of_an_earlier_version_is_read_with_the_columns_that_came_since(tmp_path):
+    plan = make_plan(row(i) for i in range(9))
+    pq.write_table(plan.drop_columns(["round", "parent"]), tmp_path / "plan.parquet")
+    assert read_plan(tmp_path / "plan.parquet").equals(plan)
+    assert pa.concat_tables(ranges(tmp_path / "plan.parquet", 4)).equals(plan)
+    pq.write_table(plan.drop_columns(["prompt"]), tmp_path / "plan.parquet")
+    with pytest.raises(InputError, match=r"plan\.parquet.*prompt"):
+        read_plan(tmp_path / "plan.parquet")
 
 
 def test_a_file_that_is_no_plan_is_named(tmp_path):

@@ -28,6 +28,8 @@ ROWS = st.builds(
     shared_noise=st.sampled_from(["", "x"]),
     noise_draw=st.sampled_from(["", "x"]),
     long_prompts=st.booleans(),
+    round=st.integers(0, 2),
+    parent=st.sampled_from(["", "x"]),
 )
 
 
@@ -56,8 +58,9 @@ def test_rows_that_share_noise_share_the_seed_and_nothing_else():
 
 def test_a_column_added_later_leaves_older_ids_alone():
     assert set(SCHEMA.names) - {"image_id", "seed"} == set(Row.model_fields)
-    changes = {"initial_image": "0" * 64, "concept": "c", "shared_noise": "x"}
-    assert len({example(**{name: value}).image_id for name, value in changes.items()} | {example().image_id}) == 4
+    changes = {"initial_image": "0" * 64, "concept": "c", "shared_noise": "x", "round": 1, "parent": "x"}
+    ids = {example(**{name: value}).image_id for name, value in changes.items()} | {example().image_id}
+    assert len(ids) == 1 + len(changes)
     assert set(changes) < set(ADDED_LATER)
 
 
