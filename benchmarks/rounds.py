@@ -26,7 +26,7 @@ from figment.metrics import accuracy
 from figment.ops import caching
 from figment.ops.environment import load_environment
 from figment.ops.stack import fetch_data
-from figment.planning.bag_of_tricks import COMBINED, RANDOM, RECIPE
+from figment.planning.bag_of_tricks import COMBINED, RANDOM
 from figment.planning.from_prompts import Cell
 from figment.planning.plan import make_plan
 from figment.planning.planners import Given, Planning, PromptPlanner
@@ -59,7 +59,7 @@ def rounding_of(world: World, seed: int) -> Rounding:
     """The pocket config, smaller."""
     parameters = world.parameters
     planning = Planning(
-        recipe=RECIPE,
+        recipe="bag_of_tricks",
         planner=PromptPlanner(images=PER_TRICK),
         generator=world.generator,
         prompts=(TrickPrompts(tricks=PAPERS, domains=parameters["domains"]),),
