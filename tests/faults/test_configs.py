@@ -170,7 +170,7 @@ TEXTS = {
     "parameters that are a number": ("parameters: 5", "parameters: found a number"),
     "parameters that are a list": ("parameters: [a]", "parameters: found a list"),
     "parameters that are text": ("parameters: yes please", "parameters: found text"),
-    "nothing": ("", "classes: Field required"),
+    "nothing": ("", "output: Field required"),
     "an unknown key of docker": (f"{BAG}\nsettings: {{docker: {{nonsense: 1}}}}\n", r"settings\.docker: 'nonsense' is not known"),
     "an unknown key of resources": (f"{BAG}\nsettings: {{resources: {{gpus: 1}}}}\n", r"resources: 'gpus' is not known"),
     "unknown settings": (f"{BAG}\nsettings: {{dokcer: {{}}}}\n", "'dokcer' is not known here; did you mean 'docker'"),

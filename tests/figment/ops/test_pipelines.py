@@ -97,7 +97,7 @@ def test_yaml_that_is_none_is_named(tmp_path):
         (lambda p: p.update(classes=["cat", "a\nb"]), "error: {config}: classes[1]: 'a\\nb' contains '\\n'"),
         (
             lambda p: p["generator"].update(model="models/pocket/none"),
-            "error: generator.model: 'models/pocket/none' holds no mod",
+            "error: {config}: parameters.generator.model: 'models/pocket/none' is not there",
         ),
         (
             lambda p: p["generator"].update(model="nobody/nothing"),
@@ -105,9 +105,12 @@ def test_yaml_that_is_none_is_named(tmp_path):
         ),
         (
             lambda p: p["clip"].update(model="local-dir:models/none"),
-            "error: clip.model: 'models/none' holds no open_clip",
+            "error: {config}: parameters.clip.model: 'models/none' is not there",
         ),
-        (lambda p: p["real"].update(path="data/none"), "error: data/none: no such file or folder"),
+        (
+            lambda p: p["real"].update(path="data/none"),
+            "error: {config}: parameters.real.path: 'data/none' is not there",
+        ),
         (lambda p: p.update(trcks=[]), "error: {config}: parameters.trcks is not known; did you mean 'tricks'"),
         (lambda p: p.update(output="{blocked}/out"), "error: {config}: parameters.output: {blocked} is not a folder"),
     ],
