@@ -55,7 +55,9 @@ def small(recipe: str, folder: Path) -> Path:
     if recipe == "tailored":
         config = test_tailored.write_config(folder, tuning=None, gates={"max_duplicates": 1.0, "max_leakage": 1.0})
     elif recipe == "semantic_diversity":
-        config = test_semantic_diversity.write_config(folder, generated=False, gates={"max_leakage": 1.0})
+        every = {"kind": "nus", "top_k": 32, "extra_probability": 1, "min_contrast": 0}
+        settings = {"acceptance": every, "gates": {"max_leakage": 1.0, "max_duplicates": 1.0}}
+        config = test_semantic_diversity.write_config(folder, generated=False, **settings)
     else:
         config = test_custom.write_config(folder, "semantic")
     body = yaml.safe_load(config.read_text())
@@ -77,19 +79,22 @@ def small(recipe: str, folder: Path) -> Path:
     ("recipe", "model"), [("tailored", "classifier"), ("semantic_diversity", "model"), ("custom", "model")]
 )
 def test_imported_images_of_unseen_classes_join_a_recipe_of_several_classes(tmp_path, recipe, model):
-    """Drawings by other artists, of which CLIP accepts some."""
-    rows = pq.read_table("data/drawings/test.parquet").to_pylist()
-    kept = [row for row in rows if row["label"] in ("banana", "dog", "truck")][:12]
-    for i, row in enumerate(kept):
-        file = tmp_path / "source" / row["label"] / f"{i}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(row["image"]["bytes"])
+    """Drawings by other artists: four of each unseen class."""
+    unseen = ["banana", "dog", "truck"]
+    unseen += ["bicycle", "donut", "giraffe", "laptop", "sheep"] if recipe == "semantic_diversity" else []
+    counts = dict.fromkeys(unseen, 0)
+    for row in pq.read_table("data/drawings/test.parquet").to_pylist():
+        if counts.get(row["label"], 4) < 4:
+            counts[row["label"]] += 1
+            file = tmp_path / "source" / row["label"] / f"{counts[row['label']]}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(row["image"]["bytes"])
     import_source("folder", tmp_path / "source", Options(), tmp_path / "mine")
     config, output = small(recipe, tmp_path), tmp_path / "out"
     assert main([f"pipelines.{recipe}.{recipe}", "-c", str(config)]) == 0
     plan = pq.read_table(sorted(output.glob("plan*.parquet"))[-1])
     mine = set(plan.filter(pc.equal(plan["trick"], "mine"))["image_id"].to_pylist())
-    assert len(mine) == len(kept) == 12
+    assert len(mine) == 4 * len(unseen)
     verdicts = {row["image_id"]: row["accepted"] for row in pq.read_table(output / "verdicts.parquet").to_pylist()}
     listed = set(pq.read_table(output / model / "training_list.parquet")["image_id"].to_pylist())
     assert mine <= verdicts.keys()
