@@ -38,14 +38,15 @@ def plan_images(
     path, planner = output / "plan.parquet", planning.planner
     place_loras(planning.generator, output / "adapters")
     given = given_of(labels, planning, prompts, adapted.files if adapted else (), data.photos)
-    rows = planner.rows(given, planning)
+    rows, imported = planner.rows(given, planning), bring_in(planning.imported, labels, Pool(output / "images"))
     if isinstance(planner, MethodPlanner):
         uses = list(planner.uses(given, planning))
+        uses += planner.uses_of_imported(given, list(imported))
         rows = (row for _, _, row in uses)
         table = [{"method": name, "photo": photo, "image_id": row.image_id} for name, photo, row in uses]
         with atomic(output / USES) as partial:
             pq.write_table(pa.Table.from_pylist(table), partial)
-    write_plan(chain(rows, bring_in(planning.imported, labels, Pool(output / "images"))), path)
+    write_plan(chain(rows, imported), path)
     tables = (part.to_pandas() for part in ranges(path, ROWS_CHECKED))
     suite = quality.plan_suite(labels)
     gate("plan", (Check(table.assign(label=table["labels"].str[0]), suite) for table in tables), output)

@@ -24,6 +24,7 @@ class Method(Settings):
     noise: tuple[Number, ...] = ()
     relative_noise: bool = False  # they are multiples of the word's length
     noise_once: bool = False  # one draw for all images of a class and deviation, as published; or a fresh one for each
+    imported: bool = False  # learns from the imported images of a class, too: they are dealt to its photos in turn
     lora: bool = False  # made with the LoRA learned for the class; prompts say its name, or its word
     contexts: bool = False  # prompts are the language model's, not "a photo of a ..."
     # share of the noise schedule; DA-Fusion draws one of four

@@ -5,6 +5,7 @@ A further kind is a class with ``kind``, ``rows`` and the properties below, and 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -131,6 +132,17 @@ class MethodPlanner(Settings):
             for number, shot in enumerate(given.shots):
                 for row in plan_few_shot([shot], method, contexts, given.words, *made_by):
                     yield name, number, row
+
+    def uses_of_imported(self, given: Given, imported: Sequence[Row]) -> Iterator[tuple[str, int, Row]]:
+        """As ``uses``, of images that came from elsewhere: no one knows of which photo, so those of a class
+        are dealt to its photos in turn."""
+        numbers: dict[str, list[int]] = {}
+        for number, shot in enumerate(given.shots):
+            numbers.setdefault(shot.label.name, []).append(number)
+        for name, method in self.methods.items():
+            turns = {label: cycle(own) for label, own in numbers.items()}
+            for row in imported if method.imported else ():
+                yield name, next(turns[row.labels[0]]), row
 
     def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
         return (row for _, _, row in self.uses(given, planning))

@@ -223,12 +223,13 @@ class FewShot(Recipe):
     probe: ProbeConfig = ProbeConfig()
     training: FewShotTrainingConfig = FewShotTrainingConfig()
     adaptation: LoraConfig = LoraConfig()
+    imported: tuple[PathText, ...] = ()  # for the methods that say imported: true
     register_as: RegisteredName = "figment-few-shot"
 
     @property
     def making(self) -> list[Method]:
         """The methods that learn from generated images."""
-        return [method for method in self.methods.values() if method.images]
+        return [method for method in self.methods.values() if method.images or method.imported]
 
     @property
     def dataset(self) -> Data:
@@ -245,12 +246,13 @@ class FewShot(Recipe):
     def planning(self) -> Planning | None:
         if not self.making:
             return None
-        contexts = any(method.contexts for method in self.making)
+        contexts = any(method.contexts for method in self.making if method.images)
         return Planning(
             recipe=self.kind,
             planner=MethodPlanner(methods=self.methods),
             generator=self.generator,
             prompts=(ContextPrompts.of(self.contexts),) if contexts else (),
+            imported=self.imported,
             seed=self.seed,
         )
 
@@ -258,7 +260,8 @@ class FewShot(Recipe):
     def adaptations(self) -> tuple[Any, ...]:
         words = TextualInversion(inversion=self.inversion, probe=self.probe)
         loras = Lora.of(self.adaptation, probe=self.probe)
-        asked = (any(m.concepts for m in self.making), any(m.lora for m in self.making))
+        rendering = [method for method in self.making if method.images]
+        asked = (any(m.concepts for m in rendering), any(m.lora for m in rendering))
         return tuple(adaptation for adaptation, wanted in zip((words, loras), asked, strict=True) if wanted)
 
     @property
@@ -287,6 +290,14 @@ class FewShot(Recipe):
 
     def check(self) -> None:
         check_names(self.methods)
+        check_imported(self.imported)
+        if bool(self.imported) != any(method.imported for method in self.methods.values()):
+            lacking = (
+                "no method says imported: true" if self.imported else "a method says imported: true, and none is named"
+            )
+            raise InputError(
+                f"imported: {lacking}; name folders of `figment import`, and the methods that learn from them"
+            )
         check_cross_validation(self.data, self.shots, self.training.finetune is not None)
 
 

@@ -15,6 +15,8 @@ import yaml
 from PIL import Image
 
 from figment.cli import main as figment
+from figment.imports.contract import Options
+from figment.imports.registry import import_source
 from figment.metrics.accuracy import macro_accuracy
 from figment.ops.run import main
 from figment.training.banks import load_features
@@ -320,18 +322,29 @@ def test_real_photographs_flow_through(custom_coco_folder, tmp_path):
 
 
 def test_several_numbers_of_shots_are_runs_that_share_images(tmp_path):
-    methods = {"standard": {}, "names": {"images": 2, "augment": False}}
-    config = write_config(tmp_path, shots=[2, 1], methods=methods)
+    counts = dict.fromkeys(("dog", "frog", "truck"), 0)
+    for row in pq.read_table("data/drawings/test.parquet").to_pylist():
+        if counts.get(row["label"], 3) < 3:
+            counts[row["label"]] += 1
+            file = tmp_path / "source" / row["label"] / f"{counts[row['label']]}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(row["image"]["bytes"])
+    import_source("folder", tmp_path / "source", Options(), tmp_path / "mine")
+    methods = {"standard": {}, "names": {"images": 2, "augment": False}, "drawings": {"imported": True}}
+    config = write_config(tmp_path, shots=[2, 1], methods=methods, imported=[str(tmp_path / "mine")])
     assert figment(["check", str(config)]) == 0
     assert main([PIPELINE, "-c", str(config)]) == 0
     one, two = (tmp_path / "out" / f"shots_{count}" for count in (1, 2))
     plans = [set(pq.read_table(folder / "plan.parquet")["image_id"].to_pylist()) for folder in (one, two)]
     assert plans[0] < plans[1]
-    assert (len(plans[0]), len(plans[1])) == (6, 12)
+    assert (len(plans[0]), len(plans[1])) == (6 + 9, 12 + 9)
+    for folder in (one, two):
+        made = {row["name"]: row["made"] for row in json.loads((folder / "few_shot.json").read_text())["rows"]}
+        assert made["drawings"] == 9
     images = [{row["image_id"]: row["image"]["bytes"] for row in pool_rows(folder)} for folder in (one, two)]
     assert images[0].items() <= images[1].items()
     copied = [shard for shard in shards_of(two) if shard["file"] in {found["file"] for found in shards_of(one)}]
-    assert sum(shard["rows"] for shard in copied) == 6
+    assert sum(shard["rows"] for shard in copied) == 6 + 9
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     for count, folder in ((1, one), (2, two)):
         for name, value in json.loads((folder / "metrics.json").read_text()).items():

@@ -33,6 +33,24 @@ def test_numbers_of_shots_are_different_and_above_zero(tmp_path, capsys, shots):
         assert "a list of two or more different ones above 0" in said
 
 
+@pytest.mark.parametrize(
+    ("imported", "method", "said"),
+    [
+        ([], {"imported": True}, "a method says imported: true, and none is named"),
+        (["{tmp}"], {}, "imported[0]: {tmp} holds no import.json"),
+        (["{tmp}"], {"imported": True}, "imported[0]: {tmp} holds no import.json"),
+    ],
+    ids=["none is named", "no import and no method", "no import"],
+)
+def test_imported_images_of_few_shot_are_named_and_learned_from(tmp_path, capsys, imported, method, said):
+    path = changed(tmp_path, "few_shot", "methods.mine", method)
+    config = yaml.safe_load(path.read_text())
+    config["parameters"]["imported"] = [text.format(tmp=tmp_path) for text in imported]
+    path.write_text(yaml.safe_dump(config))
+    assert main(["check", str(path)]) == 2
+    assert said.format(tmp=tmp_path) in capsys.readouterr().err
+
+
 def pipeline(recipe):
     return getattr(importlib.import_module(f"pipelines.{recipe}"), recipe)
 

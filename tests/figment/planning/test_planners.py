@@ -5,8 +5,9 @@ import pytest
 from figment.labels import LabelSpace
 from figment.planning.few_shot import Shot
 from figment.planning.generator_config import GeneratorConfig
+from figment.planning.methods import Method
 from figment.planning.pairs import plan_pairs
-from figment.planning.planners import Given, PairPlanner, PhotoPlanner, Planning, PromptPlanner
+from figment.planning.planners import Given, MethodPlanner, PairPlanner, PhotoPlanner, Planning, PromptPlanner
 from figment.planning.words import Words
 from figment.prompts.kinds import ContextPrompts, PairPrompts, TrickPrompts, write_book
 from tests.plans import plan_bag_of_tricks, plan_tailored
@@ -109,3 +110,15 @@ def test_the_scales_that_a_plan_asks_for():
     assert scales(PromptPlanner(images=1), TrickPrompts(tricks=("random_guidance",)), CONTEXTS) == (1.0, 4.0, 5.0)
     assert scales(PairPlanner(images=1)) == (4.0,)
     assert scales(PhotoPlanner(images=1, guidance_scale=2.0), CONTEXTS) == (2.0,)
+
+
+def test_imported_images_are_dealt_to_the_photos_of_their_class_in_turn():
+    shots = [Shot(f"{i}" * 64, SPACE.labels[i % 2]) for i in range(4)]
+    planner = MethodPlanner(methods={"own": Method(images=1), "both": Method(imported=True)})
+    made = [row for row in planned(PromptPlanner(images=5), (TRICKS,)) if row.labels != ("dog",)]
+    used = list(planner.uses_of_imported(Given(SPACE, [], "main", shots=shots), made))
+    assert [row for _, _, row in used] == made
+    assert {name for name, _, _ in used} == {"both"}
+    for name, photos in (("car", [0, 2]), ("ship", [1, 3])):
+        numbers = [number for _, number, row in used if row.labels == (name,)]
+        assert numbers == [photos[i % 2] for i in range(10)]
