@@ -87,6 +87,7 @@ NonNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]  # either end included
 Guidance = Annotated[Number, Field(ge=0, le=MAX_GUIDANCE)]
 
+# A field that narrows these says so in Annotated: bounds in the Field of its default would be replaced by these.
 Integer = Annotated[int, Field(strict=True, ge=-MAX_COUNT, le=MAX_COUNT)]
 Count = Annotated[Integer, Field(gt=0)]
 Natural = Annotated[Integer, Field(ge=0)]

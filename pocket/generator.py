@@ -123,7 +123,9 @@ def train_generator(
     else:
         unet = build_unet(latents.shape[-1], latents.shape[1], stage)
         text_encoder = build_text_encoder(tokenizer)
-    modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(device, memory_format=torch.channels_last)
+    modules = (
+        nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(device).to(memory_format=torch.channels_last)
+    )
     loop = TrainingLoop.of(modules, folder, stage, fingerprint(latents), ema=stage.ema)
     scheduler = build_scheduler()
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)

@@ -1,7 +1,7 @@
 """Every classifier, and CLIP itself, on real images of one class each; and how varied the sets are that they learned from."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import torch
@@ -46,9 +46,9 @@ class Bench(NamedTuple):
         """All numbers, and the map of real and synthetic features."""
         space, real, scorer = self.space, self.real, ClipScorer(self.clip)
         loaded = {item.name: load(item) for item in classifiers.items}
-        size, *resized = next(iter(loaded.values())).preparation
+        size, resize, native_size = next(iter(loaded.values())).preparation
         path, few = Path(real.path), real.test_per_class
-        test = read_labelled(path, real.test, space, size, few, *resized)
+        test = read_labelled(path, real.test, space, size, few, resize, native_size)
         seen_by_clip = read_labelled(path, real.test, space, scorer.size, few, scorer.resize)  # at its own size
         clip_logits = scorer.logits(seen_by_clip.pixels, scorer.text_features(space)).cpu()
         logits = {
@@ -73,10 +73,10 @@ class Bench(NamedTuple):
     def explain(self, classifier: ClassifierRef) -> list[WorstError]:
         """The worst errors of a classifier, each with its nearest training images."""
         model, scorer, real = load(classifier), ClipScorer(self.clip), self.real
-        test, seen = (
-            open_labelled(Path(real.path), real.test, self.space, size, real.test_per_class, resize, native_size)
-            for size, resize, native_size in (model.preparation, (scorer.size, "bicubic", None))
-        )
+        path, few = Path(real.path), real.test_per_class
+        size, resize, native_size = model.preparation
+        test = open_labelled(path, real.test, self.space, size, few, resize, native_size)
+        seen = open_labelled(path, real.test, self.space, scorer.size, few, "bicubic")
         learned = pq.read_table(folder_of(classifier) / TRAINING_LIST)["image_id"].to_pylist()
         store = FeatureStore(Pool(self.images.open().parent), scorer)
         return explain_errors(logits_of(model, test), test, seen, learned, store, self.space.names, ERRORS, NEIGHBOURS)
@@ -97,9 +97,11 @@ def logits_of(model: TrainedModel, images: Images) -> Tensor:
     if model.kind is KIND_OF_CLIP:
         return predict_all(model.network, images, log_probabilities)
     batch = model.settings.backbone.batch_size
-    return predict_all(
-        model.network, images, lambda network, pixels: classify(network.backbone, network.head, pixels, batch)
-    )
+
+    def scores(network: Any, pixels: Tensor) -> Tensor:
+        return classify(network.backbone, network.head, pixels, batch)
+
+    return predict_all(model.network, images, scores)
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ from figment.evaluation.errors import WorstError, explain_errors
 from figment.evaluation.report import History, Plot, Section, Table, curve, percent, signed
 from figment.evaluation.verdict import Verdict
 from figment.planning import rounds
+from figment.training.classifier import predict_all
 from figment.training.round_stages import Stages, open_validation
 from figment.validation.features import FeatureStore
 
@@ -42,7 +43,8 @@ def show_missing(history: rounds.History, stages: Stages, network: nn.Module, ve
         accepted = verdicts.filter(verdicts["accepted"])
         made = accepted.filter(pc.equal(pc.list_element(accepted["labels"], 0), name))["image_id"].to_pylist()
         store = FeatureStore(stages.pool, scorer)
-        shown += explain_errors(network, own, seen, made, store, stages.space.names, SHOWN, NEIGHBOURS)
+        logits = predict_all(network, own)
+        shown += explain_errors(logits, own, seen, made, store, stages.space.names, SHOWN, NEIGHBOURS)
     return RoundsFile(**history.model_dump(), shown=tuple(shown))
 
 

@@ -81,7 +81,7 @@ def split_evenly(images: int, tricks: Sequence[str]) -> Shares:
     return {trick: share + (i < left) for i, trick in enumerate(tricks)}
 
 
-def most_of(sets: Mapping[str, Shares]) -> Shares:
+def most_of(sets: Mapping[str, Mapping[str, int]]) -> Shares:
     """The largest share of each trick."""
     most: Shares = {}
     for shares in sets.values():

@@ -70,7 +70,8 @@ def results(make: Callable[[], Work], tasks: Iterable[Any], workers: int | None,
     with cluster(workers or 1) as ray:
         actors = _start(ray, make, workers, most)
         busy = {actor.join.remote(): actor for actor in actors}
-        joining, waiting, told = set(busy), iter(tasks), set[str]()
+        joining, told = set(busy), set[str]()
+        waiting: Iterator[Any] | None = iter(tasks)
         try:
             while busy.keys() - joining or (busy and waiting):
                 (reference,), _ = ray.wait(list(busy), num_returns=1)

@@ -1,7 +1,7 @@
 """What the user may choose about the training of a classifier, a semantic matrix or a few-shot head."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -73,7 +73,7 @@ class SelfTrainingConfig(Settings):
     repeat: Count = 2  # times that a kept image is in the student's set
     repeat_shots: Count = 16
     updates: Number = Field(1.5, ge=1, le=10)  # times those of other classifiers
-    rounds: Count = Field(1, le=3)  # after the first the student before is the teacher, with CLIP
+    rounds: Annotated[Count, Field(le=3)] = 1  # after the first the student before is the teacher, with CLIP
     source: Count = 16  # images that the batch statistics of training count for, against the unlabelled ones
     clip_pull: Share = 0.25  # how far each step of EM moves CLIP's class vectors from the text to the images
     clip_head: ClipHeadConfig = ClipHeadConfig()
@@ -102,7 +102,7 @@ class TrainingConfig(AugmentConfig):
 
     epochs: Count = 200
     steps: Count | None = None  # if given, replaces epochs: every set then gets the same number of updates
-    batch_size: Count = Field(128, gt=1)
+    batch_size: Annotated[Count, Field(gt=1)] = 128
     learning_rate: Positive = 2e-4
     # cosine: to zero, after every epoch as the paper has it (after every step if ``steps`` is given);
     # one_cycle: up linearly over the first quarter of the steps, then down the cosine
@@ -206,7 +206,7 @@ class SemanticConfig(Settings):
     pooling: Literal["max", "mean"] = "max"
     unknown: Literal["ignore", "negative"] = "ignore"  # what a target of -1 means
     epochs: Count = 10
-    batch_size: Count = Field(32, gt=1)
+    batch_size: Annotated[Count, Field(gt=1)] = 32
     learning_rate: Positive = 2.5e-5  # the highest of the cycle
     warmup: Number = Field(0.1, ge=0, lt=1)  # share of the steps in which the rate rises
     weight_decay: NonNegative = 3e-4  # on matrices only; added to the gradient, as Adam has it

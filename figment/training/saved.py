@@ -40,7 +40,7 @@ class Preprocessing(Settings):
     std: Colour
 
     @classmethod
-    def of(cls, image_size: int, resize: Resize, mean: Tensor, std: Tensor) -> Self:
+    def with_statistics(cls, image_size: int, resize: Resize, mean: Tensor, std: Tensor) -> Self:
         """``mean`` and ``std`` with three values in any shape."""
         red, green, blue = (round(value, 6) for value in mean.flatten().tolist())
         return cls(

@@ -1,5 +1,7 @@
 """What a set of images must hold to."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from figment.types import Count, Integer, Settings, Share
@@ -8,7 +10,9 @@ from figment.types import Count, Integer, Settings, Share
 class GateConfig(Settings):
     """What a training list and the test images must hold to. Shares are of the set."""
 
-    near: Integer = Field(10, ge=0, le=24)  # bits of 256 in which two images' hashes may differ and still be alike
+    near: Annotated[Integer, Field(ge=0, le=24)] = (
+        10  # bits of 256 in which two images' hashes may differ and still be alike
+    )
     min_per_class: Count = 1  # images in every training list
     max_duplicates: Share = 0.1  # images of a training list that are like an earlier one
     max_leakage: Share = 0.0  # generated training images that are like a test image

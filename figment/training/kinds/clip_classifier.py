@@ -51,7 +51,7 @@ class ClipClassifier(nn.Module):
 
 
 def clip_preprocessing(scorer: ClipScorer) -> Preprocessing:
-    return Preprocessing.of(scorer.size, scorer.resize, scorer.mean, scorer.std)
+    return Preprocessing.with_statistics(scorer.size, scorer.resize, scorer.mean, scorer.std)
 
 
 def _build(saved: SavedModel, settings: ClipSettings, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -23,7 +23,7 @@ class DualPromptSettings(Settings):
 def dual_prompt_preprocessing(model: DualPromptClassifier, image_size: int) -> Preprocessing:
     """``image_size``: of the images it was trained on; the network brings them to the CLIP's own."""
     prepare = Prepare(model.clip)
-    return Preprocessing.of(image_size, "squash", prepare.mean, prepare.std)
+    return Preprocessing.with_statistics(image_size, "squash", prepare.mean, prepare.std)
 
 
 def _build(saved: SavedModel, settings: DualPromptSettings, _: Mapping[str, Tensor]) -> nn.Module:

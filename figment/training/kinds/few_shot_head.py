@@ -36,7 +36,7 @@ class FewShotClassifier(nn.Module):
 
 
 def head_preprocessing(backbone: Backbone, image_size: int) -> Preprocessing:
-    return Preprocessing.of(image_size, "squash", backbone.mean, backbone.std)
+    return Preprocessing.with_statistics(image_size, "squash", backbone.mean, backbone.std)
 
 
 def _build(saved: SavedModel, settings: HeadSettings, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -38,7 +38,7 @@ class LabelledMatrix(nn.Module):
 
 
 def semantic_preprocessing(matrix: SemanticMatrix, image_size: int) -> Preprocessing:
-    return Preprocessing.of(image_size, "squash", matrix.mean, matrix.std)
+    return Preprocessing.with_statistics(image_size, "squash", matrix.mean, matrix.std)
 
 
 def _build(saved: SavedModel, settings: SemanticSettings, tensors: Mapping[str, Tensor]) -> nn.Module:

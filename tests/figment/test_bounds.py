@@ -1,0 +1,31 @@
+"""Bounds that a config's class states hold: a type's own bounds would replace those of a default's ``Field``."""
+
+import ast
+import importlib
+
+import pytest
+
+from figment.ops.environment import ROOT
+
+BOUNDS = {"ge", "gt", "le", "lt", "multiple_of"}
+
+
+def stated():
+    """(module, class, field, bound, value) of each ``name: Type = Field(..., le=...)`` in the product."""
+    for file in sorted((ROOT / "figment").rglob("*.py")):
+        module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for item in ast.parse(file.read_text(encoding="utf-8")).body:
+            for line in item.body if isinstance(item, ast.ClassDef) else ():
+                if isinstance(line, ast.AnnAssign) and isinstance(call := line.value, ast.Call):
+                    if ast.unparse(call.func) == "Field":
+                        for word in call.keywords:
+                            if word.arg in BOUNDS:
+                                yield module, item.name, line.target.id, word.arg, ast.unparse(word.value)
+
+
+@pytest.mark.parametrize(("module", "owner", "field", "bound", "value"), stated())
+def test_a_bound_of_a_default_is_not_replaced_by_its_types(module, owner, field, bound, value):
+    found = importlib.import_module(module)
+    metadata = vars(found)[owner].model_fields[field].metadata
+    effective = [getattr(item, bound) for item in metadata if getattr(item, bound, None) is not None]
+    assert eval(value, vars(found)) in effective
