@@ -14,13 +14,13 @@ def stated():
     """(module, class, field, bound, value) of each ``name: Type = Field(..., le=...)`` in the product."""
     for file in sorted((ROOT / "figment").rglob("*.py")):
         module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
-        for item in ast.parse(file.read_text(encoding="utf-8")).body:
-            for line in item.body if isinstance(item, ast.ClassDef) else ():
-                if isinstance(line, ast.AnnAssign) and isinstance(call := line.value, ast.Call):
-                    if ast.unparse(call.func) == "Field":
-                        for word in call.keywords:
-                            if word.arg in BOUNDS:
-                                yield module, item.name, line.target.id, word.arg, ast.unparse(word.value)
+        classes = [item for item in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(item, ast.ClassDef)]
+        fields = [(owner, line) for owner in classes for line in owner.body if isinstance(line, ast.AnnAssign)]
+        for owner, line in fields:
+            if isinstance(line.value, ast.Call) and ast.unparse(line.value.func) == "Field":
+                for word in line.value.keywords:
+                    if word.arg in BOUNDS:
+                        yield module, owner.name, line.target.id, word.arg, ast.unparse(word.value)
 
 
 @pytest.mark.parametrize(("module", "owner", "field", "bound", "value"), stated())
