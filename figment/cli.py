@@ -12,30 +12,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from figment.commands import (
-    add_dataset,
-    apply_stack_file,
+from figment.commands.configs import check_configs, estimate_config, preview_config, run_config, write_config
+from figment.commands.images import (
     ask_images,
-    check_configs,
-    clean,
-    estimate_config,
-    evaluate_model,
-    export_folder,
     generate_images,
-    get_dataset,
-    import_made,
-    list_datasets,
     predict_images,
-    preview_config,
     print_payload,
     render_plan,
     replay_image,
-    run_config,
     trace_image,
-    transfer_run,
-    why_model,
-    write_config,
 )
+from figment.commands.models import evaluate_model, export_folder, import_made, transfer_run, why_model
+from figment.commands.runs import add_dataset, apply_stack_file, clean, get_dataset, list_datasets
 from figment.ops.endings import ended
 from figment.ops.environment import load_environment
 from figment.ops.new_config import RECIPES

@@ -12,7 +12,7 @@ import figment.ops.trace
 import figment.training.kinds.registry
 import figment.training.onnx_export
 from figment.cli import main
-from figment.commands import real_images
+from figment.commands.models import real_images
 from figment.errors import InputError
 from figment.ops.environment import ROOT
 

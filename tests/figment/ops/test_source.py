@@ -32,7 +32,7 @@ NO_CHANGE = {
     "tracking": ("figment/ops/tracking.py", "import", "changed = 1\nimport"),
     "a report's code": ("figment/evaluation/report.py", "import", "changed = 1\nimport"),
     "a recipe's report": ("figment/recipes/tailored.py", "import", "changed = 1\nimport"),
-    "the command line": ("figment/commands.py", "import", "changed = 1\nimport"),
+    "the command line": ("figment/commands/images.py", "import", "changed = 1\nimport"),
     "a report's step": ("steps/report.py", "import", "changed = 1\nimport"),
     "an object store": ("figment/store.py", "import", "changed = 1\nimport"),
 }
