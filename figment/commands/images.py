@@ -1,4 +1,4 @@
-"""Images: render a plan or a share of it, one from a prompt, or one again from its row; where one came from, and what one shows."""
+"""Images: render a plan or a share of it, one from a prompt, or one again from its row; where one came from, what one shows."""
 
 import argparse
 from functools import partial
