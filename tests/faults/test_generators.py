@@ -57,7 +57,7 @@ def test_what_a_family_cannot_do_is_a_sentence(model, title, settings, requests,
 def test_random_guidance_on_a_distilled_model_ends_the_estimate_before_a_plan_is_written(model, tmp_path, capsys):
     parameters = {
         "classes": ["car", "frog"], "labels": "configs/labels/pocket.yaml", "tricks": ["random_guidance"],
-        "images_per_class": 2, "output": str(tmp_path / "out"),
+        "images_per_class": 2, "output": str(tmp_path / "out"), "real": {"path": "data/real"},
         "generator": {"model": str(model("Flux.1 schnell")), "width": 32, "height": 32},
     }  # fmt: skip
     config = tmp_path / "config.yaml"
@@ -94,7 +94,7 @@ def test_a_folder_with_half_precision_weights_alone_loads(model, tmp_path):
 def test_a_checkpoint_of_one_file_says_how_to_convert_it(tmp_path):
     file = Path(tmp_path / "model.safetensors")
     file.write_bytes(b"")
-    with pytest.raises(InputError, match=r"is a checkpoint of one file; convert it once"):
+    with pytest.raises(InputError, match=r"is a checkpoint of one file; bring it in once"):
         model_revision(GeneratorConfig(model=str(file)))
 
 
