@@ -98,8 +98,8 @@ def test_the_registered_matrix_scores_any_number_of_images(output):
     version = (output / "registered.txt").read_text()
     model = mlflow.pyfunc.load_model(f"models:/figment-semantic-diversity/{version}")
     for batch in (1, 3):
-        scores = model.predict(np.random.default_rng(0).random((batch, 3, 32, 32), dtype=np.float32))
-        assert np.asarray(scores).shape == (batch, 32)
+        answers = model.predict(np.random.default_rng(0).random((batch, 3, 32, 32), dtype=np.float32))
+        assert [len(answer["scores"]) for answer in answers] == [32] * batch
 
 
 def test_the_chain_is_told_from_the_image_and_from_the_model(output, capsys):
