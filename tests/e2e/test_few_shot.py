@@ -277,8 +277,8 @@ def test_bad_photos_end_a_run_before_anything_is_made(photos, tmp_path, capsys, 
 @pytest.mark.parametrize(
     ("section", "model", "sentence"),
     [
-        ("generator", "models/pocket/none", "generator.model: 'models/pocket/none' holds no model_index.json"),
-        ("clip", "local-dir:models/none", "clip.model: 'models/none' holds no open_clip_config.json"),
+        ("generator", "models/pocket/none", "generator.model: 'models/pocket/none' is not there; give the folder of a model"),
+        ("clip", "local-dir:models/none", "clip.model: 'models/none' is not there; give the folder of a model"),
     ],
 )
 def test_a_model_that_is_not_there_ends_a_run_before_anything_is_asked(tmp_path, capsys, section, model, sentence):
