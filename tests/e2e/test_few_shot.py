@@ -277,7 +277,11 @@ def test_bad_photos_end_a_run_before_anything_is_made(photos, tmp_path, capsys, 
 @pytest.mark.parametrize(
     ("section", "model", "sentence"),
     [
-        ("generator", "models/pocket/none", "generator.model: 'models/pocket/none' is not there; give the folder of a model"),
+        (
+            "generator",
+            "models/pocket/none",
+            "generator.model: 'models/pocket/none' is not there; give the folder of a model",
+        ),
         ("clip", "local-dir:models/none", "clip.model: 'models/none' is not there; give the folder of a model"),
     ],
 )

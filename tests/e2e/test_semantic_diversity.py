@@ -177,7 +177,7 @@ def test_the_epoch_is_never_chosen_by_test_images(tmp_path, capsys):
 def test_a_clip_that_is_not_there_ends_a_run_before_anything_is_rendered(tmp_path, capsys):
     config = write_config(tmp_path, clip={"model": "local-dir:models/none"})
     assert main([TRAINING, "-c", str(config)]) == 2
-    assert "clip.model: 'models/none' holds no open_clip_config.json" in capsys.readouterr().err
+    assert "clip.model: 'models/none' is not there; give the folder of a model" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
