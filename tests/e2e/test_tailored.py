@@ -259,8 +259,8 @@ def test_without_tuning_and_with_quotas_the_generators_own_images_are_topped_up(
         ("prompts", {"chat": {"model": "models/pocket/chat", "max_new_tokens": 1}}, "class 'banana': no usable prompt in 3"),
         ("classifier", {"context": 64}, "classifier: 'airplane': 4 tokens around 64 of context do not fit"),
         ("data", {"source": "coco", "root": "coco"}, "holds no annotations/instances_train2014_seen_48_17.json"),
-        ("generator", {"model": "models/pocket/none"}, "generator.model: 'models/pocket/none' is not there; give the folder of a model"),
-        ("clip", {"model": "local-dir:models/none"}, "clip.model: 'models/none' is not there; give the folder of a model"),
+        ("generator", {"model": "models/pocket/none"}, "generator.model: 'models/pocket/none' is not there"),
+        ("clip", {"model": "local-dir:models/none"}, "clip.model: 'models/none' is not there"),
     ],
 )  # fmt: skip
 def test_bad_input_ends_with_one_sentence_before_anything_is_rendered(tmp_path, capsys, section, changes, sentence):
