@@ -258,7 +258,7 @@ def test_without_tuning_and_with_quotas_the_generators_own_images_are_topped_up(
     [
         ("prompts", {"chat": {"model": "models/pocket/chat", "max_new_tokens": 1}}, "class 'banana': no usable prompt in 3"),
         ("classifier", {"context": 64}, "classifier: 'airplane': 4 tokens around 64 of context do not fit"),
-        ("data", {"source": "coco", "root": "coco"}, "holds no annotations/instances_train2014_seen_48_17.json"),
+        ("data", {"source": "coco", "root": "coco"}, "data.root: 'coco' is not there"),
         ("generator", {"model": "models/pocket/none"}, "generator.model: 'models/pocket/none' is not there"),
         ("clip", {"model": "local-dir:models/none"}, "clip.model: 'models/none' is not there"),
     ],
