@@ -23,7 +23,7 @@ from figment.ops.lineage_file import LINEAGE, Lineage
 from figment.reading import read_artifact
 from figment.types import expanded
 
-MEASURED = "data"
+MEASURED = ("data", "real")  # the same for every seed
 SUMMARY = "seeds.json"
 
 
@@ -57,7 +57,7 @@ def with_seed(parameters: Mapping[str, Any], entrypoint: Callable[..., None], se
     changed: dict[str, Any] = {**parameters, "seed": seed}
     for name, parameter in inspect.signature(entrypoint).parameters.items():
         given = parameters.get(name, jsonable(parameter.default))
-        if name != MEASURED and isinstance(given, Mapping):
+        if name not in MEASURED and isinstance(given, Mapping):
             seeded = _seeded(given, parameter.annotation, seed)
             changed |= {name: seeded} if seeded != given else {}
     return changed

@@ -24,7 +24,9 @@ def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    yield mlflow.create_experiment("tracking", artifact_location=(folder / "artifacts").as_uri())
+    experiment = mlflow.create_experiment("tracking", artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment(experiment_id=experiment)  # in place of one that an earlier test left
+    yield experiment
     mlflow.set_tracking_uri(before)
 
 
