@@ -184,5 +184,7 @@ def test_a_clip_that_is_not_there_ends_a_run_before_anything_is_rendered(tmp_pat
 def test_a_check_that_nothing_passes_stops_in_one_sentence(tmp_path, capsys):
     config = write_config(tmp_path, acceptance={"kind": "coco", "min_probability": 1.0})
     assert main([TRAINING, "-c", str(config)]) == 2
-    assert "acceptance: no image passed the check" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "quality gate 'training list made'" in said
+    assert "banana has 0" in said
     assert not (tmp_path / "out" / "splits_with_made").exists()
