@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -194,12 +195,13 @@ def test_interrupted_wherever_it_hurts_it_goes_on_and_ends_with_the_same_classif
     config, again = write_config(tmp_path), tmp_path / "out"
     kill(config, again / "tuning.pt")
     assert not (again / "tuning.json").exists()
-    for stage, reached, finished in (
-        ("synthesis", lambda step: len(list(again.glob("images/*.parquet"))) > 1, again / "images" / "MANIFEST.json"),
-        ("training", lambda step: step == 2, again / "classifier" / "model.safetensors"),
+    rendered = interrupting(tracking.log_metrics, lambda step: len(list(again.glob("images/*.parquet"))) > 1)
+    for name, interrupted, finished in (
+        ("log_metrics", rendered, again / "images" / "MANIFEST.json"),
+        ("curve", interrupted_curve(tracking.curve, 2), again / "classifier" / "model.safetensors"),
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(tracking, "log_metrics", interrupting(tracking.log_metrics, stage, reached))
+            patched.setattr(tracking, name, interrupted)
             assert main([PIPELINE, "-c", str(config)]) == 130
         assert "run the same command again" in capsys.readouterr().err
         assert not finished.exists()
@@ -221,13 +223,30 @@ def kill(config: Path, once_there: Path) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
-def interrupting(log, stage: str, reached):
-    """``log_metrics`` that Ctrl-C strikes in."""
+def interrupting(log, reached):
+    """``log_metrics`` that Ctrl-C strikes in, of the synthesis."""
 
     def call(name: str, values, step: int | None = None) -> None:
         log(name, values, step)
-        if name == stage and reached(step):
+        if name == "synthesis" and reached(step):
             raise KeyboardInterrupt
+
+    return call
+
+
+def interrupted_curve(curve, last: int):
+    """``curve`` whose log Ctrl-C strikes in at the step ``last`` of the training."""
+
+    @contextmanager
+    def call(stage: str):
+        with curve(stage) as log:
+
+            def logged(step: int, metrics) -> None:
+                log(step, metrics)
+                if stage == "training" and step == last:
+                    raise KeyboardInterrupt
+
+            yield logged
 
     return call
 
