@@ -33,7 +33,7 @@ RESULT = Path("benchmarks/results/scoring.json")
 
 @torch.inference_mode()
 def one_by_one(scorer: ClipScorer, labels: LabelSpace, pixels: Tensor, requested: Tensor) -> Tensor:
-    """(N, C) probabilities as the published loop computes them: everything anew for each image."""
+    """(N, C) probabilities as the published loop computes them: nothing is kept between images."""
     rows = []
     for raw, asked in zip(pixels, requested, strict=True):
         resized = F.interpolate((raw[None] - scorer.mean) / scorer.std, scorer.size)

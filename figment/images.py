@@ -34,7 +34,7 @@ def decode(data: bytes, where: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=READABLE)
         if image.mode in ("I", "F"):
-            raise ValueError("32 bits a pixel, whose black and white nobody can know")
+            raise ValueError("32 bits a pixel, whose black and white no one can know")
         return as_rgb(image)
     except UnidentifiedImageError as error:  # its own words name an object in memory
         raise InputError(f"{where}: not a readable image; expected one of {', '.join(READABLE)}") from error

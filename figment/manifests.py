@@ -26,9 +26,7 @@ class FileRef(BaseModel):
         path = Path(self.path)
         store.fetch(path)
         if not path.is_file():
-            raise InputError(
-                f"{path}: an earlier step wrote it, but it is gone; run the pipeline again to make it anew"
-            )
+            raise InputError(f"{path}: an earlier step wrote it, but it is gone; run the pipeline again to make it")
         if sha256_file(path) != self.sha256:
             raise InputError(
                 f"{path}: it changed since an earlier step of this run wrote it; do not run two pipelines into one folder"

@@ -77,7 +77,7 @@ def complete(folder: Path, without: Iterable[str] = ()) -> None:
 
 
 def bring(paths: Iterable[Path]) -> list[str]:
-    """Bring what the store holds of these files and folders, or has anew, but for the large. Returns the outermost."""
+    """Bring what the store holds of these files and folders, or has in a newer form, but for the large. Returns the outermost."""
     keys = {key for path in paths if (key := _key(path))}
     keys = {key for key in keys if not keys & (_above(key) - {key})}
     listed = [found for key in sorted(keys) for found in _list(key)]

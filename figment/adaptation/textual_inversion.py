@@ -87,7 +87,7 @@ def imported_words(space: LabelSpace, source: Path, folder: Path) -> Path:
 
 
 def forget_learning(folder: Path) -> None:
-    """Remove what ``learn_concepts`` goes on from in ``folder``, once nobody will ask for its words again."""
+    """Remove what ``learn_concepts`` resumes from in ``folder``, once its words are not asked for again."""
     for state in folder.glob(".learning-*"):
         state.unlink(missing_ok=True)
 

@@ -230,7 +230,7 @@ def push(remote: str | None = None, root: Path | None = None) -> int:
     if absent:
         raise InputError(
             f"dvc push: {', '.join(sorted(absent))} is not, or not whole, in the remote and in this machine's cache; "
-            "`dvc pull` it from where it is or `dvc add` it anew, then push again"
+            "`dvc pull` it from where it is or `dvc add` it again, then push again"
         )
     return int(sent)
 

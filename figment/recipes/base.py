@@ -1,5 +1,6 @@
 """What the configs of all recipes have, and what the steps ask of them."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -46,9 +47,9 @@ class Recipe(Settings):
         return getattr(self, "photos", None)
 
     @property
+    @abstractmethod
     def planning(self) -> Planning | None:
         """What is planned; None if no image is made."""
-        raise NotImplementedError
 
     @property
     def top_up(self) -> TopUp | None:

@@ -3,13 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from figment.adaptation.lora import LorasFile
 from figment.adaptation.text_encoder import Tuned
-from figment.adaptation.textual_inversion import WordsFile
 from figment.evaluation.report import Report, Section, Table
-from figment.reading import read_artifact
 from figment.recipes import bag_of_tricks, semantic_diversity, tailored
-from figment.recipes.few_shot import filter_section, probed_section
+from figment.recipes.few_shot import learned_sections
 from figment.recipes.made import Made
 from figment.recipes.tailored import tuning_section
 
@@ -27,12 +24,7 @@ def report(recipe: Any, made: Made) -> Report:
     paper = OF_CLASSIFIER[recipe.trainer.kind]
     own = paper.report(recipe, made)
     more = [Section("What was combined", [Table((), list(combined(recipe).items()), kind="words")])]
-    if not recipe.acceptance.by_clip:
-        more.append(filter_section(read_artifact(made.folder / "filter.json", dict[str, float])))
-    if made.file("words"):
-        more.append(probed_section("Learned words", "word", made.read("words", WordsFile).probes))
-    if made.file("loras"):
-        more.append(probed_section("Learned LoRAs", "LoRA", made.read("loras", LorasFile).probes))
+    more += learned_sections(recipe, made)
     if made.file("tuning") and paper is not tailored:
         more.append(tuning_section(made.read("tuning", Tuned)))
     first, *others = own.sections

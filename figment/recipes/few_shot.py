@@ -52,12 +52,7 @@ def report(recipe: Any, made: Made) -> Report:
     if results.diversity:
         sizes = {row.name: row.effective_size for row in results.rows}
         sections.append(diversity_section(results.diversity, "the photos of the first test set", sizes))
-    if not recipe.acceptance.by_clip:
-        sections.append(filter_section(read_artifact(made.folder / "filter.json", dict[str, float])))
-    if made.file("words"):
-        sections.append(probed_section("Learned words", "word", made.read("words", WordsFile).probes))
-    if made.file("loras"):
-        sections.append(probed_section("Learned LoRAs", "LoRA", made.read("loras", LorasFile).probes))
+    sections += learned_sections(recipe, made)
     if made.file("prompts"):
         contexts = read_contexts(made.folder / "contexts.csv", labels)
         rows = [(name, " · ".join(found)) for name, found in contexts.items()]
@@ -123,6 +118,18 @@ def results_section(results: FewShotResults) -> Section:
     kept = frozenset(number for number, row in enumerate(results.rows) if row.name == results.deployed)
     lead = "One draw of shots. The marked classifier is registered; it was chosen before anything was measured."
     return Section("Macro accuracy (%)", [Table([*columns, "calibration error"], rows, lines, kept)], lead)
+
+
+def learned_sections(recipe: Any, made: Made) -> list[Section]:
+    """What a run learned before it made images: its filter, words, LoRAs."""
+    sections = []
+    if not recipe.acceptance.by_clip:
+        sections.append(filter_section(read_artifact(made.folder / "filter.json", dict[str, float])))
+    if made.file("words"):
+        sections.append(probed_section("Learned words", "word", made.read("words", WordsFile).probes))
+    if made.file("loras"):
+        sections.append(probed_section("Learned LoRAs", "LoRA", made.read("loras", LorasFile).probes))
+    return sections
 
 
 def filter_section(numbers: Mapping[str, float]) -> Section:

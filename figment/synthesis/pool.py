@@ -124,7 +124,7 @@ class Pool:
             if sha256_file(self.folder / file) != self.shards[file].sha256:
                 raise InputError(
                     f"{store.url()}/{self.folder / file}: its content is not what is vouched for; "
-                    "remove it there and run again to render its images anew"
+                    "remove it there and run again to render its images"
                 )
 
     def _open(self, file: str) -> Any:

@@ -48,11 +48,11 @@ class FeatureStore:
         return {}
 
     def lacking(self) -> list[Shard]:
-        """The shards whose features nobody kept: all of them, if the pool came from elsewhere."""
+        """The shards without features: all of them, if the pool came from elsewhere."""
         return [shard for file, shard in self.pool.shards.items() if not store.exists(self.folder / file)]
 
     def complete(self) -> None:
-        """Look at the images of all shards whose features nobody kept."""
+        """Look at the images of all shards without features."""
         todo = self.lacking()
         with Progress(sum(shard.rows for shard in todo), self.what, "img", shown=bool(todo)) as bar:
             for shard in todo:

@@ -13,7 +13,7 @@ from figment.validation.hashes import HashStore
 
 
 def complete_on_ray(features: FeatureStore, config: SynthesisConfig) -> int:
-    """Look at the images of all shards whose features or hashes nobody kept. Returns how many shards that were; a shard counts
+    """Look at the images of all shards without features or hashes. Returns how many shards that were; a shard counts
     once for each."""
     stores = {"features": features, "hashes": HashStore(features.pool)}
     tasks = [(name, shard.file) for name, store in stores.items() for shard in store.lacking()]

@@ -41,7 +41,7 @@ class Subject:
         self.stock.set_progress_bar_config(disable=True)
 
     def load(self, **settings: Any) -> Generator:
-        """Figment's generator on the folder, loaded anew."""
+        """Figment's generator on the folder, loaded again."""
         model = str(self.folder)
         return Generator(model, folder_revision(model), SynthesisConfig(**settings), Inputs(self.folder, self.folder))
 

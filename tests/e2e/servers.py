@@ -15,7 +15,7 @@ BUCKET = "figment"
 
 @contextlib.contextmanager
 def server(command: list[str], port: int, **options) -> Iterator[None]:
-    """A server that answers on ``port``. What it says goes to a file: a pipe that nobody reads would fill, and stop it."""
+    """A server that answers on ``port``. What it says goes to a file: a pipe that no one reads would fill, and stop it."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, **options)
         try:

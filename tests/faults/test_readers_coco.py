@@ -1,4 +1,4 @@
-"""COCO's json as others write it, or as nobody should."""
+"""COCO's json as others write it, or as no one should."""
 
 import json
 import os

@@ -74,7 +74,7 @@ def test_a_image_with_rubbish_for_exif_is_read_unturned():
 
 
 def test_damaged_exif_beside_the_orientation_does_not_matter():
-    """A resolution of a wrong type: Pillow cannot write it anew."""
+    """A resolution of a wrong type: Pillow cannot write it again."""
     exif = Image.Exif()
     exif[0x0112], exif[0x011A] = 6, 72.0
     tags = bytearray(exif.tobytes())

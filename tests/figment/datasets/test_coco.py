@@ -28,7 +28,7 @@ def encoded(red: int = 0, size: tuple[int, int] = (8, 6), image_format: str = "P
 
 
 def scene() -> dict:
-    """Categories in no order, with ids in no order, and one that nobody asked for."""
+    """Categories in no order, with ids in no order, and one that no one asked for."""
     return {
         "images": [{"id": 7, "file_name": "a.png"}, {"id": 3, "file_name": "sub/b.png"}, {"id": 9, "file_name": "c.png"}],
         "categories": [

@@ -136,7 +136,7 @@ def test_arrays_of_every_type_of_number(dtype):
 
 
 def test_ranking_takes_little_room(monkeypatch):
-    """Nothing as large as the scores is made anew but for the masks of the checks."""
+    """Nothing as large as the scores is allocated but for the masks of the checks."""
     scores, targets = torch.rand(1000, 200), torch.rand(1000, 200) < 0.1
     monkeypatch.setattr(multilabel, "RANKED", 2**13)
     for measure in (mean_average_precision, lambda s, t: precision_recall_f1_at(s, t, (3, 5))):

@@ -1,4 +1,4 @@
-"""Learned words in prompts: what they mean, their noise, and that nobody else notices."""
+"""Learned words in prompts: what they mean, their noise, and that no one else notices."""
 
 import math
 
