@@ -28,9 +28,13 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = "pipelines.{name}.{name}"
 OWN = {"lineage.json", "config.yaml", "registered.txt", "report.html"}  # name the run, its time or its version
+FEW = {  # the most that a setting of this name has, wherever the config has it
+    "images_per_class": 4, "images_per_pair": 4, "images_per_label": 4, "images": 4, "evaluated_images": 16,
+    "per_pair": 2, "per_class": 2, "num_inference_steps": 2, "differentiated_steps": 2, "shard_size": 4, "batch_size": 8,
+    "steps": 10, "epochs": 1, "evaluate_every": 5, "validate_every": 5, "views": 2,
+}  # fmt: skip
 SHRUNK = {"images_per_class": 4, "classes": ["car", "frog", "banana"], "tricks": ["base_class", "random_guidance"]}
-STEPS = {"generator": {"num_inference_steps": 2}, "synthesis": {"shard_size": 4, "batch_size": 4}}
-STEPS |= {"training": {"steps": 10, "batch_size": 8}, "real": {"test_per_class": 10, "train_per_class": 10}}
+SHRUNK |= {"real": {"test_per_class": 10, "train_per_class": 10}, "output": "artifacts/killed"}  # of the bag of tricks
 
 
 @dataclass
@@ -90,18 +94,28 @@ def fresh_clone(folder: Path, config: dict) -> Path:
 
 
 def shrunk(file: Path) -> dict:
-    """The config with few images and steps, where it has such settings."""
+    """The config with few images and steps, and a filter that passes enough of them."""
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    parameters = config["parameters"]
-    parameters |= {name: value for name, value in SHRUNK.items() if name in parameters}
-    parameters |= {"output": "artifacts/killed"}
-    for name, values in STEPS.items():
-        if isinstance(parameters.get(name), dict):
-            parameters[name] |= {key: value for key, value in values.items() if key in parameters[name]}
-            parameters[name] |= values if name == "real" else {}
+    parameters = fewer(config["parameters"])
+    if "tricks" in parameters:
+        real = parameters["real"] | SHRUNK["real"]
+        parameters |= SHRUNK | {"real": real}
+    parameters["output"] = SHRUNK["output"]
     if "acceptance" in parameters:
-        parameters["acceptance"] = {"min_probability": 0.0, "require_top1": False}
+        parameters["acceptance"] |= {"min_probability": 0.0}
+        if "require_top1" in parameters["acceptance"]:
+            parameters["acceptance"]["require_top1"] = False
     return config
+
+
+def fewer(settings: dict) -> dict:
+    """The settings, each number that ``FEW`` names at most as large as it says."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            fewer(value)
+        elif name in FEW and isinstance(value, int):
+            settings[name] = min(value, FEW[name])
+    return settings
 
 
 def hashes(output: Path) -> dict[str, str]:
