@@ -70,7 +70,7 @@ def names(folder: Path) -> set[str]:
 
 
 def complete(folder: Path, without: Iterable[str] = ()) -> None:
-    """Bring all below ``folder``, large or not, but for what lies in the folders ``without`` and the pool's vouchers."""
+    """Bring all below ``folder``, large or not, but for what lies in the folders ``without`` and the pool's shard records."""
     if key := _key(folder):
         left_out = {f"{key}/{name}" for name in without}
         fetch(*(Path(k) for k in _list(key) if not (left_out & _above(k) or k.endswith(".shard.json"))))

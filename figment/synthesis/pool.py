@@ -1,7 +1,7 @@
 """The pool: rendered images in immutable Parquet shards, ``image: {bytes, path}`` as ``datasets`` reads them.
 
-A shard is written under a temporary name, flushed and renamed; then a small JSON beside it vouches for it with its row
-count and SHA-256. What nothing vouches for does not exist: a kill at any moment loses the shard under way and nothing
+A shard is written under a temporary name, flushed and renamed; then a small JSON, its record, is written beside it with its
+row count and SHA-256. A shard without a record does not exist: a kill at any moment loses the shard under way and nothing
 else, and any number of processes may add shards at once. ``seal`` gathers the voices into MANIFEST.json.
 
 With a store (``figment.store``) shards of other machines are there without being here: their columns are read in place, and
@@ -72,7 +72,7 @@ class Pool:
 
     def refresh(self) -> None:
         """See what other processes have added. A shard whose file is gone is not there."""
-        elsewhere = self._other_vouchers()
+        elsewhere = self._other_records()
         singles = [
             _read(path) for path in self.folder.glob("*.shard.json")
         ]  # before the manifest that may swallow them
@@ -88,18 +88,18 @@ class Pool:
             if s.file in elsewhere or (self.folder / s.file).is_file()
         }
 
-    def _other_vouchers(self) -> set[str]:
-        """The names of all files that the store has of this pool, after bringing what vouches for shards that the manifest
-        does not list. In the store a voucher stays: two processes that seal at once may not know of each other's shards."""
+    def _other_records(self) -> set[str]:
+        """The names of all files that the store has of this pool, after bringing the records of shards that the manifest
+        does not list. In the store a record stays: two processes that seal at once may not know of each other's shards."""
         elsewhere = store.names(self.folder)
-        vouchers = [name for name in elsewhere if name.endswith(".shard.json")]
-        listed = self.manifest_file.read_text(encoding="utf-8") if vouchers and self.manifest_file.is_file() else ""
-        store.fetch(*(self.folder / name for name in vouchers if name.partition(".")[0] not in listed))
+        records = [name for name in elsewhere if name.endswith(".shard.json")]
+        listed = self.manifest_file.read_text(encoding="utf-8") if records and self.manifest_file.is_file() else ""
+        store.fetch(*(self.folder / name for name in records if name.partition(".")[0] not in listed))
         return elsewhere
 
     def verify(self, files: Collection[str] | None = None) -> list[str]:
         """Read every shard here (of ``files``, if given) not read before; keep under another name each whose bytes are not what
-        is vouched for, so that its images count as missing. Returns the names it gave."""
+        is in its record, so that its images count as missing. Returns the names it gave."""
         chosen = self.shards.keys() if files is None else self.shards.keys() & set(files)
         todo = sorted(file for file in chosen - self._verified if (self.folder / file).is_file())
         with ThreadPoolExecutor(4) as readers:
@@ -117,13 +117,13 @@ class Pool:
         return aside
 
     def bring(self, files: Iterable[str]) -> None:
-        """Fetch those of these shards that are only in the store. Raises InputError if what came is not what is vouched for."""
+        """Fetch those of these shards that are only in the store. Raises InputError if what came is not what its record says."""
         absent = [file for file in files if not (self.folder / file).is_file()]
         store.fetch(*(self.folder / file for file in absent))
         for file in absent:
             if sha256_file(self.folder / file) != self.shards[file].sha256:
                 raise InputError(
-                    f"{store.url()}/{self.folder / file}: its content is not what is vouched for; "
+                    f"{store.url()}/{self.folder / file}: its content is not what its record says; "
                     "remove it there and run again to render its images"
                 )
 
@@ -160,7 +160,7 @@ class Pool:
         return rows.filter(pc.invert(pc.is_in(rows["image_id"], present)))
 
     def add(self, rows: pa.Table, images: Mapping[str, Sequence[Any]]) -> Shard:
-        """Write one shard, sorted by id: plan columns, and ``images`` with the pool's own columns; then vouch for it."""
+        """Write one shard, sorted by id: plan columns, and ``images`` with the pool's own columns; then its record."""
         table = rows
         for name in ("image", "contrast", "unsafe"):
             table = table.append_column(name, pa.array(images[name], SCHEMA.field(name).type))
@@ -181,7 +181,7 @@ class Pool:
         return shard
 
     def seal(self) -> None:
-        """Gather what vouches for single shards into the one MANIFEST.json, which is left alone if nothing is new."""
+        """Gather the records of single shards into the one MANIFEST.json, which is left alone if nothing is new."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.folder, os.O_RDONLY)
         try:

@@ -267,15 +267,15 @@ def test_pods_that_share_nothing_but_a_store_find_the_same_numbers(output, confi
         store = Bucket(f"{BUCKET}/store/artifacts/pods")
         with pods.pods_stack(tmp_path, f"sqlite:///{Path(TRACKING.removeprefix('sqlite:///')).resolve()}"):
             run = bag_of_tricks.with_options(config_path=str(path))
-            killer = threading.Thread(target=kill, args=(pods.RUNNING, "render_part", store.vouched))
+            killer = threading.Thread(target=kill, args=(pods.RUNNING, "render_part", store.recorded))
             killer.start()
             with pytest.raises(RuntimeError, match="step render_part"):
                 run()
             killer.join()
-            before = store.vouched()
+            before = store.recorded()
             assert 0 < len(before) < 8
             run()
-        after = store.vouched()
+        after = store.recorded()
         assert len(after) == 8
         assert {name: after[name] for name in before} == before, "rendered once"
         assert json.loads(store.read("results.json")) == json.loads((output / "results.json").read_text())
@@ -340,11 +340,11 @@ class Bucket:
         found = [item for page in pages for item in page.get("Contents", ())]
         return {item["Key"].removeprefix(f"{self.root}/"): f"{item['ETag']} {item['LastModified']}" for item in found}
 
-    def vouched(self) -> dict[str, str]:
-        """The shards that are vouched for, with what tells when they were written."""
+    def recorded(self) -> dict[str, str]:
+        """The shards that have a record, with when they were written."""
         found = self.list()
-        vouchers = [name for name in found if name.endswith(".shard.json")]  # each comes after its shard
-        return {name: found[name] + found[name.replace(".shard.json", ".parquet")] for name in vouchers}
+        records = [name for name in found if name.endswith(".shard.json")]  # each comes after its shard
+        return {name: found[name] + found[name.replace(".shard.json", ".parquet")] for name in records}
 
     def read(self, name: str) -> bytes:
         return self.client.get_object(Bucket=self.bucket, Key=f"{self.root}/{name}")["Body"].read()

@@ -127,12 +127,12 @@ def test_steps_side_by_side_fill_one_pool_and_the_next_goes_on(machine, plan, tm
     assert len(list((RUN / "images").glob("*.parquet"))) == 1 < len(list(shards.glob("*.parquet"))) == 2
 
 
-def test_a_shard_that_is_not_what_is_vouched_for_is_named(machine, plan, tmp_path):
+def test_a_shard_that_is_not_what_its_record_says_is_named(machine, plan, tmp_path):
     part_of_pool(plan, Pool(RUN / "images"), 0, 6)
     (shard,) = (tmp_path / "store" / RUN / "images").glob("*.parquet")
     shard.write_bytes(shard.read_bytes().replace(b"p.png", b"q.png"))
     machine()
-    with pytest.raises(InputError, match=f"{shard.name}: its content is not what is vouched for"):
+    with pytest.raises(InputError, match=f"{shard.name}: its content is not what its record says"):
         list(Pool(RUN / "images").read(plan["image_id"].to_pylist(), ["image"]))
     shard.unlink()
     machine()

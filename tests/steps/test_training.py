@@ -52,7 +52,7 @@ def run(tmp_path, monkeypatch):
     )
 
 
-def test_the_state_outlives_a_kill_before_the_weights_are_vouched_for(run, monkeypatch):
+def test_the_state_outlives_a_kill_before_the_weights_are_recorded(run, monkeypatch):
     with monkeypatch.context() as killed:
         killed.setattr(training.caching, "mark_current", MagicMock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):

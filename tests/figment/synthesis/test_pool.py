@@ -83,7 +83,7 @@ def test_a_damaged_shard_is_set_aside_and_redone(plan, pool, synthesis, tmp_path
 
 
 def test_shards_of_many_writers_are_seen_before_and_after_they_are_sealed(plan, pool, tmp_path):
-    """Single vouchers, as writers leave them, count as the manifest does; sealing twice changes nothing."""
+    """Single records, as writers leave them, count as the manifest does; sealing twice changes nothing."""
     folder = shutil.copytree(pool.folder, tmp_path / "images")
     manifest = (folder / "MANIFEST.json").read_text()
     for item in json.loads(manifest)["shards"]:
