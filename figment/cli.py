@@ -73,17 +73,19 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=check_configs)
 
     command = commands.add_parser(
-        "estimate", help="say what a plan will cost; without one, write that of a bag-of-tricks config first"
+        "estimate", help="say what a plan will cost; without one, write that of the config first"
     )
     command.add_argument("plan", type=Path, nargs="?", metavar="PLAN", help="plan.parquet of a run of any recipe")
     command.add_argument("-c", "--config", type=Path, required=True, help="a pipeline's YAML file")
     command.set_defaults(run=estimate_config)
 
     command = commands.add_parser(
-        "preview", help="show a bag-of-tricks config before its run: cost, first prompts, a few rendered images"
+        "preview", help="show a config before its run: cost, first prompts, and a page of a few rendered images"
     )
     command.add_argument("config", type=Path, metavar="CONFIG", help="a pipeline's YAML file")
-    command.add_argument("--count", type=int, default=4, metavar="N", help="images of each set, each of another class")
+    command.add_argument(
+        "--count", type=int, default=4, metavar="N", help="images of each set, each of another class or pair"
+    )
     command.set_defaults(run=preview_config)
 
     command = commands.add_parser("render", help="render a plan, or every n-th shard of it, into images/ beside it")

@@ -7,12 +7,12 @@ from typing import Annotated
 from figment.clip.scorer import load_clip
 from figment.datasets.kinds import FewShotData, ZeroShotData
 from figment.datasets.photos import draw_photos
-from figment.labels import LabelSpace, wanted
+from figment.labels import LabelSpace
 from figment.ops.steps import step
 from figment.prompts.chat import ANSWERS, check_chat
 from figment.recipes.config import AnyRecipe
 from figment.synthesis.families import Requests
-from figment.synthesis.weights import check_family, check_generator, unknown_names
+from figment.synthesis.weights import check_family, check_generator, warnings_of_unknown
 from figment.training.acceptance import FilterPolicy
 from figment.training.backbone import load_backbone
 from figment.training.round_stages import open_validation
@@ -26,20 +26,22 @@ def choose_labels(
     """All classes, and those that images are made for. Fails here, before anything is asked or rendered, if a later stage's model
     or data are not there, or do not fit."""
     space = recipe.dataset.space()
-    asked = wanted(space)
+    asked = recipe.dataset.wanted(space)
     if recipe.planning or not isinstance(recipe.dataset, ZeroShotData):
         load_clip(recipe.clip, [label.clip_name for label in space.labels])
     if planning := recipe.planning:
         check_family(planning.generator, Requests(planning.scales, planning.negative_prompt, planning.strengths))
         beside = planning.planner.kind == "pairs"  # its images also show classes that none were asked for
-        names = [label.prompt_name for label in (space if beside else asked).labels]
+        painted = space if beside else asked
+        names = [label.prompt_name for label in painted.labels]
         check_generator(planning.generator, [] if isinstance(recipe.dataset, FewShotData) else names)
         for kind in planning.prompts:
             kind.check(asked, Path(recipe.output) / ANSWERS)
         if isinstance(recipe.acceptance, FilterPolicy):
             load_backbone(recipe.acceptance.backbone)
         if not isinstance(recipe.dataset, FewShotData):
-            warn_of_unknown(planning.generator.model, names)
+            for warning in warnings_of_unknown(planning.generator.model, painted):
+                print(warning, file=sys.stderr)
     if review := recipe.review_file:
         read_review(review)
     recipe.dataset.check(space)
@@ -51,10 +53,3 @@ def choose_labels(
         draw_photos(recipe.photos_config, asked)
     recipe.trainer.check(space)
     return space, asked
-
-
-def warn_of_unknown(model: str, names: list[str]) -> None:
-    """Name the classes that a generator of few words never saw."""
-    for name, near in unknown_names(model, names).items():
-        nearest = ", ".join(near) or "none"
-        print(f"warning: {model} never saw {name!r}; the nearest it knows: {nearest}", file=sys.stderr)

@@ -123,6 +123,7 @@ class TextEncoder(TuningConfig):
 
     kind: Literal["text_encoder"] = "text_encoder"
     from_photos: ClassVar[bool] = False
+    learns: ClassVar[str] = "the tuned text encoder"
 
     def job(self, material: "Material") -> "Job":
         from figment.adaptation.kinds import text_encoder
@@ -137,6 +138,7 @@ class TextualInversion(Settings):
     inversion: InversionConfig = InversionConfig()
     probe: ProbeConfig = ProbeConfig()
     from_photos: ClassVar[bool] = True
+    learns: ClassVar[str] = "the learned words (prompts say the names of the classes)"
 
     def job(self, material: "Material") -> "Job":
         from figment.adaptation.kinds import textual_inversion
@@ -149,6 +151,7 @@ class Lora(LoraConfig):
 
     probe: ProbeConfig = ProbeConfig()
     from_photos: ClassVar[bool] = True
+    learns: ClassVar[str] = "the LoRAs of the classes"
 
     def job(self, material: "Material") -> "Job":
         from figment.adaptation.kinds import lora

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from figment.datasets.config import FewShotDataConfig, RealConfig, ZeroShotConfig
-from figment.labels import LabelSpace
+from figment.labels import LabelSpace, wanted
 from figment.types import Count, PathText, Seed, Settings
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ class LabelledData(Settings):
         """All classes."""
         return LabelSpace.chosen(self.classes, self.labels)
 
+    def wanted(self, space: LabelSpace) -> LabelSpace:
+        """The classes that images are made for: all."""
+        return space
+
     def check(self, space: LabelSpace) -> None:
         """Raise InputError for images that are not there."""
         from figment.datasets.real import check_data
@@ -43,6 +47,10 @@ class ZeroShotData(ZeroShotConfig):
 
         return zero_shot_space(self)
 
+    def wanted(self, space: LabelSpace) -> LabelSpace:
+        """The classes that images are made for: the unseen ones."""
+        return wanted(space)
+
     def check(self, space: LabelSpace) -> None:
         """The data are read before anything is rendered."""
 
@@ -60,6 +68,10 @@ class FewShotData(FewShotDataConfig):
     def space(self) -> LabelSpace:
         """All classes."""
         return LabelSpace.chosen(self.classes, self.labels)
+
+    def wanted(self, space: LabelSpace) -> LabelSpace:
+        """The classes that images are made for: all."""
+        return space
 
     def check(self, space: LabelSpace) -> None:
         """Raise InputError for a class with too few photos."""

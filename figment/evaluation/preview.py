@@ -1,23 +1,24 @@
-"""A first look at a plan before all of it is rendered: its prompts, and some images of every set on one sheet."""
+"""A first look at a plan before all of it is rendered: its prompts, and some images of every set on one page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from rich.table import Table
+from PIL import Image, ImageOps
+from rich import table as console
 from rich.text import Text
 
-from figment.evaluation.report import Images, Thumbnail, contact_sheet, plain, png_uri
+from figment.evaluation.report import Images, Report, Section, Table, Thumbnail, plain, png_uri, render
+from figment.evaluation.verdict import Verdict
 from figment.planning.plan import ranges
 from figment.synthesis.batches import fill_batches
 from figment.synthesis.renderers import Renderers
 
 PROMPTS = 3  # of a set, shown
 ROWS = 4096  # of a plan in memory at a time
-CELL = 128  # px of an image on the sheet
+SIDE = 160  # px of an image in the page
 
 
 @dataclass
@@ -43,9 +44,9 @@ def sets_of(plan: Path, count: int) -> dict[str, Set]:
     return dict(sorted(found.items()))
 
 
-def prompts_table(sets: Mapping[str, Set]) -> Table:
+def prompts_table(sets: Mapping[str, Set]) -> console.Table:
     """For a terminal."""
-    table = Table()
+    table = console.Table()
     for column in ("set", "images", "first prompts"):
         table.add_column(column, justify="right" if column == "images" else "left")
     for name, own in sets.items():
@@ -53,23 +54,32 @@ def prompts_table(sets: Mapping[str, Set]) -> Table:
     return table
 
 
-def sheet(sets: Mapping[str, Set], renderers: Renderers) -> Image.Image:
-    """The chosen rows, rendered: a line a set, under each image its class."""
+def render_rows(sets: Mapping[str, Set], renderers: Renderers) -> dict[str, Image.Image]:
+    """The chosen rows as images, by id."""
     rows = [row for own in sets.values() for row in own.rows.values()]
-    pictures: dict[str, Image.Image] = {}
+    found: dict[str, Image.Image] = {}
     for batch in fill_batches(rows, lambda: renderers.batch_size):
         renderers.load(batch[0]["model"], batch[0]["revision"])
         for part, made in renderers.render(batch):
             arrays = made.pixels.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-            pictures |= {
+            found |= {
                 row["image_id"]: Image.fromarray(np.ascontiguousarray(array))
                 for row, array in zip(part, arrays, strict=True)
             }
-    groups = [
-        (
-            plain(name),
-            [[Thumbnail(png_uri(pictures[row["image_id"]]), label, label) for label, row in own.rows.items()]],
-        )
-        for name, own in sets.items()
-    ]
-    return contact_sheet(Images(groups), max(len(own.rows) for own in sets.values()), CELL)
+    return found
+
+
+def page(title: str, lead: str, told: Sequence[str], sets: Mapping[str, Set], images: Mapping[str, Image.Image]) -> str:
+    """One HTML page: what rendering will cost, what the preview lacks or warns of, and each set's images and first prompts."""
+    sections = []
+    for name, own in sets.items():
+        shown = [_thumbnail(images[row["image_id"]], label, row["prompt"]) for label, row in own.rows.items()]
+        prompts = "; ".join(f"“{prompt}”" for prompt in own.prompts)
+        asked = Table((), [(f"{own.images:,} images", f"such as {prompts}")], kind="words")
+        sections.append(Section(plain(name), [Images([("", [shown])], natural=True), asked]))
+    return render(Report(f"Preview of {title}", lead, [Verdict(text=text) for text in told], sections, model=""))
+
+
+def _thumbnail(image: Image.Image, label: str, prompt: str) -> Thumbnail:
+    way = Image.Resampling.NEAREST if max(image.size) < SIDE else Image.Resampling.LANCZOS
+    return Thumbnail(png_uri(ImageOps.contain(image, (SIDE, SIDE), way)), label, prompt, prompt)

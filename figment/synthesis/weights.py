@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from figment.errors import InputError
 from figment.files import sha256_folder
-from figment.labels import key, nearest
+from figment.labels import LabelSpace, key, nearest
 from figment.model_configs import COMMIT, ModelConfigs, is_local, read_configs
 from figment.model_folders import check_files, parse_json
 from figment.model_loaders.hub import CONFIGS, fetch
@@ -142,3 +142,12 @@ def unknown_names(model: str, names: Sequence[str]) -> dict[str, list[str]]:
         raise InputError(f"generator.model: {file} is no list of words; restore it, or remove it")
     keys = {key(word) for word in known}
     return {name: nearest(name, known) for name in names if key(name) not in keys}
+
+
+def warnings_of_unknown(model: str, space: LabelSpace) -> list[str]:
+    """A sentence for each class that a generator of few words never saw."""
+    unknown = unknown_names(model, [label.prompt_name for label in space.labels])
+    return [
+        f"warning: {model} never saw {name!r}; the nearest it knows: {', '.join(near) or 'none'}"
+        for name, near in unknown.items()
+    ]

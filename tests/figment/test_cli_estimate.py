@@ -32,13 +32,8 @@ def test_a_plan_of_any_recipe_is_estimated_with_the_images_it_starts_from(plan, 
     assert "18 of 18 images to render at" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("recipe", ["few_shot", "semantic_diversity", "tailored"])
-def test_a_config_that_only_a_run_can_plan_is_told_how(recipe, tmp_path, capsys):
-    config = write_config(tmp_path, recipe)
-    assert main(["estimate", "-c", str(config)]) == 2
-    said = capsys.readouterr().err
-    assert f"error: {config}: only a bag-of-tricks config can be planned without a run" in said
-    assert f"writes {tmp_path}/out/plan.parquet" in said
+def test_a_plan_that_is_not_there_is_one_sentence(tmp_path, capsys):
+    config = write_config(tmp_path, "tailored")
     assert main(["estimate", str(tmp_path / "out/plan.parquet"), "-c", str(config)]) == 2
     assert "out/plan.parquet: there is no such plan; a run writes it" in capsys.readouterr().err
 
@@ -53,24 +48,37 @@ def test_a_bag_of_tricks_is_planned_and_estimated_without_a_run(tmp_path, monkey
     assert count_rows(tmp_path / "out/plan.parquet") == 6
 
 
-def test_a_preview_shows_prompts_cost_and_a_sheet_and_leaves_the_run_as_it_was(tmp_path, capsys):
-    config = write_config(tmp_path, "bag_of_tricks", classes=["car", "frog", "dog"], images_per_class=4)
+FEW = {"shots": 1, "classes": ["car", "frog"], "methods": {"words": {"images": 2, "concepts": True}}}
+PREVIEWED = {
+    "bag_of_tricks": ({"classes": ["car", "frog", "dog"], "images_per_class": 4}, 48, "multi domain", "an image of a frog", ""),
+    "few_shot": (FEW, 4, "concept", "a photo of a car", "Without the learned words"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", PREVIEWED)
+def test_a_preview_is_a_page_of_images_prompts_and_cost_and_leaves_the_run_as_it_was(recipe, tmp_path, capsys):
+    changes, images, trick, prompt, lacks = PREVIEWED[recipe]
+    config = write_config(tmp_path, recipe, **changes)
     assert main(["preview", str(config), "--count", "2"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    for part in ("48 of 48 images to render at", "multi domain", "an image of a frog", f"{tmp_path}/out.preview.png"):
-        assert part in said
-    with Image.open(tmp_path / "out.preview.png") as sheet:
-        assert sheet.height == 4 * (128 + 16)  # a row a trick
-        assert len(sheet.getcolors(1 << 20)) > 100
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"plan.parquet"}
+    said, page = capsys.readouterr(), (tmp_path / "out.preview.html").read_text()
+    out = " ".join(said.out.split())
+    for part in (f"{images} of {images} images to render at", trick, prompt, f"{tmp_path}/out.preview.html"):
+        assert part in out
+    for part in (f"{images} of {images} images to render at", f'<h2 id="{trick.replace(" ", "-")}">', prompt, lacks):
+        assert part in page
+    assert lacks in said.err
+    assert page.count("<figure") == 2 * page.count("<h2")
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "out.preview.html"}
 
 
-@pytest.mark.parametrize(("recipe", "arguments", "part"), [
-    ("tailored", [], "only a bag-of-tricks config"), ("bag_of_tricks", ["--count", "0"], "--count is 0"),
-    ("bag_of_tricks", ["--count", "-3"], "--count is -3"),
+@pytest.mark.parametrize(("recipe", "changes", "arguments", "part"), [
+    ("semantic_diversity", {"generated": False}, [], "nothing is rendered by this config"),
+    ("predict", {}, [], "predict renders nothing; give the config of a recipe"),
+    ("bag_of_tricks", {}, ["--count", "0"], "--count is 0"),
+    ("bag_of_tricks", {}, ["--count", "-3"], "--count is -3"),
 ])  # fmt: skip
-def test_what_cannot_be_previewed_is_one_sentence(tmp_path, capsys, recipe, arguments, part):
-    config = write_config(tmp_path, recipe)
+def test_what_cannot_be_previewed_is_one_sentence(tmp_path, capsys, recipe, changes, arguments, part):
+    config = write_config(tmp_path, recipe, **changes)
     assert main(["preview", str(config), *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert part in line
