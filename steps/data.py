@@ -27,7 +27,9 @@ def prepare_data(recipe: AnyRecipe, labels: LabelSpace, wanted: LabelSpace) -> A
     gates, found = Gates(recipe.gates, output), Prepared()
     if isinstance(data, FewShotData):
         splits = data.splits(labels)
-        photos = FileRef.of(keep_photos(splits.shots, labels, output))
+        root = Path(data.root)
+        masks = (root / data.train, root / data.masks) if data.masks else None
+        photos = FileRef.of(keep_photos(splits.shots, labels, output, masks))
         found = Prepared(photos=photos, checked=gates.check_photos(labels, splits))
         photo_features(
             labels, data, photos, output, views_of(recipe.training, recipe.seed), cached

@@ -30,7 +30,8 @@ def choose_labels(
     if recipe.planning or not isinstance(recipe.dataset, ZeroShotData):
         load_clip(recipe.clip, [label.clip_name for label in space.labels])
     if planning := recipe.planning:
-        check_family(planning.generator, Requests(planning.scales, planning.negative_prompt, planning.strengths))
+        requests = Requests(planning.scales, planning.negative_prompt, planning.strengths, masks=planning.masks)
+        check_family(planning.generator, requests)
         beside = planning.planner.kind == "pairs"  # its images also show classes that none were asked for
         painted = space if beside else asked
         names = [label.prompt_name for label in painted.labels]

@@ -33,7 +33,9 @@ def given_of(
         space,
         read_prompts(prompts.open()) if prompts else [],
         model_revision(planning.generator),
-        shots=[Shot(row["image"], by_name[row["label"]]) for row in shots],
+        shots=[
+            Shot(row["image"], by_name[row["label"]], row.get("object", ""), row.get("background", "")) for row in shots
+        ],
     )
     for path in (file.open() for file in adapted):
         if path.name == TUNING:

@@ -126,12 +126,16 @@ class FewShotDataConfig(Settings):
     * ``parquet``: a folder below ``root`` with train*.parquet for ``train``, with test*.parquet for a test set, as on the
       Hugging Face Hub (``image``, ``label``).
 
+    ``masks`` is a folder below ``root`` with a PNG for each photo of ``train`` (folders, coco), at the photo's own place and name
+    there: white on the object that the photo shows, black elsewhere.
+
     Without other photos, ``tests: {}``: each shot is measured by classifiers that did not learn from it.
     """
 
     source: Literal["folders", "coco", "focus", "parquet"]
     root: PathText
     train: str = "train"
+    masks: str | None = None
     tests: dict[str, str] = Field({"test": "test"})
     # The first so many photos in a class's drawn order may be shots, whatever ``shots`` is; those after them may validate.
     largest_shots: Count = 8
@@ -142,6 +146,8 @@ class FewShotDataConfig(Settings):
         check_set_names(self.tests, "tests", taken=(*RESERVED, CROSS_VALIDATED))
         if self.source == "focus" and not self.tests:
             raise ValueError("tests is empty, but focus has a test set; give it a name, such as tests: {focus: ''}")
+        if self.masks and self.source not in ("folders", "coco"):
+            raise ValueError(f"masks belong to photos that are files; source: {self.source} has none, leave masks out")
         if self.source in ("folders", "coco"):
             for name, where in self.tests.items():
                 if normpath(where) == normpath(self.train):

@@ -96,6 +96,13 @@ def photo_files(listing: Listing) -> Iterator[tuple[str, bytes]]:
         yield where, data if isinstance(data, bytes) else encode(np.asarray(data), "png")
 
 
+def mask_files(listing: Listing, photos: Path, masks: Path) -> list[Path]:
+    """The mask of each photo, a file below ``photos``: the PNG of the same place and name below ``masks``."""
+    places = [(listing.chunks[chunk], row) for chunk, row in listing.places.tolist()]
+    files = [chunk.files[row] for chunk, row in places if isinstance(chunk, folders.Files)]
+    return [masks / file.relative_to(photos).with_suffix(".png") for file in files]
+
+
 def open_photos(listing: Listing, size: int) -> StreamedImages:
     """The photos at ``size`` px, whole, squashed to the square."""
     return StreamedImages(listing, size, "squash")

@@ -48,12 +48,17 @@ def trace(plans: Sequence[Path], image_id: str) -> str:
         ("generator", f"{row['model']} @ {row['revision']}"),
         ("", _settings(row)),
         ("adapter", _adapter(row, output)),
-        *([("from photo", f"{row['initial_image']}, strength {row['strength']:g}")] if row["initial_image"] else []),
+        *([("from photo", _photo(row))] if row["initial_image"] else []),
         *(line for run in runs for line in _in_run(image_id, run, [plan for plan in plans if plan.parent == run])),
         *(trained or [("trained", "no model under artifacts/ learned from it")]),
         ("again", f"{_checkout(read_lineage(output))}figment replay {image_id[:16]} --plan {plans[0]}"),
     ]
     return table(lines)
+
+
+def _photo(row: dict) -> str:
+    within = f", within mask {row['mask']}" if row["mask"] else ""
+    return f"{row['initial_image']}, strength {row['strength']:g}{within}"
 
 
 def why(model: str) -> str:

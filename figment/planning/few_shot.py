@@ -23,10 +23,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shot:
-    """A photo by the SHA-256 of its file in ``sources/``."""
+    """A photo by the SHA-256 of its file in ``sources/``, and, where masks were given, the files there that are white on its
+    object and on its background."""
 
     image: str
     label: Label
+    object: str = ""
+    background: str = ""
 
 
 def plan_few_shot(
@@ -61,6 +64,7 @@ def plan_few_shot(
                 replicate=replicate,
                 strength=strength,
                 initial_image=shot.image,
+                mask=(shot.background if method.invert else shot.object) if method.mask else "",
                 concept=word,
                 noise=sigma * unit,
                 noise_draw="once" if sigma and method.noise_once else "",

@@ -29,6 +29,8 @@ class Method(Settings):
     contexts: bool = False  # prompts are the language model's, not "a photo of a ..."
     # share of the noise schedule; DA-Fusion draws one of four
     strengths: tuple[Number, ...] = Field((0.7,), min_length=1)
+    mask: bool = False  # only the photo's object is rendered, what is around it stays: data.masks
+    invert: bool = False  # all but the object is
     guidance_scale: Guidance | None = None  # by default the generator's
     alpha: Share = 0.7  # how often a training item is a made image
     weights: Weighting = "equal"  # how often which: figment.planning.sample_weights
@@ -41,6 +43,8 @@ class Method(Settings):
             raise ValueError("noise is added to learned words; set concepts: true, or leave noise out")
         if any(sigma <= 0 for sigma in self.noise) or any(not 0 < s <= 1 for s in self.strengths):
             raise ValueError("noise must be above 0 (none is always among the choices), strengths in (0, 1]")
+        if self.invert and not self.mask:
+            raise ValueError("invert: true without mask; it says which side of the mask is rendered")
         return self
 
     @property
@@ -49,6 +53,7 @@ class Method(Settings):
         words = ["concept" if self.concepts else "name"]
         words += ["noise"] if self.noise else []
         words += ["contexts"] if self.contexts else []
+        words += ["background" if self.invert else "object"] if self.mask else []
         words += ["lora"] if self.lora else []
         return "_".join(words)
 

@@ -124,6 +124,11 @@ class MethodPlanner(Settings):
         """All at which any method starts from photos."""
         return tuple(strength for method in self.methods.values() if method.images for strength in method.strengths)
 
+    @property
+    def masks(self) -> bool:
+        """Whether any method renders a part of a photo."""
+        return any(method.mask for method in self.methods.values() if method.images)
+
     def uses(self, given: Given, planning: "Planning") -> Iterator[tuple[str, int, Row]]:
         """Each method with the number of a photo and an image made of it that the method learns from."""
         contexts = contexts_of(given.space, given.prompts)
@@ -199,6 +204,11 @@ class Planning(Settings):
     def strengths(self) -> tuple[float, ...]:
         """At which it starts from images, if it does."""
         return getattr(self.planner, "strengths", ())
+
+    @property
+    def masks(self) -> bool:
+        """Whether it renders parts of images."""
+        return getattr(self.planner, "masks", False)
 
 
 class TopUp(Settings):

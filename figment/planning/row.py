@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         ("long_prompts", pa.bool_()),
         ("round", pa.int32()),
         ("parent", pa.string()),
+        ("mask", pa.string()),
     ]
 )
 
@@ -43,6 +44,7 @@ SCHEMA = pa.schema(
 # ids of older rows stand. A new column belongs here.
 ADDED_LATER = (
     "strength", "initial_image", "concept", "noise", "shared_noise", "noise_draw", "long_prompts", "round", "parent",
+    "mask",
 )  # fmt: skip
 
 
@@ -81,6 +83,7 @@ class Row(BaseModel):
     long_prompts: bool = False  # a prompt over the text encoder's length is read in parts, not cut
     round: int = Field(0, ge=0)  # that asked for it after a training (figment.planning.rounds); 0: the first plan
     parent: str = ""  # of a round: SHA-256 of the list of images that the classifier before it was trained on
+    mask: str = ""  # image-to-image: SHA-256 of a file, white where the image is rendered; elsewhere it stays as it is
 
     @model_validator(mode="after")
     def _mode(self) -> Self:
@@ -90,6 +93,8 @@ class Row(BaseModel):
             )
         if self.strength < 1 and not self.initial_image:
             raise ValueError(f"strength {self.strength} without initial_image; a strength needs an image to start from")
+        if self.mask and not self.initial_image:
+            raise ValueError("mask without initial_image; a mask says which part of an image is rendered")
         if int(self.num_inference_steps * self.strength) < 1:
             raise ValueError(f"strength {self.strength} of {self.num_inference_steps} steps is none; raise either")
         if self.noise and not self.concept:

@@ -299,6 +299,10 @@ class FewShot(Recipe):
                 f"imported: {lacking}; name folders of `figment import`, and the methods that learn from them"
             )
         check_cross_validation(self.data, self.shots, self.training.finetune is not None)
+        if (masked := next((name for name, method in self.methods.items() if method.mask), "")) and not self.data.masks:
+            raise InputError(
+                f"methods.{masked}.mask: true, but data.masks names no folder of masks; give it, or leave mask out"
+            )
 
 
 class Custom(Recipe):

@@ -11,11 +11,11 @@ Row = Mapping[str, Any]
 
 def batch_key(row: Row) -> tuple:
     """What rows must share to be rendered in one batch: the weights with their LoRAs, the size, the schedule, and whether they
-    start from an image. Rows of guidance 1 or less skip half the work, so they go together. Prompts, scales and seeds differ
-    freely."""
+    start from an image, or render a part of one. Rows of guidance 1 or less skip half the work, so they go together. Prompts,
+    scales and seeds differ freely."""
     weights = (row["model"], row["revision"], loras_of(row["adapter"]))
     schedule = (row["scheduler"], row["num_inference_steps"])
-    mode = (bool(row["initial_image"]), row["strength"])
+    mode = (bool(row["initial_image"]), bool(row.get("mask")), row["strength"])
     return *weights, row["height"], row["width"], *schedule, *mode, row["guidance_scale"] <= 1
 
 

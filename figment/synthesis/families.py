@@ -338,6 +338,7 @@ class Requests:
     strengths: tuple[float, ...] = ()
     side: int = 0  # of the images, the smaller one; 0 if it is not known
     loras: bool = False
+    masks: bool = False
 
 
 def refusal(family: Family, guidance: str, requests: Requests) -> str:
@@ -352,6 +353,8 @@ def refusal(family: Family, guidance: str, requests: Requests) -> str:
         return f"diffusers loads no LoRA into a {title} model; leave it out, or choose another model"
     if requests.strengths and family.image == "none":
         return f"{title} cannot start from an image; choose another model, or rows without an initial image"
+    if requests.masks and family.image != "strength":
+        return f"{title} cannot render a part of an image; choose another model, or rows without a mask"
     if family.image == "reference" and any(strength < 1 for strength in requests.strengths):
         found = f"{min(requests.strengths):g}"
         return f"{title} takes an initial image as a reference and knows no strength, found {found}; set it to 1"

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from figment.planning.adapters import loras_of
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.families import Requests, embedded_guidance, guidance_of, refusal
+from figment.synthesis.masks import render_within
 from figment.synthesis.schedulers import make_scheduler
 from figment.synthesis.sources import Sources
 from figment.synthesis.weights import check_revision, is_local
@@ -128,7 +130,7 @@ class Generator:
 
     @torch.inference_mode()
     def render(self, rows: Sequence[Mapping[str, Any]], full: int | None = None) -> Rendering:
-        """Images of plan rows that agree in size, steps, scheduler, strength and in having an initial image or not.
+        """Images of plan rows that agree in size, steps, scheduler, strength and in having an initial image and a mask or not.
 
         One CPU generator per image, seeded by its row, so an image does not depend on its batch. Rows that are
         not guided skip the unconditional pass: they are rendered apart. With ``compile`` every batch is padded to
@@ -173,6 +175,7 @@ class Generator:
 
     def _render(self, rows: Sequence[Mapping[str, Any]]) -> Rendering:
         first, family = rows[0], self.family
+        size = first["width"], first["height"]
         from_image = bool(first["initial_image"])
         pipeline = self._pipeline(first["scheduler"], from_image)
         guided = self._guided(first)
@@ -187,13 +190,15 @@ class Generator:
             **family.settings,
         }
         if from_image:
-            size = first["width"], first["height"]
             arguments["image"] = [self.sources.image(row["initial_image"], *size) for row in rows]
             arguments["strength"] = first["strength"]
         known = inspect.signature(pipeline.__call__).parameters  # image-to-image takes its size from the image
         meanings = self.encode(rows, guided)  # before the LoRAs are on: another lane may wait for them while it encodes
+        call = pipeline
+        if first.get("mask"):
+            call = partial(render_within, [self.sources.mask(row["mask"], *size) for row in rows], pipeline)
         with self.encode.loras.on(first["adapter"]), self._embedding(scales):
-            output = pipeline(**meanings, **{n: v for n, v in arguments.items() if n in known})
+            output = call(**meanings, **{n: v for n, v in arguments.items() if n in known})
         unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(rows)
         pixels = output.images.float().as_subclass(Tensor)
         return Rendering(pixels if from_image else family.pixels(pixels), tuple(map(bool, unsafe)))
@@ -203,7 +208,8 @@ class Generator:
         for row in rows:
             strengths = (row["strength"],) if row["initial_image"] else ()
             side, loras = min(row["height"], row["width"]), bool(loras_of(row["adapter"]))
-            requests = Requests((row["guidance_scale"],), row["negative_prompt"], strengths, side, loras)
+            masks = bool(row.get("mask"))
+            requests = Requests((row["guidance_scale"],), row["negative_prompt"], strengths, side, loras, masks)
             if sentence := refusal(self.family, self.guidance, requests):
                 raise InputError(f"plan: {sentence}")
 

@@ -4,29 +4,58 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from figment import store
-from figment.datasets.few_shot import photo_files
+from figment.datasets.few_shot import mask_files, photo_files
 from figment.datasets.listing import Listing
 from figment.errors import InputError
 from figment.files import atomic, sha256_file
-from figment.images import decode
+from figment.image_files import BYTES
+from figment.images import decode, encode
 from figment.labels import LabelSpace
+from figment.reading import name_of, read_bytes
 
 
-def keep_photos(listing: Listing, space: LabelSpace, folder: Path) -> Path:
+def keep_photos(listing: Listing, space: LabelSpace, folder: Path, masks: tuple[Path, Path] | None = None) -> Path:
     """photos.parquet in ``folder``, a row a photo: its class (``label``), ``where`` it came from, and its ``image``, the SHA-256
-    of its file, which is put into sources/ there."""
+    of its file, which is put into sources/ there. With ``masks``, the folders of the photos and of their masks, also the masks
+    that are white on its ``object`` and on its ``background``."""
     sources, rows, path = Sources(folder / "sources"), [], folder / "photos.parquet"
-    for label, (where, content) in zip(listing.labels.tolist(), photo_files(listing), strict=True):
-        decode(content, where)  # a photo that cannot be read is named now, not when images are made of it
+    files = mask_files(listing, *masks) if masks else []
+    for i, (label, (where, content)) in enumerate(zip(listing.labels.tolist(), photo_files(listing), strict=True)):
+        size = decode(content, where).size  # a photo that cannot be read is named now, not when images are made of it
         rows.append({"label": space.names[label], "where": where, "image": sources.keep(content)})
+        if masks:
+            shown = read_mask(files[i], size)
+            rows[-1] |= {
+                "object": sources.keep(encode(shown, "png")),
+                "background": sources.keep(encode(~shown, "png")),
+            }
     with atomic(path) as partial:
         pq.write_table(pa.Table.from_pylist(rows), partial)
     return path
+
+
+def read_mask(file: Path, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8, 255 where the mask of a photo of this (width, height) is white, else 0. Raises InputError for one that has
+    another size, or shows no object."""
+    name = name_of(file)
+    mask = decode(read_bytes(file, "a mask", BYTES, "a PNG that is white on the object of the photo of its name"), name)
+    if mask.size != size:
+        raise InputError(
+            f"{name}: a mask of {mask.width} x {mask.height} pixels for a photo of {size[0]} x {size[1]}; save it at the photo's "
+            "size, upright"
+        )
+    white = np.asarray(mask.convert("L")) >= 128
+    if white.all() or not white.any():
+        raise InputError(
+            f"{name}: all {'white' if white.all() else 'black'}; a mask is white on the object and black elsewhere"
+        )
+    return np.repeat(white[..., None], 3, axis=2).astype(np.uint8) * 255
 
 
 class Sources:
@@ -36,6 +65,7 @@ class Sources:
     def __init__(self, folder: Path):
         self.folder = folder
         self.image = lru_cache(maxsize=256)(self._image)
+        self.mask = lru_cache(maxsize=256)(self._mask)
 
     def add(self, image: Path) -> str:
         return self.keep(image.read_bytes())
@@ -50,6 +80,10 @@ class Sources:
     def _image(self, image_hash: str, width: int, height: int) -> Image.Image:
         """The whole image squashed to ``width`` x ``height``, as DA-Fusion and DIAGen do."""
         return self.read(image_hash).resize((width, height), Image.Resampling.BICUBIC)
+
+    def _mask(self, image_hash: str, width: int, height: int) -> Image.Image:
+        """The mask squashed so, black or white."""
+        return self.read(image_hash).convert("L").resize((width, height), Image.Resampling.NEAREST)
 
     def read(self, image_hash: str) -> Image.Image:
         """The image at its own size. Raises InputError if its file is not there or is not what it was."""

@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
 
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.families import Family
@@ -24,7 +25,7 @@ ATTENTION = ["to_q", "to_v", "q_proj", "v_proj", "to_out.0"]
 TARGETS = {"target_modules": ATTENTION}
 DEFAULTS = {
     "adapter": "", "concept": "", "noise": 0.0, "noise_draw": "", "seed": 3, "width": 32, "height": 32,
-    "num_inference_steps": 2, "strength": 1.0, "initial_image": "", "negative_prompt": "",
+    "num_inference_steps": 2, "strength": 1.0, "initial_image": "", "negative_prompt": "", "mask": "",
 }  # fmt: skip
 
 
@@ -62,6 +63,14 @@ class Subject:
         return self.generator.sources.add(file)
 
     @cached_property
+    def mask(self) -> str:
+        """The hash of a mask of it: its left half."""
+        mask = Image.new("L", (32, 32))
+        mask.paste(255, (0, 0, 16, 32))
+        mask.save(self.folder / "mask.png")
+        return self.generator.sources.add(self.folder / "mask.png")
+
+    @cached_property
     def lora(self) -> Path:
         """A LoRA with random weights of the denoiser's attention and, where diffusers loads them there, of a text encoder's, as
         diffusers saves it."""
@@ -87,17 +96,25 @@ class Subject:
     def render(self, *rows: dict[str, Any]) -> Tensor:
         return self.generator.render(rows).pixels
 
+    def pixels(self, row: dict[str, Any]) -> Tensor:
+        """Of the row's initial image."""
+        image = self.generator.sources.image(row["initial_image"], row["width"], row["height"])
+        return pil_to_tensor(image)[None] / 255
+
     def call(self, row: dict[str, Any]) -> Tensor:
         """The stock pipeline's own call for a row: its text, scale, seed and negative prompt."""
         family, pipeline = self.family, self.stock
         more: dict[str, Any] = dict(family.settings)
         if row["initial_image"]:
-            pipeline = getattr(diffusers, family.image_pipeline)(**pipeline.components, **self.kept_config())
+            name = family.image_pipeline.replace("Img2Img", "Inpaint") if row["mask"] else family.image_pipeline
+            pipeline = getattr(diffusers, name)(**pipeline.components, **self.kept_config(name))
             pipeline.set_progress_bar_config(disable=True)
             image = self.generator.sources.image(row["initial_image"], row["width"], row["height"])
             more["image"] = [image] if family.image == "reference" else image
             if family.image == "strength":
                 more["strength"] = row["strength"]
+            if row["mask"]:
+                more["mask_image"] = self.generator.sources.mask(row["mask"], row["width"], row["height"])
         negative = row["negative_prompt"]
         if "negative_prompt" in more or family.scale == "true_cfg_scale":  # guidance is off without one
             more["negative_prompt"] = negative
@@ -112,8 +129,8 @@ class Subject:
         images = pipeline(prompt=row["prompt"], generator=generator, output_type="np", **steps, **more).images
         return torch.from_numpy(images).permute(0, 3, 1, 2)
 
-    def kept_config(self) -> dict[str, Any]:
-        kind = getattr(diffusers, self.family.image_pipeline)
+    def kept_config(self, name: str) -> dict[str, Any]:
+        kind = getattr(diffusers, name)
         _, settings = kind._get_signature_keys(kind)
         return {n: self.stock.config[n] for n in settings if n in self.stock.config}
 

@@ -19,6 +19,7 @@ COLUMNS = {
     "guidance_acts": "guidance acts",
     "negative_acts": "negative acts",
     "image_to_image": "image to image",
+    "part_of_an_image": "part of an image",
     "long_prompts": "long prompts",
     "lora": "LoRA",
     "replay": "replay",

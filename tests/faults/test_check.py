@@ -52,6 +52,13 @@ ONE = {
     "a measure that is none": ("semantic_diversity", {"training.select_by": "validation/nonsense"}, "is not measured"),
     "a measure of other ks": ("semantic_diversity", {"training.select_by": "validation/F1@99"}, "is not measured"),
     "a measure of the test images": ("semantic_diversity", {"training.select_by": "zsl/mAP"}, "choose by test"),
+    "a mask where there are none": (
+        "few_shot",
+        {"methods": {"m": {"images": 2, "mask": True}}},
+        "data.masks names no folder",
+    ),
+    "masks of photos in Parquet": ("few_shot", {"data.masks": "masks"}, "masks belong to photos that are files"),
+    "the outside of no mask": ("few_shot", {"methods": {"m": {"invert": True}}}, "invert: true without mask"),
     "a method's name": ("few_shot", {"methods": {"a/b": {}}}, "a/b"),
     "an output where nothing can be written": ("tailored", {"output": "/proc/figment"}, "parameters.output"),
     "photos that are not there": ("bag_of_tricks", {"real.path": "no/photos"}, "real.path: 'no/photos' is not there"),

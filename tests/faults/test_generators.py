@@ -36,6 +36,7 @@ def model(tmp_path_factory):
         ("Flux.2 dev", {"width": 64, "height": 64}, Requests((4.0,), strengths=(0.5, 1.0)), r"knows no strength, found 0\.5"),
         ("Flux.2 dev", {}, Requests((4.0,), strengths=(1.0,)), r"reads images of 64 pixels or more, found 32"),
         ("Sana", {}, Requests((4.0,), strengths=(0.5,)), r"Sana cannot start from an image"),
+        ("Flux.2 dev", {}, Requests((4.0,), strengths=(1.0,), masks=True), r"cannot render a part of an image"),
         ("SDXL-Turbo", {"scheduler": "FlowMatchEulerDiscreteScheduler"}, None, r"generator\.scheduler: .* is for flow-matching"),
         ("Flux.1 dev", {"scheduler": "DDIMScheduler"}, None, r"generator\.scheduler: DDIMScheduler is for models that predict"),
         ("Flux.1 dev", {"scheduler": "FlowMatchHeunDiscreteScheduler"}, None, r"set_timesteps takes no sigmas"),

@@ -15,12 +15,15 @@ import pytest
 from PIL import Image, ImageCms, features
 
 from figment.datasets.coco import read_coco
+from figment.datasets.few_shot import photo_chunks
 from figment.datasets.folders import chunks
 from figment.datasets.labelled import has_split, open_labelled
+from figment.datasets.listing import select
 from figment.errors import InputError
 from figment.evaluation.tagging import rendered_files
 from figment.image_files import find_files, names_in, read_image
 from figment.labels import LabelSpace
+from figment.synthesis.sources import keep_photos
 
 SPACE = LabelSpace.of(["cat", "dog"])
 
@@ -347,3 +350,38 @@ def test_a_file_name_in_coco_is_found_or_told(case, tmp_path):
 
 def test_folders_without_splits_are_read_whole(data):
     assert sum(len(chunk.names) for chunk in chunks(data, None)) == 2
+
+
+MASKS = {
+    "no mask": (None, r"masks/dog/1\.png: "),
+    "a text": (b"white", r"masks/dog/1\.png: not a readable image"),
+    "another size": (
+        "1",
+        r"masks/dog/1\.png: a mask of 9 x 8 pixels for a photo of 8 x 8; save it at the photo's size",
+    ),
+    "all black": ((0, 0, 0), r"masks/dog/1\.png: all black; a mask is white on the object"),
+    "all white": ((255, 255, 255), r"masks/dog/1\.png: all white; a mask is white on the object"),
+}
+
+
+@pytest.mark.parametrize(("mask", "found"), MASKS.values(), ids=MASKS)
+def test_the_mask_of_a_photo(data, tmp_path, mask, found):
+    file = tmp_path / "masks" / "dog" / "1.png"
+    half = Image.new("L", (8, 8))
+    half.paste(255, (0, 0, 8, 4))
+    for name in ("cat", "dog"):
+        (tmp_path / "masks" / name).mkdir(parents=True)
+        half.save(tmp_path / "masks" / name / "1.png")
+    if mask is None:
+        file.unlink()
+    elif isinstance(mask, bytes):
+        file.write_bytes(mask)
+    elif isinstance(mask, tuple):
+        image(file, mask)
+    else:
+        Image.new(mask, (9, 8)).save(file)
+    listing = select(photo_chunks("folders", tmp_path, "data"), SPACE, None, "photos")
+    with pytest.raises(InputError, match=found) as caught:
+        keep_photos(listing, SPACE, tmp_path / "out", (tmp_path / "data", tmp_path / "masks"))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out" / "photos.parquet").exists()

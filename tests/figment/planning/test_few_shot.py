@@ -56,6 +56,13 @@ def test_a_lora_is_an_adapter_beside_the_words():
     assert {row.adapter for row in rows(NAMES, words=words)} == {""}
 
 
+@pytest.mark.parametrize(("invert", "mask"), [(False, "object"), (True, "background")])
+def test_a_method_renders_a_photos_object_or_what_is_around_it(invert, mask):
+    masked = Method(images=2, mask=True, invert=invert)
+    planned = rows(masked, [Shot("a" * 64, PHONE, "object", "background")])
+    assert {(row.mask, row.trick, row.initial_image) for row in planned} == {(mask, f"name_{mask}", "a" * 64)}
+
+
 def test_methods_without_images_plan_none():
     assert rows(Method(augment=False)) == rows(Method()) == []
 
@@ -126,7 +133,14 @@ def test_real_guidance_takes_contexts_too_unlike_the_published_code():
 
 @pytest.mark.parametrize(
     "options",
-    [{"noise": (0.1,)}, {"noise": (0.0,), "concepts": True}, {"strengths": (0.0,)}, {"strengths": ()}, {"alpha": 1.1}],
+    [
+        {"invert": True},
+        {"noise": (0.1,)},
+        {"noise": (0.0,), "concepts": True},
+        {"strengths": (0.0,)},
+        {"strengths": ()},
+        {"alpha": 1.1},
+    ],
 )
 def test_impossible_methods_are_refused(options):
     with pytest.raises(ValidationError):

@@ -29,6 +29,7 @@ ROWS = st.builds(
     stream=st.integers(-(2**63), 2**63 - 1),
     replicate=st.integers(0, 2**31 - 1),
     initial_image=st.sampled_from(["a", "b"]),
+    mask=st.sampled_from(["", "c"]),
     strength=st.sampled_from([0.5, 1.0]),
     concept=st.sampled_from(["c", "d"]),
     noise=st.sampled_from([0.1, 1e-9]),

@@ -22,6 +22,7 @@ ROWS = st.builds(
     stream=st.integers(0, 3),
     replicate=st.integers(0, 5),
     initial_image=st.sampled_from(["a", "b"]),
+    mask=st.sampled_from(["", "c"]),
     strength=st.sampled_from([0.5, 1.0]),
     concept=st.sampled_from(["c", "d"]),
     noise=st.sampled_from([0.1, 0.2]),
@@ -60,8 +61,9 @@ def test_a_column_added_later_leaves_older_ids_alone():
     assert set(SCHEMA.names) - {"image_id", "seed"} == set(Row.model_fields)
     changes = {"initial_image": "0" * 64, "concept": "c", "shared_noise": "x", "round": 1, "parent": "x"}
     ids = {example(**{name: value}).image_id for name, value in changes.items()} | {example().image_id}
-    assert len(ids) == 1 + len(changes)
-    assert set(changes) < set(ADDED_LATER)
+    ids |= {example(initial_image="0" * 64, mask="1" * 64).image_id}
+    assert len(ids) == 2 + len(changes)
+    assert {*changes, "mask"} < set(ADDED_LATER)
 
 
 def example(**change) -> Row:
@@ -94,6 +96,7 @@ def test_editing_one_class_changes_only_its_rows():
         {"guidance_scale": float("inf")},
         {"labels": ()},
         {"strength": 0.5},
+        {"mask": "a" * 64},
         {"noise": 0.1},
         {"concept": "c", "noise_draw": "x"},
     ],

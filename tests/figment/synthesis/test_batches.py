@@ -10,6 +10,7 @@ ROWS = st.lists(
             "guidance_scale": st.floats(0, 9),
             "strength": st.sampled_from([0.5, 1.0]),
             "initial_image": st.sampled_from(["", "a", "b"]),
+            "mask": st.sampled_from(["", "a", "b"]),
             "width": st.sampled_from([32, 64]),
             "adapter": st.sampled_from(["", "aa", "bb*0.5", "aa+bb*0.5"]),
         }

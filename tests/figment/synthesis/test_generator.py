@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from PIL import Image
 
 from figment.errors import InputError
+from figment.images import encode
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator
 from figment.synthesis.weights import model_revision
@@ -120,6 +122,27 @@ def test_images_that_start_from_others_mix_prompts_and_sources_in_a_batch(genera
     assert blue[2] > blue[0]
     strong = images(generator, [row | {"initial_image": hashes[0], "strength": 1.0}])
     assert not torch.allclose(strong, together[:1], atol=0.05)
+
+
+def test_within_a_mask_an_image_is_rendered_and_around_it_stays(generator, plan, tmp_path):
+    generator.sources.folder = tmp_path / "sources"
+    colours = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    photos = [generator.sources.keep(encode(one, "png")) for one in colours]
+    inside = np.zeros((32, 32), bool)
+    inside[:8, :16] = True
+    whole, part, outside = (
+        generator.sources.keep(encode(np.repeat(mask[..., None], 3, 2) * np.uint8(255), "png"))
+        for mask in (inside | True, inside, ~inside)
+    )
+    plain = rows_of(plan, 1)[0] | {"guidance_scale": 2.0, "strength": 0.5, "initial_image": photos[0]}
+    rows = [plain | {"mask": part}, plain | {"mask": outside, "initial_image": photos[1], "prompt": "a frog"}]
+    together = images(generator, rows)
+    assert psnr(together, torch.cat([images(generator, [row]) for row in rows])) > 45
+    for image, photo, rendered in zip(together, colours, (inside, ~inside), strict=True):
+        there = torch.from_numpy(photo).permute(2, 0, 1) / 255
+        assert torch.equal(image[:, ~rendered], there[:, ~rendered])
+        assert (image[:, rendered] - there[:, rendered]).abs().mean() > 0.1
+    assert psnr(images(generator, [plain | {"mask": whole}]), images(generator, [plain])) > 45
 
 
 def test_a_lost_or_changed_source_image_is_named(generator, plan, tmp_path):

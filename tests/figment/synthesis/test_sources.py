@@ -3,12 +3,16 @@
 import gc
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from figment.datasets.few_shot import photo_chunks
+from figment.datasets.listing import select
 from figment.images import decode, encode
+from figment.labels import LabelSpace
 from figment.synthesis import sources as module
-from figment.synthesis.sources import Sources
+from figment.synthesis.sources import Sources, keep_photos
 
 SIDE = 300
 
@@ -39,3 +43,23 @@ def test_two_sizes_of_one_photo_are_two_images(tmp_path, photos):
     image_hash = sources.keep(photos[0])
     assert [sources.image(image_hash, side, 8).size for side in (16, 8, 16)] == [(16, 8), (8, 8), (16, 8)]
     assert sources.read(image_hash).size == (SIDE + 1, SIDE)
+
+
+def test_every_photo_finds_its_mask_by_its_place_and_name(tmp_path):
+    for name, side in (("cat/1", 8), ("dog/deep/2", 9)):
+        for folder, suffix, mode in (("shots", "jpg", "RGB"), ("masks", "png", "1")):
+            file = tmp_path / folder / f"{name}.{suffix}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.new(mode, (side, 8))
+            image.paste(1 if mode == "1" else (255, 0, 0), (0, 0, 3, 4))
+            image.save(file)
+    space = LabelSpace.of(["cat", "dog"])
+    listing = select(photo_chunks("folders", tmp_path, "shots"), space, None, "photos")
+    path = keep_photos(listing, space, tmp_path, (tmp_path / "shots", tmp_path / "masks"))
+    sources = Sources(tmp_path / "sources")
+    for row, side in zip(pq.read_table(path).to_pylist(), (8, 9), strict=True):
+        white = np.asarray(sources.mask(row["object"], side, 8)) == 255
+        assert white[:4, :3].all()
+        assert white.sum() == 12
+        assert np.array_equal(np.asarray(sources.mask(row["background"], side, 8)), 255 * ~white)
+    assert np.asarray(sources.mask(row["object"], 3, 4)).shape == (4, 3)
