@@ -176,7 +176,7 @@ def open_pipeline(
 
 def quantisation(quantise: str, dtype: torch.dtype) -> dict[str, Any]:
     """The arguments of diffusers' loaders by which a denoiser is quantised while it is loaded. Raises InputError if the library
-    is not there that does it."""
+    is not there that does it, or the GPU that it needs."""
     import diffusers
 
     if quantise == "none":
@@ -185,6 +185,10 @@ def quantisation(quantise: str, dtype: torch.dtype) -> dict[str, Any]:
     if find_spec(library) is None:
         raise InputError(
             f"synthesis.quantise: {quantise} needs {library}, which is not installed; pip install {library}"
+        )
+    if library == "bitsandbytes" and not (torch.cuda.is_available() or torch.xpu.is_available()):
+        raise InputError(
+            f"synthesis.quantise: {quantise} needs a GPU, and there is none; take int8, which a CPU runs too, or leave it out"
         )
     if quantise == "int8":
         from torchao.quantization import Int8WeightOnlyConfig

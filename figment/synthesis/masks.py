@@ -25,7 +25,9 @@ def render_within(masks: Sequence[Image.Image], pipeline: Any, **arguments: Any)
     def outside_again(pipeline: Any, step: int, time: Tensor, values: dict[str, Any]) -> dict[str, Any]:
         image, others = seen[0]
         rendered = F.interpolate(white, image.shape[-2:]).to(image)
-        rendered = rendered.view(-1, *[1] * (image.ndim - 3), *image.shape[-2:]).expand_as(image)  # Qwen-Image has frames
+        rendered = rendered.view(-1, *[1] * (image.ndim - 3), *image.shape[-2:]).expand_as(
+            image
+        )  # Qwen-Image has frames
         if left := pipeline.num_timesteps - step - 1:
             later = scheduler.timesteps[-left:][:1]
             image = noised(image, *(other if other.ndim == image.ndim else later for other in others))

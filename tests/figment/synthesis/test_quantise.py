@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 import pytest
+import torch
 
 from figment.errors import InputError
 from figment.model_loaders import pipelines
@@ -20,6 +21,14 @@ from figment.synthesis.weights import model_revision
 def test_without_its_library_it_is_one_sentence(pocket_config, monkeypatch, quantise, library):
     monkeypatch.setattr(pipelines, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=rf"synthesis\.quantise: {quantise} needs {library}, which is not installed"):
+        Generator(pocket_config.model, model_revision(pocket_config), SynthesisConfig(quantise=quantise))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("quantise", ["bnb8", "nf4"])
+def test_without_the_gpu_that_diffusers_asks_for_it_is_one_sentence(pocket_config, monkeypatch, quantise):
+    monkeypatch.setattr(pipelines, "find_spec", lambda name: name)
+    with pytest.raises(InputError, match=rf"synthesis\.quantise: {quantise} needs a GPU, and there is none; take int8"):
         Generator(pocket_config.model, model_revision(pocket_config), SynthesisConfig(quantise=quantise))
 
 
