@@ -23,6 +23,7 @@ parameters:
   clip: {model: local-dir:models/pocket/clip}
   synthesis: {image_format: png}
   training: {model: test_resnet, image_size: 32, steps: 150, batch_size: 32, learning_rate: 0.003, weight_decay: 0.05}
+  versioning: {keep: nothing}
   output: artifacts/notebook
 """)
 figment.check(config)

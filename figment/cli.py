@@ -149,8 +149,9 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("run_folder", type=Path, metavar="RUN", help="its folder, such as artifacts/bag_of_tricks")
     command.add_argument("--data", type=Path, metavar="PATH", help="images without labels; by default real.unlabelled")
     command.add_argument("--clusters", type=int, default=30, metavar="N", help="groups of like images to be named")
-    command.add_argument("--answers", type=Path, metavar="FILE", help="what the page saved: write shots.parquet")
-    command.add_argument("--review", action="store_true", help="about the generated images instead: keep or drop")
+    command.add_argument(
+        "--answers", type=Path, metavar="FILE", help="what the page saved, or the run's review.html: for the next run"
+    )
     command.set_defaults(run=ask_images)
 
     command = commands.add_parser(

@@ -103,7 +103,7 @@ def rounding_of(recipe: BagOfTricks) -> Rounding:
         acceptance=recipe.acceptance,
         training=recipe.training,
         real=recipe.real,
-        review=recipe.review,
+        review=recipe.review_file and str(recipe.review_file),
     )
 
 

@@ -93,9 +93,14 @@ def predict_images(options: argparse.Namespace) -> None:
 def ask_images(options: argparse.Namespace) -> None:
     from figment.clip.config import ClipConfig
     from figment.datasets.config import RealConfig
-    from figment.evaluation.ask_run import ask_about, ask_for_review, take_answers
+    from figment.evaluation.ask_run import ask_about, take_answers, take_review
 
     run, file = options.run_folder, options.run_folder / "config.yaml"
+    if options.answers and options.answers.suffix == ".csv":
+        path, decided = take_review(run, options.answers)
+        kept = sum(decided.values())
+        print(f"{path}: {kept} images to keep, {len(decided) - kept} to drop; the next run of its config applies them")
+        return
     if options.answers:
         path, given, shots = take_answers(run, options.answers)
         classes = len(set(shots["label"].to_pylist()))
@@ -104,9 +109,6 @@ def ask_images(options: argparse.Namespace) -> None:
     if not file.is_file():
         raise InputError(f"{run}: holds no config.yaml; give the folder of a run that has ended")
     parameters = read_parameters(file)
-    if options.review:
-        print(f"{ask_for_review(run, setting(file, parameters, 'review', str | None))}: open it in a browser")
-        return
     if options.clusters < 1:
         raise InputError(f"--clusters {options.clusters}: give 1 or more")
     data = options.data or setting(file, parameters.get("data", parameters), "real", RealConfig).unlabelled

@@ -29,9 +29,9 @@ from figment.synthesis.pool import Pool
 from figment.training.classifier import predict_all
 from figment.training.kinds.timm_classifier import TIMM
 from figment.training.saved import load_model
-from figment.validation.review import read_review
+from figment.validation.review import REVIEW, read_review
 
-ASKED, SHOTS = "asked.parquet", "shots.parquet"
+ASKED, SHOTS, VERDICTS = "asked.parquet", "shots.parquet", "verdicts.parquet"
 MOST = 3000  # images of a review page
 
 
@@ -73,15 +73,23 @@ def take_answers(run: Path, answers: Path) -> tuple[Path, Answers, pa.Table]:
     return run / SHOTS, given, shots
 
 
-def ask_for_review(run: Path, review: str | None) -> Path:
-    """RUN/review.html: the run's generated images, the doubtful first, with the decisions that were made before."""
-    if not (run / "verdicts.parquet").is_file():
-        raise InputError(f"{run}: holds no verdicts.parquet; give the folder of a run that judged images")
-    decided = read_review(Path(review)) if review else {}
-    items = review_items(pq.read_table(run / "verdicts.parquet"), Pool(run / "images"), decided, MOST)
+def take_review(run: Path, saved: Path) -> tuple[Path, dict[str, bool]]:
+    """RUN/review.csv: what review.html saved, as the run's next start takes it. Raises InputError for any other file."""
+    if not (run / VERDICTS).is_file():
+        raise InputError(f"{run}: holds no {VERDICTS}; give the folder of a run that judged images")
+    decided = read_review(saved)
+    write_text(run / REVIEW, saved.read_text(encoding="utf-8-sig"))
+    return run / REVIEW, decided
+
+
+def write_review(run: Path, review: Path | None) -> Path:
+    """RUN/review.html: the run's generated images, the doubtful first, with the decisions in the file ``review``."""
+    verdicts, decided = pq.read_table(run / VERDICTS), read_review(review) if review else {}
+    items = review_items(verdicts, Pool(run / "images"), decided, MOST)
+    all_ = f"All {len(verdicts):,}" if len(verdicts) <= MOST else f"{len(items):,} of {len(verdicts):,}"
     lead = (
-        "Generated images, the doubtful first. Keep or drop what was judged wrongly, save, and name the file as review: in the "
-        "config."
+        f"{all_} generated images, those first of which the judge was least sure. Keep or drop what was judged wrongly and save; "
+        f"then: figment ask {run} --answers {REVIEW}, and run the config again."
     )
-    write_text(run / "review.html", page(f"Review of {run.name}", lead, items, ("keep", "drop"), "review.csv"))
+    write_text(run / "review.html", page(f"Review of {run.name}", lead, items, ("keep", "drop"), REVIEW))
     return run / "review.html"

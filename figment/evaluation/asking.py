@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
@@ -139,8 +140,12 @@ def cluster_items(asked: pa.Table) -> list[Item]:
 
 def review_items(verdicts: pa.Table, pool: Pool, decided: Mapping[str, bool], most: int) -> list[Item]:
     """An item a generated image: the ``most`` whose probability is nearest to one half, and all that are ``decided``."""
-    rows = sorted(verdicts.to_pylist(), key=lambda row: (abs(row["probability"] - 0.5), row["image_id"]))
-    rows = rows[:most] + [row for row in rows[most:] if row["image_id"] in decided]
+    doubt = pc.abs(pc.subtract(verdicts["probability"], 0.5))
+    order = [("doubt", "ascending"), ("image_id", "ascending")]
+    verdicts = verdicts.append_column("doubt", doubt).sort_by(order)
+    rest = verdicts.slice(most)
+    more = rest.filter(pc.is_in(rest["image_id"], pa.array(list(decided), pa.string())))
+    rows = [*verdicts.slice(0, most).to_pylist(), *more.to_pylist()]
     ids = [row["image_id"] for row in rows]
     uris = {
         row["image_id"]: pool_uri(row["image"], row["image_id"])
@@ -152,9 +157,9 @@ def review_items(verdicts: pa.Table, pool: Pool, decided: Mapping[str, bool], mo
         Item(
             ids=(row["image_id"],),
             uris=(uris[row["image_id"]],),
-            group=row["labels"][0],
+            group=" + ".join(row["labels"]),
             state=row["reason"].replace("_", " "),
-            text=f"{row['labels'][0]}, {row['probability']:.2f}",
+            text=f"{' + '.join(row['labels'])}, {row['probability']:.2f}",
             answer=answers[decided.get(row["image_id"])],
         )
         for row in rows
@@ -166,7 +171,8 @@ def page(title: str, lead: str, items: Sequence[Item], choices: Sequence[str], f
     """The HTML: a page of ``items`` at a time, each to be answered by one of ``choices``. What it saves is called ``file``: a
     .csv of decisions or a .json of ``Answers``."""
     environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined)
-    values = {"title": title, "lead": lead, "choices": list(choices), "file": file}
+    grouped = any(len(item.ids) > 1 for item in items)
+    values = {"title": title, "lead": lead, "choices": list(choices), "file": file, "grouped": grouped}
     return environment.get_template(TEMPLATE.name).render(**values, items=[item.model_dump() for item in items])
 
 

@@ -9,12 +9,13 @@ from types import MappingProxyType
 from typing import Literal
 
 import matplotlib
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw
 
 from figment.evaluation.fonts import drawable
 from figment.evaluation.verdict import Summary, Verdict, outcome_of
-from figment.images import data_uri, decode
+from figment.images import data_uri, decode, encode
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -64,14 +65,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small image with its caption. A click on one with ``image_id`` is the review's decision to ``overrule`` its verdict."""
+    """A small image with its caption."""
 
     uri: str
     caption: str
     alt: str
     title: str = ""
-    image_id: str = ""
-    overrule: Literal["", "keep", "drop"] = ""
     kind: Literal["", "rejected", "source"] = ""
 
 
@@ -115,9 +114,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """The first section has the headline table. ``model``: the folder of the model that is registered; ``reviewed``: the
-    decisions that this run applied, which the page exports with the new ones; ``metrics``: what goes into metrics.json, if the
-    report writes it."""
+    """The first section has the headline table. ``model``: the folder of the model that is registered; ``metrics``: what
+    goes into metrics.json, if the report writes it."""
 
     title: str
     lead: str
@@ -126,7 +124,6 @@ class Report:
     model: str
     provenance: Mapping[str, str] = field(default_factory=dict)
     licences: Mapping[str, str] = field(default_factory=dict)
-    reviewed: Mapping[str, bool] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     logged: Mapping[str, Image.Image] = field(default_factory=dict)  # images for the experiment tracker, by file name
     price_per_hour: float | None = None
@@ -146,8 +143,14 @@ class Report:
         )
 
 
-def render(report: Report, more: Sequence[Section] = (), provenance: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The HTML text; ``more`` follows the report's own sections, ``provenance`` its own."""
+def render(
+    report: Report,
+    more: Sequence[Section] = (),
+    provenance: Mapping[str, str] = MappingProxyType({}),
+    review: str = "",
+) -> str:
+    """The HTML text; ``more`` follows the report's own sections, ``provenance`` its own; ``review`` is a page beside this one, on
+    which verdicts are overruled."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
         autoescape=True,
@@ -157,13 +160,7 @@ def render(report: Report, more: Sequence[Section] = (), provenance: Mapping[str
     )
     environment.tests["kind"] = lambda block, kind: type(block).__name__ == kind
     sections = [*report.sections, *more, *_origins({**report.provenance, **provenance}, report.licences)]
-    shown = [block for section in sections for block in section.blocks if isinstance(block, Images)]
-    return environment.get_template(TEMPLATE.name).render(
-        report=report,
-        sections=sections,
-        reviewable=any(image.image_id for block in shown for _, rows in block.groups for row in rows for image in row),
-        reviewed=[(image_id, "keep" if kept else "drop") for image_id, kept in report.reviewed.items()],
-    )
+    return environment.get_template(TEMPLATE.name).render(report=report, sections=sections, review=review)
 
 
 def _origins(provenance: Mapping[str, str], licences: Mapping[str, str]) -> list[Section]:
@@ -250,8 +247,12 @@ def png_uri(image: Image.Image, side: int | None = None) -> str:
 
 
 def pool_uri(image: Mapping[str, bytes | str], where: str) -> str:
-    """A data URI of a pool's image, fitted into ``EMBEDDED`` px."""
-    return png_uri(decode(image["bytes"], where), EMBEDDED)  # type: ignore[arg-type]  # a pool's bytes
+    """A data URI of a pool's image, without its metadata: a PNG, of a larger one a JPEG fitted into ``EMBEDDED`` px."""
+    found, kind = decode(image["bytes"], where), "png"  # type: ignore[arg-type]  # a pool's bytes
+    if max(found.size) > EMBEDDED:
+        found.thumbnail((EMBEDDED, EMBEDDED))
+        kind = "jpeg"
+    return data_uri(encode(np.asarray(found), kind), kind)  # type: ignore[arg-type]
 
 
 def plain(name: str) -> str:

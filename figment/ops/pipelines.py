@@ -39,6 +39,7 @@ from figment.ops.steps import named
 from figment.ops.summary import print_results
 from figment.ops.tracking import close_dead_runs, end_runs, ensure_experiment
 from figment.text import shown
+from figment.validation.review import REVIEW
 
 
 class CheckedPipeline(Pipeline):
@@ -185,14 +186,14 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def offer(parameters: Mapping[str, Any], config: Path) -> None:
-    """Send the files below artifacts/ that a config names, such as a review.csv. Raises InputError if the output would not be
+    """Send the files below artifacts/ that a config names, and its run's review.csv. Raises InputError if the output would not be
     in the store."""
     output = parameters.get("output")
     if output and not str(output).startswith(f"{store.FOLDER}/"):
         raise InputError(
             f"{config}: parameters.output is {str(output)!r}; with {store.VARIABLE} it has to begin with {store.FOLDER}/"
         )
-    for path in named(parameters):
+    for path in [*named(parameters), *([Path(str(output), REVIEW)] if output else [])]:
         if path.is_file():
             store.push(path)
 

@@ -96,8 +96,10 @@ class PhotoPlanner(Settings):
     tops_up: ClassVar[bool] = False
 
     def method(self, words: bool, loras: bool) -> Method:
-        """As the few-shot recipe has it; with ``words`` prompts say them, with ``loras`` images are made with those."""
-        return Method(**self.model_dump(exclude={"kind"}), concepts=words, lora=loras, contexts=True)
+        """As the few-shot recipe has it; with ``words`` prompts say them, to which the noise is added, with ``loras`` images are
+        made with those."""
+        without = {"kind"} if words else {"kind", "noise", "relative_noise"}
+        return Method(**self.model_dump(exclude=without), concepts=words, lora=loras, contexts=True)
 
     def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
         method = self.method(bool(given.words.adapter), bool(given.words.loras))

@@ -35,7 +35,6 @@ from figment.manifests import Classifiers
 from figment.reading import read_artifact
 from figment.recipes.made import Made, generator_name, licences
 from figment.recipes.tables import diversity_section
-from figment.validation.review import read_review
 from figment.validation.verdicts import reasons, yields
 
 ACCEPTED, REJECTED = 12, 6  # images a class
@@ -65,9 +64,7 @@ def report(recipe: Any, made: Made) -> Report:
         Section(
             "Accepted images",
             [accepted],
-            "Click an image to overrule CLIP: an accepted one is dropped, a rejected one kept. Save the decisions and name "
-            "the file as review: in the config; the next run applies them, and its report keeps them: a click on a "
-            "decided image takes the decision back.",
+            "Some of each class. All images, to be kept or dropped against CLIP: review.html beside this page.",
         ),
         Section("Rejected images, and why", [rejected]),
         *([errors_section(errors, results.confusion_of)] if errors else []),
@@ -93,7 +90,6 @@ def report(recipe: Any, made: Made) -> Report:
         model=model.as_posix(),
         provenance={**made.origins, "the chain": f"figment why {model}"},
         licences=licences(recipe.generator, recipe.clip),
-        reviewed=read_review(recipe.review_file) if recipe.review_file else {},
         logged={
             "accepted.png": contact_sheet(accepted, ACCEPTED),
             "rejected.png": contact_sheet(rejected, REJECTED),
@@ -239,10 +235,10 @@ def _thumbnail(judged: Mapping[str, Any], row: Mapping[str, Any], image: Mapping
     title = f"{row['prompt']} | guidance {row['guidance_scale']} | p = {probability} | {image_id[:12]}"
     uri = pool_uri(image, image_id)
     if judged["accepted"]:
-        return Thumbnail(uri, plain(judged["trick"]), row["prompt"], title, image_id, "drop")
+        return Thumbnail(uri, plain(judged["trick"]), row["prompt"], title)
     seen = f": {judged['predicted'][0]}" if judged["reason"] == "wrong_class" else ""
     why = f"{plain(judged['reason'])}{seen} ({probability})"
-    return Thumbnail(uri, why, row["prompt"], title, image_id, "keep", "rejected")
+    return Thumbnail(uri, why, row["prompt"], title, "rejected")
 
 
 def _round_robin(groups: Sequence[Sequence[dict]]) -> list[dict]:

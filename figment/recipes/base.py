@@ -13,6 +13,7 @@ from figment.planning.planners import Planning, TopUp
 from figment.synthesis.config import SynthesisConfig
 from figment.types import PathText, Positive, Seed, Settings
 from figment.validation.config import GateConfig
+from figment.validation.review import REVIEW
 
 Sets = Mapping[str, Mapping[str, int]]  # at most so many images of every class by trick, by the set's name
 
@@ -33,6 +34,7 @@ class Recipe(Settings):
     clip: ClipConfig = DEFAULT_CLIP
     gates: GateConfig = GateConfig()
     versioning: VersioningConfig = VersioningConfig()
+    review: PathText | None = None
     seed: Seed = 0
     output: PathText
 
@@ -57,13 +59,13 @@ class Recipe(Settings):
         quota = getattr(self, "quota", None)
         if not quota or not self.planning or not self.planning.planner.tops_up:
             return None
-        return TopUp(quota=quota, planning=self.planning, review=getattr(self, "review", None))
+        return TopUp(quota=quota, planning=self.planning, review=self.review_file and str(self.review_file))
 
     @property
     def review_file(self) -> Path | None:
-        """A person's verdicts."""
-        review = getattr(self, "review", None)
-        return Path(review) if review else None
+        """A person's verdicts: the file that is named, or review.csv in the run's folder, where `figment ask` puts it."""
+        own = Path(self.output) / REVIEW
+        return Path(self.review) if self.review else own if own.is_file() else None
 
     @property
     def adaptations(self) -> tuple[Any, ...]:

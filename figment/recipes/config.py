@@ -76,7 +76,6 @@ class BagOfTricks(Recipe):
     imported: tuple[PathText, ...] = ()
     quota: QuotaConfig | None = None
     rounds: RoundsConfig | None = None
-    review: PathText | None = None
     register_as: RegisteredName = "figment-bag-of-tricks"
     parts: Count = 1
 
@@ -323,7 +322,6 @@ class Custom(Recipe):
     imported: tuple[PathText, ...] = ()
     against: Literal["wanted", "all"] = "all"
     quota: QuotaConfig | None = None
-    review: PathText | None = None
     register_as: RegisteredName = "figment-custom"
 
     @property

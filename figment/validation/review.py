@@ -1,4 +1,4 @@
-"""The human pass: what a person said of images in the report's contact sheets, by image id, overrules CLIP."""
+"""The human pass: what a person said of images on a run's review.html, by image id, overrules CLIP."""
 
 import csv
 import io
@@ -13,14 +13,15 @@ from figment.reading import read_text
 from figment.text import reason_of
 from figment.validation.verdicts import HUMAN_DROP
 
+REVIEW = "review.csv"  # in a run's folder
 COLUMNS = ["image_id", "decision"]
 DECISIONS = {"keep": True, "drop": False}
 ID = re.compile("[0-9a-f]{64}")
 
 
 def read_review(path: Path) -> dict[str, bool]:
-    """Whether each image is kept, by id. Raises InputError, with the row, for what the report did not export."""
-    text = read_text(path, "the review that the report exports", kind="a readable CSV file")
+    """Whether each image is kept, by id. Raises InputError, with the row, for what review.html did not save."""
+    text = read_text(path, "the review.csv that review.html saves", kind="a readable CSV file")
     try:
         reader = csv.DictReader(io.StringIO(text), strict=True)
         if reader.fieldnames != COLUMNS:
@@ -30,7 +31,7 @@ def read_review(path: Path) -> dict[str, bool]:
         rows = list(reader)
     except csv.Error as error:
         raise InputError(
-            f"review {path}: not a readable CSV file ({reason_of(error)}); export it from the report"
+            f"review {path}: not a readable CSV file ({reason_of(error)}); save it from review.html again"
         ) from error
     review: dict[str, bool] = {}
     for number, row in enumerate(rows, 2):

@@ -310,9 +310,10 @@ def test_the_next_run_takes_what_a_person_decided(output, config, tmp_path):
             not learned
         )
         assert dropped not in chosen
-    report = (output / "report.html").read_text()
-    assert "human drop" in report
-    assert f'["{dropped}", "drop"]' in report, "a later review holds this one"
+    assert "human drop" in (output / "report.html").read_text()
+    page = (output / "review.html").read_text()
+    items = json.loads(page.split("const items = ")[1].split(", choices =")[0])
+    assert {item["ids"][0]: item["answer"] for item in items} == {i: "drop" if i == dropped else "" for i in after}
 
 
 SHARDS = "artifacts/pods/images/*.parquet"

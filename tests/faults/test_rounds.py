@@ -62,7 +62,9 @@ def test_rounds_never_choose_by_the_images_that_measure(tmp_path, test):
         open_validation(space, RealConfig(path=str(tmp_path), test=test), size=32)
 
 
-@pytest.mark.parametrize("options", [[], ["--review"], ["--answers", "answers.json"], ["--clusters", "0"]], ids=str)
+@pytest.mark.parametrize(
+    "options", [[], ["--answers", "answers.json"], ["--answers", "review.csv"], ["--clusters", "0"]], ids=str
+)
 def test_nothing_is_asked_about_a_folder_that_is_no_run(tmp_path, capsys, options):
     assert main(["ask", str(tmp_path), *options]) == 2
     said = capsys.readouterr().err.strip()

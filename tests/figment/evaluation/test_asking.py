@@ -6,9 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from figment.cli import main
 from figment.datasets.config import RealConfig
 from figment.datasets.real import open_shots
 from figment.errors import InputError
+from figment.evaluation.ask_run import write_review
 from figment.evaluation.asking import (
     SCHEMA,
     Answers,
@@ -17,10 +19,15 @@ from figment.evaluation.asking import (
     disagreement,
     page,
     read_answers,
+    review_items,
     shots_of,
 )
 from figment.images import encode
 from figment.labels import LabelSpace
+from figment.validation import verdicts
+from figment.validation.review import read_review
+from tests.browser import in_browser
+from tests.recipes import recipe_of
 
 NAMES = ("cat", "dog")
 
@@ -101,3 +108,59 @@ def test_a_page_loads_nothing_and_obeys_no_name():
     assert "http" not in html.replace("http-equiv", "")
     written = html.split("const items = ")[1].split(", choices =")[0]
     assert [tuple(item["ids"]) for item in json.loads(written)] == [item.ids for item in items]
+
+
+@pytest.fixture
+def judged(plan) -> pa.Table:
+    """Verdicts on all images of the plan, as doubtful as their place in it; of the last two the judge was equally sure."""
+    rows = [
+        {"image_id": row["image_id"], "accepted": number % 2 > 0, "reason": "accepted" if number % 2 else "wrong_class",
+         "labels": row["labels"], "trick": row["trick"], "predicted": ["frog"], "contrast": 0.2,
+         "probability": 0.5 + (-1) ** number * 0.025 * number}
+        for number, row in enumerate(plan.to_pylist())
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=verdicts.SCHEMA)
+
+
+def test_a_review_shows_all_images_the_doubtful_first_and_what_was_decided_however_sure(judged, pool):
+    ids = judged["image_id"].to_pylist()
+    items = review_items(judged.take(list(reversed(range(len(ids))))), pool, {}, len(ids))
+    assert [item.ids for item in items] == [(image_id,) for image_id in ids]
+    assert {item.state for item in items} == {"accepted", "wrong class"}
+    few = review_items(judged, pool, {ids[-1]: False, "f" * 64: True}, 3)
+    assert [(item.ids[0], item.answer) for item in few] == [*((i, "") for i in ids[:3]), (ids[-1], "drop")]
+
+
+def test_the_page_lies_beside_the_run_and_what_it_saves_is_found_by_the_next_one(judged, pool, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "images").symlink_to(pool.folder)
+    pq.write_table(judged, run / "verdicts.parquet")
+    recipe, ids = recipe_of("semantic_diversity", run), judged["image_id"].to_pylist()
+    assert recipe.review_file is None
+    html = write_review(run, None).read_text()
+    assert f"All {len(ids)} generated images" in html
+    saving = (
+        "const link = { click() { document.title = decodeURIComponent(this.href.split(',').slice(1).join(',')); } };"
+    )
+    keys = "for (const key of ['2', 'ArrowRight', '1', 'ArrowRight', '1', 'Backspace'])"
+    press = "(document.activeElement || 0).dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))"
+    script = f"document.querySelector('section').focus(); {keys} {press}; {saving} document.createElement = () => link;"
+    saved = tmp_path / "saved.csv"
+    saved.write_text(in_browser(tmp_path, html, f"{script} document.getElementById('save').click();") + "\n")
+    assert read_review(saved) == {ids[0]: False, ids[1]: True}
+    assert main(["ask", str(run), "--answers", str(saved)]) == 0
+    assert "run/review.csv: 1 images to keep, 1 to drop" in capsys.readouterr().out
+    assert recipe.review_file == run / "review.csv"
+    assert '"answer": "drop"' in write_review(run, recipe.review_file).read_text()
+
+
+@pytest.mark.parametrize("text", ["", "id,decision", "image_id,decision\nx,keep"])
+def test_a_review_that_no_page_saved_leaves_the_run_as_it_was(text, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "verdicts.parquet").touch()
+    (tmp_path / "mine.csv").write_text(text)
+    assert main(["ask", str(tmp_path / "run"), "--answers", str(tmp_path / "mine.csv")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "mine.csv" in line
+    assert not (tmp_path / "run" / "review.csv").exists()

@@ -1,10 +1,7 @@
 """One page from sections of any recipe."""
 
 import html as escaping
-import os
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -29,16 +26,15 @@ from figment.evaluation.report import (
     render,
 )
 from figment.evaluation.verdict import Verdict
-from figment.validation.review import read_review
+from tests.browser import in_browser
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PIXEL = png_uri(Image.new("RGB", (32, 32), "red"))
-IDS = ["a" * 64, "b" * 64, "c" * 64]
 
 
 def thumbnails(text: str = "car") -> Images:
-    found = [Thumbnail(PIXEL, text, text, text, image_id, "drop") for image_id in IDS[:2]]
-    rejected = Thumbnail(PIXEL, text, text, text, IDS[2], "keep", "rejected")
+    found = [Thumbnail(PIXEL, text, text, text)] * 2
+    rejected = Thumbnail(PIXEL, text, text, text, "rejected")
     return Images([(text, [[*found, rejected]]), ("none of it", [[]])])
 
 
@@ -96,15 +92,16 @@ def test_measures_are_explained_and_marked_rows_stand_out():
 def test_what_models_and_users_wrote_is_escaped_everywhere(text):
     html = render(report(text), [gate_section({text: 3})], {"run": text})
     html = re.sub(r"<!--.*?-->", "", html, flags=re.DOTALL)  # what matplotlib notes of its texts
-    own = {"<script>": 1, "<img src=x": 0, '" onmouseover="': 0}
+    own = {"<script>": 0, "<img src=x": 0, '" onmouseover="': 0}
     for found, count in own.items():
         assert html.count(found) == count, found
     assert escaping.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in html
 
 
-def test_only_a_page_with_images_to_decide_on_has_a_script():
-    assert "<script" in render(report())
-    assert "<script" not in render(report(sections=[Section("Results", [Table(("a",), [("b",)])])]))
+def test_a_page_links_to_the_review_beside_it_if_there_is_one_and_has_no_script():
+    assert '<a href="review.html">' in render(report(), review="review.html")
+    assert "review" not in render(report())
+    assert "<script" not in render(report())
 
 
 def test_the_summary_is_the_headline_without_its_bars(tmp_path):
@@ -147,40 +144,8 @@ def test_a_contact_sheet_has_a_row_a_group():
     assert contact_sheet(thumbnails(), columns=4, cell=16).size == (96 + 4 * 20, 2 * 32)
 
 
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    return found or pytest.skip("no chromium on this machine to open the report in")
-
-
-def in_browser(chromium: str, tmp_path, page: str, script: str, width: int) -> str:
-    """What ``script`` writes into the title of the open page."""
-    file = tmp_path / "report.html"
-    file.write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
-    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chromium'}"]
-    command += [f"--window-size={width},900", "--dump-dom", file.as_uri()]
-    own_home = {**os.environ, "HOME": str(tmp_path)}
-    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=own_home).stdout
-    return escaping.unescape(re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1])
-
-
-@pytest.mark.parametrize(
-    ("before", "clicked", "decided"),
-    [
-        ({}, [0, 1, 2, 1], {IDS[0]: False, IDS[2]: True}),
-        ({IDS[0]: True, IDS[1]: False, "f" * 64: False}, [1, 2], {IDS[0]: True, "f" * 64: False, IDS[2]: True}),
-    ],
-    ids=["a second click takes it back", "what was decided before is exported too"],
-)
-def test_decisions_in_a_browser_are_a_review_that_the_next_run_reads(chromium, tmp_path, before, clicked, decided):
-    clicks = "".join(f"document.querySelector('[data-id=\"{IDS[number]}\"]').click();" for number in clicked)
-    found = in_browser(chromium, tmp_path, render(report(reviewed=before)), f"{clicks} document.title = csv();", 1200)
-    (tmp_path / "review.csv").write_text(found + "\n")
-    assert read_review(tmp_path / "review.csv") == decided
-
-
 @pytest.mark.parametrize("width", [500, 1200])
-def test_no_width_of_window_makes_the_page_scroll_sideways(chromium, tmp_path, width):
+def test_no_width_of_window_makes_the_page_scroll_sideways(tmp_path, width):
     script = "document.title = document.documentElement.scrollWidth + ' ' + innerWidth;"
-    needed, there = map(int, in_browser(chromium, tmp_path, render(report("class " * 8)), script, width).split())
+    needed, there = map(int, in_browser(tmp_path, render(report("class " * 8)), script, width).split())
     assert needed <= there <= width

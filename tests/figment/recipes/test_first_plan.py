@@ -26,7 +26,8 @@ PLANNED = {  # recipe, its config, changes, images, what the run's plan has beyo
         "few_shot", "", {"classes": ["car", "frog"], "shots": 1, "contexts": CONTEXTS,
                          "methods": {"words": {"images": 2, "concepts": True}}}, 4, [WORDS]),
     "custom": ("custom", "custom_prompts",
-               {"prompts": [CONTEXTS | {"kind": "contexts"}], "planner": {"kind": "photos", "images": 1}, "photos": PHOTOS},
+               {"prompts": [CONTEXTS | {"kind": "contexts"}], "photos": PHOTOS,
+                "planner": {"kind": "photos", "images": 1, "noise": [0.03], "relative_noise": True}},
                7, [WORDS]),
 }  # fmt: skip
 
