@@ -95,7 +95,10 @@ class Bench:
         self.data, self.training = FewShotDataConfig(**p["data"]), FewShotTrainingConfig(**p["training"])
         self.generator, self.clip = GeneratorConfig(**p["generator"]), ClipConfig(**p["clip"])
         self.synthesis = SynthesisConfig(**p["synthesis"], device="cpu", lanes=1)
-        self.inversion, self.probe = InversionConfig(**p["inversion"]), ProbeConfig(**p["probe"])
+        self.inversion, self.probe = (
+            InversionConfig(**p["adaptation"]["inversion"]),
+            ProbeConfig(**p["adaptation"]["probe"]),
+        )
         self.methods = {name: Method(**fields) for name, fields in (p["methods"] | MORE).items()}
         self.revision = model_revision(self.generator)
         self.pool, self.sources = Pool(work / "images"), Sources(work / "sources")
@@ -111,7 +114,7 @@ class Bench:
 
     @cached_property
     def contexts(self) -> dict[str, list[str]]:
-        return make_contexts(self.space, ContextConfig(**self.parameters["contexts"]), self.work / "answers")
+        return make_contexts(self.space, ContextConfig(**self.parameters["prompts"]), self.work / "answers")
 
     @cached_property
     def renderers(self) -> Renderers:

@@ -68,7 +68,7 @@ def data_uri(data: bytes, image_format: str) -> str:
 
 def to_tensor(image: Image.Image, size: int, resize: Resize = "bicubic", native_size: int | None = None) -> Tensor:
     """(3, size, size) uint8 of an RGB image, centre-cropped to a square and resized if need be: ``bicubic`` with
-    antialiasing, or bilinearly as ``downscale`` does it; or whole, squashed to the square. Larger images are brought
+    antialiasing, or bilinearly as ``bilinear`` does it; or whole, squashed to the square. Larger images are brought
     to ``native_size`` first, if there is one: they then show no more than those that were taken at that size."""
     if native_size and min(image.size) > native_size:
         image = Image.fromarray(to_tensor(image, native_size, resize).permute(1, 2, 0).numpy())
@@ -80,7 +80,7 @@ def to_tensor(image: Image.Image, size: int, resize: Resize = "bicubic", native_
         else:
             square = min(image.size)
             pixels = _chw(ImageOps.fit(image, (square, square), Image.Resampling.NEAREST))[None].float()
-            return _bilinear(pixels, size, antialias=resize == "bilinear")[0].round().clamp(0, 255).to(torch.uint8)
+            return bilinear(pixels, size, antialias=resize == "bilinear")[0].round().clamp(0, 255).to(torch.uint8)
     return _chw(image)
 
 
@@ -88,21 +88,12 @@ def _chw(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def downscale(pixels: Tensor, size: int, antialias: bool) -> Tensor:
-    """(B, 3, size, size) from (B, 3, H, W) float pixels in [0, 1], bilinear, as torchvision's ``Resize`` does it; half
-    precision is computed in float32. Raises InputError for pixels of another type or shape.
+def bilinear(pixels: Tensor, size: int, antialias: bool) -> Tensor:
+    """(B, 3, size, size) from (B, 3, H, W) float pixels, as torchvision's ``Resize`` does it.
 
     ``antialias`` widens the filter to the whole of what is averaged (the paper's choice for CIFAR, not for EuroSAT):
     at factor f a triangle over 2 f pixels a side. Without, only the two pixels next to each new centre count: at an even
     factor rows and columns f i + f/2 - 1 and f i + f/2."""
-    if not pixels.is_floating_point() or pixels.ndim != 4 or pixels.shape[1] != 3:
-        kind = str(pixels.dtype).removeprefix("torch.")
-        raise InputError(f"pixels: {kind} {tuple(pixels.shape)}; expected float (B, 3, H, W) in [0, 1]")
-    wide = pixels if pixels.dtype == torch.float64 else pixels.float()
-    return _bilinear(wide, size, antialias).clamp(0, 1).to(pixels.dtype)
-
-
-def _bilinear(pixels: Tensor, size: int, antialias: bool) -> Tensor:
     return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=antialias)
 
 

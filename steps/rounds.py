@@ -26,6 +26,7 @@ from figment.planning.row import Row
 from figment.prompts.tricks import Prompt
 from figment.recipes.config import BagOfTricks
 from figment.synthesis.pool import Pool
+from figment.training.config import TrainingConfig
 from figment.training.jobs import Job, Material
 from figment.training.kinds.timm_classifier import TIMM
 from figment.training.round_stages import Rounding, Stages
@@ -101,7 +102,7 @@ def rounding_of(recipe: BagOfTricks) -> Rounding:
         planning=recipe.planning,
         clip=recipe.clip,
         acceptance=recipe.acceptance,
-        training=recipe.training,
+        training=recipe.training.as_base(TrainingConfig),
         real=recipe.real,
         review=recipe.review_file and str(recipe.review_file),
     )

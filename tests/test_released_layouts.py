@@ -116,7 +116,7 @@ def test_tailored_on_coco(tmp_path, coco_space):
     config = config_of("tailored_coco", tmp_path, imported=[made], prompts={"file": str(prompts), "per_pair": 10})
     space = zero_shot_space(config["data"])
     assert (len(space.seen_ids), len(space.unseen_ids)) == (48, 17)
-    counts = write_splits(config["data"], space, config["image_size"], tmp_path / "splits")
+    counts = write_splits(config["data"], space, config["training"].image_size, tmp_path / "splits")
     assert counts == {"train": 19, "validation": 1, "zsl": 2, "gzsl": 3}
     assert sorted(map(sorted, taken(made, space, tmp_path / "run"))) == [["cat"], ["cat", "dog"], ["couch", "cow"]]
     unseen = space.choose([space.names[i] for i in space.unseen_ids])
@@ -173,7 +173,7 @@ def test_tailored_on_nus_wide(tmp_path):
     config = config_of("tailored_nus", tmp_path, imported=[made], prompts={"file": str(prompts), "per_pair": 10})
     space = zero_shot_space(config["data"])
     assert (len(space.seen_ids), len(space.unseen_ids)) == (925, 81)
-    counts = write_splits(config["data"], space, config["image_size"], tmp_path / "splits")
+    counts = write_splits(config["data"], space, config["training"].image_size, tmp_path / "splits")
     assert counts == {"train": 19, "validation": 1, "zsl": 20, "gzsl": 20}
     assert sorted(map(sorted, taken(made, space, tmp_path / "run"))) == [["animal", "dog", "sky"], ["zebra"]]
     unseen = space.choose([space.names[i] for i in space.unseen_ids])
@@ -194,7 +194,7 @@ def test_semantic_diversity_on_coco(tmp_path, coco_space):
     (tmp_path / "coco/cls_ids.pickle").write_bytes(pickle.dumps({"train": {0}, "test": {4}, "val": set()}))
     config = config_of("semantic_diversity_coco", tmp_path)
     space = zero_shot_space(config["data"])
-    vectors = make_label_vectors(space, config["vectors"])
+    vectors = make_label_vectors(space, config["training"].vectors)
     names = Path("configs/labels/coco_names.txt").read_text().split("\n")
     own = torch.from_numpy(columns[:, names.index("zebra")])
     assert torch.allclose(vectors.vectors[vectors.names.index("zebra")], own / own.norm(), atol=1e-6)
@@ -212,7 +212,7 @@ def test_semantic_diversity_on_nus_wide(tmp_path):
     (tmp_path / "nus_wide/unseen_classes.pickle").write_bytes(pickle.dumps(["dog", "sky"]))
     config = config_of("semantic_diversity_nus", tmp_path)
     space = zero_shot_space(config["data"])
-    assert make_label_vectors(space, config["vectors"]).vectors.shape == (1006, 300)
+    assert make_label_vectors(space, config["training"].vectors).vectors.shape == (1006, 300)
     assert write_splits(config["data"], space, config["training"].image_size, tmp_path / "splits")["zsl"] == 20
 
 
@@ -256,7 +256,7 @@ def words_and_prompts(root: Path, space: LabelSpace, config: dict) -> None:
         for k in range(10)
     ]
     (root / "prompts.csv").write_text("class_name;class_idx;prompt\n" + "\n".join(lines) + "\n")
-    settings = config["contexts"].model_copy(update={"chat": None, "file": str(root / "prompts.csv")})
+    settings = config["prompts"].model_copy(update={"chat": None, "file": str(root / "prompts.csv")})
     assert all(len(found) == 10 for found in make_contexts(space, settings, root / "answers").values())
 
 

@@ -29,7 +29,7 @@ WEIGHT_DECAY = 0.01
 class Learning(Denoising, Trainer):
     """The vectors, the optimiser and the frozen model."""
 
-    name, unit, rate = "concepts", "step", "inversion.learning_rate"
+    name, unit, rate = "concepts", "step", "adaptation.inversion.learning_rate"
 
     def __init__(self, generator: GeneratorConfig, photos: Photos, names: Mapping[str, str], config: InversionConfig):
         super().__init__(generator, photos, config)
@@ -78,7 +78,7 @@ class Learning(Denoising, Trainer):
                 if not is_out_of_memory(error):
                     raise
                 raise InputError(
-                    f"inversion.max_batch: {len(names)} images in one pass do not fit in memory; choose fewer"
+                    f"adaptation.inversion.max_batch: {len(names)} images in one pass do not fit in memory; choose fewer"
                 ) from error
             for name, value in zip(names, loss.tolist(), strict=True):
                 losses[name].append(value)

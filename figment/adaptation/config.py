@@ -98,7 +98,6 @@ class InversionConfig(PhotoLearning):
 class LoraConfig(PhotoLearning):
     """How LoRAs are learned from a few photos of each class: by default one a class, of the denoiser's attention alone."""
 
-    kind: Literal["lora"] = "lora"
     per: Literal["class", "all"] = "class"  # one LoRA for each class, or one for all of them
     steps: Count = 500  # of each LoRA
     learning_rate: Positive = 1e-4
@@ -149,6 +148,7 @@ class TextualInversion(Settings):
 class Lora(LoraConfig):
     """A LoRA is learned for each class from its photos, or one for all of them (Hu et al. 2021), and tried out."""
 
+    kind: Literal["lora"] = "lora"
     probe: ProbeConfig = ProbeConfig()
     from_photos: ClassVar[bool] = True
     learns: ClassVar[str] = "the LoRAs of the classes"
@@ -157,6 +157,18 @@ class Lora(LoraConfig):
         from figment.adaptation.kinds import lora
 
         return lora.job(self.as_base(LoraConfig), self.probe, material)
+
+
+class PhotoAdaptation(Settings):
+    """Of a recipe whose methods say which of them is learned: words, LoRAs or both."""
+
+    inversion: InversionConfig = InversionConfig()
+    lora: LoraConfig = LoraConfig()
+    probe: ProbeConfig = ProbeConfig()
+
+    @property
+    def kinds(self) -> tuple[TextualInversion, Lora]:
+        return TextualInversion(inversion=self.inversion, probe=self.probe), Lora.of(self.lora, probe=self.probe)
 
 
 Adaptation = Annotated[TextEncoder | TextualInversion | Lora, Field(discriminator="kind")]

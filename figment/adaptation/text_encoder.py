@@ -113,7 +113,7 @@ def tune_text_encoder(
 
 def _use_imported(tuner: "Tuner", measure: Sequence[Prompt], source: Path, folder: Path) -> Tuned:
     """An encoder that was tuned elsewhere, beside the base encoder on prompts of which neither says anything."""
-    where = "tuning.imported"
+    where = "adaptation.imported"
     _, weights = imported_adapter(source, where)
     wrong = next((n for n, v in weights.items() if n not in tuner.base or tuner.base[n].shape != v.shape), None)
     if wrong or not weights:
@@ -130,7 +130,7 @@ def _use_imported(tuner: "Tuner", measure: Sequence[Prompt], source: Path, folde
 class Tuner(Trainer):
     """The generator with a text encoder that learns, the CLIP that judges, and the optimizer."""
 
-    name, unit, rate, chosen_by = "tuning", "step", "tuning.learning_rate", "acceptance"
+    name, unit, rate, chosen_by = "tuning", "step", "adaptation.learning_rate", "acceptance"
     split: PromptSplit
 
     def __init__(

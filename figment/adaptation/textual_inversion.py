@@ -64,7 +64,7 @@ def learn_concepts(
     for name, count in learning.skipped.items():
         if count == config.steps:
             raise InputError(
-                f"concept {name!r}: its loss was never a number; set inversion.dtype to float32, or look at its photos"
+                f"concept {name!r}: its loss was never a number; set adaptation.inversion.dtype to float32, or look at its photos"
             )
     return learning.write(folder)
 
@@ -72,7 +72,7 @@ def learn_concepts(
 def imported_words(space: LabelSpace, source: Path, folder: Path) -> Path:
     """The words of ``space``'s classes in a folder of ``figment import words``, under the classes' names, as an adapter in
     ``folder``. Raises InputError for a class without a word."""
-    where = "inversion.imported"
+    where = "adaptation.inversion.imported"
     _, tensors = imported_adapter(source, where)
     kept: dict[str, Tensor] = {}
     for name, vectors in tensors.items():

@@ -25,7 +25,7 @@ from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.labels import Label, LabelSpace, key, nearest
 from figment.reading import read_text, why_unreadable
-from figment.text import reason_of, shown
+from figment.text import reason_of
 
 
 @dataclass(frozen=True)
@@ -169,21 +169,6 @@ def read_pickled_names(path: Path) -> tuple[str, ...]:
     if not isinstance(content, list | tuple) or not all(isinstance(name, str) for name in content):
         raise InputError(f"{path}: not {expected}")
     return tuple(content)
-
-
-def read_pickled_split(path: Path, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """COCO's cls_ids.pickle, a dict of sets of class ids ('train', 'test', 'val'), as names in order of their ids."""
-    expected = "a pickled dict of sets of class ids"
-    content = safe_pickle.load(path, expected, encoding="latin1")
-    if not isinstance(content, dict) or not all(isinstance(ids, set | list | tuple) for ids in content.values()):
-        raise InputError(f"{path}: not {expected}")
-    for part, ids in content.items():
-        wrong = [i for i in ids if not isinstance(i, int) or not 0 <= i < len(names)]
-        if wrong:
-            raise InputError(
-                f"{path}: {shown(part)} lists class id {shown(wrong[0])}; the {len(names)} classes are 0 to {len(names) - 1}"
-            )
-    return {str(part): tuple(names[i] for i in sorted(ids)) for part, ids in content.items()}
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -5,14 +5,37 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from figment.commands.command import CONFIG, argument, command, config_option
 from figment.commands.options import read_parameters, setting
 from figment.errors import InputError
 from figment.files import write_text
+from figment.ops.new_config import RECIPES, new_config
+from figment.ops.run import OPTIONS
 
 
+@command(
+    "new",
+    "write a first config, for classes and images of your own",
+    argument("config", type=Path, metavar="CONFIG", help="the file to write, such as excavators.yaml"),
+    argument("--recipe", choices=RECIPES, default=RECIPES[0], help=f"by default {RECIPES[0]}"),
+    argument(
+        "--classes",
+        default="",
+        metavar="NAMES",
+        help="'excavator, crane', or a text file; by default the folders' names",
+    ),
+    argument(
+        "--test", type=Path, metavar="DIR", help="real images that measure: a folder a class; few_shot can do without"
+    ),
+    argument("--photos", type=Path, metavar="DIR", help="real images to learn from, of recipes that do"),
+    argument("--labels", type=Path, metavar="FILE", help="YAML: the labels, and which are unseen, of those recipes"),
+    argument(
+        "--model", default="pocket", metavar="MODEL", help="a hub id or folder; by default the small embedded models"
+    ),
+    argument("--out", default="", metavar="DIR", help="where its run writes; by default artifacts/NAME"),
+)
 def write_config(options: argparse.Namespace) -> None:
     from figment.ops.config_check import checked, refuse_faults
-    from figment.ops.new_config import new_config
 
     file = options.config
     given = (options.recipe, options.classes, options.photos, options.test, options.labels, options.model, options.out)
@@ -26,12 +49,18 @@ def write_config(options: argparse.Namespace) -> None:
     print(f"{file}: written; look at it first: figment preview {file}; then run it with: figment run {file}")
 
 
+@command("run", "run a config; a finished run does nothing again, an interrupted one resumes", CONFIG, *OPTIONS)
 def run_config(options: argparse.Namespace) -> None:
     from figment.ops.run import run
 
     run(options.config, seeds=options.seeds, again=options.again, output=options.out)
 
 
+@command(
+    "check",
+    "say all that is wrong with a pipeline's config, with an example of what would be right",
+    argument("config", type=Path, nargs="+", metavar="CONFIG", help="a pipeline's YAML file"),
+)
 def check_configs(options: argparse.Namespace) -> None:
     from figment.ops.config_check import checked, refuse_faults
 
@@ -39,6 +68,12 @@ def check_configs(options: argparse.Namespace) -> None:
     print("\n".join(f"{path}: ok" for path in options.config))
 
 
+@command(
+    "estimate",
+    "say what a plan will cost; without one, write that of the config first",
+    argument("plan", type=Path, nargs="?", metavar="PLAN", help="plan.parquet of a run of any recipe"),
+    config_option(),
+)
 def estimate_config(options: argparse.Namespace) -> None:
     from rich.console import Console
 
@@ -59,6 +94,12 @@ def estimate_config(options: argparse.Namespace) -> None:
         Console().print(estimated(plan.file, Path(recipe.output), renderers))
 
 
+@command(
+    "preview",
+    "show a config before its run: cost, first prompts, and a page of a few rendered images",
+    CONFIG,
+    argument("--count", type=int, default=4, metavar="N", help="images of each set, each of another class or pair"),
+)
 def preview_config(options: argparse.Namespace) -> None:
     from rich.console import Console
 

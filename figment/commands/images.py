@@ -2,12 +2,23 @@
 
 import argparse
 from functools import partial
+from pathlib import Path
 
+from figment.commands.command import argument, command, config_option
 from figment.commands.options import read_parameters, setting
 from figment.errors import InputError
 from figment.files import atomic
 
+IMAGE_ID = argument("image_id", help="or its beginning")
 
+
+@command(
+    "render",
+    "render a plan, or every n-th shard of it, into images/ beside it",
+    argument("plan", type=Path, help="plan.parquet"),
+    config_option(": how to render"),
+    argument("--shard", default="0/1", metavar="I/N", help="the I-th of N shares of the work, from 0"),
+)
 def render_plan(options: argparse.Namespace) -> None:
     from figment.clip.scorer import ClipConfig
     from figment.synthesis.config import SynthesisConfig
@@ -35,6 +46,16 @@ def render_plan(options: argparse.Namespace) -> None:
     print(f"{report.rendered:,} images rendered, {report.images_per_second:.1f} images/s {report.stopped}".strip())
 
 
+@command(
+    "generate",
+    "render images of a prompt of your own, which may say a learned word",
+    argument("prompt", metavar="PROMPT", help="such as 'a photo of a <bus> on a beach'"),
+    config_option(": generator, synthesis"),
+    argument("--adapter", type=Path, metavar="PLACE", help="what holds the word: a file, a run's folder, an import's"),
+    argument("--out", type=Path, default=Path("artifacts/generated"), metavar="DIR"),
+    argument("--count", type=int, default=1, metavar="N"),
+    argument("--seed", type=int, default=0),
+)
 def generate_images(options: argparse.Namespace) -> None:
     from figment.adaptation.free_prompt import generate
     from figment.planning.generator_config import GeneratorConfig
@@ -51,6 +72,13 @@ def generate_images(options: argparse.Namespace) -> None:
         print(path)
 
 
+@command(
+    "replay",
+    "render one image again from its plan and compare it with the pool's",
+    IMAGE_ID,
+    argument("--plan", type=Path, help="plan.parquet; by default the one under artifacts/ that holds the id"),
+    argument("--save", type=Path, help="write the image there"),
+)
 def replay_image(options: argparse.Namespace) -> None:
     from figment.planning.lookup import find_plans
     from figment.synthesis.replay import replay
@@ -63,6 +91,12 @@ def replay_image(options: argparse.Namespace) -> None:
     print(f"{again.image_id}\n{again.prompt!r}: {equality}")
 
 
+@command(
+    "trace",
+    "say where an image came from, and which models learned from it",
+    IMAGE_ID,
+    argument("--plan", type=Path, help="plan.parquet; by default all under artifacts/ that hold the id"),
+)
 def trace_image(options: argparse.Namespace) -> None:
     from figment.ops.stack import use_tracker
     from figment.ops.trace import trace
@@ -72,6 +106,20 @@ def trace_image(options: argparse.Namespace) -> None:
     print(trace([options.plan] if options.plan else find_plans(options.image_id), options.image_id))
 
 
+@command(
+    "predict",
+    "classify or tag images, folders of them or Parquet files: a line of JSON a class or tag",
+    argument("image", type=Path, nargs="+", metavar="IMAGE"),
+    argument(
+        "--model", type=Path, metavar="FOLDER", help="a trained model; by default that of the last run in artifacts/"
+    ),
+    argument("--top-k", type=int, metavar="K", help="lines an image; by default 10 tags, 1 class"),
+    argument("--tags", type=Path, metavar="FILE", help="only these tags, one a line, new ones too"),
+    argument("--rendered", type=Path, metavar="FOLDER", help="write each image with its tags beside there"),
+    argument("--out", type=Path, metavar="FILE", help="write a table: .csv, .parquet or .jsonl"),
+    argument("--batch-size", type=int, default=32, metavar="N"),
+    argument("--device", default="auto"),
+)
 def predict_images(options: argparse.Namespace) -> None:
     from figment.evaluation.prediction import predict_files
     from figment.evaluation.prediction_files import check_ending, write_predictions
@@ -90,6 +138,16 @@ def predict_images(options: argparse.Namespace) -> None:
             print(line, flush=True)
 
 
+@command(
+    "ask",
+    "a page of images that a run is in doubt about; its answers are shots for the next run",
+    argument("run_folder", type=Path, metavar="RUN", help="its folder, such as artifacts/bag_of_tricks"),
+    argument("--data", type=Path, metavar="PATH", help="images without labels; by default real.unlabelled"),
+    argument("--clusters", type=int, default=30, metavar="N", help="groups of like images to be named"),
+    argument(
+        "--answers", type=Path, metavar="FILE", help="what the page saved, or the run's review.html: for the next run"
+    ),
+)
 def ask_images(options: argparse.Namespace) -> None:
     from figment.clip.config import ClipConfig
     from figment.datasets.config import RealConfig
@@ -118,6 +176,11 @@ def ask_images(options: argparse.Namespace) -> None:
     print(f"{page}: open it in a browser; then figment ask {run} --answers FILE")
 
 
+@command(
+    "payload",
+    "images as the JSON that `mlflow models serve` takes",
+    argument("image", type=Path, nargs="+", metavar="IMAGE", help="an image, a folder or a Parquet file"),
+)
 def print_payload(options: argparse.Namespace) -> None:
     from figment.ops.payload import payload
 

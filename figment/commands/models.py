@@ -1,11 +1,25 @@
 """Models: what one came from, how good it is, what it becomes elsewhere; and what was made elsewhere."""
 
 import argparse
+import os
 from pathlib import Path
 
+from figment.commands.command import argument, command
 from figment.errors import InputError
 
 
+def folder_or_name(text: str) -> Path | str:
+    """What was typed, as a path if a folder is there."""
+    return Path(text) if os.path.isdir(os.path.expanduser(text)) else text
+
+
+@command(
+    "why",
+    "say what a model was made of",
+    argument(
+        "model", type=folder_or_name, help="a model's folder, or one of the registry: NAME, NAME@ALIAS or NAME/VERSION"
+    ),
+)
 def why_model(options: argparse.Namespace) -> None:
     from figment.ops.stack import use_tracker
     from figment.ops.trace import why
@@ -14,6 +28,26 @@ def why_model(options: argparse.Namespace) -> None:
     print(why(str(options.model)))
 
 
+@command(
+    "evaluate",
+    "measure a trained model of any kind on labelled images: intervals and a table of classes",
+    argument("model", type=Path, metavar="FOLDER", help="a trained model"),
+    argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="class folders, Parquet, CIFAR batches, or the folder of a run's split; once for each set",
+    ),
+    argument("--json", type=Path, metavar="FILE", help="write all of it there, with the confusion of classes"),
+    argument("--device", default="auto"),
+    argument(
+        "--as-published",
+        action="store_true",
+        help="also top-1 without eval(), as the bag of tricks' code measures it: by batch statistics, in batches of 128",
+    ),
+)
 def evaluate_model(options: argparse.Namespace) -> None:
     from rich.console import Console
 
@@ -27,6 +61,16 @@ def evaluate_model(options: argparse.Namespace) -> None:
         Console().print(table_of(each))
 
 
+@command(
+    "transfer",
+    "a head of real images on a run's generated ones and back, on a frozen network's features",
+    argument("run_folder", type=Path, metavar="RUN", help="a run that generated images of one class each"),
+    argument("--data", type=Path, required=True, metavar="PATH", help="labelled real images"),
+    argument("--backbone", default="timm:resnet50", metavar="MODEL", help="timm:NAME or open_clip:MODEL"),
+    argument("--weights", type=str, metavar="FILE", help="its weights; by default timm's"),
+    argument("--size", type=int, default=224, metavar="PX", help="of the images; by default 224"),
+    argument("--out", type=Path, metavar="DIR", help="for transfer.json and .png; by default RUN"),
+)
 def transfer_run(options: argparse.Namespace) -> None:
     import pyarrow as pa
     from rich.console import Console
@@ -47,6 +91,23 @@ def transfer_run(options: argparse.Namespace) -> None:
     Console().print(table_of(cells))
 
 
+@command(
+    "import",
+    "bring in what was made elsewhere, in the form that configs name, with its digest and origin",
+    argument(
+        "kind",
+        metavar="KIND",
+        help="folder, parquet, coco or nus (images); prompts, weights, text-encoder, words, sdl, generator",
+    ),
+    argument("source", type=Path, metavar="SOURCE", help="a file or folder, as the kind has it"),
+    argument("--out", type=Path, metavar="DIR", help="a new folder; by default artifacts/imported/NAME"),
+    argument("--name", default="", help="what the images are called as a training set; by default as SOURCE"),
+    argument("--images", type=Path, metavar="DIR", help="of coco and nus: the folder of the images"),
+    argument("--labels", type=Path, metavar="FILE", help="of nus a list of names, of prompts a label file"),
+    argument("--model", default="", help="of weights: timm's name of the network that they are of"),
+    argument("--vectors", type=Path, metavar="PLACE", help="of sdl: the label vectors, or their folder"),
+    argument("--config", type=Path, metavar="DIR", help="of generator: a folder of diffusers of its architecture"),
+)
 def import_made(options: argparse.Namespace) -> None:
     from figment.imports.contract import Options
     from figment.imports.registry import import_source
@@ -55,6 +116,17 @@ def import_made(options: argparse.Namespace) -> None:
     print(import_source(options.kind, options.source, given, options.out))
 
 
+@command(
+    "export",
+    "write a run's images as a data set; or a trained model of any kind as ONNX, check it against torch, time both",
+    argument("model", type=Path, metavar="FOLDER", help="of a run, such as artifacts/tailored, or of a trained model"),
+    argument("--format", help="of a run's images: folder, coco, hf (Parquet), webdataset or yolo"),
+    argument("--out", type=Path, metavar="DIR", help="a new folder; by default RUN_FORMAT beside the run"),
+    argument("--all", action="store_true", help="images that were not accepted, too"),
+    argument(
+        "--images", type=Path, help="what ONNX and torch are shown; by default the real images of the model's run"
+    ),
+)
 def export_folder(options: argparse.Namespace) -> None:
     """A run's folder has a plan; any other is a model's."""
     from figment.exports.export import FORMATS, export_run

@@ -132,16 +132,6 @@ def open_labelled(
     return StreamedImages(listing, size, resize, native_size=native_size)
 
 
-def open_synthetic_folders(
-    path: Path, space: LabelSpace, size: int, resize: Resize = "bicubic", per_class: int | None = None
-) -> StreamedImages:
-    """Class folders of images made elsewhere, to train on: ``airplane/1.png`` or ``aquarium fish/samples/00001.png``.
-    Raises InputError as ``open_labelled`` does."""
-    if not path.is_dir():
-        raise InputError(f"{path}: no such folder; give the folder that holds one folder a class")
-    return StreamedImages(select(folders.chunks(path, None), space, per_class, str(path)), size, resize)
-
-
 def read_labelled(
     path: Path,
     split: str,

@@ -11,7 +11,7 @@ from figment.imports.contract import Found, Importer, Options
 from figment.labels import LabelSpace
 from figment.prompts.prompt_files import TABLE, check_rows, read_rows
 
-USE = "name it in a config: `prompts: {{file: {0}}}` (tailored), `contexts: {{file: {0}}}` (few-shot)"
+USE = "name it in a config: `prompts: {{file: {0}}}` (tailored, few-shot)"
 
 
 def _read(source: Path, folder: Path, options: Options) -> Found:

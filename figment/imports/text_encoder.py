@@ -40,7 +40,7 @@ def _read(source: Path, folder: Path, options: Options) -> Found:
         if not n.endswith(BUFFERS) and v.is_floating_point()
     }
     adapter = save_adapter(weights, folder / "adapters", {"imported": "text-encoder"})
-    use = "name it in a config's `tuning: {{imported: {}}}`: it is measured against the base encoder, and rendered with"
+    use = "name it in a config's `adaptation: {{imported: {}}}`: it is measured against the base encoder, and rendered with"
     return Found(sha256_file(source), {"tensors": len(weights)}, use, (f"adapter {adapter}",))
 
 

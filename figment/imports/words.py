@@ -64,7 +64,7 @@ def _read(source: Path, folder: Path, options: Options) -> Found:
     notes = (
         (f"{len(noisy)} words with noise are left out: a method's `noise` adds it while rendering",) if noisy else ()
     )
-    use = "name it in a config's `inversion: {{imported: {}}}`: the words are tried out as learned ones are, and used"
+    use = "name it in a config's `adaptation: {{inversion: {{imported: {}}}}}`: the words are tried out and used as learned ones"
     return Found(digest, {"words": len(found)}, use, (*notes, f"adapter {adapter}"))
 
 

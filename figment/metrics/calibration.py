@@ -40,27 +40,6 @@ def proportion_interval(successes: np.ndarray, trials: int, confidence: float) -
     return low, high
 
 
-def threshold_from_real(
-    shown: Scores, absent: Scores, target_precision: float, prior: float, confidence: float = 0.95
-) -> Threshold:
-    """From a few real images' probabilities of the class: of those that show it and of those that do not.
-
-    ``prior`` is the share of generated images asked for the class that do show it, before any filter. By Bayes,
-    precision = prior TPR / (prior TPR + (1 - prior) FPR).
-    """
-    each = 1 - (1 - confidence) / 2  # two intervals must hold together
-    own, others = _Shares(shown), _Shares(absent)
-    values = _candidates(own.scores, others.scores)
-    tpr, fpr = own.at_least(values, each), others.at_least(values, each)
-
-    def precision(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-        return _ratio(prior * right, prior * right + (1 - prior) * wrong)
-
-    estimate = precision(tpr[0], fpr[0])
-    low, high = precision(tpr[1], fpr[2]), precision(tpr[2], fpr[1])
-    return _lowest(values, estimate, low, high, tpr[0], len(others.scores), target_precision)
-
-
 def threshold_from_negatives(
     requested: Scores, negatives: Scores, target_precision: float, confidence: float = 0.95
 ) -> Threshold:

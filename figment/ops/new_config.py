@@ -12,6 +12,7 @@ from figment.labels import LabelSpace, key, nearest
 from figment.ops.environment import RESOURCES
 
 POCKET = "models/pocket"
+CLIP = f"{{model: local-dir:{POCKET}/clip}}"
 RECIPES = ("bag_of_tricks", "few_shot", "tailored", "semantic_diversity")
 CLASSES = ("bag_of_tricks", "few_shot")  # recipes that are told class names; the others read them from a label file
 GENERATORS = {
@@ -119,7 +120,7 @@ def _settings(recipe: str, model: str) -> dict[str, str]:
     generator = GENERATORS[POCKET] if pocket else GENERATORS[""].format(model=_flow(model))
     found = {"generator": generator}
     if pocket:
-        found["clip"] = f"{{model: local-dir:{POCKET}/clip}}"
+        found["clip"] = CLIP
         found["synthesis"] = "{batch_size: 64, image_format: png}"
     if recipe == "bag_of_tricks":
         found["images_per_class"] = f"{32 if pocket else 200}  # in each of four tricks"
@@ -135,20 +136,18 @@ def _settings(recipe: str, model: str) -> dict[str, str]:
         )
         found["training"] = f"{{backbone: {{model: {backbone}}}, validate_on: nothing{steps}}}"
         if pocket:
-            found["inversion"] = "{steps: 200, learning_rate: 0.0005}"
+            found["adaptation"] = "{inversion: {steps: 200, learning_rate: 0.0005}}"
     elif recipe == "tailored" and pocket:
-        found["backbone"] = f"{{model: local-dir:{POCKET}/clip}}"
-        found["image_size"] = "32"
-        found["classifier"] = (
-            "{context: 4, fusion_scale: 0.1, batches: mixed, epochs: 8, learning_rate: 0.02, fusion_learning_rate: 0.01, "
-            "warmup_rate: 0.001, cutout: 0.0, randaugment: false}"
+        found["training"] = (
+            f"{{backbone: {CLIP}, image_size: 32, context: 4, fusion_scale: 0.1, batches: mixed, epochs: 8, learning_rate: 0.02, "
+            "fusion_learning_rate: 0.01, warmup_rate: 0.001, cutout: 0.0, randaugment: false}"
         )
     elif recipe == "semantic_diversity":
         found["generated"] = "true  # images of the unseen labels join the training"
         if pocket:
-            found["vectors"] = f"{{clip: {{model: local-dir:{POCKET}/clip}}}}"
             found["training"] = (
-                "{model: test_resnet, image_size: 32, batch_size: 64, learning_rate: 0.01, cutout: 0.0, randaugment: false}"
+                f"{{vectors: {{clip: {CLIP}}}, model: test_resnet, image_size: 32, batch_size: 64, learning_rate: 0.01, "
+                "cutout: 0.0, randaugment: false}"
             )
     return found
 

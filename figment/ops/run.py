@@ -31,12 +31,19 @@ from figment.ops.finished import inputs_key, is_finished, mark_finished
 from figment.ops.summary import print_results
 from figment.types import expanded_path
 
+OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (  # of a command line, as argparse takes them
+    (("--out",), {"type": Path, "metavar": "DIR", "help": "the output folder, in place of the config's"}),
+    (("--seeds",), {"nargs": "+", "type": int, "help": "run once a seed; means and intervals at the end"}),
+    (("--again",), {"action": "store_true", "help": "ask every step, even if the whole run is finished"}),
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pipeline", help="module.path.of.a_pipeline")
     parser.add_argument("-c", "--config", required=True, type=Path, help="YAML file of the run")
-    add_options(parser)
+    for names, settings in OPTIONS:
+        parser.add_argument(*names, **settings)
     options = parser.parse_args(arguments)
 
     def work() -> None:
@@ -46,12 +53,6 @@ def main(arguments: list[str] | None = None) -> int:
         run(expanded_path(options.config), options.pipeline, options.seeds, options.again, output)
 
     return ended(work)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the output folder, in place of the config's")
-    parser.add_argument("--seeds", nargs="+", type=int, help="run once a seed; means and intervals at the end")
-    parser.add_argument("--again", action="store_true", help="ask every step, even if the whole run is finished")
 
 
 def run(

@@ -1,16 +1,16 @@
 """One pipeline under several seeds: every number as a mean with its interval, and one MLflow run above those of the seeds.
 
 Everything that is drawn follows the seed, in the pipeline and in the configs of its stages. ``data`` does not: all seeds are
-measured on the same images.
+measured on the same images; nor does a chat model, which is asked once.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import yaml
+from pydantic import BaseModel
 from rich.table import Table
 from zenml.client import Client
 
@@ -18,12 +18,12 @@ from figment.errors import InputError
 from figment.evaluation.seeds import Mean, mean
 from figment.files import write_json, write_text
 from figment.keys import jsonable
-from figment.ops.checking import models_of, read_config
+from figment.ops.checking import models_of, parameters_model, read_config
 from figment.ops.lineage_file import LINEAGE, Lineage
 from figment.reading import read_artifact
 from figment.types import expanded
 
-MEASURED = ("data", "real")  # the same for every seed
+SHARED = ("data", "real", "chat")  # the same for every seed
 SUMMARY = "seeds.json"
 
 
@@ -53,27 +53,26 @@ def run_seeds(
 
 
 def with_seed(parameters: Mapping[str, Any], entrypoint: Callable[..., None], seed: int) -> dict[str, Any]:
-    """The parameters with this seed, at the top and in every stage's config that has one."""
-    changed: dict[str, Any] = {**parameters, "seed": seed}
-    for name, parameter in inspect.signature(entrypoint).parameters.items():
-        given = parameters.get(name, jsonable(parameter.default))
-        if name not in MEASURED and isinstance(given, Mapping):
-            seeded = _seeded(given, parameter.annotation, seed)
-            changed |= {name: seeded} if seeded != given else {}
+    """The parameters with this seed, at the top and in every config within them that has one."""
+    return {**_seeded(parameters, [parameters_model(entrypoint)], seed), "seed": seed}
+
+
+def _seeded(values: Mapping[str, Any], models: Sequence[Any], seed: int) -> dict[str, Any]:
+    """A config of one of these models with this seed, in the configs within it too, also in those that are left out."""
+    meant = [m.model_fields for m in models if values.get("kind") in (None, *_kind_of(m))]
+    changed = dict(values)
+    for name, field in ((name, field) for fields in meant for name, field in fields.items() if name not in SHARED):
+        left_out = jsonable(field.default) if isinstance(field.default, BaseModel) else None
+        given = values.get(name, left_out)
+        if name == "seed":
+            changed[name] = seed
+        elif isinstance(given, Mapping) and (seeded := _seeded(given, models_of(field), seed)) != given:
+            changed[name] = seeded
     return changed
 
 
-def _seeded(values: Mapping[str, Any], annotation: Any, seed: int) -> dict[str, Any]:
-    """A config with this seed, if its model has one; of a stage that is told by its ``kind`` also the configs within it."""
-    models = [model.model_fields for model in models_of(annotation)]
-    meant = [fields for fields in models if "kind" not in fields or values.get("kind") == fields["kind"].default]
-    fields = {name: field for found in meant for name, field in found.items()}
-    within = fields if "kind" in fields else {}
-    changed = {
-        name: _seeded(value, within[name], seed) if name in within and isinstance(value, Mapping) else value
-        for name, value in values.items()
-    }
-    return changed | ({"seed": seed} if "seed" in fields else {})
+def _kind_of(model: Any) -> list[str]:
+    return [model.model_fields["kind"].default] if "kind" in model.model_fields else []
 
 
 def summarise(found: Sequence[Mapping[str, float]]) -> dict[str, Mean]:

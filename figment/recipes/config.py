@@ -10,16 +10,13 @@ from pydantic import Field
 
 from figment.adaptation.config import (
     Adaptation,
-    InversionConfig,
     Lora,
-    LoraConfig,
-    ProbeConfig,
+    PhotoAdaptation,
     TextEncoder,
     TextualInversion,
-    TuningConfig,
 )
-from figment.clip.config import DEFAULT_CLIP, ClipConfig, LabelVectorConfig
-from figment.datasets.config import FewShotDataConfig, PhotosConfig, RealConfig, ZeroShotConfig, check_cross_validation
+from figment.clip.config import ClipConfig
+from figment.datasets.config import FewShotDataConfig, PhotosConfig, RealConfig, check_cross_validation
 from figment.datasets.kinds import Data, FewShotData, LabelledData, ZeroShotData
 from figment.errors import InputError
 from figment.imports.contract import check_imported
@@ -38,22 +35,15 @@ from figment.planning.planners import (
 )
 from figment.planning.quotas import QuotaConfig
 from figment.planning.rounds import RoundsConfig, check_rounds
-from figment.prompts.contexts import SCENES, ContextConfig
+from figment.prompts.contexts import SCENES
 from figment.prompts.kinds import ContextPrompts, PairPrompts, PromptKind, TrickPrompts
-from figment.prompts.pair_book import PairPromptConfig
 from figment.prompts.tricks import TRICKS, Wording, build_tricks
 from figment.recipes.base import Recipe, Sets
 from figment.synthesis.config import SynthesisConfig
 from figment.training.acceptance import Acceptance, FilterPolicy
-from figment.training.config import (
-    DualPromptConfig,
-    FewShotTrainingConfig,
-    SemanticConfig,
-    TrainingConfig,
-    check_selection,
-)
+from figment.training.config import FewShotTrainingConfig, check_selection
 from figment.training.stage import DualPrompt, FewShotHead, SemanticMatrix, Timm, Training
-from figment.types import Count, Number, PathText, RegisteredName, Side
+from figment.types import Count, PathText, RegisteredName
 from figment.validation.policies import AcceptancePolicy, CocoPolicy, Top1Policy
 from figment.validation.verdicts import BLANK
 
@@ -68,7 +58,7 @@ class BagOfTricks(Recipe):
     tricks: list[str] = TRICKS
     images_per_class: Count = 100
     acceptance: Top1Policy = Top1Policy()
-    training: TrainingConfig = TrainingConfig()
+    training: Timm = Timm()
     domains: Annotated[list[str], Field(min_length=1)] | None = None
     wording: Wording = Wording()
     unions: dict[str, dict[str, Count]] | None = None
@@ -98,10 +88,6 @@ class BagOfTricks(Recipe):
         )
 
     @property
-    def trainer(self) -> Timm:
-        return Timm.of(self.training)
-
-    @property
     def sets(self) -> Sets:
         return self._sets(self.quota.accepted, largest=1) if self.quota else self._sets(self.images_per_class)
 
@@ -123,23 +109,17 @@ class Tailored(Recipe):
     """Images of unseen classes by a chat model's prompts and a tuned text encoder, for dual prompts (Zhang et al. 2024)."""
 
     kind: Literal["tailored"] = "tailored"
-    data: ZeroShotConfig
+    data: ZeroShotData
     negative_prompt: str = ""
-    tuning: TuningConfig | None = None
+    adaptation: TextEncoder | None = None
     imported: tuple[PathText, ...] = ()
     quota: QuotaConfig | None = None
-    against: Literal["unseen", "all"] = "unseen"
+    against: Literal["wanted", "all"] = "wanted"
     register_as: RegisteredName = "figment-tailored"
-    prompts: PairPromptConfig = PairPromptConfig()
-    backbone: ClipConfig = ClipConfig(model="RN50", pretrained="openai")
-    classifier: DualPromptConfig = DualPromptConfig()
+    prompts: PairPrompts = PairPrompts()
     acceptance: AcceptancePolicy = CocoPolicy()
+    training: DualPrompt = DualPrompt()
     images_per_pair: Count = 16
-    image_size: Side = 224
-
-    @property
-    def dataset(self) -> Data:
-        return ZeroShotData.of(self.data)
 
     @property
     def planning(self) -> Planning:
@@ -147,7 +127,7 @@ class Tailored(Recipe):
             recipe=self.kind,
             planner=PromptPlanner(images=self.images_per_pair),
             generator=self.generator,
-            prompts=(PairPrompts.of(self.prompts),),
+            prompts=(self.prompts,),
             negative_prompt=self.negative_prompt,
             imported=self.imported,
             seed=self.seed,
@@ -155,15 +135,11 @@ class Tailored(Recipe):
 
     @property
     def adaptations(self) -> tuple[TextEncoder, ...]:
-        return (TextEncoder.of(self.tuning),) if self.tuning else ()
-
-    @property
-    def trainer(self) -> DualPrompt:
-        return DualPrompt.of(self.classifier, backbone=self.backbone, image_size=self.image_size)
+        return (self.adaptation,) if self.adaptation else ()
 
     @property
     def clips(self) -> list[ClipConfig]:
-        return [self.clip, self.backbone]
+        return [self.clip, self.training.backbone]
 
     def check(self) -> None:
         check_imported(self.imported)
@@ -173,19 +149,13 @@ class SemanticDiversity(Recipe):
     """A matrix of embeddings that ranks unseen tags too (Ben-Cohen et al. 2021), with images of those or without."""
 
     kind: Literal["semantic_diversity"] = "semantic_diversity"
-    data: ZeroShotConfig
+    data: ZeroShotData
     generated: bool = False
     imported: tuple[PathText, ...] = ()
-    twin_cosine: Annotated[Number, Field(gt=0, le=1)] = 0.8
     register_as: RegisteredName = "figment-semantic-diversity"
-    vectors: LabelVectorConfig = LabelVectorConfig(clip=DEFAULT_CLIP)
-    training: SemanticConfig = SemanticConfig()
+    training: SemanticMatrix = SemanticMatrix()
     acceptance: AcceptancePolicy = CocoPolicy()
     images_per_label: Count = 100
-
-    @property
-    def dataset(self) -> Data:
-        return ZeroShotData.of(self.data)
 
     @property
     def planning(self) -> Planning | None:
@@ -198,10 +168,6 @@ class SemanticDiversity(Recipe):
             imported=self.imported,
             seed=self.seed,
         )
-
-    @property
-    def trainer(self) -> SemanticMatrix:
-        return SemanticMatrix.of(self.training, vectors=self.vectors, twin_cosine=self.twin_cosine)
 
     def check(self) -> None:
         check_selection(self.training)
@@ -217,11 +183,9 @@ class FewShot(Recipe):
     labels: PathText | None = None
     shots: Count = 4
     methods: Annotated[dict[str, Method], Field(min_length=1)] = METHODS
-    contexts: ContextConfig = ContextConfig(templates=SCENES)
-    inversion: InversionConfig = InversionConfig()
-    probe: ProbeConfig = ProbeConfig()
+    prompts: ContextPrompts = ContextPrompts(templates=SCENES)
+    adaptation: PhotoAdaptation = PhotoAdaptation()
     training: FewShotTrainingConfig = FewShotTrainingConfig()
-    adaptation: LoraConfig = LoraConfig()
     imported: tuple[PathText, ...] = ()  # for the methods that say imported: true
     register_as: RegisteredName = "figment-few-shot"
 
@@ -250,15 +214,14 @@ class FewShot(Recipe):
             recipe=self.kind,
             planner=MethodPlanner(methods=self.methods),
             generator=self.generator,
-            prompts=(ContextPrompts.of(self.contexts),) if contexts else (),
+            prompts=(self.prompts,) if contexts else (),
             imported=self.imported,
             seed=self.seed,
         )
 
     @property
     def adaptations(self) -> tuple[Any, ...]:
-        words = TextualInversion(inversion=self.inversion, probe=self.probe)
-        loras = Lora.of(self.adaptation, probe=self.probe)
+        words, loras = self.adaptation.kinds
         rendering = [method for method in self.making if method.images]
         asked = (any(m.concepts for m in rendering), any(m.lora for m in rendering))
         return tuple(adaptation for adaptation, wanted in zip((words, loras), asked, strict=True) if wanted)

@@ -56,7 +56,7 @@ def report(recipe: Any, made: Made) -> Report:
     if made.file("prompts"):
         contexts = read_contexts(made.folder / "contexts.csv", labels)
         rows = [(name, " · ".join(found)) for name, found in contexts.items()]
-        sections.append(Section("Contexts", [Table((), rows, kind="words")]))
+        sections.append(Section("Prompts: contexts", [Table((), rows, kind="words")]))
     sections.append(Section("Training", [curve(made.curves(), "loss")]))
     provenance = {"photos": f"sha256 {made.file('photos').sha256}"}  # type: ignore[union-attr]  # there always are
     terms: dict[str, str] = {}
@@ -126,9 +126,9 @@ def learned_sections(recipe: Any, made: Made) -> list[Section]:
     if not recipe.acceptance.by_clip:
         sections.append(filter_section(read_artifact(made.folder / "filter.json", dict[str, float])))
     if made.file("words"):
-        sections.append(probed_section("Learned words", "word", made.read("words", WordsFile).probes))
+        sections.append(probed_section("Adaptation: learned words", "word", made.read("words", WordsFile).probes))
     if made.file("loras"):
-        sections.append(probed_section("Learned LoRAs", "LoRA", made.read("loras", LorasFile).probes))
+        sections.append(probed_section("Adaptation: learned LoRAs", "LoRA", made.read("loras", LorasFile).probes))
     return sections
 
 
@@ -138,7 +138,7 @@ def filter_section(numbers: Mapping[str, float]) -> Section:
         f"{100 * numbers['calibration_error']:.1f} % after. It calls {100 * numbers['agreement']:.0f} % of the images by their "
         f"class; their mean weight is {numbers['mean_weight']:.2f}."
     )
-    return Section("The filter", [Text(text)])
+    return Section("Validation: the filter", [Text(text)])
 
 
 def probed_section(title: str, learned: str, probes: Mapping[str, ConceptProbe]) -> Section:

@@ -45,7 +45,7 @@ def report(recipe: Any, made: Made) -> Report:
         judged = made.table("verdicts")
         text = f"Images in which CLIP does not see what was asked for are not trained on: {counts(reasons(judged))}."
         accepted = {name: share for name, share in yields(judged, "labels").items() if name in unseen}
-        sections.append(Section("Images generated for unseen labels", [Text(text), yields_table(accepted)]))
+        sections.append(Section("Validation: images generated for unseen labels", [Text(text), yields_table(accepted)]))
     sections.append(epochs_section(history, columns))
     return Report(
         title="Semantic diversity",

@@ -43,7 +43,7 @@ def report(recipe: Any, made: Made) -> Report:
     tuned = made.read("tuning", Tuned) if made.file("tuning") else None
     names = made.get(LabelSpace).names
     metrics = history.test | {f"clip_{name}": value for name, value in history.clip.items()}
-    metrics["filter/passed"] = sum(judged["accepted"].to_pylist()) / len(judged)
+    metrics["validation/passed"] = sum(judged["accepted"].to_pylist()) / len(judged)
     if tuned:
         metrics |= {"adaptation/before": tuned.before.acceptance, "adaptation/after": tuned.after.acceptance}
     columns = {
@@ -55,7 +55,7 @@ def report(recipe: Any, made: Made) -> Report:
     sections = [
         measures_section(history),
         Section("Images", [examples(plan, judged, made)], "Framed: rejected, with what CLIP saw instead."),
-        filter_section(judged, len(plan)),
+        validation_section(judged, len(plan)),
         *([tuning_section(tuned)] if tuned else []),
         epochs_section(history, columns),
     ]
@@ -104,13 +104,13 @@ def measures_section(history: ComparedEpochs) -> Section:
     return Section(heading, [table, Text(text)])
 
 
-def filter_section(judged: pa.Table, planned: int) -> Section:
+def validation_section(judged: pa.Table, planned: int) -> Section:
     text = f"{planned} images were asked for: {counts(reasons(judged))}."
-    return Section("The filter", [Text(text), yields_table(yields(judged, "labels"))])
+    return Section("Validation", [Text(text), yields_table(yields(judged, "labels"))])
 
 
 def tuning_section(tuned: Tuned) -> Section:
-    before, after = tuned.before, tuned.after
+    heading, before, after = "Adaptation: the text encoder", tuned.before, tuned.after
     kept = f"Step {tuned.kept_step} was kept." if tuned.adapter else "No step was better than the base."
     kept = kept if tuned.history else "The encoder was imported; nothing was tuned."
     skipped = f" {tuned.skipped} steps were skipped: their gradient was not finite." if tuned.skipped else ""
@@ -121,7 +121,7 @@ def tuning_section(tuned: Tuned) -> Section:
     )
     classes = [(name, percent(share), percent(after.by_label[name])) for name, share in before.by_label.items()]
     if not tuned.history:
-        return Section("Text-encoder tuning", [Text(text), Table(("class", "before", "after"), classes)])
+        return Section(heading, [Text(text), Table(("class", "before", "after"), classes)])
     measures = ("acceptance", "probability", "clip_score", "drift")
     steps = [(str(int(row["step"])), *(f"{row[name]:.3f}" for name in measures)) for row in tuned.history]
     marked = frozenset(number for number, row in enumerate(tuned.history) if row["step"] == tuned.kept_step)
@@ -138,7 +138,7 @@ def tuning_section(tuned: Tuned) -> Section:
         curve({"held-out prompts": points}, "acceptance", "tuning step"),
         Table(("step", *map(plain, measures[:2]), "CLIP score", "drift"), steps, lines, marked),
     ]
-    return Section("The tuned text encoder", blocks)
+    return Section(heading, blocks)
 
 
 def examples(plan: pa.Table, verdicts: pa.Table, made: Made) -> Images:

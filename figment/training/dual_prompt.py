@@ -72,7 +72,7 @@ def build_dual_prompts(config: DualPromptConfig, clip: ClipConfig, space: LabelS
     names = [label.clip_name for label in space.labels]
     try:
         tokenizer = open_clip_tokenizer(clip.model)
-        check_texts(tokenizer, names, f"backbone.model: {clip.model!r}")
+        check_texts(tokenizer, names, f"training.backbone.model: {clip.model!r}")
         return DualPromptClassifier(
             model,
             tokenizer,
@@ -85,7 +85,7 @@ def build_dual_prompts(config: DualPromptConfig, clip: ClipConfig, space: LabelS
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"classifier: {reason_of(error)}") from error
+        raise InputError(f"training: {reason_of(error)}") from error
 
 
 def learned_weights(model: DualPromptClassifier) -> dict[str, Tensor]:
@@ -194,7 +194,7 @@ class Prepare(nn.Module):
 class _Trainer(Trainer):
     """All that changes while training. What is drawn in an epoch depends on the seed and its number alone."""
 
-    rate, chosen_by = "classifier.learning_rate", "validation/mAP"
+    rate, chosen_by = "training.learning_rate", "validation/mAP"
     model: DualPromptClassifier
 
     def __init__(

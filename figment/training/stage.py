@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from figment.clip.config import ClipConfig, LabelVectorConfig
+from figment.clip.config import DEFAULT_CLIP, ClipConfig, LabelVectorConfig
 from figment.labels import LabelSpace
 from figment.planning.methods import Method
 from figment.training.config import DualPromptConfig, FewShotTrainingConfig, SemanticConfig, TrainingConfig
@@ -48,8 +48,8 @@ class DualPrompt(DualPromptConfig):
     """Prompts learned on a frozen CLIP, the ``backbone`` (Zhang et al. 2024)."""
 
     kind: Literal["dual_prompt"] = "dual_prompt"
-    backbone: ClipConfig
-    image_size: Side
+    backbone: ClipConfig = ClipConfig(model="RN50", pretrained="openai")
+    image_size: Side = 224
     exclusive: ClassVar[bool] = False
     joins_images: ClassVar[bool] = False
     from_photos: ClassVar[bool] = False
@@ -69,7 +69,7 @@ class SemanticMatrix(SemanticConfig):
     """Any timm model whose rows rank labels by their vectors (Ben-Cohen et al. 2021)."""
 
     kind: Literal["semantic_matrix"] = "semantic_matrix"
-    vectors: LabelVectorConfig
+    vectors: LabelVectorConfig = LabelVectorConfig(clip=DEFAULT_CLIP)
     twin_cosine: Annotated[Number, Field(gt=0, le=1)] = 0.8
     exclusive: ClassVar[bool] = False
     joins_images: ClassVar[bool] = True

@@ -160,10 +160,10 @@ def test_loras_make_the_images_of_few_shot_heads(run):
 @pytest.mark.parametrize(
     ("recipe", "model", "kind", "found"),
     [
-        ("classifier", "classifiers/combined", "timm", "Learned words"),
-        ("semantic", "model", "semantic_matrix", "The tuned text encoder"),
-        ("prompts", "classifier", "dual_prompt", "The filter"),
-        ("heads", "heads/combined", "few_shot_head", "Learned LoRAs"),
+        ("classifier", "classifiers/combined", "timm", "Adaptation: learned words"),
+        ("semantic", "model", "semantic_matrix", "Adaptation: the text encoder"),
+        ("prompts", "classifier", "dual_prompt", "Validation: the filter"),
+        ("heads", "heads/combined", "few_shot_head", "Adaptation: learned LoRAs"),
     ],
 )
 def test_a_combination_ends_as_every_recipe_does(run, capsys, recipe, model, kind, found):

@@ -36,7 +36,7 @@ def write_config(folder: Path, source: str = "few_shot", **changes) -> Path:
     parameters.update(classes=["dog", "frog", "truck"], shots=2, output=str(folder / "out"))
     for method in parameters["methods"].values():
         method.update({"images": 6} if "images" in method else {})
-    parameters["inversion"]["steps"] = 20
+    parameters["adaptation"]["inversion"]["steps"] = 20
     parameters["generator"]["num_inference_steps"] = 8
     parameters["synthesis"]["shard_size"] = 32
     parameters["training"]["views"] = 5
@@ -214,7 +214,8 @@ def check_fine_tuned(output: Path, methods: Collection[str]):
 def test_a_word_that_fails_its_probe_is_not_used_and_that_is_said(tmp_path, capfd):
     methods = {"standard": {}, "all": {"images": 2, "concepts": True}}
     config = write_config(
-        tmp_path, methods=methods, probe={"retrieval": 1.0}, inversion={"steps": 1, "initialise": "neutral"},
+        tmp_path, methods=methods,
+        adaptation={"probe": {"retrieval": 1.0}, "inversion": {"steps": 1, "initialise": "neutral"}},
         training={"finetune": {"steps": 4, "validate_every": 2}},
     )  # fmt: skip
     assert main([PIPELINE, "-c", str(config)]) == 0
@@ -296,7 +297,7 @@ def test_a_csv_with_a_bad_line_ends_a_run_before_anything_is_made(tmp_path, caps
     (tmp_path / "prompts.csv").write_text("class_name;class_idx;prompt\ndog;1;a {name}; at night\n")
     config = write_config(tmp_path)
     changed = yaml.safe_load(config.read_text())
-    changed["parameters"]["contexts"] = {"file": str(tmp_path / "prompts.csv")}
+    changed["parameters"]["prompts"] = {"file": str(tmp_path / "prompts.csv")}
     config.write_text(yaml.safe_dump(changed, sort_keys=False))
     assert main([PIPELINE, "-c", str(config)]) == 2
     assert (

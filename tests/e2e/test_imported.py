@@ -53,7 +53,7 @@ def test_imported_images_join_a_run(tmp_path, capsys):
 def small(recipe: str, folder: Path) -> Path:
     """The recipe's reduced config of its own test, without what is not looked at here."""
     if recipe == "tailored":
-        config = test_tailored.write_config(folder, tuning=None, gates={"max_duplicates": 1.0, "max_leakage": 1.0})
+        config = test_tailored.write_config(folder, adaptation=None, gates={"max_duplicates": 1.0, "max_leakage": 1.0})
     elif recipe == "semantic_diversity":
         every = {"kind": "nus", "top_k": 32, "extra_probability": 1, "min_contrast": 0}
         settings = {"acceptance": every, "gates": {"max_leakage": 1.0, "max_duplicates": 1.0}}
@@ -65,12 +65,10 @@ def small(recipe: str, folder: Path) -> Path:
     parameters["imported"] = [str(folder / "mine")]
     if recipe == "tailored":
         parameters.update(images_per_pair=1)
-        parameters["classifier"].update(epochs=1)
     if recipe == "custom":
         parameters.pop("adaptation")
         parameters.update(planner={"kind": "imported"}, prompts=[])
-    if recipe != "tailored":
-        parameters["training"].update(epochs=1)
+    parameters["training"].update(epochs=1)
     config.write_text(yaml.safe_dump(body))
     return config
 

@@ -50,15 +50,15 @@ def write_config(folder: Path, **changes) -> Path:
     write_scenes(folder / "scenes", LabelSpace.load(folder / "labels.yaml"), train=120, test=60, seed=0)
     parameters["prompts"].update(per_pair=3)
     parameters["generator"].update(num_inference_steps=2)
-    parameters["tuning"].update(
+    parameters["adaptation"].update(
         steps=6, batch_size=2, learning_rate=0.003, num_inference_steps=2, differentiated_steps=None, evaluate_every=2,
         evaluated_images=10, evaluation_batch=10,
     )  # fmt: skip
     parameters["clip"].update(templates=["a photo of a {name}"])
     parameters["acceptance"].update(min_probability=0.99)  # so few steps do not always reach it
     parameters["synthesis"].update(batch_size=8, shard_size=8)
-    parameters["classifier"].update(epochs=3, context=4)
-    parameters.update(against="unseen", images_per_pair=6, output=str(folder / "out"), **changes)
+    parameters["training"].update(epochs=3, context=4)
+    parameters.update(against="wanted", images_per_pair=6, output=str(folder / "out"), **changes)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
@@ -133,7 +133,7 @@ def test_the_numbers_are_the_same_in_the_report_mlflow_and_dvc_metrics(output):
     assert f"{100 * tuned.after.acceptance:.1f} % after;" in html
     verdicts = pq.read_table(output / "verdicts.parquet").to_pylist()
     passed = sum(v["accepted"] for v in verdicts) / len(verdicts)
-    assert metrics["filter/passed"] == pytest.approx(passed, abs=1e-4)
+    assert metrics["validation/passed"] == pytest.approx(passed, abs=1e-4)
     assert "report.html" in {item.path for item in client.list_artifacts(run.info.run_id)}
 
 
@@ -253,7 +253,7 @@ def interrupted_curve(curve, last: int):
 
 def test_without_tuning_and_with_quotas_the_generators_own_images_are_topped_up(tmp_path, capsys):
     quota = {"accepted": 5, "max_attempts": 60, "if_short": "go_on"}
-    config = write_config(tmp_path, tuning=None, quota=quota)
+    config = write_config(tmp_path, adaptation=None, quota=quota)
     assert main([PIPELINE, "-c", str(config)]) == 0
     out = tmp_path / "out"
     plan = pq.read_table(out / "plan_topped_up.parquet").to_pylist()
@@ -269,14 +269,14 @@ def test_without_tuning_and_with_quotas_the_generators_own_images_are_topped_up(
     assert not (out / "adapters").exists()
     metrics = json.loads((out / "metrics.json").read_text())
     assert not any(name.startswith("adaptation/") for name in metrics)
-    assert "The tuned text encoder</h2>" not in (out / "report.html").read_text()
+    assert "Adaptation: the text encoder</h2>" not in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("section", "changes", "sentence"),
     [
         ("prompts", {"chat": {"model": "models/pocket/chat", "max_new_tokens": 1}}, "class 'banana': no usable prompt in 3"),
-        ("classifier", {"context": 64}, "classifier: 'airplane': 4 tokens around 64 of context do not fit"),
+        ("training", {"context": 64}, "training: 'airplane': 4 tokens around 64 of context do not fit"),
         ("data", {"source": "coco", "root": "coco"}, "data.root: 'coco' is not there"),
         ("generator", {"model": "models/pocket/none"}, "generator.model: 'models/pocket/none' is not there"),
         ("clip", {"model": "local-dir:models/none"}, "clip.model: 'models/none' is not there"),

@@ -21,7 +21,7 @@ from figment.evaluation.tagging import Tagger, predict_tags, render_lines
 from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
-from figment.metrics.calibration import threshold_from_negatives, threshold_from_real
+from figment.metrics.calibration import threshold_from_negatives
 from figment.ops import gates, registry
 from figment.ops.lineage_file import LINEAGE
 from figment.ops.quality import DataQualityError, check, image_suite, verdict_suite
@@ -231,8 +231,6 @@ def test_no_threshold_is_fitted_to_nan(scores):
     for fit in (
         lambda: threshold_from_negatives(scores, [0.1], 0.9),
         lambda: threshold_from_negatives([0.1], scores, 0.9),
-        lambda: threshold_from_real(scores, [0.1], 0.9, 0.5),
-        lambda: threshold_from_real([0.1], scores, 0.9, 0.5),
     ):
         with pytest.raises(InputError, match="or NaN"):
             fit()

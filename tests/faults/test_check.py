@@ -21,14 +21,14 @@ FIVE = {
         "output": "",
     },
     "tailored": {
-        "image_size": 0,
-        "tuning.width": 12,
-        "classifier.momentum": float("inf"),
+        "training.image_size": 0,
+        "adaptation.width": 12,
+        "training.momentum": float("inf"),
         "acceptance.min_probabilty": 0.5,
         "seed": -1,
     },
     "semantic_diversity": {
-        "twin_cosine": 2,
+        "training.twin_cosine": 2,
         "training.ks": [0],
         "data.source": "zip",
         "generated": "perhaps",
@@ -37,9 +37,9 @@ FIVE = {
     "few_shot": {
         "shots": True,
         "methods": {},
-        "probe.seed": -1,
+        "adaptation.probe.seed": -1,
         "training.head.learning_rate": "fast",
-        "contexts.templates": ["a photo"],
+        "prompts.templates": ["a photo"],
     },
     "predict": {"top_k": 0, "batch_size": 2.5, "images": "x.jpg", "tags": "", "rendred": True},
 }

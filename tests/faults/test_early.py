@@ -38,7 +38,7 @@ def first_step(pipeline, recipe: str, tmp_path: Path, **changes):
 @pytest.mark.parametrize(("contexts", "found"), CONTEXTS.values(), ids=CONTEXTS)
 def test_contexts_of_few_shot(tmp_path, monkeypatch, contexts, found):
     with pytest.raises(InputError, match=found) as caught:
-        first_step(few_shot, "few_shot", tmp_path, contexts=contexts)
+        first_step(few_shot, "few_shot", tmp_path, prompts=contexts)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 

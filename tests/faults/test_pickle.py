@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from figment.clip.label_vectors import read_pickled_names, read_pickled_split, read_pickled_vectors
+from figment.clip.label_vectors import read_pickled_names, read_pickled_vectors
 from figment.datasets.cifar_batches import chunks
 from figment.errors import InputError
 from tests.figment.test_safe_pickle import Forged, array
@@ -18,7 +18,6 @@ from tests.figment.test_safe_pickle import Forged, array
 READERS = {
     "vectors": read_pickled_vectors,
     "names": read_pickled_names,
-    "split": lambda path: read_pickled_split(path, ["a", "b"]),
     "cifar": lambda path: chunks(path.parent, "test"),
 }
 
@@ -125,22 +124,6 @@ def test_whatever_is_no_plain_data_is_one_sentence(tmp_path, content):
 @pytest.mark.parametrize("content", FLAT.values(), ids=FLAT)
 def test_plain_data_of_the_wrong_kind_is_one_sentence(tmp_path, reader, content):
     read(reader, tmp_path, pickle.dumps(content))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [{"train": {0, 1}}, {"train": [1, 0]}, {"train": (0, 1)}, {"train": frozenset()}],
-    ids=["set", "list", "tuple", "no frozen set"],
-)
-@pytest.mark.parametrize("protocol", range(6))
-def test_what_is_plain_is_read(tmp_path, content, protocol):
-    path = tmp_path / "a.pickle"
-    path.write_bytes(pickle.dumps(content, protocol))
-    if isinstance(content["train"], frozenset):
-        with pytest.raises(InputError, match=r"a\.pickle: not a pickled dict of sets"):
-            read_pickled_split(path, ["a", "b"])
-    else:
-        assert read_pickled_split(path, ["a", "b"]) == {"train": ("a", "b")}
 
 
 OPCODES = [

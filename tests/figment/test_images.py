@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from torchvision.transforms.functional import resize as torchvision_resize
 
 from figment.errors import InputError
-from figment.images import as_rgb, decode, downscale, encode, to_tensor
+from figment.images import as_rgb, decode, encode, to_tensor
 
 
 def as_bytes(image: Image.Image, image_format: str, **options) -> bytes:
@@ -133,29 +133,3 @@ def test_a_larger_image_goes_through_the_native_size(resize):
     assert not torch.equal(to_tensor(large, 40, resize, native_size=16), to_tensor(large, 40, resize))
     for smaller in (native, noise(9)):
         assert torch.equal(to_tensor(smaller, 40, resize, native_size=16), to_tensor(smaller, 40, resize))
-
-
-def test_downscale_keeps_range_and_shape():
-    assert downscale(torch.rand(2, 3, 64, 64), 8, antialias=True).shape == (2, 3, 8, 8)
-
-
-@pytest.mark.parametrize("antialias", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_downscale_computes_half_precision_in_full(dtype, antialias):
-    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
-    small = downscale(pixels, 8, antialias)
-    assert small.dtype == dtype
-    assert torch.equal(small, downscale(pixels.float(), 8, antialias).to(dtype))
-
-
-@pytest.mark.parametrize(
-    ("pixels", "found"),
-    [
-        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"uint8 \(2, 3, 8, 8\)"),
-        (torch.zeros(3, 8, 8), r"float32 \(3, 8, 8\)"),
-        (torch.zeros(2, 8, 8, 3), r"float32 \(2, 8, 8, 3\)"),
-    ],
-)
-def test_downscale_names_what_is_no_batch_of_float_images(pixels, found):
-    with pytest.raises(InputError, match=rf"^pixels: {found}; expected float \(B, 3, H, W\) in \[0, 1\]$"):
-        downscale(pixels, 4, antialias=False)

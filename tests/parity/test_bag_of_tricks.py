@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from figment.images import downscale
+from figment.images import bilinear
 from figment.labels import LabelSpace
 from figment.planning.from_prompts import draw_guidance
 from figment.planning.generator_config import GeneratorConfig
@@ -70,7 +70,7 @@ def test_downscale_without_antialiasing_is_the_mean_of_the_four_centre_pixels(si
     first, second = torch.arange(size) * factor + factor // 2 - 1, torch.arange(size) * factor + factor // 2
     rows = (image[:, :, first] + image[:, :, second]) / 2
     expected = (rows[..., first] + rows[..., second]) / 2
-    assert torch.allclose(downscale(image, size, antialias=False), expected, atol=1e-12)
+    assert torch.allclose(bilinear(image, size, antialias=False), expected, atol=1e-12)
 
 
 def test_downscale_with_antialiasing_spreads_over_32_taps():
@@ -79,7 +79,7 @@ def test_downscale_with_antialiasing_spreads_over_32_taps():
         impulse = torch.zeros(1, 3, 512, 512, dtype=torch.float64)
         impulse[..., column] = 1
         if 240 <= column <= 287:
-            weights.append((column, float(downscale(impulse, 32, antialias=True)[0, 0, 16, 16])))
+            weights.append((column, float(bilinear(impulse, 32, antialias=True)[0, 0, 16, 16])))
     taps = [(column, w) for column, w in weights if w > 0]
     assert [column for column, _ in taps] == list(range(248, 280))
     assert max(w for _, w in taps) == pytest.approx(0.060547, abs=1e-6)
@@ -88,5 +88,5 @@ def test_downscale_with_antialiasing_spreads_over_32_taps():
 
 def test_white_noise_keeps_its_spread_without_antialiasing_and_loses_it_with():
     noise = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
-    assert float(downscale(noise, 32, antialias=False).std()) == pytest.approx(0.1443, abs=0.006)
-    assert float(downscale(noise, 32, antialias=True).std()) == pytest.approx(0.0120, abs=0.001)
+    assert float(bilinear(noise, 32, antialias=False).std()) == pytest.approx(0.1443, abs=0.006)
+    assert float(bilinear(noise, 32, antialias=True).std()) == pytest.approx(0.0120, abs=0.001)

@@ -8,8 +8,8 @@ import torch
 import yaml
 from PIL import Image
 
-from figment.datasets.labelled import open_synthetic_folders, read_labelled
-from figment.images import downscale, to_tensor
+from figment.datasets.labelled import open_labelled, read_labelled
+from figment.images import bilinear, to_tensor
 from figment.labels import LabelSpace
 from figment.metrics.accuracy import per_class, top1
 from figment.ops.environment import ROOT
@@ -30,7 +30,7 @@ def test_downscale_of_a_ramp_is_bit_equal_to_the_mean_of_the_four_centre_pixels(
     ramp = ((down * 512 + across) / 2**18).expand(1, 3, 512, 512)
     first = torch.arange(size) * factor + factor // 2 - 1
     rows = ramp[:, :, first] + ramp[:, :, first + 1]
-    assert torch.equal(downscale(ramp, size, antialias=False), (rows[..., first] + rows[..., first + 1]) / 4)
+    assert torch.equal(bilinear(ramp, size, antialias=False), (rows[..., first] + rows[..., first + 1]) / 4)
 
 
 def test_downscale_with_antialiasing_has_the_same_32_taps_on_both_axes():
@@ -40,7 +40,7 @@ def test_downscale_with_antialiasing_has_the_same_32_taps_on_both_axes():
             places, impulses = range(first, min(first + 3, 512)), torch.zeros(1, 3, 512, 512)
             for channel, place in enumerate(places):
                 impulses[:, channel].select(axis - 1, place).fill_(1)
-            weights = downscale(impulses, 32, antialias=True)[0, :, 16, 16].tolist()
+            weights = bilinear(impulses, 32, antialias=True)[0, :, 16, 16].tolist()
             taps |= {place: weight for place, weight in zip(places, weights, strict=False) if weight}
         assert list(taps) == list(range(248, 280))
         assert max(taps.values()) == pytest.approx(0.060547, abs=1e-6)
@@ -84,7 +84,7 @@ def test_generated_folders_of_rgba_images_have_the_official_labels(tmp_path):
     two = CIFAR10.choose(["airplane", "truck"])
     for name in ("truck", "airplane"):
         synthetic(tmp_path, name, "RGBA", (10, 20, 30, 255))
-    images = open_synthetic_folders(tmp_path, two, 32).load()
+    images = open_labelled(tmp_path, "test", two, 32).load()
     official = [CIFAR10.names.index(two.names[label]) for label in images.labels]
     assert sorted(official) == [0, 9]
     values = images.pixels[:, :, 5, 5].float() / 255
@@ -102,7 +102,7 @@ def test_spaces_nested_samples_and_grayscale_are_read_where_the_published_loader
     synthetic(tmp_path, "aquarium fish/samples", "L", 77, "00000.png")
     synthetic(tmp_path, "worm", "RGB", (1, 2, 3))
     two = CIFAR100.choose(["aquarium_fish", "worm"])
-    images = open_synthetic_folders(tmp_path, two, 32).load()
+    images = open_labelled(tmp_path, "test", two, 32).load()
     assert images.labels.tolist() == [0, 1]
     assert images.pixels[0].unique().tolist() == [77]
 
@@ -113,7 +113,7 @@ def test_the_archives_names_need_no_rule(tmp_path):
     for spelling in ("AnnualCrop", "forest", "Herbaceous_Vegetation", "Highway", "industrial", "Pasture",
                      "Permanent Crop", "Residential", "River", "Sea Lake"):  # fmt: skip
         synthetic(tmp_path / "EuroSat_generated_64", spelling, "RGB", (9, 9, 9))
-    labels = open_synthetic_folders(tmp_path / "EuroSat_generated_64", space, 64).labels
+    labels = open_labelled(tmp_path / "EuroSat_generated_64", "test", space, 64).labels
     assert sorted(labels.tolist()) == list(range(10))
 
 
@@ -217,7 +217,7 @@ def test_a_hold_out_never_empties_a_small_set_unlike_the_published_code(tmp_path
     for name in ("cat", "dog"):
         for number in range(6):
             synthetic(tmp_path, name, "RGB", (number, 0, 0), f"{number}.png")
-    images = open_synthetic_folders(tmp_path, LabelSpace.of(["cat", "dog"]), 32).load()
+    images = open_labelled(tmp_path, "test", LabelSpace.of(["cat", "dog"]), 32).load()
     config = TrainingConfig(model="test_resnet", epochs=1, batch_size=4, holdout=0.5, keep="best")
     entries: list = []
     train_classifier(images, 2, config, lambda step, m: entries.append((step, m)))

@@ -39,15 +39,15 @@ def output(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def adapt(output: Path, generator, methods: dict, **changes) -> FileRef:
+def adapt(output: Path, generator, methods: dict, **learning) -> FileRef:
     clip = ClipConfig(model="local-dir:models/pocket/clip", device="cpu")
     known = {
         "generator": generator,
         "clip": clip,
         "synthesis": SynthesisConfig(device="cpu"),
-        "probe": ProbeConfig(images=1),
+        "adaptation": {"probe": ProbeConfig(images=1), **learning},
     }
-    recipe = recipe_of("few_shot", output, methods=methods, **known | changes)
+    recipe = recipe_of("few_shot", output, methods=methods, **known)
     data = Prepared(photos=FileRef.of(output / "photos.parquet"))
     (file,) = adaptation.adapt_generator.entrypoint(recipe, SPACE, SPACE, data).files
     return file
@@ -109,7 +109,7 @@ def test_loras_are_learned_once_and_the_unusable_are_told(output, pocket_config,
     learning = LoraConfig(steps=2, batch_size=1, rank=2, templates=("a photo of a {name}",))
 
     def learn_loras(retrieval: float) -> LorasFile:
-        changes = {"adaptation": learning, "probe": ProbeConfig(images=1, retrieval=retrieval)}
+        changes = {"lora": learning, "probe": ProbeConfig(images=1, retrieval=retrieval)}
         made = adapt(output, pocket_config, {"all": {"images": 1, "lora": True}}, **changes)
         return read_artifact(made.open(), LorasFile)
 

@@ -15,8 +15,7 @@ import torch
 from pydantic import BaseModel
 
 from figment.adaptation import concept_learning, text_encoder, textual_inversion
-from figment.adaptation.config import TEMPLATES, InversionConfig, ProbeConfig
-from figment.adaptation.text_encoder import TuningConfig
+from figment.adaptation.config import TEMPLATES, InversionConfig, TextEncoder, TuningConfig
 from figment.checkpoint import Checkpoint
 from figment.clip.config import LabelVectorConfig
 from figment.clip.scorer import ClipConfig
@@ -32,8 +31,8 @@ from figment.prompts.pairs import label_pairs
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.sources import Sources
 from figment.training import dual_prompt, semantic, train
-from figment.training.config import SemanticConfig, TrainingConfig
-from figment.training.dual_prompt import DualPromptConfig
+from figment.training.config import DualPromptConfig, SemanticConfig, TrainingConfig
+from figment.training.stage import DualPrompt, SemanticMatrix, Timm
 from figment.validation.policies import CocoPolicy
 from steps import adaptation, training
 from tests.recipes import recipe_of
@@ -93,7 +92,7 @@ def inputs(plan, pool, tmp_path, pocket_config) -> SimpleNamespace:
 
 
 def classifier(inputs, output: str) -> None:
-    config = TrainingConfig(model="test_resnet", image_size=16, epochs=4, batch_size=6, ema_decay=0.9, device="cpu")
+    config = Timm(model="test_resnet", image_size=16, epochs=4, batch_size=6, ema_decay=0.9, device="cpu")
     real = RealConfig(path=str(inputs.folder / "splits"))  # no images: none is trained on
     changes = {"training": config, "real": real, "tricks": ["base_class"], "images_per_class": 3}
     recipe = recipe_of("bag_of_tricks", output, **changes)
@@ -102,33 +101,36 @@ def classifier(inputs, output: str) -> None:
 
 
 def matrix(inputs, output: str) -> None:
-    config = SemanticConfig(model="test_resnet", image_size=32, rows=2, epochs=4, batch_size=6, ks=(1,), device="cpu")
-    vectors = LabelVectorConfig(clip=CLIP)
-    recipe = recipe_of("semantic_diversity", output, training=config, vectors=vectors, twin_cosine=0.99)
+    config = SemanticMatrix(
+        vectors=LabelVectorConfig(clip=CLIP), twin_cosine=0.99, model="test_resnet", image_size=32, rows=2, epochs=4,
+        batch_size=6, ks=(1,), device="cpu",
+    )  # fmt: skip
+    recipe = recipe_of("semantic_diversity", output, training=config)
     training.train_classifiers.entrypoint(recipe, SPACE, Prepared(splits=inputs.splits))
 
 
 def prompts(inputs, output: str) -> None:
-    config = DualPromptConfig(context=4, fusion_scale=0.1, epochs=4, batch_size=6, device="cpu")
-    recipe = recipe_of("tailored", output, classifier=config, backbone=CLIP, image_size=32)
+    config = DualPrompt(backbone=CLIP, image_size=32, context=4, fusion_scale=0.1, epochs=4, batch_size=6, device="cpu")
+    recipe = recipe_of("tailored", output, training=config)
     data = Prepared(splits=inputs.splits)
     training.train_classifiers.entrypoint(recipe, SPACE, data, None, inputs.images, inputs.verdicts)
 
 
 def encoder(inputs, output: str) -> None:
-    config = TuningConfig(
+    config = TextEncoder(
         steps=2, batch_size=1, learning_rate=3e-3, width=32, height=32, num_inference_steps=2, checkpointing=False,
         held_out=0.3, evaluate_every=1, evaluated_images=2, evaluation_batch=2, device="cpu",
     )  # fmt: skip
     policy, space = CocoPolicy(min_probability=0.9999), LabelSpace.of(CLASSES)
-    changes = {"tuning": config, "acceptance": policy, "clip": CLIP, "generator": inputs.generator}
+    changes = {"adaptation": config, "acceptance": policy, "clip": CLIP, "generator": inputs.generator}
     recipe = recipe_of("tailored", output, **changes)
     adaptation.adapt_generator.entrypoint(recipe, space, space, Prepared(), inputs.prompts)
 
 
 def words(inputs, output: str) -> None:
     config = InversionConfig(steps=4, batch_size=1, templates=("a photo of a {name}",), device="cpu")
-    changes = {"inversion": config, "probe": ProbeConfig(images=1), "synthesis": SynthesisConfig(device="cpu")}
+    learning = {"inversion": config, "probe": {"images": 1}}
+    changes = {"adaptation": learning, "synthesis": SynthesisConfig(device="cpu")}
     methods = {"all": {"images": 1, "concepts": True}}
     Path(output).mkdir(exist_ok=True)
     if not (Path(output) / "sources").exists():

@@ -12,15 +12,15 @@ from figment.clip.label_vectors import LabelVectors
 from figment.clip.scorer import ClipConfig
 from figment.labels import Label, LabelSpace
 from figment.manifests import FileRef, Prepared
-from figment.training.config import SemanticConfig
 from figment.training.semantic import TrainedMatrix, build_semantic_matrix
+from figment.training.stage import SemanticMatrix
 from figment.training.trainers import semantic_matrix as trainer
 from steps import training
 from tests.recipes import recipe_of
 
 SPACE = LabelSpace(labels=tuple(Label(name=name, unseen=name == "elk") for name in ("dog", "cat", "elk")))
 VECTORS = LabelVectorConfig(clip=ClipConfig(model="local-dir:models/pocket/clip"))
-CONFIG = SemanticConfig(model="test_resnet", image_size=32, rows=2)
+CONFIG = SemanticMatrix(vectors=VECTORS, model="test_resnet", image_size=32, rows=2)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "ranking_gains", lambda *_: {})
     (tmp_path / "splits.json").write_text(json.dumps({}))
     splits = FileRef.of(tmp_path / "splits.json")
-    recipe = recipe_of("semantic_diversity", tmp_path / "out", vectors=VECTORS, training=CONFIG)
+    recipe = recipe_of("semantic_diversity", tmp_path / "out", training=CONFIG)
     return SimpleNamespace(
         step=lambda: training.train_classifiers.entrypoint(recipe, SPACE, Prepared(splits=splits)),
         trained=trained,

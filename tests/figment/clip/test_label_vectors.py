@@ -13,7 +13,6 @@ from figment.clip.label_vectors import (
     read_names,
     read_npz_vectors,
     read_pickled_names,
-    read_pickled_split,
     read_pickled_vectors,
     twin_free,
     twins,
@@ -143,12 +142,6 @@ def test_the_papers_dict_in_half_precision_with_names_given(tmp_path, protocol):
 def test_the_papers_lists(tmp_path):
     (tmp_path / "unseen_classes.pickle").write_bytes(pickle.dumps(["dog", "sand"]))
     assert read_pickled_names(tmp_path / "unseen_classes.pickle") == ("dog", "sand")
-    for protocol in (0, 2, 4):
-        (tmp_path / "cls_ids.pickle").write_bytes(pickle.dumps({"train": {2, 0}, "test": {1}, "val": set()}, protocol))
-        split = read_pickled_split(tmp_path / "cls_ids.pickle", ["a", "b", "c"])
-        assert split == {"train": ("a", "c"), "test": ("b",), "val": ()}
-    with pytest.raises(InputError, match=r"'train' lists class id 2; the 2 classes are 0 to 1"):
-        read_pickled_split(tmp_path / "cls_ids.pickle", ["a", "b"])
 
 
 class Evil:
@@ -159,9 +152,7 @@ class Evil:
         return os.system, (f"touch {self.marker}",)
 
 
-@pytest.mark.parametrize(
-    "read", [read_pickled_vectors, read_pickled_names, lambda path: read_pickled_split(path, ["a"])]
-)
+@pytest.mark.parametrize("read", [read_pickled_vectors, read_pickled_names])
 @pytest.mark.parametrize("wrap", [lambda evil: evil, lambda evil: {"wordvec_array": evil}, lambda evil: [evil]])
 def test_a_malicious_pickle_runs_nothing(tmp_path, read, wrap):
     path, marker = tmp_path / "evil.pickle", tmp_path / "was-here"

@@ -116,7 +116,11 @@ def test_learned_words_contexts_and_the_filter_are_said_and_escaped(made, pocket
     probe = ConceptProbe(similarity=0.7, retrieval=0.4, usable=False, reason="3 of 8 images <i>")
     write_json(tmp_path / "words.json", WordsFile(words=Words(), probes={"cup": probe}).model_dump(mode="json"))
     report = report_of(pocket_config, Made(made.folder, [*made.items, FileRef.of(tmp_path / "words.json")]))
-    assert [section.heading for section in report.sections] == ["Macro accuracy (%)", "Learned words", "Training"]
+    assert [section.heading for section in report.sections] == [
+        "Macro accuracy (%)",
+        "Adaptation: learned words",
+        "Training",
+    ]
     assert "3 of 8 images &lt;i&gt;" in render(report)
     numbers = {
         "temperature": 1.5,
@@ -127,6 +131,6 @@ def test_learned_words_contexts_and_the_filter_are_said_and_escaped(made, pocket
     }
     (text,) = filter_section(numbers).blocks
     assert text.text.startswith("Temperature 1.50; calibration error 10.0 % before, 5.0 % after. It calls 90 %")
-    section = probed_section("Learned LoRAs", "LoRA", {"cup": probe})
-    assert section.heading == "Learned LoRAs"
+    section = probed_section("Adaptation: learned LoRAs", "LoRA", {"cup": probe})
+    assert section.heading == "Adaptation: learned LoRAs"
     assert section.blocks[0].rows[0][:3] == ("cup", "0.70", "no")

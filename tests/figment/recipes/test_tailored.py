@@ -100,7 +100,7 @@ def report(made, tmp_path, pocket_config):
             write_json(tmp_path / "tuning.json", tuning.model_dump())
             items.append(FileRef.of(tmp_path / "tuning.json"))
         clip = ClipConfig(model="local-dir:models/pocket/clip")
-        recipe = recipe_of("tailored", made.folder, generator=pocket_config, clip=clip, backbone=clip)
+        recipe = recipe_of("tailored", made.folder, generator=pocket_config, clip=clip)
         return tailored.report(recipe, Made(made.folder, items))
 
     return of
@@ -114,11 +114,11 @@ def test_the_sections_in_their_order(report):
     assert [section.heading for section in report(tuned()).sections] == [
         "Measures of epoch 2, the one that validates best (%)",
         "Images",
-        "The filter",
-        "The tuned text encoder",
+        "Validation",
+        "Adaptation: the text encoder",
         "Training",
     ]
-    assert "The tuned text encoder" not in [section.heading for section in report().sections]
+    assert "Adaptation: the text encoder" not in [section.heading for section in report().sections]
 
 
 def test_the_verdict_is_beside_clip_as_it_is_under_both_protocols():
@@ -170,7 +170,7 @@ def test_before_and_after_tuning(report):
 
 def test_the_numbers_for_metrics_json(report):
     found = report(tuned()).metrics
-    assert (found["zsl/mAP"], found["clip_zsl/mAP"], found["filter/passed"]) == (0.6173, 0.4321, 0.75)
+    assert (found["zsl/mAP"], found["clip_zsl/mAP"], found["validation/passed"]) == (0.6173, 0.4321, 0.75)
     assert (found["adaptation/before"], found["adaptation/after"]) == (0.512, 0.634)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from figment.datasets.labelled import LabelledImages, open_synthetic_folders
+from figment.datasets.labelled import LabelledImages, open_labelled
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.training.classifier import predict, predict_all
@@ -47,7 +47,7 @@ def test_in_memory_every_batch_is_full_and_every_image_comes(count, batch_size, 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_streamed_every_batch_is_full_and_every_image_comes(folder, workers):
-    images = open_synthetic_folders(folder, SPACE, 8)
+    images = open_labelled(folder, "test", SPACE, 8)
     streamed = Streamed(images.__class__(images.listing, 8, workers=workers), CPU, mixed=2)
     batches = list(streamed.batches(64, rng()))
     assert {len(labels) for _, labels in batches} == {64}
@@ -63,7 +63,7 @@ def test_streamed_every_batch_is_full_and_every_image_comes(folder, workers):
 
 
 def test_the_order_of_a_stream_depends_on_the_seed_and_not_on_the_workers(folder):
-    images = open_synthetic_folders(folder, SPACE, 8)
+    images = open_labelled(folder, "test", SPACE, 8)
 
     def order(seed, workers):
         source = Streamed(images.__class__(images.listing, 8, workers=workers), CPU, mixed=2)
@@ -74,7 +74,7 @@ def test_the_order_of_a_stream_depends_on_the_seed_and_not_on_the_workers(folder
 
 
 def test_loaded_it_is_in_its_own_order_whatever_the_chunks(folder):
-    images = open_synthetic_folders(folder, SPACE, 8)
+    images = open_labelled(folder, "test", SPACE, 8)
     mixed = images.subset(torch.randperm(600, generator=rng()))
     loaded = mixed.load()
     assert torch.equal(loaded.labels, mixed.labels)
@@ -82,7 +82,7 @@ def test_loaded_it_is_in_its_own_order_whatever_the_chunks(folder):
 
 
 def test_what_does_not_fit_is_streamed_and_trains(folder):
-    images = open_synthetic_folders(folder, SPACE, 8)
+    images = open_labelled(folder, "test", SPACE, 8)
     assert isinstance(images.load_if_it_fits(), LabelledImages)
     streamed = images.load_if_it_fits(budget=1000)
     assert streamed is images
@@ -100,6 +100,6 @@ def test_an_error_on_a_worker_is_the_same_one_sentence(folder, tmp_path):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / name / "1.png")
     (tmp_path / "dog" / "2.png").write_bytes(b"no image")
-    images = open_synthetic_folders(tmp_path, SPACE, 8)
+    images = open_labelled(tmp_path, "test", SPACE, 8)
     with pytest.raises(InputError, match=r"^\S+dog/2\.png: not a readable image; expected one of [\w, ]+$"):
         images.__class__(images.listing, 8, workers=2).load()

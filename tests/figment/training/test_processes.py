@@ -8,7 +8,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from figment.checkpoint import Checkpoint
-from figment.datasets.labelled import LabelledImages, open_synthetic_folders
+from figment.datasets.labelled import LabelledImages, open_labelled
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.training.augment import augment
@@ -99,7 +99,7 @@ def folders(tmp_path_factory):
         (root / name).mkdir()
         for number in range(250):
             Image.new("RGB", (8, 8), (number, 99 * label, 0)).save(root / name / f"{number:03}.png")
-    return open_synthetic_folders(root, space, 8)
+    return open_labelled(root, "test", space, 8)
 
 
 @pytest.mark.parametrize("resident", [True, False])

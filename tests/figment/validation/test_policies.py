@@ -7,7 +7,7 @@ from scipy.stats import beta, binomtest
 
 from figment.errors import InputError
 from figment.labels import LabelSpace
-from figment.metrics.calibration import proportion_interval, threshold_from_negatives, threshold_from_real
+from figment.metrics.calibration import proportion_interval, threshold_from_negatives
 from figment.validation.policies import (
     AcceptancePolicy,
     CalibratedPolicy,
@@ -171,14 +171,10 @@ def true_precision(value: float, prior: float) -> float:
     return right / (right + wrong)
 
 
-@pytest.mark.parametrize("source", ["real", "negatives"])
-def test_the_bound_holds_where_the_truth_is_known(source):
+def test_the_bound_holds_where_the_truth_is_known():
     rng, failures, reached = np.random.default_rng(0), 0, 0
     for _ in range(200):
-        if source == "real":
-            chosen = threshold_from_real(good(60, rng), bad(600, rng), 0.9, prior=0.5)
-        else:
-            chosen = threshold_from_negatives(np.concatenate([good(100, rng), bad(100, rng)]), bad(2000, rng), 0.9)
+        chosen = threshold_from_negatives(np.concatenate([good(100, rng), bad(100, rng)]), bad(2000, rng), 0.9)
         failures += true_precision(chosen.value, 0.5) < chosen.low
         reached += chosen.reached
     assert failures <= 200 * 0.05
@@ -195,16 +191,8 @@ def test_a_higher_target_is_a_stricter_threshold_that_accepts_less():
     assert all(t.low <= t.precision <= t.high for t in chosen)
 
 
-def test_a_better_generator_needs_a_lower_threshold():
-    rng = np.random.default_rng(0)
-    shown, absent = good(100, rng), bad(1000, rng)
-    values = [threshold_from_real(shown, absent, 0.9, prior).value for prior in (0.3, 0.6, 0.9)]
-    assert sorted(values, reverse=True) == values
-    assert values[0] > values[-1]
-
-
 def test_an_unreachable_target_says_so_and_comes_near():
-    chosen = threshold_from_real([0.6, 0.7, 0.8], [0.1, 0.2], 0.99, prior=0.5)
+    chosen = threshold_from_negatives([0.6, 0.7, 0.8], [0.1, 0.2], 0.99)
     assert not chosen.reached
     assert 0 < chosen.low < 0.99
 
@@ -212,9 +200,9 @@ def test_an_unreachable_target_says_so_and_comes_near():
 @settings(max_examples=50)
 @given(st.lists(st.floats(0, 1), max_size=20), st.lists(st.floats(0, 1), max_size=20), st.floats(0.05, 0.99))
 def test_any_evidence_gives_a_threshold_with_its_interval(own, others, target):
-    for chosen in (threshold_from_real(own, others, target, 0.5), threshold_from_negatives(own, others, target)):
-        assert 0 <= chosen.low <= chosen.high <= 1
-        assert chosen.reached == (chosen.low >= target)
+    chosen = threshold_from_negatives(own, others, target)
+    assert 0 <= chosen.low <= chosen.high <= 1
+    assert chosen.reached == (chosen.low >= target)
 
 
 def test_kin_are_not_each_others_negatives():
