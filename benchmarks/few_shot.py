@@ -57,7 +57,7 @@ from figment.training.backbone import load_backbone, view_features
 from figment.training.config import FewShotTrainingConfig
 from figment.training.few_shot import Made, filter_views, learn
 from figment.training.filter_head import fit_filter
-from figment.training.head import FeatureSet, logits_of
+from figment.training.head import FeatureSet, HeadTraining, logits_of
 from figment.training.lists import open_training_list
 from figment.validation.features import FeatureStore
 
@@ -190,7 +190,7 @@ class Bench:
             if made is not None and weights is not None and len(rows):
                 sources = torch.tensor([number for number, _ in planned[name]])
                 own = Made(made.features[rows], sources, weights[rows])
-            found, use = learn(method, cell.features, own, len(self.space), self.training.head, seed)
+            found, use = learn(method, cell.features, own, HeadTraining(len(self.space), self.training.head, seed))
             measured = {
                 test: macro_accuracy(logits_of(found.head, seen.features[:, 0]), seen.labels)
                 for test, (seen, _) in self.tests.items()
@@ -214,7 +214,7 @@ class Bench:
         size = self.training.backbone.image_size
         images = open_training_list(listed, self.pool, self.space, size, "of made images", "squash")
         made = FeatureSet(self.views(images, self.training.views, seed), images.labels)
-        judge = fit_filter(filter_views(cell.features), len(self.space), self.training.filter, seed)
+        judge = fit_filter(filter_views(cell.features), HeadTraining(len(self.space), self.training.filter, seed))
         own = judge.probabilities(filter_views(made).features).gather(1, made.labels[:, None])[:, 0]
         return made, confidence_weight(own).double(), torch.stack([clip[i] for i in ids]).float()
 

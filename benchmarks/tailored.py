@@ -42,7 +42,7 @@ from figment.synthesis.generator import Inputs
 from figment.synthesis.pool import Pool
 from figment.synthesis.renderers import Renderers
 from figment.synthesis.weights import model_revision
-from figment.training.dual_prompt import DualPromptConfig
+from figment.training.config import DualPromptTraining
 from figment.training.tailored import accepted_images, clip_scorer, test_evaluator, train_tailored
 from figment.validation.features import FeatureStore
 from figment.validation.policies import CocoPolicy
@@ -69,7 +69,8 @@ TUNING = TuningConfig(
     steps=100, batch_size=8, learning_rate=4e-4, width=32, height=32, num_inference_steps=12, differentiated_steps=6,
     checkpointing=False, held_out=0.2, evaluate_every=25, evaluated_images=216, evaluation_batch=36, device="cpu",
 )  # fmt: skip
-CLASSIFIER = DualPromptConfig(
+CLASSIFIER = DualPromptTraining(
+    backbone=CLIP, image_size=SIZE,
     context=4, batches="mixed", epochs=6, batch_size=32, learning_rate=0.02, fusion_learning_rate=0.01,
     warmup_rate=0.001, cutout=0, randaugment=False, device="cpu",
 )  # fmt: skip
@@ -202,7 +203,7 @@ def run(cell: str, seed: int, work: Path) -> dict[str, float]:
         count = len(made)
     fused = cell.endswith(", fusion")
     config = CLASSIFIER.model_copy(update={"seed": seed, "fusion_scale": FUSION if fused else None})
-    trained, row = train_tailored(folder, made, SPACE, CLIP, config)
+    trained, row = train_tailored(folder, made, SPACE, config)
     return row | {"images": count, "best_epoch": trained.best_epoch, "cpu_seconds": time.process_time() - start}
 
 

@@ -6,23 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import torch
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
-from torch import Tensor
 
 from figment.datasets.labelled import has_split, open_labelled
 from figment.evaluation.feature_map import feature_map
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.metrics.accuracy import top1
-from figment.planning.sample_weights import Use
 from figment.synthesis.pool import Pool
 from figment.training.backbone import load_backbone, view_features
 from figment.training.config import AugmentConfig, BackboneConfig, HeadConfig
-from figment.training.head import FeatureSet, logits_of, train_head
+from figment.training.head import FeatureSet, HeadTraining, logits_of, train_head
 from figment.training.lists import open_training_list
-from figment.training.sampling import sampling_law
+from figment.training.sampling import class_uniform
 from figment.training.semantic import hold_out_rows
 
 REAL, GENERATED = "real", "generated"
@@ -77,7 +74,7 @@ def transfer(
     cells = []
     for trained_on, (learned_from, _) in features.items():
         law = class_uniform(learned_from.labels)
-        found = train_head(learned_from, law, len(space), head, seed).head
+        found = train_head(learned_from, law, HeadTraining(len(space), head, seed)).head
         for tested_on, (_, tested_by) in features.items():
             score = top1(logits_of(found, tested_by.features[:, 0]), tested_by.labels)
             numbers = {"top1": score.top1, "low": score.low, "high": score.high}
@@ -91,12 +88,6 @@ def transfer(
         drawn.save(partial, "PNG")
     write_json(out / "transfer.json", {"backbone": backbone.model, "cells": [cell.model_dump() for cell in cells]})
     return cells
-
-
-def class_uniform(labels: Tensor) -> Tensor:
-    """(N,) how likely each image is drawn: classes alike, images of a class alike."""
-    nothing = torch.zeros(0, dtype=torch.long)
-    return sampling_law(labels, nothing, Use(torch.zeros(len(labels), dtype=torch.float64), torch.zeros(0).double()))
 
 
 def table_of(cells: list[Cell]) -> Table:

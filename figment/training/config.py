@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from figment.clip.config import DEFAULT_CLIP, ClipConfig, LabelVectorConfig
 from figment.errors import InputError
 from figment.metrics.measures import KS, names_of_measures
 from figment.types import (
@@ -190,6 +191,13 @@ class DualPromptConfig(Settings):
         return self
 
 
+class DualPromptTraining(DualPromptConfig):
+    """``backbone``: the CLIP that prompts are learned on, by images of ``image_size`` px."""
+
+    backbone: ClipConfig = ClipConfig(model="RN50", pretrained="openai")
+    image_size: Side = 224
+
+
 class SemanticConfig(Settings):
     """The defaults are the paper's recipe: TResNet-M, 7 rows (NUS-WIDE; 2 for COCO), Adam under one cycle, cutout and
     RandAugment, 10 epochs of batches of 32. Its ``regularisation`` is 0.3, for COCO 0.01; it starts from ImageNet
@@ -229,6 +237,13 @@ class SemanticConfig(Settings):
     def _measured_on_test_images(self) -> "SemanticConfig":
         check_test_measures(self.also_best, self.ks)
         return self
+
+
+class SemanticTraining(SemanticConfig):
+    """``twin_cosine``: an unseen label whose vector is this near to a seen one's is left out of zsl_twin_free."""
+
+    vectors: LabelVectorConfig = LabelVectorConfig(clip=DEFAULT_CLIP)
+    twin_cosine: Annotated[Number, Field(gt=0, le=1)] = 0.8
 
 
 def check_test_measures(names: Sequence[str], ks: Sequence[int]) -> None:

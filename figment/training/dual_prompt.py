@@ -26,7 +26,7 @@ from figment.loop import Log, Part, Row, Stateful, Trainer, fit
 from figment.model_folders import check_texts
 from figment.model_loaders.clip import open_clip_tokenizer
 from figment.text import reason_of
-from figment.training.config import DualPromptConfig
+from figment.training.config import DualPromptConfig, DualPromptTraining
 from figment.training.randaugment import augment_image
 from models.dual_prompt import DualPromptClassifier, OpenClip, aggregate_regions, presence
 from models.losses import AsymmetricLoss
@@ -198,12 +198,7 @@ class _Trainer(Trainer):
     model: DualPromptClassifier
 
     def __init__(
-        self,
-        config: DualPromptConfig,
-        clip: ClipConfig,
-        space: LabelSpace,
-        images: Sequence[TaggedImages],
-        evaluate: Evaluate,
+        self, config: DualPromptTraining, space: LabelSpace, images: Sequence[TaggedImages], evaluate: Evaluate
     ):
         self.config, self.images, self.evaluate = config, images, evaluate
         self.count, self.also_best = config.epochs, config.also_best
@@ -211,7 +206,7 @@ class _Trainer(Trainer):
         self.steps = config.epochs * len(batches)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            self.model = build_dual_prompts(config, clip, space)
+            self.model = build_dual_prompts(config, config.backbone, space)
         self.device = next(self.model.parameters()).device
         self.prepare = Prepare(self.model.clip).to(self.device)
         self.loss = AsymmetricLoss(config.gamma_neg, config.gamma_pos, eps=1e-6, eps_of_logits=config.eps)
@@ -290,8 +285,7 @@ class _Trainer(Trainer):
 def train_dual_prompts(
     parts: Sequence[TaggedImages],
     space: LabelSpace,
-    clip: ClipConfig,
-    config: DualPromptConfig,
+    config: DualPromptTraining,
     evaluate: Evaluate,
     checkpoint: Checkpoint | None = None,
     log: Log = lambda epoch, row: None,
@@ -306,7 +300,7 @@ def train_dual_prompts(
         raise InputError("training: no image has any of the classes; there is nothing to learn")
     if config.unknown == "negative":
         parts = [TaggedImages(part.pixels, part.targets.clamp(min=0)) for part in parts]
-    trainer = _Trainer(config, clip, space, parts, evaluate)
+    trainer = _Trainer(config, space, parts, evaluate)
     state = fit(trainer, checkpoint, log)
     history = [{"epoch": epoch, **row} for epoch, row in state.history]
     return TrainedPrompts(trainer.model.eval(), state.kept, history, state.others)

@@ -1,18 +1,17 @@
 """Few-shot classifiers: linear heads on a frozen backbone's features of a few photos and of what was made from them, or all
 of the network."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from figment.loop import Log
 from figment.planning.methods import Method
 from figment.planning.sample_weights import Use, use_of
 from figment.training.acceptance import FILTER_VIEWS
-from figment.training.config import HeadConfig
-from figment.training.head import FeatureSet, TrainedHead, logits_of, train_head
-from figment.training.sampling import sampling_law
+from figment.training.head import FeatureSet, HeadTraining, TrainedHead, logits_of, train_head
+from figment.training.sampling import places_in_class, sampling_law
 
 FOLDS = 5  # of a cross-validation
 
@@ -30,11 +29,8 @@ def learn(
     method: Method,
     shots: FeatureSet,
     made: Made | None,
-    classes: int,
-    config: HeadConfig,
-    seed: int,
-    held_out: FeatureSet | None = None,
-    log: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    training: HeadTraining,
+    log: Log = lambda step, metrics: None,
 ) -> tuple[TrainedHead, Use]:
     """The head that a method trains, and how often it used each made image. Features hold each image as it is, then in
     random views; a method that augments learns from the latter."""
@@ -45,26 +41,15 @@ def learn(
         features, labels = torch.cat([features, made.features]), torch.cat([labels, labels[sources]])
     law, use = law_of(method, shots.labels, sources, weights)
     seen = features[:, 1:] if method.augment else features[:, :1]
-    return train_head(FeatureSet(seen, labels), law, classes, config, seed, held_out, log), use
+    return train_head(FeatureSet(seen, labels), law, training, log), use
 
 
-def cross_validate(
-    method: Method,
-    shots: FeatureSet,
-    made: Made | None,
-    classes: int,
-    config: HeadConfig,
-    seed: int,
-    held_out: FeatureSet | None = None,
-) -> Tensor:
+def cross_validate(method: Method, shots: FeatureSet, made: Made | None, training: HeadTraining) -> Tensor:
     """(N, C) logits of each of the N shots, from a head that learned from neither it nor images made from it. A class's shots are
     spread evenly over at most ``FOLDS`` folds."""
-    place = torch.zeros(len(shots), dtype=torch.long)  # of a shot among those of its class
-    for label in shots.labels.unique():
-        own = shots.labels == label
-        place[own] = torch.arange(int(own.sum()))
+    place = places_in_class(shots.labels)
     folds = min(FOLDS, int(place.max()) + 1)
-    logits = torch.zeros(len(shots), classes)
+    logits = torch.zeros(len(shots), training.classes)
     for fold in range(folds):
         out = place % folds == fold
         rows = (~out).nonzero().flatten()
@@ -74,7 +59,7 @@ def cross_validate(
         if made is not None:
             kept = number[made.sources] >= 0
             part = Made(made.features[kept], number[made.sources[kept]], made.weights[kept])
-        found, _ = learn(method, shots.subset(rows), part, classes, config, seed, held_out)
+        found, _ = learn(method, shots.subset(rows), part, training)
         logits[out] = logits_of(found.head, shots.features[out, 0])
     return logits
 

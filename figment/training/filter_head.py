@@ -1,8 +1,7 @@
 """The calibrated filter of "DIAGen": a linear head on frozen features that says how likely a synthetic image shows its
 label."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +10,8 @@ from torch import Tensor, nn
 
 from figment.errors import InputError
 from figment.metrics.accuracy import calibration_error
-from figment.planning.sample_weights import Use
-from figment.training.config import HeadConfig
-from figment.training.head import FeatureSet, logits_of, train_head
-from figment.training.sampling import sampling_law
+from figment.training.head import FeatureSet, HeadTraining, logits_of, train_head
+from figment.training.sampling import class_uniform, places_in_class
 
 TEMPERATURES = (0.05, 20.0)  # between which the best one is looked for
 MAX_FOLDS = 4
@@ -35,16 +32,14 @@ class CalibratedHead:
         return (logits_of(self.head, features) / self.temperature).softmax(-1).mean(1)
 
 
-def fit_filter(
-    shots: FeatureSet, classes: int, config: HeadConfig, seed: int, held_out: FeatureSet | None = None
-) -> CalibratedHead:
+def fit_filter(shots: FeatureSet, training: HeadTraining) -> CalibratedHead:
     """Learned from the shots alone, class by class alike; the temperature from ``held_out`` photos, or, if there are none,
     from the shots by cross-fitting: each is judged by a head that learned from the other folds."""
-    head = _train(shots, classes, config, seed, held_out)
+    head, held_out = train_head(shots, class_uniform(shots.labels), training).head, training.held_out
     if held_out is not None:
         logits, labels = logits_of(head, held_out.features[:, 0]), held_out.labels
     else:
-        logits, labels = cross_fitted_logits(shots, classes, config, seed)
+        logits, labels = cross_fitted_logits(shots, training)
     temperature = fit_temperature(logits, labels)
     before, after = (calibration_error(logits / t, labels) for t in (1.0, temperature))
     return CalibratedHead(head, temperature, before, after)
@@ -65,9 +60,9 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return float(torch.tensor(found.x, dtype=torch.float64).exp())
 
 
-def cross_fitted_logits(shots: FeatureSet, classes: int, config: HeadConfig, seed: int) -> tuple[Tensor, Tensor]:
+def cross_fitted_logits(shots: FeatureSet, training: HeadTraining) -> tuple[Tensor, Tensor]:
     """Logits and labels of every shot in every view, each by a head that never saw the photo."""
-    rank = _rank_in_class(shots.labels.tolist())
+    place = places_in_class(shots.labels)
     folds = min(MAX_FOLDS, int(torch.bincount(shots.labels).min()))
     if folds < 2:
         raise InputError(
@@ -75,25 +70,10 @@ def cross_fitted_logits(shots: FeatureSet, classes: int, config: HeadConfig, see
         )
     logits, labels = [], []
     for fold in range(folds):
-        left_out = rank % folds == fold
-        head = _train(shots.subset(~left_out), classes, config, seed + fold, None)
-        judged = shots.subset(left_out)
+        left_out = place % folds == fold
+        rest, judged = shots.subset(~left_out), shots.subset(left_out)
+        own = replace(training, seed=training.seed + fold, held_out=None)
+        head = train_head(rest, class_uniform(rest.labels), own).head
         logits.append(logits_of(head, judged.features).flatten(0, 1))
         labels.append(judged.labels.repeat_interleave(judged.features.shape[1]))
     return torch.cat(logits), torch.cat(labels)
-
-
-def _train(shots: FeatureSet, classes: int, config: HeadConfig, seed: int, held_out: FeatureSet | None) -> nn.Linear:
-    nothing = torch.zeros(0, dtype=torch.long)
-    alone = Use(torch.zeros(len(shots), dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
-    return train_head(shots, sampling_law(shots.labels, nothing, alone), classes, config, seed, held_out).head
-
-
-def _rank_in_class(labels: Sequence[int]) -> Tensor:
-    """(N,) how many photos of its class come before each."""
-    counts: dict[int, int] = {}
-    ranks = []
-    for label in labels:
-        ranks.append(counts.get(label, 0))
-        counts[label] = ranks[-1] + 1
-    return torch.tensor(ranks)

@@ -14,7 +14,7 @@ from figment.training.acceptance import FilterPolicy
 from figment.training.features import HELD_OUT, SHOTS, Views, first_labels, image_features, photo_features
 from figment.training.few_shot import filter_views
 from figment.training.filter_head import fit_filter
-from figment.training.head import FeatureSet
+from figment.training.head import FeatureSet, HeadTraining
 from figment.training.jobs import Cache
 from figment.validation.validate import COLUMNS
 from figment.validation.verdicts import make_verdicts
@@ -45,7 +45,7 @@ def validate_by_filter(
     """Verdicts on the plan's images, sorted by id, each of which was asked to show one class of ``space``; and how well the
     filter is calibrated: on photos that are held out, if there are any, else on its own by cross-fitting."""
     held_out = photos.get(HELD_OUT)
-    judge = fit_filter(filter_views(photos[SHOTS]), len(space), policy.head, policy.seed, held_out)
+    judge = fit_filter(filter_views(photos[SHOTS]), HeadTraining(len(space), policy.head, policy.seed, held_out))
     probabilities = judge.probabilities(filter_views(made).features)
     ids = first_labels(plan)["image_id"].to_pylist()
     rows = {row["image_id"]: row for batch in pool.read(ids, COLUMNS) for row in batch.to_pylist()}

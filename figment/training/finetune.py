@@ -5,6 +5,7 @@ says anything (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features a
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,62 +18,61 @@ from figment.training.augment import augment
 from figment.training.backbone import Backbone
 from figment.training.config import AugmentConfig, FinetuneConfig
 from figment.training.head import TrainedHead
+from figment.training.kinds.few_shot_head import FewShotClassifier
 from figment.training.timm_recipes import cross_entropy, mix
 
 CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 
 
+@dataclass(frozen=True)
+class Finetuning:
+    """How a network learns on: images change at random in every step, or stay as they are without ``augmentation``. With
+    ``held_out`` images the weights of the step with the best macro accuracy on them are kept, which may be step 0, the linear
+    head; otherwise the last."""
+
+    config: FinetuneConfig
+    augmentation: AugmentConfig | None
+    seed: int
+    held_out: LabelledImages | None = None
+
+
 def finetune(
-    backbone: Backbone,
-    head: nn.Linear,
+    network: FewShotClassifier,
     images: LabelledImages,
     law: Tensor,
-    augmentation: AugmentConfig | None,
-    config: FinetuneConfig,
-    seed: int,
-    held_out: LabelledImages | None = None,
+    training: Finetuning,
     checkpoint: Checkpoint | None = None,
     log: Log = lambda step, metrics: None,
 ) -> TrainedHead:
-    """Change ``backbone`` and ``head`` in place: cross-entropy over ``images`` drawn by ``law`` (N,), each changed at random
-    in every step, or as it is without ``augmentation``. An interrupted call resumes from ``checkpoint``.
+    """Change ``network`` in place: cross-entropy over ``images`` drawn by ``law`` (N,). An interrupted call resumes from
+    ``checkpoint``.
 
     The backbone stays in eval mode: batch norms keep the statistics that they came with (a handful of photos and what was
-    made of them would give worse ones) and learn their scale and shift alone. With ``held_out`` images the weights of the
-    step with the best macro accuracy on them are kept, which may be step 0, the linear head; otherwise the last.
+    made of them would give worse ones) and learn their scale and shift alone.
     """
-    trainer = _Trainer(backbone, head, images, law, augmentation, config, seed, held_out)
+    trainer = _Trainer(network, images, law, training)
     state = fit(trainer, checkpoint, log)
     trainer.model.requires_grad_(False)
-    head.cpu()
-    return TrainedHead(head, state.history, state.kept)
+    network.head.cpu()
+    return TrainedHead(network.head, state.history, state.kept)
 
 
 class _Trainer(Trainer):
     name, unit, rate = "fine-tuning", "step", "training.finetune.learning_rate"
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        head: nn.Linear,
-        images: LabelledImages,
-        law: Tensor,
-        augmentation: AugmentConfig | None,
-        config: FinetuneConfig,
-        seed: int,
-        held_out: LabelledImages | None,
-    ):
-        self.backbone, self.head, self.images, self.law = backbone, head, images, law
-        self.augmentation, self.config, self.held_out = augmentation, config, held_out
+    def __init__(self, network: FewShotClassifier, images: LabelledImages, law: Tensor, training: Finetuning):
+        self.backbone, self.head, self.images, self.law = network.backbone, network.head, images, law
+        self.augmentation, self.held_out, config = training.augmentation, training.held_out, training.config
+        self.config = config
         self.count = self.steps = config.steps
         self.round_size = config.validate_every
-        self.chosen_by = None if held_out is None else "validation_accuracy"
-        self.generator = torch.Generator().manual_seed(seed)
-        modules = {"backbone": backbone, "head": head.to(backbone.device)}
+        self.chosen_by = None if self.held_out is None else "validation_accuracy"
+        self.generator = torch.Generator().manual_seed(training.seed)
+        modules = {"backbone": self.backbone, "head": self.head.to(self.backbone.device)}
         self.model = nn.ModuleDict(modules).requires_grad_(True)
         rates = [
-            {"params": list(backbone.parameters()), "lr": config.learning_rate},
-            {"params": list(head.parameters()), "lr": config.head_learning_rate},
+            {"params": list(self.backbone.parameters()), "lr": config.learning_rate},
+            {"params": list(self.head.parameters()), "lr": config.head_learning_rate},
         ]
         self.optimizer = torch.optim.Adam(rates, weight_decay=config.weight_decay)
 

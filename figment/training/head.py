@@ -26,6 +26,17 @@ class FeatureSet:
         return FeatureSet(self.features[rows], self.labels[rows])
 
 
+@dataclass(frozen=True)
+class HeadTraining:
+    """How a head of so many ``classes`` is trained. ``held_out`` images, seen in their first view, choose the step that is kept:
+    a copy, which later steps do not move. Without them it is the last."""
+
+    classes: int
+    config: HeadConfig
+    seed: int
+    held_out: FeatureSet | None = None
+
+
 @dataclass
 class TrainedHead:
     """``head`` D -> C, and the curve: (step, {loss, validation_accuracy})."""
@@ -36,20 +47,10 @@ class TrainedHead:
 
 
 def train_head(
-    images: FeatureSet,
-    law: Tensor,
-    classes: int,
-    config: HeadConfig,
-    seed: int,
-    held_out: FeatureSet | None = None,
-    log: Log = lambda step, metrics: None,
+    images: FeatureSet, law: Tensor, training: HeadTraining, log: Log = lambda step, metrics: None
 ) -> TrainedHead:
-    """Cross-entropy over items drawn by ``law`` (N,), each in a view drawn at random.
-
-    With ``held_out`` images (seen in their first view) the weights of the step with the best macro accuracy on them are
-    kept: a copy, which later steps do not move. Otherwise the last.
-    """
-    trainer = _Trainer(images, law, classes, config, seed, held_out)
+    """Cross-entropy over items drawn by ``law`` (N,), each in a view drawn at random."""
+    trainer = _Trainer(images, law, training)
     state = fit(trainer, log=log)
     return TrainedHead(trainer.model, state.history, state.kept)
 
@@ -58,21 +59,14 @@ class _Trainer(Trainer):
     name, unit = "head", "step"
     model: nn.Linear
 
-    def __init__(
-        self,
-        images: FeatureSet,
-        law: Tensor,
-        classes: int,
-        config: HeadConfig,
-        seed: int,
-        held_out: FeatureSet | None,
-    ):
-        self.images, self.law, self.config, self.held_out = images, law, config, held_out
+    def __init__(self, images: FeatureSet, law: Tensor, training: HeadTraining):
+        config = training.config
+        self.images, self.law, self.config, self.held_out = images, law, config, training.held_out
         self.count = self.steps = config.steps
         self.round_size = config.validate_every
-        self.chosen_by = None if held_out is None else "validation_accuracy"
-        self.generator = torch.Generator().manual_seed(seed)
-        self.model = nn.Linear(images.features.shape[2], classes)
+        self.chosen_by = None if self.held_out is None else "validation_accuracy"
+        self.generator = torch.Generator().manual_seed(training.seed)
+        self.model = nn.Linear(images.features.shape[2], training.classes)
         bound = self.model.in_features**-0.5
         for parameter in self.model.parameters():
             nn.init.uniform_(parameter, -bound, bound, generator=self.generator)  # as nn.Linear does it

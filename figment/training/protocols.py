@@ -15,9 +15,10 @@ from figment.clip.label_vectors import LabelVectors, twin_free
 from figment.datasets.tagged import TaggedImages
 from figment.labels import LabelSpace
 from figment.metrics.accuracy import map_difference
-from figment.metrics.multilabel import KS, measures_under
+from figment.metrics.multilabel import measures_under
+from figment.training.config import SemanticTraining
 from figment.training.semantic import score_images
-from models.semantic_matrix import Pooling, SemanticMatrix
+from models.semantic_matrix import SemanticMatrix
 
 AT_A_TIME = 256  # images
 
@@ -81,26 +82,26 @@ def zero_shot_evaluator(
     gzsl: TaggedImages,
     space: LabelSpace,
     vectors: LabelVectors,
-    pooling: Pooling = "max",
-    twin_cosine: float = 0.8,
-    ks: Sequence[int] = KS,
+    config: SemanticTraining,
 ) -> Callable[[SemanticMatrix], dict[str, float]]:
     """A function that measures a model as ``PROTOCOL/MEASURE``: ``validation`` (seen labels; what chooses the epoch),
     ``zsl``, ``zsl_twin_free`` and ``gzsl``."""
-    columns = columns_of(space, vectors, twin_cosine)
+    columns = columns_of(space, vectors, config.twin_cosine)
     unseen = {name: mask for name, mask in columns.items() if name in ("zsl", "zsl_twin_free")}
     both = both_scores(zsl, gzsl)
 
     def evaluate(model: SemanticMatrix) -> dict[str, float]:
         def score(pixels: Tensor) -> Tensor:
-            return score_images(model, pixels, vectors.vectors, pooling)
+            return score_images(model, pixels, vectors.vectors, config.pooling)
 
-        validated = measures_under({"validation": columns["seen"]}, score(validation.pixels), validation.targets, ks)
+        validated = measures_under(
+            {"validation": columns["seen"]}, score(validation.pixels), validation.targets, config.ks
+        )
         of_zsl, of_gzsl = both(score)
         return (
             validated
-            | measures_under(unseen, of_zsl, zsl.targets, ks)
-            | measures_under({"gzsl": columns["gzsl"]}, of_gzsl, gzsl.targets, ks)
+            | measures_under(unseen, of_zsl, zsl.targets, config.ks)
+            | measures_under({"gzsl": columns["gzsl"]}, of_gzsl, gzsl.targets, config.ks)
         )
 
     return evaluate

@@ -15,3 +15,15 @@ def sampling_law(labels: Tensor, sources: Tensor, use: Use) -> Tensor:
     of_class = torch.bincount(labels)
     photo = 1 / ((of_class > 0).sum() * of_class[labels]).double()
     return torch.cat([photo * (1 - use.alpha), photo[sources] * use.alpha[sources] * use.share])
+
+
+def class_uniform(labels: Tensor) -> Tensor:
+    """(N,) how likely each image is drawn: classes alike, images of a class alike."""
+    nothing = torch.zeros(0, dtype=torch.long)
+    return sampling_law(labels, nothing, Use(torch.zeros(len(labels), dtype=torch.float64), torch.zeros(0).double()))
+
+
+def places_in_class(labels: Tensor) -> Tensor:
+    """(N,) how many images of its class come before each."""
+    same = labels[:, None] == labels
+    return same.tril(-1).sum(1)

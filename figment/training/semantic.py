@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from figment.checkpoint import Checkpoint
 from figment.clip.label_vectors import LabelVectors
+from figment.datasets.tagged import TaggedImages
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.loop import Log, Row, Stateful, Trainer, fit, seeded
@@ -126,16 +127,16 @@ def one_cycle(optimizer: torch.optim.Optimizer, highest: float, steps: int, warm
 class _Views(Dataset[tuple[Tensor, Tensor]]):
     """One epoch's view of every image, and its targets."""
 
-    def __init__(self, pixels: Tensor, targets: Tensor, config: SemanticConfig, epoch: int):
-        self.pixels, self.targets, self.config, self.epoch = pixels, targets, config, epoch
+    def __init__(self, images: TaggedImages, config: SemanticConfig, epoch: int):
+        self.images, self.config, self.epoch = images, config, epoch
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.images)
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
         seed = (self.config.seed, self.epoch, row)
-        view = augment_image(self.pixels[row], self.config.cutout, self.config.randaugment, seed)
-        return view, self.targets[row]
+        view = augment_image(self.images.pixels[row], self.config.cutout, self.config.randaugment, seed)
+        return view, self.images.targets[row]
 
 
 class _Trainer(Trainer):
@@ -145,12 +146,10 @@ class _Trainer(Trainer):
     rate = "training.learning_rate"
     model: SemanticMatrix
 
-    def __init__(
-        self, pixels: Tensor, targets: Tensor, labels: LabelVectors, config: SemanticConfig, evaluate: Evaluate
-    ):
+    def __init__(self, images: TaggedImages, labels: LabelVectors, config: SemanticConfig, evaluate: Evaluate):
         self.config, self.device, self.evaluate = config, choose_device(config.device), evaluate
-        self.pixels, self.targets, self.vectors = pixels, targets, labels.vectors.to(self.device)
-        self.batches = max(1, len(pixels) // config.batch_size)
+        self.images, self.vectors = images, labels.vectors.to(self.device)
+        self.batches = max(1, len(images) // config.batch_size)
         self.count, self.steps = config.epochs, config.epochs * self.batches
         self.chosen_by, self.also_best = config.select_by, config.also_best
         with self.randomness(0):
@@ -178,13 +177,13 @@ class _Trainer(Trainer):
         """One pass; the mean loss, the number of images that had no label to train on, and the measures."""
         with self.randomness(last):
             self.model.train()
-            order = torch.randperm(len(self.pixels))
+            order = torch.randperm(len(self.images))
             loader = DataLoader(
-                _Views(self.pixels, self.targets, self.config, last),
+                _Views(self.images, self.config, last),
                 self.config.batch_size,
                 sampler=order.tolist(),
                 num_workers=self.config.workers,
-                drop_last=len(self.pixels) >= self.config.batch_size,  # every batch is a whole one: batch norm needs it
+                drop_last=len(self.images) >= self.config.batch_size,  # every batch is a whole one: batch norm needs it
                 pin_memory=self.device.type == "cuda",
             )
             total, skipped = torch.zeros((), device=self.device), 0
@@ -216,22 +215,21 @@ class _Trainer(Trainer):
 
 
 def train_semantic_matrix(
-    pixels: Tensor,
-    targets: Tensor,
+    images: TaggedImages,
     labels: LabelVectors,
     config: SemanticConfig,
     evaluate: Evaluate,
     checkpoint: Checkpoint | None = None,
     log: Log = lambda epoch, row: None,
 ) -> TrainedMatrix:
-    """Train on images (N, 3, S, S) uint8 with targets (N, C) of 1, 0 and -1 for ``labels`` (C).
+    """Train on ``images`` whose targets are of ``labels`` (C).
 
     After every epoch ``evaluate`` gives measures of the model; the epoch with the highest ``config.select_by``, which should
     come from images held out of training and never from a test set, is kept. An interrupted training resumes from
     ``checkpoint``. Raises InputError if the inputs do not fit each other or the loss leaves the finite.
     """
-    _check(pixels, targets, labels, config)
-    trainer = _Trainer(pixels, targets, labels, config, evaluate)
+    _check(images, labels, config)
+    trainer = _Trainer(images, labels, config, evaluate)
     state = fit(trainer, checkpoint, log)
     return TrainedMatrix(trainer.measured.eval(), state.kept, [row for _, row in state.history], state.others)
 
@@ -243,8 +241,8 @@ def _check_choice(row: dict[str, float], name: str) -> None:
         raise InputError(f"training.select_by: {name!r} is not a number; does the validation split have any label?")
 
 
-def _check(pixels: Tensor, targets: Tensor, labels: LabelVectors, config: SemanticConfig) -> None:
-    size = config.image_size
+def _check(images: TaggedImages, labels: LabelVectors, config: SemanticConfig) -> None:
+    pixels, targets, size = images.pixels, images.targets, config.image_size
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (3, size, size) or len(pixels) < 2:
         raise InputError(
             f"training: images are {pixels.dtype} of shape {tuple(pixels.shape)}; expected uint8 (N, 3, {size}, {size}), N > 1"

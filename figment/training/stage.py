@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from figment.clip.config import DEFAULT_CLIP, ClipConfig, LabelVectorConfig
 from figment.labels import LabelSpace
 from figment.planning.methods import Method
-from figment.training.config import DualPromptConfig, FewShotTrainingConfig, SemanticConfig, TrainingConfig
-from figment.types import Number, Seed, Side
+from figment.training.config import DualPromptTraining, FewShotTrainingConfig, SemanticTraining, TrainingConfig
+from figment.types import Seed
 
 if TYPE_CHECKING:
     from figment.training.jobs import Job, Material
@@ -44,12 +43,10 @@ class Timm(TrainingConfig):
         return chain(timm.jobs(config, material), with_real.jobs(config, material))
 
 
-class DualPrompt(DualPromptConfig):
+class DualPrompt(DualPromptTraining):
     """Prompts learned on a frozen CLIP, the ``backbone`` (Zhang et al. 2024)."""
 
     kind: Literal["dual_prompt"] = "dual_prompt"
-    backbone: ClipConfig = ClipConfig(model="RN50", pretrained="openai")
-    image_size: Side = 224
     exclusive: ClassVar[bool] = False
     joins_images: ClassVar[bool] = False
     from_photos: ClassVar[bool] = False
@@ -57,20 +54,18 @@ class DualPrompt(DualPromptConfig):
     def check(self, space: LabelSpace) -> None:
         from figment.training.dual_prompt import build_dual_prompts
 
-        build_dual_prompts(self.as_base(DualPromptConfig), self.backbone, space)
+        build_dual_prompts(self, self.backbone, space)
 
     def jobs(self, material: "Material") -> "Iterator[Job]":
         from figment.training.trainers import dual_prompt
 
-        return dual_prompt.jobs(self.as_base(DualPromptConfig), self.backbone, self.image_size, material)
+        return dual_prompt.jobs(self.as_base(DualPromptTraining), material)
 
 
-class SemanticMatrix(SemanticConfig):
+class SemanticMatrix(SemanticTraining):
     """Any timm model whose rows rank labels by their vectors (Ben-Cohen et al. 2021)."""
 
     kind: Literal["semantic_matrix"] = "semantic_matrix"
-    vectors: LabelVectorConfig = LabelVectorConfig(clip=DEFAULT_CLIP)
-    twin_cosine: Annotated[Number, Field(gt=0, le=1)] = 0.8
     exclusive: ClassVar[bool] = False
     joins_images: ClassVar[bool] = True
     from_photos: ClassVar[bool] = False
@@ -84,14 +79,14 @@ class SemanticMatrix(SemanticConfig):
 
         vectors = make_label_vectors(space, self.vectors)
         with torch.random.fork_rng():
-            matrix = build_semantic_matrix(self.as_base(SemanticConfig), vectors.dim)
+            matrix = build_semantic_matrix(self, vectors.dim)
         if self.weights:
             start_from(matrix.backbone, self.weights)
 
     def jobs(self, material: "Material") -> "Iterator[Job]":
         from figment.training.trainers import semantic_matrix
 
-        return semantic_matrix.jobs(self.as_base(SemanticConfig), self.vectors, self.twin_cosine, material)
+        return semantic_matrix.jobs(self.as_base(SemanticTraining), material)
 
 
 class FewShotHead(FewShotTrainingConfig):

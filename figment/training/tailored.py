@@ -10,9 +10,11 @@ from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.labels import LabelSpace
+from figment.loop import Log
 from figment.metrics.multilabel import measures_under
 from figment.synthesis.pool import Pool
-from figment.training.dual_prompt import DualPromptConfig, Scorer, TrainedPrompts, train_dual_prompts
+from figment.training.config import DualPromptTraining
+from figment.training.dual_prompt import Scorer, TrainedPrompts, train_dual_prompts
 from figment.training.protocols import Score, both_scores
 from figment.training.semantic import hold_out_rows
 from figment.training.splits import made_images
@@ -24,10 +26,9 @@ def train_tailored(
     splits: Path,
     made: TaggedImages,
     space: LabelSpace,
-    clip: ClipConfig,
-    config: DualPromptConfig,
+    config: DualPromptTraining,
     checkpoint: Checkpoint | None = None,
-    log: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    log: Log = lambda epoch, row: None,
 ) -> tuple[TrainedPrompts, dict[str, float]]:
     """Train on real images with seen classes and on ``made`` ones of unseen classes; the measures of the kept epoch on the
     test images, which are looked at once, at the end: the epoch is chosen by real and made images that were held out. With
@@ -37,7 +38,7 @@ def train_tailored(
     validate = validation_evaluator(space, validation, _rows(made, chooses))
     test = test_evaluator(space, zsl, gzsl)
     measure = (lambda score: validate(score) | test(score)) if config.also_best else validate
-    trained = train_dual_prompts([train, _rows(made, learns)], space, clip, config, measure, checkpoint, log)
+    trained = train_dual_prompts([train, _rows(made, learns)], space, config, measure, checkpoint, log)
     return trained, test(Scorer(trained.model))
 
 

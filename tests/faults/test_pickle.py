@@ -103,7 +103,7 @@ def read(reader: str, folder, content: bytes) -> str:
     return sentence
 
 
-@pytest.mark.parametrize("reader", ["vectors", "split"])
+@pytest.mark.parametrize("reader", ["vectors", "names"])
 @pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
 def test_a_structure_that_holds_itself_twice_is_refused_at_once(tmp_path, reader, content):
     read(reader, tmp_path, b"\x80\x04" + content)
@@ -117,10 +117,10 @@ def test_the_other_readers_refuse_them_too(tmp_path, reader, name):
 
 @pytest.mark.parametrize("content", OTHER.values(), ids=OTHER)
 def test_whatever_is_no_plain_data_is_one_sentence(tmp_path, content):
-    read("split", tmp_path, content)
+    read("vectors", tmp_path, content)
 
 
-@pytest.mark.parametrize("reader", ["vectors", "split", "cifar"])
+@pytest.mark.parametrize("reader", ["vectors", "names", "cifar"])
 @pytest.mark.parametrize("content", FLAT.values(), ids=FLAT)
 def test_plain_data_of_the_wrong_kind_is_one_sentence(tmp_path, reader, content):
     read(reader, tmp_path, pickle.dumps(content))

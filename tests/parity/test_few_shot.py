@@ -34,7 +34,7 @@ from figment.prompts.contexts import (
 from figment.training.backbone import Backbone
 from figment.training.config import HeadConfig
 from figment.training.filter_head import CalibratedHead
-from figment.training.head import FeatureSet, logits_of, train_head
+from figment.training.head import FeatureSet, HeadTraining, logits_of, train_head
 from figment.training.sampling import sampling_law
 
 CONFIG = yaml.safe_load((ROOT / "configs/paper/few_shot_custom_coco.yaml").read_text())
@@ -215,7 +215,7 @@ def test_p7_what_a_training_item_is():
 def test_p19_the_filters_head_has_as_many_parameters_and_nothing_of_the_trunk_is_copied():
     """25,567,279 there: the trunk, the unused layer of 1000 classes, two scalars, and this."""
     images = FeatureSet(torch.randn(10, 1, 2048, generator=torch.Generator().manual_seed(0)), torch.arange(5).repeat(2))
-    head = train_head(images, torch.full((10,), 0.1), 5, HeadConfig(steps=1), 0).head
+    head = train_head(images, torch.full((10,), 0.1), HeadTraining(5, HeadConfig(steps=1), 0)).head
     assert sum(parameter.numel() for parameter in head.parameters()) == 10_245
 
 
@@ -225,7 +225,7 @@ def test_p20_frozen_is_frozen_and_the_best_checkpoint_is_a_copy_unlike_in_the_pu
     images = FeatureSet(torch.randn(6, 1, 8, generator=generator), torch.tensor([0, 1, 2, 0, 1, 2]))
     wrong = FeatureSet(images.features, (images.labels + 1) % 3)
     config = HeadConfig(steps=40, learning_rate=0.05, validate_every=1)
-    found = train_head(images, torch.full((6,), 1 / 6), 3, config, 0, held_out=wrong)
+    found = train_head(images, torch.full((6,), 1 / 6), HeadTraining(3, config, 0, wrong))
     scores = [metrics["validation_accuracy"] for _, metrics in found.history]
     assert scores[-1] < max(scores)
     assert macro_accuracy(logits_of(found.head, wrong.features[:, 0]), wrong.labels) == max(scores)

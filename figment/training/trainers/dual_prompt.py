@@ -7,13 +7,14 @@ from functools import partial
 import pyarrow.parquet as pq
 
 from figment.checkpoint import Checkpoint
-from figment.clip.scorer import ClipConfig, clip_digest
+from figment.clip.scorer import clip_digest
 from figment.datasets.tagged import read_tagged
 from figment.keys import model_digest
 from figment.loop import Log
 from figment.synthesis.pool import Pool
 from figment.training.best_on_test import save_best_on_test
-from figment.training.dual_prompt import CHECKPOINT_VERSION, DualPromptConfig, Scorer
+from figment.training.config import DualPromptConfig, DualPromptTraining
+from figment.training.dual_prompt import CHECKPOINT_VERSION, Scorer
 from figment.training.jobs import Job, Material, Trained
 from figment.training.kinds.dual_prompt import DUAL_PROMPT, DualPromptSettings, dual_prompt_preprocessing
 from figment.training.lists import multilabel_list
@@ -25,7 +26,7 @@ from figment.validation.verdicts import shown_labels
 FOLDER = "classifier"
 
 
-def jobs(config: DualPromptConfig, backbone: ClipConfig, image_size: int, material: Material) -> Iterator[Job]:
+def jobs(config: DualPromptTraining, material: Material) -> Iterator[Job]:
     """One classifier; its history has every epoch's validation, the kept one's measures on the test images and those of CLIP as
     it is."""
     assert material.splits is not None  # the pipeline sees to it
@@ -39,29 +40,23 @@ def jobs(config: DualPromptConfig, backbone: ClipConfig, image_size: int, materi
         CHECKPOINT_VERSION,
         {
             "labels": material.space,
-            "data": [*data.values(), image_size],
-            "backbone": [backbone, model_digest(backbone.model)],
-            "classifier": config,
+            "data": list(data.values()),
+            "backbone": model_digest(config.backbone.model),
+            "training": config,
         },
-        partial(_train, config, backbone, image_size, material),
+        partial(_train, config, material),
         listed=multilabel_list(pq.read_table(material.verdicts.open())),
         data=data,
         compared=False,
     )
 
 
-def _train(
-    config: DualPromptConfig,
-    backbone: ClipConfig,
-    image_size: int,
-    material: Material,
-    checkpoint: Checkpoint,
-    log: Log,
-) -> Trained:
+def _train(config: DualPromptTraining, material: Material, checkpoint: Checkpoint, log: Log) -> Trained:
+    backbone = config.backbone
     space, root = material.space, material.splits.open().parent  # type: ignore[union-attr]
     shown = shown_labels(pq.read_table(material.verdicts.open()))  # type: ignore[union-attr]
-    made = accepted_images(shown, Pool(material.images.open().parent), space, image_size)  # type: ignore[union-attr]
-    trained, measured = train_tailored(root, made, space, backbone, config, checkpoint, log)
+    made = accepted_images(shown, Pool(material.images.open().parent), space, config.image_size)  # type: ignore[union-attr]
+    trained, measured = train_tailored(root, made, space, config, checkpoint, log)
     zsl, gzsl = (read_tagged(root / name) for name in ("zsl", "gzsl"))
     clip = clip_scorer(backbone, space)
     baseline = test_evaluator(space, zsl, gzsl)(clip)
@@ -76,14 +71,16 @@ def _train(
     numbers = measured | {f"CLIP as it is: {name}": value for name, value in baseline.items()}
     saved = SavedModel(
         labels=space,
-        preprocessing=dual_prompt_preprocessing(trained.model, image_size),
+        preprocessing=dual_prompt_preprocessing(trained.model, config.image_size),
         training=(
             f"Prompts and fusion trained on the frozen CLIP {backbone.model}; epoch {trained.best_epoch} of "
             f"{len(trained.history)}, chosen by images held out from training; {len(made)} generated images."
         ),
         metrics=tuple(Measure(name=name, value=value) for name, value in numbers.items() if math.isfinite(value)),
     )
-    settings = DualPromptSettings(clip=backbone, clip_digest=clip_digest(backbone), training=config)
+    settings = DualPromptSettings(
+        clip=backbone, clip_digest=clip_digest(backbone), training=config.as_base(DualPromptConfig)
+    )
     folder = material.output / FOLDER
     beside = partial(save_best_on_test, trained, DUAL_PROMPT, trained.model, settings, folder=folder)
     return Trained(DUAL_PROMPT, trained.model, settings, saved, history, beside)

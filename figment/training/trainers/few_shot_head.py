@@ -1,8 +1,9 @@
 """Trainer of ``few_shot_head``: a linear head for every method, with the same settings; only what it learns from differs. With
 ``finetune`` the whole network of each then learns on from its head: same photos, same images, same law."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,16 +33,14 @@ from figment.training.backbone import load_backbone
 from figment.training.config import FewShotTrainingConfig
 from figment.training.features import HELD_OUT, SHOTS, TEST, Views, first_labels, image_features, photo_features
 from figment.training.few_shot import Made, cross_validate, law_of, learn
-from figment.training.finetune import CHECKPOINT_VERSION, finetune
-from figment.training.head import FeatureSet
+from figment.training.finetune import CHECKPOINT_VERSION, Finetuning, finetune
+from figment.training.head import FeatureSet, HeadTraining
 from figment.training.jobs import Job, Material, Trained
 from figment.training.kinds.few_shot_head import FEW_SHOT_HEAD, FewShotClassifier, HeadSettings, head_preprocessing
 from figment.training.lists import open_training_list
 from figment.training.saved import WEIGHTS, SavedModel, load_model
 
 CROSS_LOGITS = "cross_validated.safetensors"  # of the shots, by heads that did not learn from them
-
-Pixels = tuple[LabelledImages, LabelledImages | None, Tensor]
 
 
 class Used(NamedTuple):
@@ -80,102 +79,96 @@ def jobs(config: FewShotTrainingConfig, methods: Mapping[str, Method], seed: int
         "seed": seed,
     }
     data = {"features": inputs["features"][0]}
+    heads = _Heads(config, seed, material, photos, made, used)
     for name, method in methods.items():
-        listed = used[name].listed if name in used else None
-        heads = {**inputs, "method": method, "training": config.model_dump(mode="json", exclude={"finetune"})}
-        train = partial(_train_head, name, method, config, seed, material, photos, made.get(name))
-        yield Job(name, material.output / "heads" / name, __name__, 0, heads, train, listed, data)
-    if config.finetune:
-        pixels = cache(partial(_pixels, config, material))
-        for name, method in methods.items():
-            head = material.output / "heads" / name
-            whole = {"head": sha256_file(head / WEIGHTS), "method": method, "training": config, "seed": seed}
-            train = partial(_finetune, head, method, config, seed, pixels, used.get(name))
-            listed = used[name].listed if name in used else None
-            folder = material.output / "finetuned" / name
-            yield Job(name, folder, __name__, CHECKPOINT_VERSION, whole, train, listed, data, prefix="finetuning")
+        decided = {**inputs, "method": method, "training": config.model_dump(mode="json", exclude={"finetune"})}
+        train = partial(heads.head, name, method)
+        yield Job(name, heads.folder(name), __name__, 0, decided, train, heads.listed(name), data)
+    for name, method in methods.items() if config.finetune else ():
+        before = sha256_file(heads.folder(name) / WEIGHTS)
+        decided = {"head": before, "method": method, "training": config, "seed": seed}
+        train, folder = partial(heads.finetuned, name, method), material.output / "finetuned" / name
+        known_as = (__name__, CHECKPOINT_VERSION, decided, train, heads.listed(name), data)
+        yield Job(name, folder, *known_as, prefix="finetuning")
 
 
-def _train_head(
-    name: str,
-    method: Method,
-    config: FewShotTrainingConfig,
-    seed: int,
-    material: Material,
-    photos: Mapping[str, FeatureSet],
-    made: Made | None,
-    _: Checkpoint,
-    log: Log,
-) -> Trained:
-    shots = photos[SHOTS]
-    found, use = learn(method, shots, made, len(material.space), config.head, seed, photos.get(HELD_OUT), log)
-    settings = HeadSettings(
-        name=name,
-        method=method,
-        backbone=config.backbone,
-        made=len(made.sources) if made else 0,
-        effective_size=mean_effective_size(use, made.sources) if made else 0.0,
-        kept=found.kept,
-    )
-    if f"{TEST}{CROSS_VALIDATED}" in photos:
-        rest = (len(material.space), config.head, seed, photos.get(HELD_OUT))
-        with atomic(material.output / "heads" / name / CROSS_LOGITS) as unfinished:
-            save_file({"logits": cross_validate(method, shots, made, *rest)}, unfinished)
-    backbone = load_backbone(config.backbone)
-    saved = SavedModel(
-        labels=material.space,
-        preprocessing=head_preprocessing(backbone, config.backbone.image_size),
-        images=len(shots.labels) + settings.made,
-        training=described(settings),
-    )
-    return Trained(FEW_SHOT_HEAD, FewShotClassifier(backbone, found.head), settings, saved, found.history)
+@dataclass(frozen=True)
+class _Heads:
+    """``photos``: features of each set of them; of each method ``made``, what it learns from beside the shots, and ``used``, its
+    images in the plan."""
 
+    config: FewShotTrainingConfig
+    seed: int
+    material: Material
+    photos: Mapping[str, FeatureSet]
+    made: Mapping[str, Made]
+    used: Mapping[str, Used]
 
-def _pixels(config: FewShotTrainingConfig, material: Material) -> Pixels:
-    """The photos, those that validate, and all images of the plan, in memory at the backbone's size."""
-    size, held_out = config.backbone.image_size, None
-    if isinstance(material.data, FewShotData):
-        sets = material.data.photo_sets(material.space, size)
-        photos = sets[SHOTS].load()
-        held_out = sets[HELD_OUT].load() if HELD_OUT in sets else None
-    else:
-        kept = pq.read_table(material.photos.open())  # type: ignore[union-attr]
-        photos = open_kept(kept, material.space, size, material.output / "sources").load()
-    made = photos.pixels[:0]
-    if material.plan and material.images:
-        pool = Pool(material.images.open().parent)
-        listed = first_labels(material.plan)
-        made = open_training_list(listed, pool, material.space, size, "of generated images", "squash").load().pixels
-    return photos, held_out, made
+    def folder(self, name: str) -> Path:
+        return self.material.output / "heads" / name
 
+    def listed(self, name: str) -> pa.Table | None:
+        return self.used[name].listed if name in self.used else None
 
-def _finetune(
-    head: Path,
-    method: Method,
-    config: FewShotTrainingConfig,
-    seed: int,
-    pixels: Callable[[], Pixels],
-    used: Used | None,
-    checkpoint: Checkpoint,
-    log: Log,
-) -> Trained:
-    photos, held_out, made = pixels()
-    nothing = torch.zeros(0, dtype=torch.long)
-    rows, sources, weights = used[:3] if used else (nothing, nothing, torch.zeros(0))
-    assert config.finetune is not None  # who calls this sees to it
-    base = load_model(head, FEW_SHOT_HEAD)
-    backbone = base.network.backbone.to(choose_device(config.backbone.device))
-    learned_from = LabelledImages(
-        torch.cat([photos.pixels, made[rows]]), torch.cat([photos.labels, photos.labels[sources]])
-    )
-    law, _ = law_of(method, photos.labels, sources, weights)
-    augmentation = config.augmentation if method.augment else None
-    found = finetune(
-        backbone, base.network.head, learned_from, law, augmentation, config.finetune, seed, held_out, checkpoint, log
-    )
-    settings = base.settings.model_copy(update={"kept": found.kept, "finetuned": True})
-    saved = base.saved.model_copy(update={"training": described(settings), "metrics": ()})
-    return Trained(FEW_SHOT_HEAD, FewShotClassifier(backbone, found.head), settings, saved, found.history)
+    def head(self, name: str, method: Method, _: Checkpoint, log: Log) -> Trained:
+        space, shots, made = self.material.space, self.photos[SHOTS], self.made.get(name)
+        training = HeadTraining(len(space), self.config.head, self.seed, self.photos.get(HELD_OUT))
+        found, use = learn(method, shots, made, training, log)
+        settings = HeadSettings(
+            name=name,
+            method=method,
+            backbone=self.config.backbone,
+            made=len(made.sources) if made else 0,
+            effective_size=mean_effective_size(use, made.sources) if made else 0.0,
+            kept=found.kept,
+        )
+        if f"{TEST}{CROSS_VALIDATED}" in self.photos:
+            with atomic(self.folder(name) / CROSS_LOGITS) as unfinished:
+                save_file({"logits": cross_validate(method, shots, made, training)}, unfinished)
+        backbone = load_backbone(self.config.backbone)
+        saved = SavedModel(
+            labels=space,
+            preprocessing=head_preprocessing(backbone, self.config.backbone.image_size),
+            images=len(shots.labels) + settings.made,
+            training=described(settings),
+        )
+        return Trained(FEW_SHOT_HEAD, FewShotClassifier(backbone, found.head), settings, saved, found.history)
+
+    def finetuned(self, name: str, method: Method, checkpoint: Checkpoint, log: Log) -> Trained:
+        photos, held_out, made = self.pixels
+        nothing = torch.zeros(0, dtype=torch.long)
+        rows, sources, weights = self.used[name][:3] if name in self.used else (nothing, nothing, torch.zeros(0))
+        assert self.config.finetune is not None  # who calls this sees to it
+        base = load_model(self.folder(name), FEW_SHOT_HEAD)
+        base.network.backbone.to(choose_device(self.config.backbone.device))
+        learned_from = LabelledImages(
+            torch.cat([photos.pixels, made[rows]]), torch.cat([photos.labels, photos.labels[sources]])
+        )
+        law, _ = law_of(method, photos.labels, sources, weights)
+        augmentation = self.config.augmentation if method.augment else None
+        training = Finetuning(self.config.finetune, augmentation, self.seed, held_out)
+        found = finetune(base.network, learned_from, law, training, checkpoint, log)
+        settings = base.settings.model_copy(update={"kept": found.kept, "finetuned": True})
+        saved = base.saved.model_copy(update={"training": described(settings), "metrics": ()})
+        return Trained(FEW_SHOT_HEAD, base.network, settings, saved, found.history)
+
+    @cached_property
+    def pixels(self) -> tuple[LabelledImages, LabelledImages | None, Tensor]:
+        """The photos, those that validate, and all images of the plan, in memory at the backbone's size."""
+        material, size, held_out = self.material, self.config.backbone.image_size, None
+        if isinstance(material.data, FewShotData):
+            sets = material.data.photo_sets(material.space, size)
+            photos = sets[SHOTS].load()
+            held_out = sets[HELD_OUT].load() if HELD_OUT in sets else None
+        else:
+            kept = pq.read_table(material.photos.open())  # type: ignore[union-attr]
+            photos = open_kept(kept, material.space, size, material.output / "sources").load()
+        made = photos.pixels[:0]
+        if material.plan and material.images:
+            pool = Pool(material.images.open().parent)
+            listed = first_labels(material.plan)
+            made = open_training_list(listed, pool, material.space, size, "of generated images", "squash").load().pixels
+        return photos, held_out, made
 
 
 def described(settings: HeadSettings) -> str:

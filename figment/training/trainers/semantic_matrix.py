@@ -8,13 +8,12 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from figment.checkpoint import Checkpoint
-from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import make_label_vectors
 from figment.datasets.tagged import read_tagged
 from figment.keys import model_digest
 from figment.loop import Log
 from figment.training.best_on_test import save_best_on_test
-from figment.training.config import SemanticConfig
+from figment.training.config import SemanticConfig, SemanticTraining
 from figment.training.jobs import Job, Material, Trained
 from figment.training.kinds.semantic_matrix import (
     SEMANTIC_MATRIX,
@@ -32,15 +31,14 @@ from figment.training.zero_shot import train_zero_shot
 FOLDER = "model"
 
 
-def jobs(config: SemanticConfig, vectors: LabelVectorConfig, twin_cosine: float, material: Material) -> Iterator[Job]:
+def jobs(config: SemanticTraining, material: Material) -> Iterator[Job]:
     """One matrix, trained on the splits, which accepted images have joined."""
     assert material.splits is not None  # the pipeline sees to it
     inputs = {
         "labels": material.space,
         "splits": material.splits.sha256,
-        "vectors": [vectors, model_digest(vectors.source)],
+        "vectors": model_digest(config.vectors.source),
         "training": config,
-        "twin_cosine": twin_cosine,
         **weights_key(config.weights),
     }
     yield Job(
@@ -49,24 +47,17 @@ def jobs(config: SemanticConfig, vectors: LabelVectorConfig, twin_cosine: float,
         __name__,
         CHECKPOINT_VERSION,
         inputs,
-        partial(_train, config, vectors, twin_cosine, material),
+        partial(_train, config, material),
         listed=multilabel_list(pq.read_table(material.verdicts.open())) if material.verdicts else None,
         data={"splits": material.splits.sha256},
         compared=False,
     )
 
 
-def _train(
-    config: SemanticConfig,
-    vectors: LabelVectorConfig,
-    twin_cosine: float,
-    material: Material,
-    checkpoint: Checkpoint,
-    log: Log,
-) -> Trained:
+def _train(config: SemanticTraining, material: Material, checkpoint: Checkpoint, log: Log) -> Trained:
     space, root = material.space, material.splits.open().parent  # type: ignore[union-attr]
-    found = make_label_vectors(space, vectors)
-    trained = train_zero_shot(root, space, found, config, twin_cosine, checkpoint, log)
+    found = make_label_vectors(space, config.vectors)
+    trained = train_zero_shot(root, space, found, config, checkpoint, log)
     zsl, gzsl = (read_tagged(root / name) for name in ("zsl", "gzsl"))
 
     def score(pixels: Tensor) -> Tensor:
@@ -89,6 +80,6 @@ def _train(
     )
     network = LabelledMatrix(trained.model, found.vectors, config.pooling)
     history = {"kept": trained.best_epoch, "gains": gains, "epochs": trained.history}
-    settings = SemanticSettings(vectors=vectors, training=config)
+    settings = SemanticSettings(vectors=config.vectors, training=config.as_base(SemanticConfig))
     beside = partial(save_best_on_test, trained, SEMANTIC_MATRIX, network, settings, folder=material.output / FOLDER)
     return Trained(SEMANTIC_MATRIX, network, settings, saved, history, beside)

@@ -16,8 +16,8 @@ from figment.errors import InputError
 from figment.labels import Label, LabelSpace
 from figment.metrics.multilabel import mean_average_precision
 from figment.training import dual_prompt
+from figment.training.config import DualPromptTraining
 from figment.training.dual_prompt import (
-    DualPromptConfig,
     Scorer,
     augmented,
     draw_batches,
@@ -30,7 +30,8 @@ from figment.training.randaugment import augment_image
 from pocket.data_sets import artwork, draw_scenes
 
 CLIP = ClipConfig(model="local-dir:models/pocket/clip")
-CONFIG = DualPromptConfig(
+CONFIG = DualPromptTraining(
+    backbone=CLIP, image_size=32,
     context=4, fusion_scale=None, batches="mixed", epochs=3, batch_size=16, learning_rate=0.05, warmup_rate=0.01, cutout=0,
     randaugment=False, device="cpu",
 )  # fmt: skip
@@ -77,7 +78,7 @@ unmeasured.epoch = 0
 
 
 def learned(parts, space=SPACE, evaluate=unmeasured, checkpoint=None, **changes) -> dict[str, torch.Tensor]:
-    trained = train_dual_prompts(parts, space, CLIP, CONFIG.model_copy(update=changes), evaluate, checkpoint)
+    trained = train_dual_prompts(parts, space, CONFIG.model_copy(update=changes), evaluate, checkpoint)
     return learned_weights(trained.model)
 
 
@@ -101,7 +102,7 @@ def test_the_rate_falls_once_an_epoch_to_nothing_unlike_the_published_code_that_
 @pytest.mark.parametrize("batches", ["alternating", "mixed"])
 def test_both_kinds_of_images_are_learned_from_at_their_epochs_rate(real, made, batches):
     config = CONFIG.model_copy(update={"batches": batches})
-    trained = train_dual_prompts([real, made], SPACE, CLIP, config, unmeasured)
+    trained = train_dual_prompts([real, made], SPACE, config, unmeasured)
     expected = [learning_rate(config.learning_rate, config.warmup_rate, epoch, 3) for epoch in (1, 2, 3)]
     assert [row["rate"] for row in trained.history] == expected
 
@@ -174,7 +175,7 @@ def test_neither_does_it_beside_a_made_one_that_knows_them(real, made):
     sums = {}
     for name, parts in (("real", [real]), ("made", [made]), ("both", [real, made])):
         config = CONFIG.model_copy(update={"epochs": 1, "warmup_rate": 1e-9, "batch_size": 128})
-        trained = train_dual_prompts(parts, SPACE, CLIP, config, unmeasured)
+        trained = train_dual_prompts(parts, SPACE, config, unmeasured)
         sums[name] = trained.history[0]["loss"] * sum(map(len, parts))
     assert sums["both"] == pytest.approx(sums["real"] + sums["made"], rel=1e-4)
 
@@ -198,7 +199,7 @@ def test_a_few_epochs_lower_the_loss_and_beat_chance_on_all_classes(real, made, 
 
     rates = {"learning_rate": 0.003, "warmup_rate": 0.001, "fusion_learning_rate": 0.01}
     config = CONFIG.model_copy(update={"fusion_scale": fusion_scale} | rates)
-    trained = train_dual_prompts([real, made], SPACE, CLIP, config, evaluate)
+    trained = train_dual_prompts([real, made], SPACE, config, evaluate)
     first, *_, last = trained.history
     assert last["loss"] < 0.8 * first["loss"]
     chance = float(measured.targets.float().mean())
@@ -211,7 +212,7 @@ def test_the_best_epochs_weights_are_kept(real):
     """The first epoch has the same rate however many follow."""
     measures = iter([0.5, 0.4, 0.5])
     config = CONFIG.model_copy(update={"epochs": 3})
-    trained = train_dual_prompts([real], SPACE, CLIP, config, lambda _: {"validation/mAP": next(measures)})
+    trained = train_dual_prompts([real], SPACE, config, lambda _: {"validation/mAP": next(measures)})
     assert trained.best_epoch == 1
     assert equal(learned_weights(trained.model), learned([real], epochs=1))
 

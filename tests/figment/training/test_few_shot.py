@@ -7,7 +7,7 @@ from figment.planning.methods import Method
 from figment.training.banks import load_features, save_features
 from figment.training.config import HeadConfig
 from figment.training.few_shot import FILTER_VIEWS, Made, cross_validate, filter_views, learn
-from figment.training.head import FeatureSet, logits_of
+from figment.training.head import FeatureSet, HeadTraining, logits_of
 
 CONFIG = HeadConfig(steps=200, learning_rate=0.05)
 LABELS = torch.tensor([0, 0, 1, 1])
@@ -39,10 +39,10 @@ def accuracy(head: nn.Linear) -> float:
 
 def test_without_augmentation_the_image_as_it_is_is_all_that_is_seen():
     shots = FeatureSet(features(LABELS, 0, offset=50.0), LABELS)
-    plain, _ = learn(Method(augment=False), shots, None, 2, CONFIG, 0)
-    changed, _ = learn(Method(), shots, None, 2, CONFIG, 0)
+    plain, _ = learn(Method(augment=False), shots, None, HeadTraining(2, CONFIG, 0))
+    changed, _ = learn(Method(), shots, None, HeadTraining(2, CONFIG, 0))
     alike = FeatureSet(shots.features[:, :1], LABELS)
-    again, _ = learn(Method(augment=False), alike, None, 2, CONFIG, 0)
+    again, _ = learn(Method(augment=False), alike, None, HeadTraining(2, CONFIG, 0))
     assert plain.head.weight.equal(again.head.weight)
     assert not plain.head.weight.equal(changed.head.weight)
     assert accuracy(changed.head) > 0.95
@@ -52,10 +52,12 @@ def test_what_is_weighed_down_is_hardly_learned_from():
     wrong, right = [0, 3, 5], [1.0] * 6
     judged = [0.0 if i in wrong else 1.0 for i in range(6)]
     method = Method(images=2, alpha=0.95)
-    fooled, _ = learn(method, SHOTS, made(wrong, right), 2, CONFIG, 0)
+    fooled, _ = learn(method, SHOTS, made(wrong, right), HeadTraining(2, CONFIG, 0))
     accuracies = {}
     for policy in ("per_photo", "global", "reject"):
-        found, use = learn(method.model_copy(update={"weights": policy}), SHOTS, made(wrong, judged), 2, CONFIG, 0)
+        found, use = learn(
+            method.model_copy(update={"weights": policy}), SHOTS, made(wrong, judged), HeadTraining(2, CONFIG, 0)
+        )
         accuracies[policy] = accuracy(found.head)
         assert use.share[[0, 5]].tolist() == [0, 0]
     assert min(accuracies["global"], accuracies["reject"]) > 0.95
@@ -64,7 +66,9 @@ def test_what_is_weighed_down_is_hardly_learned_from():
 
 def test_made_images_have_the_class_of_their_photo():
     only = Made(features(LABELS[SOURCES], 1), SOURCES, torch.ones(6))
-    found, use = learn(Method(images=2, alpha=1.0), FeatureSet(torch.zeros(4, 7, 2), LABELS), only, 2, CONFIG, 0)
+    found, use = learn(
+        Method(images=2, alpha=1.0), FeatureSet(torch.zeros(4, 7, 2), LABELS), only, HeadTraining(2, CONFIG, 0)
+    )
     assert accuracy(found.head) > 0.95
     assert use.alpha.tolist() == [1.0] * 4
 
@@ -89,9 +93,9 @@ def test_a_cross_validated_shot_is_measured_by_what_knows_neither_it_nor_its_ima
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     shots = FeatureSet(corners[:, None].repeat(1, 7, 1), labels)
     images = Made(shots.features.clone(), torch.arange(6), torch.ones(6))
-    known, _ = learn(Method(), shots, images, 2, CONFIG, 0)
+    known, _ = learn(Method(), shots, images, HeadTraining(2, CONFIG, 0))
     assert (logits_of(known.head, shots.features[:, 0]).argmax(1) == labels).all()
-    logits = cross_validate(Method(images=1), shots, images, 2, CONFIG, 0)
+    logits = cross_validate(Method(images=1), shots, images, HeadTraining(2, CONFIG, 0))
     assert logits.shape == (6, 2)
     margin = (logits[:, 0] - logits[:, 1]).abs()
     assert margin.max() < (logits_of(known.head, shots.features[:, 0]) @ torch.tensor([1.0, -1.0])).abs().min() / 2
@@ -99,5 +103,5 @@ def test_a_cross_validated_shot_is_measured_by_what_knows_neither_it_nor_its_ima
 
 def test_cross_validation_finds_what_generalises():
     labels = torch.arange(2).repeat(4)
-    logits = cross_validate(Method(), FeatureSet(features(labels, 3), labels), None, 2, CONFIG, 0)
+    logits = cross_validate(Method(), FeatureSet(features(labels, 3), labels), None, HeadTraining(2, CONFIG, 0))
     assert (logits.argmax(1) == labels).all()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from figment.errors import InputError
 from figment.training.config import HeadConfig
 from figment.training.filter_head import cross_fitted_logits, fit_filter, fit_temperature
-from figment.training.head import FeatureSet
+from figment.training.head import FeatureSet, HeadTraining
 
 CONFIG = HeadConfig(steps=200, batch_size=16, learning_rate=0.05)
 
@@ -53,10 +53,10 @@ def test_every_shot_is_judged_once_by_heads_that_never_saw_it():
     few = shots(4, 0, spread=0.2)
     mislabelled = FeatureSet(few.features, few.labels.clone())
     mislabelled.labels[0] = 2  # a memorised photo would get its wrong label
-    logits, labels = cross_fitted_logits(mislabelled, 3, CONFIG, 0)
+    logits, labels = cross_fitted_logits(mislabelled, HeadTraining(3, CONFIG, 0))
     assert len(labels) == 12 * 4
     assert torch.bincount(labels).tolist() == [12, 16, 20]
-    tested = fit_filter(shots(4, 1), 3, CONFIG, 0)
+    tested = fit_filter(shots(4, 1), HeadTraining(3, CONFIG, 0))
     assert float((tested.probabilities(few.features).argmax(1) == few.labels).float().mean()) > 0.8
     own = (logits.argmax(1) == 0)[labels == 2].float().mean()
     assert own > 0.15  # the mislabelled one is called by its true class
@@ -65,7 +65,10 @@ def test_every_shot_is_judged_once_by_heads_that_never_saw_it():
 def test_held_out_photos_calibrate_instead_if_there_are_any():
     held_out = shots(30, 5)
     one_view = FeatureSet(held_out.features[:, :1], held_out.labels)
-    found, alone = fit_filter(shots(4, 0), 3, CONFIG, 0, one_view), fit_filter(shots(4, 0), 3, CONFIG, 0)
+    found, alone = (
+        fit_filter(shots(4, 0), HeadTraining(3, CONFIG, 0, one_view)),
+        fit_filter(shots(4, 0), HeadTraining(3, CONFIG, 0)),
+    )
     assert found.temperature != alone.temperature
     assert found.error_after <= found.error_before + 0.05
     probabilities = found.probabilities(held_out.features)
@@ -75,4 +78,4 @@ def test_held_out_photos_calibrate_instead_if_there_are_any():
 
 def test_a_single_shot_cannot_be_cross_fitted():
     with pytest.raises(InputError, match="weights: a class has one shot"):
-        fit_filter(shots(1, 0), 3, CONFIG, 0)
+        fit_filter(shots(1, 0), HeadTraining(3, CONFIG, 0))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from figment.planning.sample_weights import Use, use_of
 from figment.training.config import HeadConfig
-from figment.training.head import FeatureSet, logits_of, train_head
+from figment.training.head import FeatureSet, HeadTraining, logits_of, train_head
 from figment.training.sampling import sampling_law
 
 CONFIG = HeadConfig(steps=300, batch_size=16, learning_rate=0.05, validate_every=25)
@@ -31,7 +31,7 @@ def accuracy(head, images: FeatureSet) -> float:
 
 def test_a_head_learns_and_the_same_seed_gives_the_same():
     train, test = blobs(4, 0), blobs(60, 1)
-    first, again, other = (train_head(train, uniform(train), 3, CONFIG, seed) for seed in (0, 0, 1))
+    first, again, other = (train_head(train, uniform(train), HeadTraining(3, CONFIG, seed)) for seed in (0, 0, 1))
     assert accuracy(first.head, test) > 0.9
     assert first.head.weight.equal(again.head.weight)
     assert not first.head.weight.equal(other.head.weight)
@@ -44,7 +44,10 @@ def test_what_has_no_probability_is_never_learned_from():
         torch.cat([train.features, train.features]), torch.cat([train.labels, (train.labels + 1) % 3])
     )
     law = torch.cat([uniform(train), torch.zeros(len(train), dtype=torch.float64)])
-    there, clean = train_head(poisoned, law, 3, CONFIG, 0), train_head(train, uniform(train), 3, CONFIG, 0)
+    there, clean = (
+        train_head(poisoned, law, HeadTraining(3, CONFIG, 0)),
+        train_head(train, uniform(train), HeadTraining(3, CONFIG, 0)),
+    )
     test = blobs(60, 1)
     assert accuracy(there.head, test) == pytest.approx(accuracy(clean.head, test), abs=0.05)
 
@@ -53,11 +56,11 @@ def test_the_best_step_is_kept_as_a_copy():
     train = blobs(2, 0)
     wrong = FeatureSet(train.features, (train.labels + 1) % 3)  # the longer it learns, the worse it gets here
     slow = CONFIG.model_copy(update={"learning_rate": 0.005, "validate_every": 5})
-    found = train_head(train, uniform(train), 3, slow, 0, held_out=wrong)
+    found = train_head(train, uniform(train), HeadTraining(3, slow, 0, wrong))
     scores = {step: metrics["validation_accuracy"] for step, metrics in found.history}
     assert found.kept == next(step for step in scores if scores[step] == max(scores.values()))
     assert found.kept < 300
-    stopped = train_head(train, uniform(train), 3, slow.model_copy(update={"steps": found.kept}), 0)
+    stopped = train_head(train, uniform(train), HeadTraining(3, slow.model_copy(update={"steps": found.kept}), 0))
     assert found.head.weight.equal(stopped.head.weight)
 
 

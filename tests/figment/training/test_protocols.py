@@ -5,7 +5,7 @@ from figment.clip.label_vectors import LabelVectors
 from figment.datasets.tagged import TaggedImages
 from figment.labels import Label, LabelSpace
 from figment.metrics.multilabel import measures
-from figment.training.config import SemanticConfig
+from figment.training.config import SemanticConfig, SemanticTraining
 from figment.training.protocols import both_scores, columns_of, zero_shot_evaluator
 from figment.training.semantic import build_semantic_matrix, predict_scores
 
@@ -40,7 +40,7 @@ def test_a_protocol_without_labels_is_not_there():
 
 def test_every_protocol_measures_its_own_labels_and_images(model):
     validation, zsl, gzsl = (images(20, seed) for seed in range(3))
-    row = zero_shot_evaluator(validation, zsl, gzsl, SPACE, VECTORS, twin_cosine=0.99)(model)
+    row = zero_shot_evaluator(validation, zsl, gzsl, SPACE, VECTORS, SemanticTraining(twin_cosine=0.99))(model)
     assert {name.partition("/")[0] for name in row} == {"validation", "zsl", "zsl_twin_free", "gzsl"}
     unseen = columns_of(SPACE, VECTORS)["zsl"]
     for name, chosen, columns in (
@@ -54,7 +54,9 @@ def test_every_protocol_measures_its_own_labels_and_images(model):
 
 
 def test_any_number_of_best_tags_is_measured(model):
-    row = zero_shot_evaluator(*(images(20, seed) for seed in range(3)), SPACE, VECTORS, ks=(1, 20))(model)
+    row = zero_shot_evaluator(*(images(20, seed) for seed in range(3)), SPACE, VECTORS, SemanticTraining(ks=(1, 20)))(
+        model
+    )
     assert {name for name in row if name.startswith("gzsl")} == {
         "gzsl/mAP", *(f"gzsl/{what}@{k}" for what in ("P", "R", "F1") for k in (1, 20)),
     }  # fmt: skip

@@ -10,6 +10,7 @@ from torchmetrics.functional.classification import binary_average_precision
 from figment.checkpoint import Checkpoint
 from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import LabelVectors
+from figment.datasets.tagged import TaggedImages
 from figment.errors import InputError
 from figment.training.config import SemanticConfig
 from figment.training.semantic import (
@@ -97,7 +98,7 @@ def evaluate(test_images, labels):
 
 @pytest.fixture(scope="module")
 def trained(images, seen, evaluate):
-    return train_semantic_matrix(*images, seen, CONFIG, evaluate)
+    return train_semantic_matrix(TaggedImages(*images), seen, CONFIG, evaluate)
 
 
 def same(first, second) -> bool:
@@ -131,7 +132,7 @@ def test_an_earlier_epoch_is_kept_if_it_was_better(images, seen):
         weights.append({name: value.clone() for name, value in model.state_dict().items()})
         return {"gzsl/mAP": next(scores)}
 
-    trained = train_semantic_matrix(images[0][:32], images[1][:32], seen, QUICK, falling)
+    trained = train_semantic_matrix(TaggedImages(images[0][:32], images[1][:32]), seen, QUICK, falling)
     assert trained.best_epoch == 2
     assert all(torch.equal(value, weights[1][name]) for name, value in trained.model.state_dict().items())
 
@@ -145,7 +146,7 @@ def test_stopped_and_resumed_is_bit_equal_to_uninterrupted(images, seen, tmp_pat
     def scores(model):
         return {"gzsl/mAP": predict_scores(model, pixels, seen.vectors).scores.std().item()}
 
-    whole = train_semantic_matrix(pixels, targets, seen, config, scores)
+    whole = train_semantic_matrix(TaggedImages(pixels, targets), seen, config, scores)
     epochs = []
 
     def stops(model):
@@ -156,7 +157,7 @@ def test_stopped_and_resumed_is_bit_equal_to_uninterrupted(images, seen, tmp_pat
 
     checkpoint = Checkpoint(tmp_path / "state.pt", "key", 0)
     with pytest.raises(KeyboardInterrupt):
-        train_semantic_matrix(pixels, targets, seen, config, stops, checkpoint)
+        train_semantic_matrix(TaggedImages(pixels, targets), seen, config, stops, checkpoint)
     torch.rand(7)  # what else the process draws makes no difference
     resumed_epochs, measured = [], []
 
@@ -165,14 +166,21 @@ def test_stopped_and_resumed_is_bit_equal_to_uninterrupted(images, seen, tmp_pat
         return scores(model)
 
     resumed = train_semantic_matrix(
-        pixels, targets, seen, config, counted, checkpoint, lambda epoch, row: resumed_epochs.append(epoch)
+        TaggedImages(pixels, targets),
+        seen,
+        config,
+        counted,
+        checkpoint,
+        lambda epoch, row: resumed_epochs.append(epoch),
     )
     assert len(measured) == 4 - stop_in, "earlier epochs are not trained again"
     assert resumed_epochs == [1, 2, 3, 4], "a log sees the earlier ones, too"
     assert resumed.history == whole.history
     assert resumed.best_epoch == whole.best_epoch
     assert same(resumed.model, whole.model)
-    again = train_semantic_matrix(pixels, targets, seen, config, None, checkpoint)  # nothing is left to do
+    again = train_semantic_matrix(
+        TaggedImages(pixels, targets), seen, config, None, checkpoint
+    )  # nothing is left to do
     assert same(again.model, whole.model)
 
 
@@ -185,7 +193,9 @@ def test_a_state_of_another_key_is_not_gone_on_with(images, seen, tmp_path):
         return {"gzsl/mAP": 0.5}
 
     for key in ("one", "two", "two"):
-        train_semantic_matrix(pixels, targets, seen, config, measure, Checkpoint(tmp_path / "state.pt", key, 0))
+        train_semantic_matrix(
+            TaggedImages(pixels, targets), seen, config, measure, Checkpoint(tmp_path / "state.pt", key, 0)
+        )
     assert len(measured) == 2
 
 
@@ -197,14 +207,19 @@ def test_a_damaged_state_is_named(images, seen, tmp_path, damage):
     else:
         state.write_bytes(damage)
     with pytest.raises(InputError, match=r"state\.pt: not a checkpoint .*move it away"):
-        train_semantic_matrix(images[0][:32], images[1][:32], seen, QUICK, lambda model: {}, Checkpoint(state, "key"))
+        train_semantic_matrix(
+            TaggedImages(images[0][:32], images[1][:32]), seen, QUICK, lambda model: {}, Checkpoint(state, "key")
+        )
 
 
 def test_the_moving_average_is_what_is_measured_and_kept(images, seen):
     pixels, targets = images[0][:48], images[1][:48]
     plain, averaged = (
         train_semantic_matrix(
-            pixels, targets, seen, QUICK.model_copy(update={"ema_decay": decay}), lambda model: {"gzsl/mAP": 0.0}
+            TaggedImages(pixels, targets),
+            seen,
+            QUICK.model_copy(update={"ema_decay": decay}),
+            lambda model: {"gzsl/mAP": 0.0},
         )
         for decay in (None, 0.5)
     )
@@ -217,7 +232,10 @@ def test_workers_change_nothing(images, seen):
     config = QUICK.model_copy(update={"epochs": 1})
     models = [
         train_semantic_matrix(
-            pixels, targets, seen, config.model_copy(update={"workers": workers}), lambda model: {"gzsl/mAP": 0.0}
+            TaggedImages(pixels, targets),
+            seen,
+            config.model_copy(update={"workers": workers}),
+            lambda model: {"gzsl/mAP": 0.0},
         ).model
         for workers in (0, 2)
     ]
@@ -228,7 +246,7 @@ def test_images_without_a_label_are_counted(images, seen):
     targets = images[1][:48].clone()
     targets[[3, 20]] = 0
     targets[[30]] = -1
-    trained = train_semantic_matrix(images[0][:48], targets, seen, QUICK, lambda model: {"gzsl/mAP": 0.0})
+    trained = train_semantic_matrix(TaggedImages(images[0][:48], targets), seen, QUICK, lambda model: {"gzsl/mAP": 0.0})
     assert [row["without_label"] for row in trained.history] == [3] * 4
 
 
@@ -236,7 +254,7 @@ def test_training_leaves_the_global_random_state_alone(images, seen):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    train_semantic_matrix(images[0][:32], images[1][:32], seen, QUICK, lambda model: {"gzsl/mAP": 0.0})
+    train_semantic_matrix(TaggedImages(images[0][:32], images[1][:32]), seen, QUICK, lambda model: {"gzsl/mAP": 0.0})
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -244,7 +262,7 @@ def test_what_does_not_fit_is_named(images, seen):
     pixels, targets = images[0][:32], images[1][:32]
 
     def train(pixels=pixels, targets=targets, config=QUICK, measures=None):
-        train_semantic_matrix(pixels, targets, seen, config, lambda model: measures or {"gzsl/mAP": 0.0})
+        train_semantic_matrix(TaggedImages(pixels, targets), seen, config, lambda model: measures or {"gzsl/mAP": 0.0})
 
     with pytest.raises(InputError, match=r"torch\.float32 of shape .* expected uint8 \(N, 3, 32, 32\)"):
         train(pixels=pixels.float())

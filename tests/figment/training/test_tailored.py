@@ -16,8 +16,8 @@ from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
 from figment.training import tailored
 from figment.training.best_on_test import BEST_ON_TEST, save_best_on_test
-from figment.training.config import SemanticConfig
-from figment.training.dual_prompt import DualPromptConfig, Scorer
+from figment.training.config import DualPromptConfig, DualPromptTraining, SemanticConfig
+from figment.training.dual_prompt import Scorer
 from figment.training.kinds.dual_prompt import DUAL_PROMPT, DualPromptSettings, dual_prompt_preprocessing
 from figment.training.kinds.registry import open_model
 from figment.training.saved import SavedModel
@@ -29,7 +29,8 @@ DATA = ZeroShotConfig(source="parquet", root="data/scenes", labels="configs/labe
 SPACE = zero_shot_space(DATA)
 SEEN, UNSEEN = list(SPACE.seen_ids), list(SPACE.unseen_ids)
 CLIP = ClipConfig(model="local-dir:models/pocket/clip", templates=("a photo of a {name}",), device="cpu")
-CONFIG = DualPromptConfig(
+CONFIG = DualPromptTraining(
+    backbone=CLIP, image_size=32,
     context=4, fusion_scale=None, batches="mixed", epochs=2, batch_size=16, learning_rate=0.05, warmup_rate=0.01, cutout=0,
     randaugment=False, held_out=0.2, device="cpu",
 )  # fmt: skip
@@ -115,7 +116,7 @@ def test_training_chooses_by_held_out_images_and_measures_the_test_images_once(s
     some = drawn(max(1, count))
     some.targets[:, SEEN] = -1
     made = TaggedImages(some.pixels[:count], some.targets[:count])
-    trained, measured = train_tailored(splits, made, SPACE, CLIP, CONFIG)
+    trained, measured = train_tailored(splits, made, SPACE, CONFIG)
     assert [row["epoch"] for row in trained.history] == [1, 2]
     for row in trained.history:
         assert not any(name.startswith(("zsl", "gzsl")) for name in row)
@@ -130,11 +131,11 @@ def test_the_best_of_each_test_protocol_is_saved_beside_the_honest_one(splits, t
     config = CONFIG.model_copy(update={"also_best": ("zsl/mAP", "gzsl/F1@3"), "epochs": 3})
     made = drawn(40)
     made.targets[:, SEEN] = -1
-    trained, _ = train_tailored(splits, made, SPACE, CLIP, config)
-    honest, _ = train_tailored(splits, made, SPACE, CLIP, CONFIG.model_copy(update={"epochs": 3}))
+    trained, _ = train_tailored(splits, made, SPACE, config)
+    honest, _ = train_tailored(splits, made, SPACE, CONFIG.model_copy(update={"epochs": 3}))
     assert (trained.best_epoch, trained.others.keys()) == (honest.best_epoch, set(config.also_best))
     before = {name: value.clone() for name, value in trained.model.state_dict().items()}
-    settings = DualPromptSettings(clip=CLIP, clip_digest=clip_digest(CLIP), training=config)
+    settings = DualPromptSettings(clip=CLIP, clip_digest=clip_digest(CLIP), training=config.as_base(DualPromptConfig))
     saved = SavedModel(labels=SPACE, preprocessing=dual_prompt_preprocessing(trained.model, 32), training="Trained.")
     epochs = save_best_on_test(trained, DUAL_PROMPT, trained.model, settings, saved, tmp_path)
     assert all(value.equal(before[name]) for name, value in trained.model.state_dict().items())

@@ -14,7 +14,7 @@ from figment.planning.plan import make_plan
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
 from figment.synthesis.weights import model_revision
-from figment.training.config import SemanticConfig
+from figment.training.config import SemanticTraining
 from figment.training.semantic import predict_scores
 from figment.training.splits import made_images
 from figment.training.zero_shot import train_zero_shot
@@ -22,7 +22,7 @@ from pocket.data_sets import write_scenes
 
 LABELS = "configs/labels/pocket_24_8.yaml"
 CLIP = ClipConfig(model="local-dir:models/pocket/clip")
-CONFIG = SemanticConfig(
+CONFIG = SemanticTraining(
     model="test_resnet", image_size=32, rows=2, epochs=2, batch_size=32, learning_rate=0.01, cutout=0, randaugment=False,
     unknown="negative", device="cpu",
 )  # fmt: skip
@@ -43,7 +43,7 @@ def vectors(data) -> LabelVectors:
 def test_training_measures_every_protocol_and_chooses_by_validation(tmp_path, data, vectors):
     space = zero_shot_space(data)
     write_splits(data, space, 32, tmp_path)
-    trained = train_zero_shot(tmp_path, space, vectors, CONFIG, 0.45)
+    trained = train_zero_shot(tmp_path, space, vectors, CONFIG.model_copy(update={"twin_cosine": 0.45}))
     validated = [row["validation/mAP"] for row in trained.history]
     assert trained.best_epoch == 1 + max(range(2), key=validated.__getitem__)
     assert {"zsl/mAP", "zsl_twin_free/mAP", "gzsl/F1@3"} <= set(trained.history[0])
