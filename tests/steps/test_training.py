@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch):
     )
     trained = []
 
-    def train(splits, space, vectors, config, twin_cosine, checkpoint, log) -> TrainedMatrix:
+    def train(splits, space, vectors, config, checkpoint, log) -> TrainedMatrix:
         state = checkpoint.path
         state.parent.mkdir(parents=True, exist_ok=True)
         trained.append(state.exists())

@@ -301,7 +301,7 @@ def test_views_of_many_images_are_made_in_worker_processes_and_only_where_images
 
 def test_a_context_that_does_not_fit_is_one_sentence(real):
     with pytest.raises(
-        InputError, match=r"classifier: 'airplane': 4 tokens around 64 of context do not fit .* 24; use a short"
+        InputError, match=r"training: 'airplane': 4 tokens around 64 of context do not fit .* 24; use a short"
     ):
         learned([real], context=64)
 
@@ -314,5 +314,5 @@ def test_images_without_any_class_are_one_sentence(real):
 
 
 def test_a_loss_that_is_no_number_is_one_sentence(real):
-    with pytest.raises(InputError, match=r"training: the loss is nan after epoch \d; lower classifier.learning_rate"):
+    with pytest.raises(InputError, match=r"training: the loss is nan after epoch \d; lower training.learning_rate"):
         learned([real], learning_rate=1e30, warmup_rate=1e30)
