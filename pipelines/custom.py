@@ -18,6 +18,7 @@ from steps.plan import plan_images
 from steps.prompts import write_prompts
 from steps.registration import register_model
 from steps.report import write_report
+from steps.rounds import run_rounds
 from steps.synthesis import synthesise_images
 from steps.training import train_classifiers
 from steps.validation import check_images, validate_images
@@ -39,8 +40,12 @@ def custom(recipe: Custom) -> None:
     if recipe.training.joins_images:
         data = join_images(recipe, labels, data, images, verdicts, after=[checked])
     classifiers = train_classifiers(recipe, labels, data, planned, images, verdicts, after=[checked])
+    grown = None
+    if recipe.rounds:
+        given = (planned, images, verdicts, classifiers, prompts, adapted)
+        planned, images, verdicts, classifiers, grown = run_rounds(recipe, labels, data, *given)
     results, model = evaluate_classifiers(recipe, labels, classifiers, data, planned, images)
-    made = [wanted, data, adapted, planned, images, verdicts, checked, classifiers, results]
+    made = [wanted, data, adapted, planned, images, verdicts, checked, classifiers, results, grown]
     report = write_report(recipe, [item for item in made if item is not None])
     version = register_model(recipe, model, data)
     dataset = version_dataset(recipe, after=[report, version])

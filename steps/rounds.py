@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +14,7 @@ from figment.clip.scorer import ClipScorer
 from figment.evaluation.rounds import ROUNDS_FILE, show_missing
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
-from figment.manifests import ClassifierRef, Classifiers, FileRef, Prepared
+from figment.manifests import Adapted, ClassifierRef, Classifiers, FileRef, Prepared
 from figment.ops import caching, tracking
 from figment.ops.set_gates import Gates, test_images
 from figment.ops.steps import step
@@ -24,7 +24,7 @@ from figment.planning.plan import read_plan, write_plan
 from figment.planning.rounds import History, round_trick
 from figment.planning.row import Row
 from figment.prompts.tricks import Prompt
-from figment.recipes.config import BagOfTricks
+from figment.recipes.config import AnyRecipe
 from figment.synthesis.pool import Pool
 from figment.training.config import TrainingConfig
 from figment.training.jobs import Job, Material
@@ -39,7 +39,7 @@ from steps.training import train
 
 @step(role="train", experiment_tracker=True)
 def run_rounds(
-    recipe: BagOfTricks,
+    recipe: AnyRecipe,
     labels: LabelSpace,
     data: Prepared,
     planned: FileRef,
@@ -47,6 +47,7 @@ def run_rounds(
     verdicts: FileRef,
     classifiers: Classifiers,
     prompts: FileRef | None = None,
+    adapted: Adapted | None = None,
 ) -> tuple[
     Annotated[FileRef, "planned"],
     Annotated[FileRef, "images"],
@@ -58,7 +59,8 @@ def run_rounds(
     round did. Interrupted, the next run resumes in the round that was under way."""
     file, plan, rounding = planned.open(), Path(recipe.output) / "plan_rounds.parquet", rounding_of(recipe)
     pool, scorer = Pool(images.open().parent), ClipScorer(recipe.clip)
-    given, planning = given_of(labels, recipe.planning, prompts), recipe.planning
+    planning = recipe.planning
+    given = given_of(labels, planning, prompts, adapted.files if adapted else ())
     renderer = prepare(file, pool, recipe, FeatureStore(pool, scorer))
 
     def rows(cells: Mapping[Cell, range], more: Sequence[Prompt]) -> Iterator[Row]:
@@ -92,8 +94,7 @@ def run_rounds(
     return FileRef.of(plan), FileRef.of(pool.manifest_file), FileRef.of(judged), added, FileRef.of(path)
 
 
-def rounding_of(recipe: BagOfTricks) -> Rounding:
-    assert recipe.rounds is not None  # the pipeline asks
+def rounding_of(recipe: Any) -> Rounding:
     first = chosen_of(recipe.sets)
     return Rounding(
         rounds=recipe.rounds,
@@ -102,8 +103,8 @@ def rounding_of(recipe: BagOfTricks) -> Rounding:
         planning=recipe.planning,
         clip=recipe.clip,
         acceptance=recipe.acceptance,
-        training=recipe.training.as_base(TrainingConfig),
-        real=recipe.real,
+        training=recipe.trainer.as_base(TrainingConfig),
+        real=recipe.dataset.real,
         review=recipe.review_file and str(recipe.review_file),
     )
 

@@ -53,6 +53,7 @@ def checked(path: Path, pipeline: str = "", on_disk: bool = True) -> Checked:
     function, steps = before_steps(name)
     model = parameters_model(function)
     found, wrong = sentences(model, parameters)
+    found = [(place, _of_others(place, name, model) or sentence) for place, sentence in found]
     faults = [f"{path}: parameters.{sentence}{_example(name, place, path)}" for place, sentence in found]
     checks: list[Callable[[], object]] = []
     good = {key: value for key, value in parameters.items() if key in model.model_fields and key not in wrong}
@@ -148,6 +149,14 @@ def _function(tree: ast.Module, name: str) -> ast.FunctionDef:
 
 def _names(node: ast.AST) -> set[str]:
     return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def _of_others(place: tuple[str, ...], name: str, model: Any) -> str:
+    """A sentence on a field that this pipeline does not have and others do; "" of any other."""
+    if len(place) > 1 or place[0] in model.model_fields:
+        return ""
+    having = [other for other in pipelines() if place[0] in parameters_model(before_steps(other)[0]).model_fields]
+    return f"{place[0]} is no field of {name}; it belongs to {' and '.join(having)}: leave it out" if having else ""
 
 
 def _example(name: str, place: tuple[str, ...], path: Path) -> str:

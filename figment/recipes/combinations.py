@@ -6,9 +6,10 @@ from figment.adaptation.config import TextualInversion
 from figment.datasets.kinds import LabelledData
 from figment.errors import InputError
 from figment.imports.contract import check_imported
+from figment.planning.rounds import check_rounds
 from figment.prompts.kinds import rules_of
 from figment.training.config import check_selection
-from figment.training.stage import FewShotHead, SemanticMatrix
+from figment.training.stage import FewShotHead, SemanticMatrix, Timm
 
 if TYPE_CHECKING:
     from figment.recipes.config import Custom
@@ -27,6 +28,8 @@ def check_combination(recipe: "Custom") -> None:
         _check_tricks(recipe)
     if isinstance(recipe.data, LabelledData):
         recipe.data.space()
+    if recipe.rounds:
+        check_rounds(recipe.planning, bool(recipe.quota))
 
 
 def _check_tricks(recipe: "Custom") -> None:
@@ -114,6 +117,21 @@ def _refusals(recipe: "Custom") -> list[tuple[bool, str]]:
         (
             recipe.quota is not None and not recipe.acceptance.by_clip,
             f"quota: {accept} judges once all images are made; take an acceptance by CLIP, or leave it out",
+        ),
+        (
+            recipe.rounds is not None and not isinstance(recipe.training, Timm),
+            f"rounds: {train} is trained once; take training.kind: timm, or leave rounds out",
+        ),
+        (
+            recipe.rounds is not None and recipe.acceptance.kind in ("filter", "calibrated"),
+            f"rounds: {accept} judges once all images are made; take top1, or leave rounds out",
+        ),
+        (
+            isinstance(recipe.training, FewShotHead)
+            and isinstance(recipe.data, LabelledData)
+            and recipe.data.real.helps,
+            f"data.real: {train} learns from photos and generated images alone; take training.kind: timm, or leave unlabelled "
+            "and shots out",
         ),
         (
             bool(recipe.negative_prompt) and planner.kind != "prompts",

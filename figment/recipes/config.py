@@ -285,6 +285,7 @@ class Custom(Recipe):
     imported: tuple[PathText, ...] = ()
     against: Literal["wanted", "all"] = "all"
     quota: QuotaConfig | None = None
+    rounds: RoundsConfig | None = None
     register_as: RegisteredName = "figment-custom"
 
     @property

@@ -46,6 +46,52 @@ def test_a_config_with_impossible_rounds_is_refused(tmp_path, capsys, changes, t
     assert not (tmp_path / "out").exists()
 
 
+CUSTOM = {  # a config, changes, and what is told
+    "of heads": ("classifier", {"training": {"kind": "few_shot_head", "validate_on": "nothing"}},
+                 "rounds: training.kind: few_shot_head is trained once; take training.kind: timm"),
+    "of a matrix": ("semantic", {}, "rounds: training.kind: semantic_matrix is trained once"),
+    "of photos": ("classifier", {"planner": {"kind": "photos", "images": 2}}, "rounds: planner.kind: photos cannot plan more"),
+    "by a filter": ("classifier", {"acceptance": {"kind": "filter"}}, "rounds: acceptance.kind: filter judges once all"),
+    "with a quota": ("classifier", {"quota": {"accepted": 4, "max_attempts": 9}}, "rounds: a quota gives every class"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CUSTOM)
+def test_a_combination_that_cannot_have_rounds_is_refused(name, tmp_path, capsys):
+    recipe, changes, told = CUSTOM[name]
+    values = yaml.safe_load(Path(f"configs/pocket/custom_{recipe}.yaml").read_text())
+    values["parameters"] |= {"output": str(tmp_path / "out"), "rounds": {"images": 10}, **changes}
+    path = tmp_path / "config.yaml"
+    path.write_text("# recipe: custom\n" + yaml.safe_dump(values))
+    assert main(["check", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize("recipe", ["tailored", "few_shot", "semantic_diversity"])
+@pytest.mark.parametrize(("field", "takers"), [("rounds", "bag_of_tricks and custom"), ("real", "bag_of_tricks")])
+def test_a_field_of_other_recipes_is_refused_with_their_names(recipe, field, takers, tmp_path, capsys):
+    values = yaml.safe_load(Path(f"configs/pocket/{recipe}.yaml").read_text())
+    values["parameters"] |= {"output": str(tmp_path / "out"), field: {}}
+    path = tmp_path / "config.yaml"
+    path.write_text(f"# recipe: {recipe}\n" + yaml.safe_dump(values))
+    assert main(["check", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"parameters.{field} is no field of {recipe}; it belongs to {takers}: leave it out" in line
+
+
+@pytest.mark.parametrize("real", [{"unlabelled": "data/drawings"}, {"shots": 2}], ids=str)
+def test_a_head_that_learns_nothing_from_real_images_says_so(real, tmp_path, capsys):
+    values = yaml.safe_load(Path("configs/pocket/custom_classifier.yaml").read_text())
+    values["parameters"]["data"]["real"] |= real
+    values["parameters"] |= {"output": str(tmp_path), "training": {"kind": "few_shot_head", "validate_on": "nothing"}}
+    path = tmp_path / "config.yaml"
+    path.write_text("# recipe: custom\n" + yaml.safe_dump(values))
+    assert main(["check", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "data.real: training.kind: few_shot_head learns from photos and generated images alone" in line
+
+
 def test_a_config_with_rounds_is_accepted(tmp_path, capsys):
     rounds = {"images": 40, "max": 3, "control": "random", "stop": "auto"}
     assert main(["check", str(config(tmp_path, rounds=rounds))]) == 0
