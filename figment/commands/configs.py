@@ -25,9 +25,12 @@ from figment.ops.run import OPTIONS
         help="'excavator, crane', or a text file; by default the folders' names",
     ),
     argument(
-        "--test", type=Path, metavar="DIR", help="real images that measure: a folder a class; few_shot can do without"
+        "--test",
+        type=Path,
+        metavar="DIR",
+        help="real images that measure: a folder a class, or an annotation file of COCO's format; few_shot can do without",
     ),
-    argument("--photos", type=Path, metavar="DIR", help="real images to learn from, of recipes that do"),
+    argument("--photos", type=Path, metavar="DIR", help="real images to learn from, of recipes that do, as of --test"),
     argument("--labels", type=Path, metavar="FILE", help="YAML: the labels, and which are unseen, of those recipes"),
     argument(
         "--model", default="pocket", metavar="MODEL", help="a hub id or folder; by default the small embedded models"
@@ -98,7 +101,7 @@ def estimate_config(options: argparse.Namespace) -> None:
     "preview",
     "show a config before its run: cost, first prompts, and a page of a few rendered images",
     CONFIG,
-    argument("--count", type=int, default=4, metavar="N", help="images of each set, each of another class or pair"),
+    argument("--count", type=int, default=8, metavar="N", help="images of each set, each of another class or pair"),
 )
 def preview_config(options: argparse.Namespace) -> None:
     from rich.console import Console
@@ -127,7 +130,7 @@ def preview_config(options: argparse.Namespace) -> None:
 
 
 def recipe_of_config(path: Path) -> Any:
-    """The recipe of a config without a fault; that its files are there is known once they are read."""
+    """The recipe of a config without a fault that renders images; that its files are there is known once they are read."""
     from figment.ops.checking import recipe_of
     from figment.ops.config_check import before_steps, checked, refuse_faults
 
@@ -138,7 +141,12 @@ def recipe_of_config(path: Path) -> Any:
         raise InputError(
             f"{path}: {found.pipeline} renders nothing; give the config of a recipe, such as bag_of_tricks"
         )
-    return kind(**found.parameters)
+    recipe = kind(**found.parameters)
+    if not recipe.renders:
+        raise InputError(
+            f"{path}: nothing is rendered by this config, so there is nothing to plan or to look at before its run"
+        )
+    return recipe
 
 
 def estimated(plan: Path, output: Path, renderers: Any) -> Any:

@@ -121,14 +121,17 @@ def trace_image(options: argparse.Namespace) -> None:
     argument("--device", default="auto"),
 )
 def predict_images(options: argparse.Namespace) -> None:
+    from figment.image_files import find_files
+
+    files = find_files(options.image)  # before what takes seconds to import
+
     from figment.evaluation.prediction import predict_files
     from figment.evaluation.prediction_files import check_ending, write_predictions
-    from figment.image_files import find_files
     from figment.ops.summary import last_model
 
     if options.out:
         check_ending(options.out)
-    files, model = find_files(options.image), options.model or last_model()
+    model = options.model or last_model()
     given = (options.tags, options.top_k, options.batch_size, options.rendered, options.device)
     lines = predict_files(model, files, *given)
     if options.out:

@@ -47,8 +47,9 @@ def local_faults(values: BaseModel) -> list[Fault]:
 def _walk(value: Any, place: Place) -> Iterator[Fault]:
     if isinstance(value, BaseModel):
         for name, field in type(value).model_fields.items():
-            yield from _check_named(getattr(value, name), field, (*place, name), value)
-            yield from _walk(getattr(value, name), (*place, name))
+            here = (*place, field.alias or name)  # as the config has it
+            yield from _check_named(getattr(value, name), field, here, value)
+            yield from _walk(getattr(value, name), here)
         for kind, check in CHECKS.items():
             if isinstance(value, kind):
                 try:

@@ -106,12 +106,42 @@ def _data(recipe: str, photos: Path | None, test: Path | None, labels: Path | No
             + ("" if test else "  # each shot is measured by classifiers that did not learn from it"),
             "shots": "4  # photos of each class to learn from",
         }
+    if photos.suffix == ".json":
+        return _coco(photos, test)
     if labels is None:
         raise InputError(
             f"--labels is not given; {recipe} reads the labels from a YAML file: "
-            "'labels: [{name: cat}, {name: dog, unseen: true}, ...]'"
+            "'labels: [{name: cat}, {name: dog, unseen: true}, ...]'; or give annotation files of COCO's format: --photos "
+            "train.json --test test.json"
         )
     return {"data": f"{{source: parquet, root: {_flow(photos)}, labels: {_flow(labels)}}}"}
+
+
+def _coco(train: Path, test: Path | None) -> dict[str, str]:
+    """Annotation files of COCO's format: what the training images show is seen, what only the test images show is unseen."""
+    from figment.datasets.coco import load_coco
+
+    if test is None or test.suffix != ".json":
+        raise InputError("--test: give the annotation file of the images that measure, such as --test test.json")
+    places, shown = [], []
+    for field, file in (("train", train), ("test", test)):
+        coco = load_coco(file)
+        first = next((image["file_name"] for image in coco.imgs.values()), "")
+        beside = [file.parent, *sorted(path for path in file.parent.iterdir() if path.is_dir())]
+        folder = next((path for path in beside if first and (path / first).is_file()), None)
+        if folder is None:
+            raise InputError(
+                f"{file}: its first image, {first!r}, is neither beside it nor in a folder there; put the images there"
+            )
+        places.append(f"{field}: {{json: {_flow(file)}, images: {_flow(folder)}}}")
+        used = {annotation["category_id"] for annotation in coco.anns.values()}
+        shown.append([category["name"] for category in coco.cats.values() if category["id"] in used])
+    seen, unseen = shown[0], [name for name in shown[1] if name not in shown[0]]
+    if not unseen:
+        raise InputError(
+            f"{test}: shows no category that {train} does not show; this recipe is for labels without images to train on"
+        )
+    return {"data": f"{{source: coco, {', '.join(places)}, seen: {_flow(seen)}, unseen: {_flow(unseen)}}}"}
 
 
 def _settings(recipe: str, model: str) -> dict[str, str]:

@@ -54,6 +54,11 @@ class Recipe(Settings):
         """What is planned; None if no image is made."""
 
     @property
+    def renders(self) -> bool:
+        """Whether images are made, beside any that are imported."""
+        return self.planning is not None and self.planning.planner.kind != "imported"
+
+    @property
     def top_up(self) -> TopUp | None:
         """With a quota, how more is planned where images are rejected."""
         quota = getattr(self, "quota", None)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from figment.adaptation.adapted import given_of
 from figment.datasets.kinds import FewShotData
 from figment.datasets.photos import draw_photos
-from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.manifests import FileRef
 from figment.planning.plan import write_plan
@@ -34,10 +33,8 @@ class FirstPlan(NamedTuple):
 @contextmanager
 def first_plan(recipe: Any, keep: bool = False) -> Iterator[FirstPlan]:
     """The plan in a folder that is gone afterwards, or with ``keep``, if it lacks nothing, in that of a run that has not ended.
-    What a chat model is asked for it is kept for the run. Raises InputError for a recipe that renders nothing."""
+    What a chat model is asked for it is kept for the run. The recipe is one that renders images."""
     planning, output = recipe.planning, Path(recipe.output)
-    if planning is None or planning.planner.kind == "imported":
-        raise InputError("nothing is rendered by this config, so there is nothing to look at before its run")
     space = recipe.dataset.space()
     asked, starts_from_photos = recipe.dataset.wanted(space), planning.planner.starts_from_photos
     check_family(planning.generator, Requests(planning.scales, planning.negative_prompt, planning.strengths))

@@ -73,6 +73,7 @@ def test_a_preview_is_a_page_of_images_prompts_and_cost_and_leaves_the_run_as_it
 
 @pytest.mark.parametrize(("recipe", "changes", "arguments", "part"), [
     ("semantic_diversity", {"generated": False}, [], "nothing is rendered by this config"),
+    ("few_shot", {"methods": {"none": {"augment": False}}}, [], "nothing is rendered by this config"),
     ("predict", {}, [], "predict renders nothing; give the config of a recipe"),
     ("bag_of_tricks", {}, ["--count", "0"], "--count is 0"),
     ("bag_of_tricks", {}, ["--count", "-3"], "--count is -3"),

@@ -1,5 +1,6 @@
 """The first config of a new user: short, valid, and honest about what the embedded models know."""
 
+import json
 import re
 from pathlib import Path
 
@@ -51,6 +52,56 @@ def test_a_few_photos_need_no_test_set(folder):
     assert main(["new", "mine.yaml", "--recipe", "few_shot", "--photos", "shots"]) == 0
     data = checked(Path("mine.yaml")).parameters["data"]
     assert (data.root, data.train, data.tests, data.cross_validated) == (".", "shots", {}, True)
+
+
+def write_coco(folder: Path, split: str, names: list[str]) -> None:
+    """An image of each of these categories, of which there are four."""
+    categories = [{"id": 5 + i, "name": name} for i, name in enumerate(("cat", "dog", "frog", "car"))]
+    images = [{"id": i, "file_name": f"{i}.jpg"} for i in range(len(names))]
+    ids = {category["name"]: category["id"] for category in categories}
+    annotations = [{"id": i, "image_id": i, "category_id": ids[name]} for i, name in enumerate(names)]
+    (folder / f"{split}.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    (folder / split).mkdir()
+    for image in images:
+        (folder / split / image["file_name"]).touch()
+
+
+@pytest.mark.parametrize("recipe", ["tailored", "semantic_diversity"])
+def test_own_coco_files_say_themselves_which_labels_are_unseen(folder, recipe):
+    (folder / "mine").mkdir()
+    write_coco(folder / "mine", "train", ["cat", "dog"])
+    write_coco(folder / "mine", "test", ["dog", "car", "frog"])
+    files = ["--photos", "mine/train.json", "--test", "mine/test.json"]
+    assert main(["new", "mine.yaml", "--recipe", recipe, *files]) == 0
+    found = checked(Path("mine.yaml"))
+    data = found.parameters["data"]
+    assert (found.faults, data.seen, data.unseen) == ([], ("cat", "dog"), ("frog", "car"))
+    assert (data.test.annotations, data.test.images) == ("mine/test.json", "mine/test")
+
+
+COCO = {  # categories of train, of test, the test file, what is told
+    "no test": (["cat"], ["dog"], None, "--test: give the annotation file of the images that measure"),
+    "a test folder": (["cat"], ["dog"], "mine/test", "--test: give the annotation file"),
+    "nothing unseen": (["cat", "dog"], ["dog"], "mine/test.json", "test.json: shows no category that"),
+    "no image": (["cat"], [], "mine/test.json", "test.json: its first image, '', is neither beside it"),
+    "no annotations": (["cat"], ["dog"], "mine/other.json", "other.json: has no list 'images'"),
+}
+
+
+@pytest.mark.parametrize("name", COCO)
+def test_coco_files_that_will_not_do_are_one_sentence(folder, capsys, name):
+    train, test, file, told = COCO[name]
+    (folder / "mine").mkdir()
+    (folder / "mine/other.json").write_text("{}")
+    write_coco(folder / "mine", "train", train)
+    write_coco(folder / "mine", "test", test)
+    files = ["--photos", "mine/train.json", *(["--test", file] if file else [])]
+    assert main(["new", "mine.yaml", "--recipe", "tailored", *files]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert not Path("mine.yaml").exists()
 
 
 @pytest.mark.parametrize(

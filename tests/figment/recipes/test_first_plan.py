@@ -2,7 +2,6 @@
 
 import pytest
 
-from figment.errors import InputError
 from figment.planning.plan import read_plan, write_plan
 from figment.planning.row import row_of
 from figment.recipes.first_plan import first_plan
@@ -71,18 +70,3 @@ def test_a_class_that_the_generator_never_saw_is_warned_of(tmp_path):
     with first_plan(recipe) as plan:
         (warning,) = plan.warnings
     assert "never saw 'excavator'; the nearest it knows: " in warning
-
-
-@pytest.mark.parametrize(
-    ("kind", "changes"),
-    [
-        ("semantic_diversity", {"generated": False}),
-        ("semantic_diversity", {"generated": False, "imported": ["elsewhere"]}),
-        ("few_shot", {"methods": {"none": {"augment": False}}}),
-        ("bag_of_tricks", {"tricks": [], "imported": ["elsewhere"]}),
-    ],
-)
-def test_a_recipe_that_renders_nothing_is_refused(kind, changes, tmp_path):
-    recipe = recipe_of(kind, tmp_path, **changes)
-    with pytest.raises(InputError, match="nothing is rendered by this config"), first_plan(recipe):
-        pass
