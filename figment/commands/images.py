@@ -152,11 +152,16 @@ def predict_images(options: argparse.Namespace) -> None:
     ),
 )
 def ask_images(options: argparse.Namespace) -> None:
+    run, file = options.run_folder, options.run_folder / "config.yaml"
+    if not options.answers and not file.is_file():
+        raise InputError(f"{run}: holds no config.yaml; give the folder of a run that has ended")
+    if options.clusters < 1:
+        raise InputError(f"--clusters {options.clusters}: give 1 or more")
+
     from figment.clip.config import ClipConfig
     from figment.datasets.config import RealConfig
     from figment.evaluation.ask_run import ask_about, take_answers, take_review
 
-    run, file = options.run_folder, options.run_folder / "config.yaml"
     if options.answers and options.answers.suffix == ".csv":
         path, decided = take_review(run, options.answers)
         kept = sum(decided.values())
@@ -167,11 +172,7 @@ def ask_images(options: argparse.Namespace) -> None:
         classes = len(set(shots["label"].to_pylist()))
         print(f"{path}: {len(shots)} images of {classes} classes for {given.clicks} clicks; real.shots: {path}")
         return
-    if not file.is_file():
-        raise InputError(f"{run}: holds no config.yaml; give the folder of a run that has ended")
     parameters = read_parameters(file)
-    if options.clusters < 1:
-        raise InputError(f"--clusters {options.clusters}: give 1 or more")
     data = options.data or setting(file, parameters.get("data", parameters), "real", RealConfig).unlabelled
     if data is None:
         raise InputError(f"{file}: no real.unlabelled; name a folder or Parquet file of images by --data")

@@ -78,6 +78,8 @@ def _sentence(first: Any, model: Any) -> str:
     if first["type"] == "union_tag_not_found":
         kinds = [repr(fields["kind"].default) for m in _models_at(first["loc"], model) if (fields := m.model_fields)]
         return f"{field}: it has no 'kind'; give one of {', '.join(kinds)}; found {shown(first['input'])}"
+    if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{field}: a mapping of fields is expected; found {shown(first['input'])}"
     if first["type"] != "extra_forbidden":
         return f"{field}: {one_line(first['msg']).removeprefix('Value error, ')}; found {shown(first['input'])}"
     known = {name: None for m in _models_at(first["loc"][:-1], model) for name in m.model_fields}
