@@ -126,13 +126,7 @@ def _coco(train: Path, test: Path | None) -> dict[str, str]:
     places, shown = [], []
     for field, file in (("train", train), ("test", test)):
         coco = load_coco(file)
-        first = next((image["file_name"] for image in coco.imgs.values()), "")
-        beside = [file.parent, *sorted(path for path in file.parent.iterdir() if path.is_dir())]
-        folder = next((path for path in beside if first and (path / first).is_file()), None)
-        if folder is None:
-            raise InputError(
-                f"{file}: its first image, {first!r}, is neither beside it nor in a folder there; put the images there"
-            )
+        folder = _images_of(file, [image["file_name"] for image in coco.imgs.values()])
         places.append(f"{field}: {{json: {_flow(file)}, images: {_flow(folder)}}}")
         used = {annotation["category_id"] for annotation in coco.anns.values()}
         shown.append([category["name"] for category in coco.cats.values() if category["id"] in used])
@@ -142,6 +136,23 @@ def _coco(train: Path, test: Path | None) -> dict[str, str]:
             f"{test}: shows no category that {train} does not show; this recipe is for labels without images to train on"
         )
     return {"data": f"{{source: coco, {', '.join(places)}, seen: {_flow(seen)}, unseen: {_flow(unseen)}}}"}
+
+
+def _images_of(file: Path, names: Sequence[str]) -> Path:
+    """The folder, beside an annotation file, of its images; of several with images of these names the one that it is called
+    after."""
+    beside = [file.parent, *sorted(path for path in file.parent.iterdir() if path.is_dir())]
+    having = [path for path in beside if names and all((path / name).is_file() for name in names)]
+    called = [path for path in having if path.name in file.stem] if len(having) > 1 else having
+    if len(called) != 1:
+        found = (
+            f"are in {' and in '.join(map(str, having))}" if having else "are neither beside it nor in a folder there"
+        )
+        raise InputError(
+            f"{file}: its {len(names)} images {found}; put them into a folder beside it whose name is part of its own, such as "
+            "train for train.json"
+        )
+    return called[0]
 
 
 def _settings(recipe: str, model: str) -> dict[str, str]:

@@ -78,16 +78,27 @@ def test_own_coco_files_say_themselves_which_labels_are_unseen(folder, recipe):
     found = checked(Path("mine.yaml"))
     data = found.parameters["data"]
     assert (found.faults, data.seen, data.unseen) == ([], ("cat", "dog"), ("frog", "car"))
-    assert (data.test.annotations, data.test.images) == ("mine/test.json", "mine/test")
+    places = [(files.annotations, files.images) for files in (data.train, data.test)]
+    assert places == [("mine/train.json", "mine/train"), ("mine/test.json", "mine/test")]
 
 
 COCO = {  # categories of train, of test, the test file, what is told
     "no test": (["cat"], ["dog"], None, "--test: give the annotation file of the images that measure"),
     "a test folder": (["cat"], ["dog"], "mine/test", "--test: give the annotation file"),
     "nothing unseen": (["cat", "dog"], ["dog"], "mine/test.json", "test.json: shows no category that"),
-    "no image": (["cat"], [], "mine/test.json", "test.json: its first image, '', is neither beside it"),
+    "no image": (["cat"], [], "mine/test.json", "test.json: its 0 images are neither beside it"),
     "no annotations": (["cat"], ["dog"], "mine/other.json", "other.json: has no list 'images'"),
 }
+
+
+def test_images_that_may_be_in_either_of_two_folders_are_not_guessed(folder, capsys):
+    (folder / "mine").mkdir()
+    write_coco(folder / "mine", "train", ["cat"])
+    write_coco(folder / "mine", "test", ["dog"])
+    (folder / "mine/train.json").rename(folder / "mine/all.json")
+    files = ["--photos", "mine/all.json", "--test", "mine/test.json"]
+    assert main(["new", "mine.yaml", "--recipe", "tailored", *files]) == 2
+    assert "all.json: its 1 images are in mine/test and in mine/train" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COCO)
