@@ -2,7 +2,8 @@
 
 Class names in; prompts, a plan, images, CLIP's verdicts, one classifier a trick and one a union of tricks (by default all
 combined; the paper's best; the same at fixed size), their top-1 on real images, a report and a registered model out. With
-``parts`` above 1 as many steps render side by side, where the orchestrator can.
+``parts`` above 1 as many steps render side by side, where the orchestrator can, and with ``fan_out`` as many train as there
+are classifiers.
 
     zenml pipeline run pipelines.bag_of_tricks.bag_of_tricks -c configs/pocket/bag_of_tricks.yaml
 """
@@ -19,7 +20,7 @@ from steps.registration import register_model
 from steps.report import write_report
 from steps.rounds import run_rounds
 from steps.synthesis import render_part, synthesise_images
-from steps.training import train_classifiers
+from steps.training import train_apart, train_classifiers
 from steps.validation import check_images, validate_images
 
 
@@ -34,11 +35,12 @@ def bag_of_tricks(recipe: BagOfTricks) -> None:
     planned, images = synthesise_images(recipe, labels, plan, prompts, after=rendered)
     verdicts = validate_images(recipe, labels, planned, images)
     checked = check_images(recipe, labels, data, planned, images, verdicts)
-    classifiers = train_classifiers(recipe, labels, data, planned, images, verdicts, after=[checked])
+    given = (recipe, labels, data, planned, images, verdicts)
+    classifiers = train_classifiers(*given, after=train_apart(*given, after=checked))
     grown = []
     if recipe.rounds:
-        given = (planned, images, verdicts, classifiers, prompts)
-        planned, images, verdicts, classifiers, found = run_rounds(recipe, labels, data, *given)
+        first = (planned, images, verdicts, classifiers, prompts)
+        planned, images, verdicts, classifiers, found = run_rounds(recipe, labels, data, *first)
         grown = [found]
     results, model = evaluate_classifiers(recipe, labels, classifiers, data, planned, images)
     report = write_report(recipe, [labels, data, planned, images, verdicts, checked, classifiers, results, *grown])

@@ -20,7 +20,7 @@ from steps.registration import register_model
 from steps.report import write_report
 from steps.rounds import run_rounds
 from steps.synthesis import synthesise_images
-from steps.training import train_classifiers
+from steps.training import train_apart, train_classifiers
 from steps.validation import check_images, validate_images
 
 
@@ -39,11 +39,12 @@ def custom(recipe: Custom) -> None:
     checked = check_images(recipe, labels, data, planned, images, verdicts)
     if recipe.training.joins_images:
         data = join_images(recipe, labels, data, images, verdicts, after=[checked])
-    classifiers = train_classifiers(recipe, labels, data, planned, images, verdicts, after=[checked])
+    given = (recipe, labels, data, planned, images, verdicts)
+    classifiers = train_classifiers(*given, after=train_apart(*given, after=checked))
     grown = None
     if recipe.rounds:
-        given = (planned, images, verdicts, classifiers, prompts, adapted)
-        planned, images, verdicts, classifiers, grown = run_rounds(recipe, labels, data, *given)
+        first = (planned, images, verdicts, classifiers, prompts, adapted)
+        planned, images, verdicts, classifiers, grown = run_rounds(recipe, labels, data, *first)
     results, model = evaluate_classifiers(recipe, labels, classifiers, data, planned, images)
     made = [wanted, data, adapted, planned, images, verdicts, checked, classifiers, results, grown]
     report = write_report(recipe, [item for item in made if item is not None])

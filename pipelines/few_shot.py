@@ -20,7 +20,7 @@ from steps.prompts import write_prompts
 from steps.registration import register_model
 from steps.report import write_report
 from steps.synthesis import synthesise_images
-from steps.training import train_classifiers
+from steps.training import train_apart, train_classifiers
 from steps.validation import check_images, validate_images
 
 
@@ -37,7 +37,8 @@ def few_shot(recipe: FewShot) -> None:
         planned, images = synthesise_images(recipe, labels, plan, prompts, adapted)
         verdicts = validate_images(recipe, labels, planned, images, data)
         checked = check_images(recipe, labels, data, planned, images, verdicts)
-    classifiers = train_classifiers(recipe, labels, data, planned, images, verdicts, after=[checked or data])
+    given = (recipe, labels, data, planned, images, verdicts)
+    classifiers = train_classifiers(*given, after=train_apart(*given, after=checked or data))
     results, model = evaluate_classifiers(recipe, labels, classifiers, data, planned, images)
     made = [labels, data, prompts, adapted, planned, images, verdicts, checked, classifiers, results]
     report = write_report(recipe, [item for item in made if item is not None])

@@ -13,7 +13,7 @@ from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.manifests import Adapted, FileRef
-from figment.ops import tracking
+from figment.ops import caching, tracking
 from figment.ops.steps import step
 from figment.planning.from_prompts import Cell
 from figment.planning.plan import read_plan, write_plan
@@ -142,4 +142,5 @@ def finished(report: SynthesisReport) -> SynthesisReport:
     """The report of a synthesis that was not stopped by its budget."""
     if report.stopped:
         raise InputError(f"synthesis: {report.stopped}; {report.rendered} images were made. Run again to go on")
+    caching.asked.append(not report.rendered)
     return report

@@ -12,7 +12,7 @@ from zenml.materializers.pydantic_materializer import PydanticMaterializer
 from zenml.metadata.metadata_types import StorageSize
 from zenml.types import HTMLString
 
-from figment.manifests import Classifiers, FileRef
+from figment.manifests import ClassifierRef, Classifiers, FileRef
 
 LARGEST = 50_000_000  # bytes of what is copied to be shown
 SHOWN = {
@@ -26,7 +26,7 @@ SHOWN = {
 class FileMaterializer(PydanticMaterializer):
     """References to files: small, since the bytes stay where they are."""
 
-    ASSOCIATED_TYPES = (FileRef, Classifiers)
+    ASSOCIATED_TYPES = (FileRef, ClassifierRef, Classifiers)
 
     def save(self, data: Any) -> None:
         if all(Path(ref.path).suffix == ".safetensors" for ref in _files(data)):
@@ -45,15 +45,19 @@ class FileMaterializer(PydanticMaterializer):
 
     def extract_metadata(self, data: Any) -> dict[str, Any]:
         found: dict[str, Any] = dict(super().extract_metadata(data))
-        if isinstance(data, Classifiers):
-            return found | {"images": {item.name: item.images for item in data.items}}
+        if not isinstance(data, FileRef):
+            return found | {"images": {item.name: item.images for item in _classifiers(data)}}
         path = Path(data.path)
         size = {"size": StorageSize(path.stat().st_size)} if path.is_file() else {}
         return found | {"path": data.path, "sha256": data.sha256, **size}
 
 
-def _files(data: FileRef | Classifiers) -> list[FileRef]:
-    return [item.weights for item in data.items] if isinstance(data, Classifiers) else [data]
+def _classifiers(data: ClassifierRef | Classifiers) -> tuple[ClassifierRef, ...]:
+    return data.items if isinstance(data, Classifiers) else (data,)
+
+
+def _files(data: FileRef | ClassifierRef | Classifiers) -> list[FileRef]:
+    return [data] if isinstance(data, FileRef) else [item.weights for item in _classifiers(data)]
 
 
 def note(metadata: Mapping[str, Any], of_run: bool = False) -> None:

@@ -12,7 +12,7 @@ from figment.files import digest, write_text
 from figment.keys import jsonable
 from figment.ops.source import stage_code
 
-asked: list[bool] = []  # what ``is_current`` answered, in this step
+asked: list[bool] = []  # in this step: what ``is_current`` answered, and whether all images were there
 
 
 def result_key(stage: str, **inputs: Any) -> str:

@@ -88,6 +88,11 @@ class Recipe(Settings):
         return self.training  # type: ignore[attr-defined]  # a recipe without such a field says otherwise
 
     @property
+    def apart(self) -> list[str]:
+        """The classifiers that steps of their own train, if ``fan_out`` says so."""
+        return self.trainer.independent(self.sets, self.dataset) if getattr(self, "fan_out", False) else []
+
+    @property
     def sets(self) -> Sets:
         """The sets that classifiers of one class an image learn from."""
         return {}

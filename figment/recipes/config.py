@@ -68,6 +68,7 @@ class BagOfTricks(Recipe):
     rounds: RoundsConfig | None = None
     register_as: RegisteredName = "figment-bag-of-tricks"
     parts: Count = 1
+    fan_out: bool = False
 
     @property
     def dataset(self) -> Data:
@@ -188,6 +189,7 @@ class FewShot(Recipe):
     training: FewShotTrainingConfig = FewShotTrainingConfig()
     imported: tuple[PathText, ...] = ()  # for the methods that say imported: true
     register_as: RegisteredName = "figment-few-shot"
+    fan_out: bool = False
 
     @property
     def making(self) -> list[Method]:
@@ -287,6 +289,7 @@ class Custom(Recipe):
     quota: QuotaConfig | None = None
     rounds: RoundsConfig | None = None
     register_as: RegisteredName = "figment-custom"
+    fan_out: bool = False
 
     @property
     def planning(self) -> Planning:

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -168,16 +169,22 @@ class Pool:
         path = self.folder / shard_file(ids)
         with atomic(path) as partial:
             pq.write_table(table.cast(SCHEMA), partial, compression="none", row_group_size=ROW_GROUP)
-        shard = Shard(
-            file=path.name,
-            rows=len(ids),
-            sha256=sha256_file(path),
-            first=ids[0],
-            last=ids[-1],
-        )
-        write_json(self.folder / f"{path.stem}.shard.json", shard.model_dump())
-        self.shards = {**self.shards, path.name: shard}  # a new one: other threads may be going through the old
-        self._verified.add(path.name)
+        return self._vouch(Shard(file=path.name, rows=len(ids), sha256=sha256_file(path), first=ids[0], last=ids[-1]))
+
+    def take(self, other: "Pool", file: str) -> Shard:
+        """A whole shard of another pool, which was verified: the same file under a second name, or a copy on another disk."""
+        other.bring([file])
+        with atomic(self.folder / file) as partial:
+            try:
+                os.link(other.folder / file, partial)
+            except OSError:
+                shutil.copyfile(other.folder / file, partial)
+        return self._vouch(other.shards[file])
+
+    def _vouch(self, shard: Shard) -> Shard:
+        write_json(self.folder / f"{Path(shard.file).stem}.shard.json", shard.model_dump())
+        self.shards = {**self.shards, shard.file: shard}  # a new one: other threads may be going through the old
+        self._verified.add(shard.file)
         return shard
 
     def seal(self) -> None:

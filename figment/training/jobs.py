@@ -59,6 +59,7 @@ class Trained:
 @dataclass(frozen=True)
 class Job:
     """One classifier, to be trained into ``folder``. ``inputs`` decide its weights, together with the code of ``module``;
+    ``later`` gives what else does and is known only when the jobs before it are done, such as the hash of a teacher's weights.
     ``version`` is that of its checkpoints. ``listed``: the images that it learns from, ``data``: digests of what else.
     ``compared``: it is one of several that are trained on different sets. ``deployed``: it is registered in place of those
     before it."""
@@ -74,6 +75,7 @@ class Job:
     compared: bool = True
     deployed: bool = False
     prefix: str = "training"
+    later: Callable[[], Mapping[str, Any]] = dict
 
 
 def save_trained(job: Job, trained: Trained, key: str) -> None:

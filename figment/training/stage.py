@@ -1,12 +1,15 @@
 """The kinds of classifier that a config chooses; ``figment.training.trainers`` trains them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from figment.datasets.kinds import Data, LabelledData
 from figment.labels import LabelSpace
+from figment.planning.bag_of_tricks import REAL
 from figment.planning.methods import Method
 from figment.training.config import DualPromptTraining, FewShotTrainingConfig, SemanticTraining, TrainingConfig
 from figment.types import Seed
@@ -36,6 +39,13 @@ class Timm(TrainingConfig):
 
         check_classifier(self.as_base(TrainingConfig), len(space))
 
+    def independent(self, sets: Iterable[str], data: Data) -> list[str]:
+        """Names of those classifiers of ``jobs`` that wait for no other."""
+        from figment.datasets.labelled import has_split
+
+        assert isinstance(data, LabelledData)  # the pipeline sees to it
+        return [*sets, *([REAL] if has_split(Path(data.real.path), "train") else [])]
+
     def jobs(self, material: "Material") -> "Iterator[Job]":
         from figment.training.trainers import timm, with_real
 
@@ -55,6 +65,9 @@ class DualPrompt(DualPromptTraining):
         from figment.training.dual_prompt import build_dual_prompts
 
         build_dual_prompts(self, self.backbone, space)
+
+    def independent(self, sets: Iterable[str], data: Data) -> list[str]:
+        return []  # there is one alone
 
     def jobs(self, material: "Material") -> "Iterator[Job]":
         from figment.training.trainers import dual_prompt
@@ -82,6 +95,9 @@ class SemanticMatrix(SemanticTraining):
             matrix = build_semantic_matrix(self, vectors.dim)
         if self.weights:
             start_from(matrix.backbone, self.weights)
+
+    def independent(self, sets: Iterable[str], data: Data) -> list[str]:
+        return []  # there is one alone
 
     def jobs(self, material: "Material") -> "Iterator[Job]":
         from figment.training.trainers import semantic_matrix
@@ -111,6 +127,9 @@ class FewShotHead(FewShotTrainingConfig):
         from figment.training.backbone import load_backbone
 
         load_backbone(self.backbone)
+
+    def independent(self, sets: Iterable[str], data: Data) -> list[str]:
+        return list(self.methods)
 
     def jobs(self, material: "Material") -> "Iterator[Job]":
         from figment.training.trainers import few_shot_head

@@ -257,7 +257,7 @@ def test_pods_that_share_nothing_but_a_store_find_the_same_numbers(output, confi
     from tests.e2e import pods
 
     changed = yaml.safe_load(config.read_text())
-    changed["parameters"].update(output="artifacts/pods", parts=2)
+    changed["parameters"].update(output="artifacts/pods", parts=2, fan_out=True)
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(changed))
     with s3_server() as variables:

@@ -41,3 +41,17 @@ def test_no_image_is_asked_for_or_rendered_before_the_gate_of_real_images(pipeli
     costly |= rendering
     assert rendering
     assert all("prepare_data" in before(run, step) for step in costly)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "config", "parts"), [(bag_of_tricks, "bag_of_tricks", 7), (few_shot, "few_shot", 8)]
+)
+def test_where_training_fans_out_no_classifier_waits_for_another(pipeline, config, parts):
+    run = pipeline.copy()
+    run.prepare(**check_config(Path(f"configs/pocket/{config}.yaml"), pipeline.entrypoint) | {"fan_out": True})
+    found = {name for name in run.invocations if name.startswith("train_part_")}
+    assert len(found) == parts
+    assert found <= before(run, "train_classifiers")
+    for name in found:
+        assert "check_images" in before(run, name)
+        assert not before(run, name) & found

@@ -4,14 +4,18 @@ import json
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from figment.clip.config import LabelVectorConfig
 from figment.clip.label_vectors import LabelVectors
 from figment.clip.scorer import ClipConfig
+from figment.datasets.config import RealConfig
 from figment.labels import Label, LabelSpace
 from figment.manifests import FileRef, Prepared
+from figment.training.config import TrainingConfig
 from figment.training.semantic import TrainedMatrix, build_semantic_matrix
 from figment.training.stage import SemanticMatrix
 from figment.training.trainers import semantic_matrix as trainer
@@ -76,3 +80,25 @@ def test_what_is_trained_already_shows_its_curve_again(run):
     run.step()
     assert run.trained == [False]
     training.tracking.log_curve.assert_called_once_with("training", [(1, {"epoch": 1.0})])
+
+
+def test_classifiers_that_steps_of_their_own_train_are_the_same(plan, pool, tmp_path, monkeypatch):
+    """In any order; the step that gathers them trains none again and tells no curve twice."""
+    rows = plan.select(["image_id", "trick", "labels"])
+    pq.write_table(rows.append_column("accepted", pa.array([True] * len(plan))), tmp_path / "verdicts.parquet")
+    made = (None, FileRef.of(pool.manifest_file), FileRef.of(tmp_path / "verdicts.parquet"))
+    config = TrainingConfig(model="test_resnet", image_size=16, steps=2, batch_size=4, device="cpu")
+    tricks = {"tricks": ["base_class", "random_guidance"], "images_per_class": 3}
+    real = {"real": RealConfig(path=str(tmp_path / "none")), "training": config}
+    given = LabelSpace.of(("car", "frog", "banana")), Prepared(), *made
+    found, curves = [], []
+    for fan_out in (False, True):
+        monkeypatch.setattr(training, "tracking", tracking := MagicMock())
+        recipe = recipe_of("bag_of_tricks", tmp_path / f"out_{fan_out}", fan_out=fan_out, **tricks, **real)
+        apart = [training.train_part.entrypoint(recipe, *given, name) for name in reversed(recipe.apart)]
+        gathered = training.train_classifiers.entrypoint(recipe, *given)
+        assert {item.name for item in apart} == ({item.name for item in gathered.items} if fan_out else set())
+        found.append([(item.name, item.images, item.weights.sha256) for item in gathered.items])
+        curves.append(tracking.curve.call_count + tracking.log_curve.call_count)
+    assert found[0] == found[1]
+    assert curves == [len(found[0])] * 2 == [4, 4]

@@ -85,11 +85,10 @@ def jobs(config: FewShotTrainingConfig, methods: Mapping[str, Method], seed: int
         train = partial(heads.head, name, method)
         yield Job(name, heads.folder(name), __name__, 0, decided, train, heads.listed(name), data)
     for name, method in methods.items() if config.finetune else ():
-        before = sha256_file(heads.folder(name) / WEIGHTS)
-        decided = {"head": before, "method": method, "training": config, "seed": seed}
+        decided = {"method": method, "training": config, "seed": seed}
         train, folder = partial(heads.finetuned, name, method), material.output / "finetuned" / name
         known_as = (__name__, CHECKPOINT_VERSION, decided, train, heads.listed(name), data)
-        yield Job(name, folder, *known_as, prefix="finetuning")
+        yield Job(name, folder, *known_as, prefix="finetuning", later=partial(heads.digest, name))
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,9 @@ class _Heads:
 
     def folder(self, name: str) -> Path:
         return self.material.output / "heads" / name
+
+    def digest(self, name: str) -> dict[str, str]:
+        return {"head": sha256_file(self.folder(name) / WEIGHTS)}
 
     def listed(self, name: str) -> pa.Table | None:
         return self.used[name].listed if name in self.used else None

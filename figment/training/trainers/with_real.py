@@ -66,16 +66,18 @@ class _Rows:
     teachers: list[str]
     chosen: pa.Table
 
-    def _inputs(self, *trained: str) -> dict[str, Any]:
-        """What decides a row, with the weights of these that were trained before it."""
+    def _inputs(self) -> dict[str, Any]:
+        """What decides a row, without the weights of those that are trained before it."""
         real, clip = self.helped.real, self.helped.clip
         return {
             "labels": self.material.space,
             "images": digest(self.chosen.to_pylist()),
             "clip": [clip, clip_digest(clip)],
             "real": [real, *map(file_digest, real.beside), data_digest(Path(real.path), "train")],
-            "networks": {name: sha256_file(folder_of(self.material, name) / WEIGHTS) for name in trained},
         }
+
+    def _networks(self, *trained: str) -> dict[str, Any]:
+        return {"networks": {name: sha256_file(folder_of(self.material, name) / WEIGHTS) for name in trained}}
 
     def _network(self, name: str) -> nn.Module:
         return load_model(folder_of(self.material, name), TIMM).network
@@ -89,8 +91,9 @@ class _Rows:
                 return helped.student_set(None, shots)
             return helped.self_trained_set([self._network(teacher) for teacher in teachers], shots, name)
 
-        made = job(name, helped.student_training(), self.material, images, self._inputs(*teachers), self.chosen)
-        return replace(made, deployed=True, module=__name__, train=partial(self._finished, made.train))
+        made = job(name, helped.student_training(), self.material, images, self._inputs(), self.chosen)
+        train, later = partial(self._finished, made.train), partial(self._networks, *teachers)
+        return replace(made, deployed=True, module=__name__, train=train, later=later)
 
     def _finished(self, train: Callable[[Checkpoint, Log], Trained], checkpoint: Checkpoint, note: Log) -> Trained:
         """With the batch statistics of the unlabelled images."""
@@ -122,5 +125,8 @@ class _Rows:
             model = ClipClassifier(helped.scorer, vectors(), network, helped.training.image_size)
             return Trained(CLIP, model, settings, saved, [])
 
-        inputs = self._inputs(*([student] if student else [])) | {"training": helped.training}
-        return Job(name, folder_of(self.material, name), __name__, CHECKPOINT_VERSION, inputs, train)
+        inputs, later = (
+            self._inputs() | {"training": helped.training},
+            partial(self._networks, *filter(None, [student])),
+        )
+        return Job(name, folder_of(self.material, name), __name__, CHECKPOINT_VERSION, inputs, train, later=later)
