@@ -26,7 +26,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from figment.files import write_json
-from figment.labels import LabelSpace
 from figment.planning.plan import check_sorted, ranges, write_plan
 from figment.planning.row import Row
 from figment.synthesis.pool import Pool
@@ -101,19 +100,6 @@ def measure(what: str, count: int, size: int, folder: Path) -> dict:
     if what == "pool sealed":
         Pool(images).seal()
         return {}
-    if what == "training list":
-        from figment.training.lists import open_training_list, training_list  # and torch, half a GiB of it
-
-        whole = pq.read_table(plan, columns=["image_id", "trick", "labels"])
-        accepted = pa.repeat(True, count)
-        verdicts = pa.table([whole["image_id"], whole["trick"], whole["labels"], accepted],
-                            ["image_id", "trick", "labels", "accepted"])  # fmt: skip
-        space = LabelSpace.of([f"thing {i}" for i in range(1000)])
-        opened = open_training_list(
-            training_list(verdicts, {"bag_of_tricks", "base_class"}), Pool(images), space, 32, "x"
-        )
-        assert len(opened) == count
-        return {"rows_per_second": count}
     pool = Pool(images)
     if what == "one share found":  # what a worker of 256 does before its first image, in an empty pool
         shards = enumerate(ranges(plan, size, ["image_id"]))
@@ -170,7 +156,7 @@ def main() -> None:
         folder.mkdir(parents=True)
         try:
             rows_too = [("plan from Row objects", large)] if count <= MOST_ROWS else []
-            in_memory = [("counted by estimate", large), ("training list", large)] if count <= MOST_IN_MEMORY else []
+            in_memory = [("counted by estimate", large)] if count <= MOST_IN_MEMORY else []
             for what, size in rows_too + tasks + in_memory:
                 found = {"what": what, "shard_size": size, **run(what, count, size, folder)}
                 print(f"{count:,}: {found}", flush=True)

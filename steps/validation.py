@@ -1,12 +1,14 @@
 """Every image is checked against what it was asked to show, and every set that will be learned from is checked as a whole."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from figment.columns import Places
 from figment.datasets.kinds import FewShotData
 from figment.errors import InputError
 from figment.files import atomic, write_json
@@ -17,15 +19,16 @@ from figment.ops import caching, quality, tracking
 from figment.ops.gates import Check, gate
 from figment.ops.set_gates import Gates, test_images
 from figment.ops.steps import step
-from figment.planning.plan import read_plan
+from figment.planning.plan import ranges
 from figment.reading import read_artifact
 from figment.recipes.config import AnyRecipe
 from figment.text import shown
 from figment.training.judging import Judge
+from figment.validation.gates import LOOKED_AT
 from figment.validation.policies import CalibratedPolicy
 from figment.validation.review import read_review
 from figment.validation.validate import missed_targets
-from figment.validation.verdicts import reasons, yields
+from figment.validation.verdicts import COUNTED, SCHEMA, reasons, yields
 
 
 @step(role="look", experiment_tracker=True)
@@ -65,28 +68,37 @@ def validate_images(
             pq.write_table(found.verdicts, partial)
         for output in written:
             caching.mark_current(output, key)
-    verdicts = pq.read_table(path)
-    check_verdicts(verdicts, path, set(read_plan(file)["image_id"].to_pylist()), labels)
-    log_verdicts(verdicts, decided.keys(), set(read_plan(file)["image_id"].to_pylist()))
+    planned = pq.read_table(file, columns=["image_id"])["image_id"]
+    check_verdicts(path, planned, labels)
+    verdicts = pq.read_table(path, columns=COUNTED)
+    log_verdicts(verdicts, list(decided), planned)
     if isinstance(acceptance, CalibratedPolicy):
         log_thresholds(read_artifact(levels, CalibratedPolicy), verdicts)
     return FileRef.of(path)
 
 
-def check_verdicts(verdicts: pa.Table, path: Path, planned: set[str], labels: LabelSpace) -> None:
-    """The gate ``verdicts``."""
-    if unknown := set(verdicts["image_id"].to_pylist()) - planned:
-        raise InputError(
-            f"{path}: image_id {shown(min(unknown, key=str))} is not in the plan; remove the file and run again"
-        )
-    table = verdicts.to_pandas()
-    suite = quality.verdict_suite(labels, len(planned))
-    gate("verdicts", [Check(table.assign(label=table["labels"].str[0]), suite)], path.parent)
+def check_verdicts(path: Path, planned: pa.ChunkedArray, labels: LabelSpace) -> None:
+    """The gate ``verdicts``, which looks at ``LOOKED_AT`` rows at a time; the last part lacks what the plan has more."""
+    places, rows = Places(planned), pq.read_metadata(path).num_rows
+
+    def parts() -> Iterator[Check]:
+        seen = 0
+        for part in ranges(path, LOOKED_AT, SCHEMA.names) if rows else [SCHEMA.empty_table()]:
+            known = places.hold(part["image_id"])
+            if not known.all():
+                unknown = shown(part["image_id"][int(known.argmin())].as_py())
+                raise InputError(f"{path}: image_id {unknown} is not in the plan; remove the file and run again")
+            seen += len(part)
+            table = part.to_pandas()
+            suite = quality.verdict_suite(labels, len(part) if seen < rows else len(planned) - seen + len(part))
+            yield Check(table.assign(label=table["labels"].str[0]), suite)
+
+    gate("verdicts", parts(), path.parent)
 
 
-def log_verdicts(verdicts: pa.Table, decided: set[str], planned: set[str]) -> None:
+def log_verdicts(verdicts: pa.Table, decided: list[str], planned: pa.ChunkedArray) -> None:
     if decided:
-        known = len(decided & planned)
+        known = int(Places(planned).hold(decided).sum())
         tracking.log_metrics("validation", {"reviewed": known, "reviewed_but_not_planned": len(decided) - known})
     shares = yields(verdicts, "trick") | yields(verdicts, "labels")
     numbers: dict[str, float] = {f"reason/{name}": count for name, count in reasons(verdicts).items()}

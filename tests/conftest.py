@@ -10,10 +10,10 @@ import pytest
 
 from figment.ops.environment import ROOT, load_environment
 
-# The tests' own runs, models and stack: what the user has in .figment/ stays as it is.
+# The tests' own runs, models and stack, of each worker: what the user has in .figment/ and .zen/ stays as it is.
 STATE = Path(".figment/tests", os.environ.get("PYTEST_XDIST_WORKER", ""))
-USERS, ASIDE = Path(".zen"), STATE / "users.zen"
 os.environ["ZENML_CONFIG_PATH"] = f"{STATE}/zenml"
+os.environ["ZENML_REPOSITORY_PATH"] = f"{STATE}"
 os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{STATE}/mlflow.db"
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that needs the hub is a bug
 os.environ["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "1"  # second; by default ten, in which a test's step is over
@@ -44,19 +44,6 @@ CLASSES = ("car", "frog", "banana")
 def _own_tracking_uri():
     """ZenML makes MLflow forget it after a run, the variable too."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{STATE}/mlflow.db"
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """ZenML notes the active stack in .zen/, which belongs to the user's database: put it aside, and back at the end."""
-    if not hasattr(session.config, "workerinput") and USERS.exists() and not ASIDE.exists():
-        USERS.rename(ASIDE)
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput"):  # else whoever started this process does it, once
-        shutil.rmtree(USERS, ignore_errors=True)
-        if ASIDE.exists():
-            ASIDE.rename(USERS)
 
 
 @pytest.fixture(scope="session")

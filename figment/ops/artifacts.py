@@ -67,6 +67,13 @@ def note(metadata: Mapping[str, Any], of_run: bool = False) -> None:
         zenml.log_metadata(dict(metadata), **({"run_id_name_or_prefix": run.id} if of_run else {}))
 
 
+def step_name() -> str:
+    """What the pipeline calls the step that runs; of one called as a function nothing."""
+    with contextlib.suppress(RuntimeError):
+        return str(zenml.get_step_context().step_run.name)
+    return ""
+
+
 def show_page(name: str, page: str) -> None:
     """A page among the outputs of the step that runs."""
     with contextlib.suppress(RuntimeError):

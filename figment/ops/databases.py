@@ -66,6 +66,11 @@ def zenml_folder() -> Path:
     return Path(os.environ["ZENML_CONFIG_PATH"])
 
 
+def repository(root: Path = Path()) -> Path:
+    """The folder whose ``.zen/`` notes which stack is active: the clone, or what ZENML_REPOSITORY_PATH says."""
+    return Path(os.environ.get("ZENML_REPOSITORY_PATH") or root)
+
+
 def _inside(file: Path) -> bool:
     return file.resolve().is_relative_to(FOLDER.resolve())
 

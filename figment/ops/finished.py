@@ -18,12 +18,12 @@ from figment import store
 from figment.files import digest, write_text
 from figment.keys import jsonable
 from figment.ops import state
+from figment.ops.databases import repository
 from figment.ops.environment import PACKAGE, PIPELINES
 from figment.ops.source import texts
 from figment.types import PREFIX
 
 MAX_FILES = 100_000
-ACTIVE = Path(".zen/config.yaml")  # which stack is active
 
 
 def inputs_key(pipeline: str, config: Path, parameters: Any) -> str | None:
@@ -38,6 +38,7 @@ def inputs_key(pipeline: str, config: Path, parameters: Any) -> str | None:
     files = _listed([path for path in named if str(path) != values.get("output") and os.path.lexists(path)])
     if files is None:
         return None
+    active = repository() / ".zen/config.yaml"  # which stack is active
     return digest(
         {
             "pipeline": pipeline,
@@ -50,7 +51,7 @@ def inputs_key(pipeline: str, config: Path, parameters: Any) -> str | None:
             "order": (PIPELINES / f"{pipeline}.py").read_text(encoding="utf-8"),
             "libraries": sorted(path.name for path in Path(sysconfig.get_path("purelib")).glob("*.dist-info")),
             "python": sys.version,
-            "stack": ACTIVE.read_text(encoding="utf-8") if ACTIVE.is_file() else "",
+            "stack": active.read_text(encoding="utf-8") if active.is_file() else "",
             "tracker": os.environ.get("MLFLOW_TRACKING_URI", ""),
         }
     )

@@ -6,7 +6,6 @@ either; ``config.yaml`` beside it runs the same again. DVC names the folder that
 
 import os
 import subprocess
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from figment.ops.lineage_file import LINEAGE, Lineage
 from figment.ops.versioning import ACCEPTED, SEEDS, Versioned, dvc_md5
 from figment.synthesis.pool import Pool
 from figment.training.lists import TRAINING_LIST
+from figment.validation.verdicts import counted
 
 CONFIG = "config.yaml"
 PARAMETERS = "parameters"  # all leaves of a run's config, in what ZenML calls its extra
@@ -120,8 +120,8 @@ def log_data(output: Path, lineage: Lineage) -> None:
     tracking.log_images(tracking.ImageSet("images", md5, kept, len(Pool(pool))), "generated")
     for file in sorted(output.glob(f"**/{TRAINING_LIST}")):
         column = "labels" if "labels" in pq.read_schema(file).names else "label"
-        rows = pq.read_table(file, columns=[column])[column].to_pylist()
-        by_class = Counter(label for row in rows for label in ([row] if isinstance(row, str) else row))
+        rows = pq.read_table(file, columns=[column])[column]
+        by_class = counted(rows)
         chosen = {**kept, "list": file.as_posix()}
         tracking.log_images(
             tracking.ImageSet(file.parent.name, sha256_file(file), chosen, len(rows), by_class), "training"

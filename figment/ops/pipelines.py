@@ -23,6 +23,7 @@ from zenml.exceptions import RunInterruptedException
 from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracker
 from zenml.pipelines.compilation_context import PipelineCompilationContext
 from zenml.pipelines.pipeline_definition import Pipeline
+from zenml.utils.source_utils import set_custom_source_root
 
 from figment import store
 from figment.errors import InputError
@@ -30,6 +31,7 @@ from figment.evaluation.verdict import SUMMARY
 from figment.files import check_writable
 from figment.ops import lineage, tracking
 from figment.ops.checking import complaint, parameters_model, read_config, recipe_of, refuse_unknown
+from figment.ops.databases import repository
 from figment.ops.endings import ended
 from figment.ops.shots import gather, runs_of
 from figment.ops.stack import prepare
@@ -40,6 +42,9 @@ from figment.ops.summary import print_results
 from figment.ops.tracking import close_dead_runs, end_runs, ensure_experiment
 from figment.text import shown
 from figment.validation.review import REVIEW
+
+if repository() != Path():  # ZenML would look for the code beside its notes
+    set_custom_source_root(str(Path.cwd()))
 
 
 class CheckedPipeline(Pipeline):

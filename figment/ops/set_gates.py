@@ -1,7 +1,9 @@
 """The gates of whole sets of images: what will be learned from, and what will measure it."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,8 +25,9 @@ from figment.training.features import first_labels
 from figment.training.lists import multilabel_list, training_list
 from figment.validation.config import GateConfig
 from figment.validation.duplicates import SIDE
-from figment.validation.gates import class_table, real_table, training_table
+from figment.validation.gates import class_table, real_table, training_tables
 from figment.validation.hashes import HashedSet, hash_set, hash_tagged, joined
+from figment.validation.verdicts import LISTED, counted
 
 # What to do where a column of a real, or of a generated, image failed.
 OF_REAL = {
@@ -99,17 +102,16 @@ class Gates:
     ) -> list[str]:
         """Of each of the ``sets``, or, if there are none, of all accepted images: classes within their shares, nothing blank or
         flagged, few duplicates, no test image among them; every unseen class has some."""
-        pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open())
+        pool, judged = Pool(images.open().parent), pq.read_table(verdicts.open(), columns=[*LISTED, "predicted"])
         suite = quality.image_suite(space, self.config.max_duplicates, self.config.max_leakage)
         for name, shares in sets.items():
             self.check_list(space, test, name, training_list(judged, shares), pool, sum(shares.values()))
         if sets:
             return [f"training list {name}" for name in sets]
         chosen = multilabel_list(judged)
-        table = training_table(chosen, pool, test, self.config.near)
-        shown = [name for names in chosen["labels"].to_pylist() for name in names]
-        within = self._classes(shown, [space.names[i] for i in space.unseen_ids], None)
-        gate("training list made", [Check(table, suite), *within], self.folder, OF_MADE)
+        looked_at = (Check(table, suite) for table in training_tables(chosen, pool, test, self.config.near))
+        within = self._classes(counted(chosen["labels"]), [space.names[i] for i in space.unseen_ids], None)
+        gate("training list made", chain(looked_at, within), self.folder, OF_MADE)
         return ["training list made"]
 
     def check_list(
@@ -117,15 +119,15 @@ class Gates:
     ) -> None:
         """One training list of images of a class each, of any class at most ``share``."""
         suite = quality.image_suite(space, self.config.max_duplicates, self.config.max_leakage)
-        table = training_table(chosen, pool, test, self.config.near)
-        within = self._classes(table["label"], list(space.names), share)
-        gate(f"training list {name}", [Check(table, suite), *within], self.folder, OF_MADE)
+        looked_at = (Check(table, suite) for table in training_tables(chosen, pool, test, self.config.near))
+        within = self._classes(counted(chosen["label"]), list(space.names), share)
+        gate(f"training list {name}", chain(looked_at, within), self.folder, OF_MADE)
 
     def check_made(self, space: LabelSpace, test: HashedSet, plan: FileRef, images: FileRef) -> list[str]:
         """Nothing made of a photo is a test photo. What is made of one photo may well be alike."""
-        table = training_table(first_labels(plan), Pool(images.open().parent), test, self.config.near)
+        tables = training_tables(first_labels(plan), Pool(images.open().parent), test, self.config.near)
         suite = quality.image_suite(space, 1, self.config.max_leakage)
-        gate("made images", [Check(table, suite)], self.folder, OF_MADE)
+        gate("made images", (Check(table, suite) for table in tables), self.folder, OF_MADE)
         return ["made images"]
 
     def _real(
@@ -134,7 +136,7 @@ class Gates:
         names, config = list(space.names), self.config
         table = real_table(images, names, config.near, test)
         suite = quality.image_suite(space, config.max_duplicates, config.max_real_leakage, config.max_blank)
-        within = self._classes(table["label"], names, None) if every_class else []
+        within = self._classes(Counter(table["label"]), names, None) if every_class else []
         gate(name, [Check(table, suite), *within], self.folder, OF_REAL)
         return name
 
@@ -146,7 +148,7 @@ class Gates:
         gate(name, [Check(table, quality.image_suite(space, 1, self.config.max_leakage, 1))], self.folder, OF_HELPING)
         return name
 
-    def _classes(self, found: Sequence[str], names: list[str], share: int | None) -> list[Check]:
+    def _classes(self, found: Mapping[str, int], names: list[str], share: int | None) -> list[Check]:
         return [Check(class_table(found, names, share), quality.class_suite(self.config), "label")]
 
 

@@ -8,6 +8,7 @@ import yaml
 
 from figment.errors import InputError
 from figment.ops import state
+from figment.ops.databases import repository
 from figment.ops.endings import ended
 from figment.ops.environment import RESOURCES, data_is_missing, load_environment
 from figment.ops.state import HERE
@@ -38,10 +39,11 @@ def initialise(root: Path = HERE) -> None:
     state.ensure(root)
     from zenml.client import Client
 
-    if not (root / ".zen").is_dir():
-        Client.initialize(root.absolute())
+    place = repository(root)
+    if not (place / ".zen").is_dir():
+        Client.initialize(place.absolute())
     if Client().root is None:  # of `zenml pipeline run`, which looked before there was one
-        Client().activate_root(root.absolute())
+        Client().activate_root(place.absolute())
 
 
 def use_tracker(root: Path = HERE) -> None:
@@ -49,7 +51,7 @@ def use_tracker(root: Path = HERE) -> None:
     was made active yet, the one of ``.env`` stays."""
     with state.locked(root):
         state.ensure(root)
-    if not (root / ".zen").is_dir():
+    if not (repository(root) / ".zen").is_dir():
         return
     from zenml.client import Client
     from zenml.enums import StackComponentType

@@ -31,6 +31,7 @@ from figment.ops.databases import (
     is_default,
     on_server,
     read_mapping,
+    repository,
     zenml_config,
     zenml_folder,
 )
@@ -58,7 +59,7 @@ def check(root: Path = HERE) -> None:
     """Look at the databases that exist: set aside a half-made one without history, set paths to ``root`` if the clone has
     moved. Raises InputError if the disk is full or a database is damaged or locked."""
     writable(FOLDER)
-    for pointer in (Path(".zen/config.yaml"), zenml_folder() / "config.yaml"):
+    for pointer in (repository() / ".zen/config.yaml", zenml_folder() / "config.yaml"):
         _drop_unreadable(pointer)
     _relate_file()
     for database in databases():

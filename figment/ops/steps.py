@@ -29,7 +29,7 @@ def step(function: Callable[..., Any] | None = None, role: str = "light", **opti
         def run(*args: Any, **kwargs: Any) -> Any:
             if tracking.note_run():
                 lineage.begin()
-            with told(function.__name__):
+            with told(artifacts.step_name() or function.__name__):
                 if not store.url():
                     return function(*args, **kwargs)
                 fetch_data()

@@ -3,14 +3,16 @@
 import math
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import model_validator
 
+from figment.columns import Places, numbered, sorted_by_id, turns
 from figment.errors import InputError
 from figment.planning.from_prompts import Cell
 from figment.planning.plan import make_plan, union
@@ -18,6 +20,7 @@ from figment.planning.row import IMPORTED, Row
 from figment.types import Count, Settings
 
 NAMED = 50  # sets of labels in one message
+SEPARATOR = "\x1f"  # between labels
 
 
 class QuotaConfig(Settings):
@@ -75,36 +78,56 @@ def fill_quotas(
 
 def within_quota(verdicts: pa.Table, quota: QuotaConfig) -> pa.Table:
     """The verdicts, with what was accepted beyond the quota of a class and trick (by id) turned to ``surplus``."""
-    taken: Counter[Cell] = Counter()
-    rows = sorted(verdicts.to_pylist(), key=lambda row: row["image_id"])
-    for row in rows:
-        cell = row["trick"], tuple(row["labels"])
-        taken[cell] += row["accepted"]
-        if row["accepted"] and taken[cell] > quota.accepted:
-            row |= {"accepted": False, "reason": "surplus"}
-    return pa.Table.from_pylist(rows, schema=verdicts.schema)
+    verdicts = sorted_by_id(verdicts)
+    (trick, _), (labels, names) = numbered(verdicts["trick"]), numbered(_joined(verdicts["labels"]))
+    passed = np.flatnonzero(verdicts["accepted"].to_numpy())
+    surplus = np.zeros(len(verdicts), bool)
+    surplus[passed] = turns((trick * len(names) + labels)[passed]) >= quota.accepted
+    mask = pa.array(surplus)
+    decided = {
+        "accepted": pc.and_(verdicts["accepted"], pc.invert(mask)),
+        "reason": pc.if_else(mask, "surplus", verdicts["reason"]),
+    }
+    return pa.table({**{name: verdicts[name] for name in verdicts.column_names}, **decided}).cast(verdicts.schema)
+
+
+def _joined(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.binary_join(labels, SEPARATOR)
 
 
 def tally(plan: pa.Table, verdicts: pa.Table) -> dict[Cell, Tally]:
     """Counts of each (trick, labels) of what the plan renders: nothing is made in place of an imported image."""
     plan = plan.filter(pc.invert(pc.starts_with(plan["model"], IMPORTED)))
-    judged = {row["image_id"]: row for row in verdicts.to_pylist()}
-    groups: dict[Cell, list[tuple[str, dict]]] = defaultdict(list)
-    for row in plan.select(["image_id", "trick", "labels", "prompt"]).to_pylist():
-        groups[row["trick"], tuple(row["labels"])].append((row["prompt"], judged[row["image_id"]]))
-    tallies = {}
-    for cell, members in groups.items():
-        reasons = Counter(verdict["reason"] for _, verdict in members)
-        wrong = Counter(v["predicted"][0] for _, v in members if v["reason"] == "wrong_class")
-        total, passed = Counter(p for p, _ in members), Counter(p for p, v in members if v["accepted"])
-        tallies[cell] = Tally(
-            attempts=len(members),
-            accepted=reasons["accepted"],
-            reasons=dict(reasons),
-            mistaken_for=wrong.most_common(1)[0][0] if wrong else "",
-            yields_by_prompt={prompt: passed[prompt] / total[prompt] for prompt in total},
+    judged = verdicts.select(["reason", "predicted"]).take(Places(verdicts["image_id"]).of(plan["image_id"]))
+    table = plan.select(["trick", "labels", "prompt"]).append_column("reason", judged["reason"])
+    table = table.set_column(1, "labels", _joined(plan["labels"]))
+    wrong = pc.equal(judged["reason"], "wrong_class")
+    mistaken = table.select(["trick", "labels"]).filter(wrong)
+    mistaken = mistaken.append_column("seen", pc.list_element(judged["predicted"].filter(wrong), 0))
+    reasons, total, passed, seen = (defaultdict[Cell, Counter[str]](Counter) for _ in range(4))
+    for trick, labels, prompt, reason, count in _counts(table):
+        cell = trick, tuple(labels.split(SEPARATOR))
+        reasons[cell][reason] += count
+        total[cell][prompt] += count
+        passed[cell][prompt] += count * (reason == "accepted")
+    for trick, labels, name, count in _counts(mistaken):
+        seen[trick, tuple(labels.split(SEPARATOR))][name] += count
+    return {
+        cell: Tally(
+            attempts=found.total(),
+            accepted=found["accepted"],
+            reasons=dict(found),
+            mistaken_for=seen[cell].most_common(1)[0][0] if seen[cell] else "",
+            yields_by_prompt={prompt: passed[cell][prompt] / count for prompt, count in total[cell].items()},
         )
-    return tallies
+        for cell, found in reasons.items()
+    }
+
+
+def _counts(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """Each row that there is, in the order of their first ones, and how often."""
+    found = table.group_by(table.column_names, use_threads=False).aggregate([([], "count_all")])
+    return zip(*(found[name].to_pylist() for name in (*table.column_names, "count_all")), strict=True)
 
 
 def top_up(tallies: Mapping[Cell, Tally], quota: QuotaConfig, rounds: int) -> dict[Cell, range]:

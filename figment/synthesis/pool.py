@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from figment import store
+from figment.columns import Ids, Wanted
 from figment.errors import InputError
 from figment.files import atomic, digest, sha256_file, write_json
 from figment.planning.row import SCHEMA as PLAN_SCHEMA
@@ -204,27 +205,19 @@ class Pool:
         finally:
             os.close(lock)
 
-    def read(
-        self, image_ids: Iterable[str], columns: Sequence[str], batch_rows: int = 1024
-    ) -> Iterator[pa.RecordBatch]:
+    def read(self, image_ids: Ids, columns: Sequence[str], batch_rows: int = 1024) -> Iterator[pa.RecordBatch]:
         """Batches of the images wanted, with ``columns``; each image once, in the shards' order."""
-        wanted = np.unique(np.array(list(image_ids), dtype="S64"))
+        wanted = Wanted(image_ids)
+        near = [file for file, shard in self.shards.items() if wanted.has_between(shard.first, shard.last)]
         if "image" in columns:
-            self.bring(file for file, shard in self.shards.items() if _between(wanted, shard))
-        for file, shard in self.shards.items():
-            if part := _between(wanted, shard):
-                ids = np.array(self.ids_of(file).to_pylist(), dtype="S64")
-                here = np.isin(ids, wanted[slice(*part)])
-                wanted = np.setdiff1d(wanted, ids[here], assume_unique=True)
-                if here.any():
-                    with pq.ParquetFile(self._open(file)) as parquet:
-                        yield from _chosen_rows(parquet, here, columns, batch_rows)
-
-
-def _between(wanted: np.ndarray, shard: Shard) -> tuple[int, int] | None:
-    """The part of sorted ids that a shard may hold, None if it is empty."""
-    low, high = np.searchsorted(wanted, shard.first.encode()), np.searchsorted(wanted, shard.last.encode(), "right")
-    return (int(low), int(high)) if low < high else None
+            self.bring(near)
+        for file in near:
+            ids = self.ids_of(file)
+            here = np.zeros(len(ids), bool)
+            here[wanted.places(ids)[0]] = True
+            if here.any():
+                with pq.ParquetFile(self._open(file)) as parquet:
+                    yield from _chosen_rows(parquet, here, columns, batch_rows)
 
 
 def _chosen_rows(

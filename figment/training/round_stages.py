@@ -15,7 +15,6 @@ from figment.clip.scorer import ClipScorer
 from figment.datasets.config import RealConfig
 from figment.datasets.labelled import StreamedImages, has_split, open_labelled
 from figment.errors import InputError
-from figment.files import digest
 from figment.labels import LabelSpace
 from figment.planning.from_prompts import Cell
 from figment.planning.planners import Planning
@@ -30,7 +29,7 @@ from figment.training.classifier import predict_all
 from figment.training.config import TrainingConfig
 from figment.training.jobs import Job, Material
 from figment.training.kinds.timm_classifier import TIMM
-from figment.training.lists import open_training_list
+from figment.training.lists import list_digest, open_training_list
 from figment.training.saved import load_model
 from figment.training.trainers import timm
 from figment.types import PathText, Settings
@@ -123,7 +122,7 @@ class Stages:
         if training.steps:
             training = training.model_copy(update={"steps": round(training.steps * times)})
         self.gate(name, chosen)
-        images, decided = partial(self.open, chosen, name), {"images": digest(chosen.to_pylist())}
+        images, decided = partial(self.open, chosen, name), {"images": list_digest(chosen)}
         todo = timm.job(name, training, self.material, images, decided, chosen)
         self.do(todo)
         return load_model(todo.folder, TIMM).network

@@ -15,6 +15,7 @@ SIDE, BLOCK = 64, 16  # px that an image is shrunk to; frequencies kept in eithe
 WORDS = BLOCK * BLOCK // 64
 GREY = (0.299, 0.587, 0.114)
 TOGETHER = 256  # images hashed at a time
+UNPACKED = 16_384  # codes whose bits have a byte each at a time
 
 
 def perceptual_hash(pixels: Tensor) -> np.ndarray:
@@ -81,13 +82,18 @@ def nearest_alike(codes: np.ndarray, others: np.ndarray, radius: int) -> np.ndar
 def _parts(codes: np.ndarray, radius: int) -> Iterator[np.ndarray]:
     """``radius`` + 1 keys (N,) uint64 of disjoint parts of the codes' bits. The bits are shuffled first, always in the same
     way: neighbouring frequencies go together, and parts of them would be alike too often."""
-    bits = np.unpackbits(np.ascontiguousarray(codes).view(np.uint8), axis=1)
     rng = np.random.default_rng(0)
-    for columns in np.array_split(rng.permutation(bits.shape[1]), radius + 1):
-        packed = np.packbits(bits[:, columns], axis=1)
-        words = np.ascontiguousarray(np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))).view(np.uint64)
+    for columns in np.array_split(rng.permutation(codes.shape[1] * 64), radius + 1):
+        starts = range(0, max(1, len(codes)), UNPACKED)
+        words = np.concatenate([_picked(codes[start : start + UNPACKED], columns) for start in starts])
         factors = rng.integers(2**62, size=words.shape[1], dtype=np.uint64) * 2 + 1
         yield (words * factors).sum(1, dtype=np.uint64)  # parts of more than 64 bits may collide: pairs are checked
+
+
+def _picked(codes: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(N, words) uint64: these bits of the codes, and zeros up to whole words."""
+    packed = np.packbits(np.unpackbits(np.ascontiguousarray(codes).view(np.uint8), axis=1)[:, columns], axis=1)
+    return np.ascontiguousarray(np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))).view(np.uint64)
 
 
 def _pairs(starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

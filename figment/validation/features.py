@@ -14,6 +14,7 @@ from torch import Tensor
 
 from figment import store
 from figment.clip.scorer import ClipConfig, ClipScorer, clip_digest
+from figment.columns import Ids, Wanted
 from figment.files import atomic
 from figment.images import decode
 from figment.progress import Progress
@@ -74,15 +75,15 @@ class FeatureStore:
             yield len(rows)
         self.keep(file, kept)
 
-    def read(self, image_ids: Iterable[str]) -> Iterable[tuple[list[str], Tensor]]:
-        """(ids, features (n, D)) of the images wanted, a shard at a time; call ``complete`` first."""
-        wanted = set(image_ids)
-        store.fetch(*(self.folder / file for file in self.pool.shards))
-        for file in self.pool.shards:
+    def read(self, image_ids: Ids) -> Iterable[tuple[list[str], Tensor]]:
+        """(ids, features (n, D)) of the images wanted, a shard at a time; call ``complete`` first. An image that two shards hold
+        counts once."""
+        wanted = Wanted(image_ids)
+        files = [file for file, shard in self.pool.shards.items() if wanted.has_between(shard.first, shard.last)]
+        store.fetch(*(self.folder / file for file in files))
+        for file in files:
             table = pq.read_table(self.folder / file)
-            chosen = [row for row, image_id in enumerate(table["image_id"].to_pylist()) if image_id in wanted]
-            if chosen:
+            chosen, _ = wanted.places(table["image_id"])
+            if len(chosen):
                 table = table.take(chosen)
-                ids = table["image_id"].to_pylist()
-                wanted -= set(ids)  # an image that two shards hold counts once
-                yield ids, torch.from_numpy(np.stack(table["feature"].to_numpy()))
+                yield table["image_id"].to_pylist(), torch.from_numpy(np.stack(table["feature"].to_numpy()))

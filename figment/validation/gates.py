@@ -1,35 +1,44 @@
 """What the gates look at: one table a set, with each image's near-duplicate and its twin among the test images."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from figment.columns import Places
 from figment.synthesis.pool import Pool
-from figment.validation.duplicates import WORDS, first_alike, nearest_alike
+from figment.validation.duplicates import first_alike, nearest_alike
 from figment.validation.hashes import HashedSet, HashStore
 from figment.validation.verdicts import BLANK
 
+LOOKED_AT = 100_000  # rows of a table
 
-def training_table(chosen: pa.Table, pool: Pool, test: HashedSet, near: int) -> pd.DataFrame:
-    """``image_id, label, contrast, unsafe, duplicate_of, test_twin`` of a training list, in its order."""
-    ids = chosen["image_id"].to_pylist()
-    columns = ["image_id", "contrast", "unsafe"]
-    found = {row["image_id"]: row for batch in pool.read(ids, columns) for row in batch.to_pylist()}
-    by_id = HashStore(pool).codes(ids)
-    codes = np.stack([by_id[i] for i in ids]) if ids else np.zeros((0, WORDS), np.uint64)
-    return pd.DataFrame(
-        {
-            "image_id": ids,
-            "label": chosen["label"].to_pylist(),
-            "contrast": [found[i]["contrast"] for i in ids],
-            "unsafe": [found[i]["unsafe"] for i in ids],
-            "duplicate_of": named(first_alike(codes, near), ids),
-            "test_twin": twins(codes, test, near),
-        }
-    )
+
+def training_tables(chosen: pa.Table, pool: Pool, test: HashedSet, near: int) -> Iterator[pd.DataFrame]:
+    """``image_id, label, contrast, unsafe, duplicate_of, test_twin`` of a training list, in its order: one table, or parts of
+    ``LOOKED_AT`` rows, since Great Expectations takes a Python object a cell."""
+    ids = chosen["image_id"]
+    places, contrast, unsafe = Places(ids), np.full(len(ids), np.nan, np.float32), np.zeros(len(ids), bool)
+    for batch in pool.read(ids, ["image_id", "contrast", "unsafe"]):
+        rows = places.of(batch["image_id"])
+        contrast[rows], unsafe[rows] = batch["contrast"].to_numpy(), batch["unsafe"].to_numpy(zero_copy_only=False)
+    codes = HashStore(pool).codes(ids)
+    first = first_alike(codes, near)
+    for start in range(0, max(len(ids), 1), LOOKED_AT):
+        part = slice(start, start + LOOKED_AT)
+        rows = np.arange(len(ids))[part]
+        original = ids.take(pa.array(first[part], mask=first[part] == rows))
+        yield pd.DataFrame(
+            {
+                "image_id": ids[part].to_pylist(),
+                "label": chosen["label"][part].to_pylist(),
+                "contrast": contrast[part].astype(float),
+                "unsafe": unsafe[part],
+                "duplicate_of": original.to_pylist(),
+                "test_twin": twins(codes[part], test, near),
+            }
+        )
 
 
 def real_table(images: HashedSet, names: Sequence[str], near: int, test: HashedSet | None = None) -> pd.DataFrame:
@@ -53,10 +62,9 @@ def real_table(images: HashedSet, names: Sequence[str], near: int, test: HashedS
     )
 
 
-def class_table(labels: Sequence[str], names: Sequence[str], share: int | None) -> pd.DataFrame:
+def class_table(counts: Mapping[str, int], names: Sequence[str], share: int | None) -> pd.DataFrame:
     """``label, images, share`` of every class: what a set has of it, and the most that it was meant to have."""
-    counts = Counter(labels)
-    images = [counts[name] for name in names]
+    images = [counts.get(name, 0) for name in names]
     return pd.DataFrame({"label": list(names), "images": images, "share": max(images) if share is None else share})
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from figment.columns import Ids, Places, id_array
 from figment.datasets.labelled import StreamedImages
 from figment.datasets.tagged import TaggedImages
 from figment.synthesis.pool import Pool
@@ -29,10 +30,14 @@ class HashStore(FeatureStore):
     def look(self, rows: Sequence[Mapping[str, Any]], pixels: Tensor) -> Sequence[np.ndarray]:
         return list(perceptual_hash(pixels).view(np.int64))
 
-    def codes(self, image_ids: Iterable[str]) -> dict[str, np.ndarray]:
-        """The code of each image, by id."""
+    def codes(self, image_ids: Ids) -> np.ndarray:
+        """(N, 4) uint64 codes of images, each named once, in their order."""
         self.complete()
-        return {i: code.numpy().view(np.uint64) for ids, codes in self.read(image_ids) for i, code in zip(ids, codes)}  # noqa: B905
+        wanted = id_array(image_ids)
+        places, found = Places(wanted), np.zeros((len(wanted), WORDS), np.uint64)
+        for ids, codes in self.read(wanted):
+            found[places.of(ids)] = codes.numpy().view(np.uint64)
+        return found
 
 
 @dataclass(frozen=True)

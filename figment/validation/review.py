@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from figment.errors import InputError
 from figment.reading import read_text
@@ -49,10 +50,15 @@ def apply_review(verdicts: pa.Table, review: Mapping[str, bool]) -> pa.Table:
     """The verdicts, with what was dropped turned to ``human_drop`` and what was kept accepted as what it was
     asked to show. Ids that no verdict is about
     are passed over: the plan may have changed since the review."""
-    rows = verdicts.to_pylist() if review else []
-    for row in rows:
-        if row["image_id"] in review:
-            kept = review[row["image_id"]]
-            row |= {"accepted": kept, "reason": "accepted" if kept else HUMAN_DROP}
-            row["predicted"] = row["labels"] if kept else row["predicted"]
-    return pa.Table.from_pylist(rows, schema=verdicts.schema) if review else verdicts
+    if not review:
+        return verdicts
+    kept, dropped = (
+        pc.is_in(verdicts["image_id"], pa.array([i for i, keep in review.items() if keep is kind], pa.string()))
+        for kind in (True, False)
+    )
+    decided = {
+        "accepted": pc.or_(kept, pc.and_(verdicts["accepted"], pc.invert(dropped))),
+        "reason": pc.if_else(kept, "accepted", pc.if_else(dropped, HUMAN_DROP, verdicts["reason"])),
+        "predicted": pc.if_else(kept, verdicts["labels"], verdicts["predicted"]),
+    }
+    return pa.table({**{name: verdicts[name] for name in verdicts.column_names}, **decided}).cast(verdicts.schema)

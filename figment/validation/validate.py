@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from figment.clip.scorer import ClipScorer
+from figment.columns import sorted_by_id
 from figment.errors import InputError
 from figment.labels import LabelSpace
 from figment.metrics.calibration import Threshold
@@ -45,7 +47,7 @@ def validate(plan: Path | pa.Table, pool: Pool, space: LabelSpace, scorer: ClipS
         verdicts.append(
             make_verdicts(seen.rows, probabilities_of(policy, scorer, seen.logits, seen.requested), space, policy)
         )
-    return pa.concat_tables(verdicts).sort_by("image_id")
+    return sorted_by_id(pa.concat_tables(verdicts))
 
 
 def probabilities_of(policy: Policy, scorer: ClipScorer, logits: Tensor, requested: Tensor) -> np.ndarray:
@@ -77,7 +79,7 @@ def settle_on_pool(plan: Path | pa.Table, pool: Pool, space: LabelSpace, scorer:
 
 def missed_targets(thresholds: Mapping[str, Threshold], verdicts: pa.Table) -> list[str]:
     """A clause for each class that images were asked for and that no threshold holds to the target precision."""
-    asked = {name for names in verdicts["labels"].to_pylist() for name in names}
+    asked = set(pc.list_flatten(verdicts["labels"]).unique().to_pylist())
     return [
         f"{name} (at {t.value:.3f} between {t.low:.0%} and {t.high:.0%})"
         for name, t in thresholds.items()
@@ -89,7 +91,9 @@ def look(plan: Path | pa.Table, pool: Pool, space: LabelSpace, scorer: ClipScore
     """What CLIP says of those of the plan's images that ``pool`` holds, a shard at a time."""
     store, text = FeatureStore(pool, scorer), scorer.text_features(space)
     store.complete()
-    ids = [image_id for part in ranges(plan, CHUNK, ["image_id"]) for image_id in part["image_id"].to_pylist()]
+    ids = pa.chunked_array(
+        [c for part in ranges(plan, CHUNK, ["image_id"]) for c in part["image_id"].chunks], pa.string()
+    )
     for found, features in store.read(ids):
         rows = {row["image_id"]: row for batch in pool.read(found, COLUMNS) for row in batch.to_pylist()}
         chosen = [rows[image_id] for image_id in found]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from figment.labels import LabelSpace
 from figment.synthesis.pool import Pool
@@ -23,6 +24,8 @@ SCHEMA = pa.schema(
         ("contrast", pa.float64()),
     ]
 )
+LISTED = ["image_id", "accepted", "labels", "trick"]  # columns that decide a training list
+COUNTED = ["accepted", "reason", "labels", "trick"]
 HUMAN_DROP = "human_drop"  # a person said so (figment.validation.review)
 SURPLUS = "surplus"  # beyond the number that was wanted
 EASY, OUTLIER = (
@@ -77,18 +80,19 @@ def empty_images(pool: Pool, image_ids: Iterable[str]) -> set[str]:
 def yields(verdicts: pa.Table, by: str) -> dict[str, float]:
     """Accepted share for each value of a column: ``trick``, or ``labels``, of which an image counts for each that it was asked to
     show."""
-    columns = (table[by].to_pylist() for table in (verdicts, verdicts.filter(verdicts["accepted"])))
-    total, passed = (Counter(_flat(column)) for column in columns)
+    total, passed = (counted(table[by]) for table in (verdicts, verdicts.filter(verdicts["accepted"])))
     return {value: passed[value] / total[value] for value in sorted(total)}
 
 
-def _flat(column: Iterable[str | list[str]]) -> Iterable[str]:
-    return (value for cell in column for value in (cell if isinstance(cell, list) else [cell]))
+def counted(column: pa.ChunkedArray) -> Counter[str]:
+    """How often each value occurs, of lists each value within."""
+    values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+    return Counter({item["values"]: item["counts"] for item in values.value_counts().to_pylist()})
 
 
 def reasons(verdicts: pa.Table) -> dict[str, int]:
     """Images by each reason; they sum to the number of verdicts."""
-    found = Counter(verdicts["reason"].to_pylist())
+    found = counted(verdicts["reason"])
     return {reason: found[reason] for reason in REASONS}
 
 

@@ -32,7 +32,7 @@ from pipelines.bag_of_tricks import bag_of_tricks
 from tests.e2e.servers import BUCKET, s3_server
 
 PIPELINE = "pipelines.bag_of_tricks.bag_of_tricks"
-TRACKING = "sqlite:///.figment/tests/mlflow.db"
+TRACKING = os.environ["MLFLOW_TRACKING_URI"]  # of this worker
 pytestmark = pytest.mark.slow
 
 

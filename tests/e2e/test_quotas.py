@@ -1,6 +1,7 @@
 """The main job with quotas, rendered in two parts side by side, as a cluster would."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import yaml
 from figment.ops.run import main
 
 PIPELINE = "pipelines.bag_of_tricks.bag_of_tricks"
-TRACKING = "sqlite:///.figment/tests/mlflow.db"
+TRACKING = os.environ["MLFLOW_TRACKING_URI"]  # of this worker
 pytestmark = pytest.mark.slow
 
 

@@ -28,7 +28,7 @@ from pocket.data_sets import write_scenes
 from tests.e2e.processes import start
 
 PIPELINE = "pipelines.tailored.tailored"
-TRACKING = "sqlite:///.figment/tests/mlflow.db"
+TRACKING = os.environ["MLFLOW_TRACKING_URI"]  # of this worker
 LABELS = {
     "labels": [
         *({"name": name} for name in ("airplane", "bird", "car", "cat")),

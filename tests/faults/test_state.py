@@ -45,6 +45,7 @@ def clone(made, tmp_path, monkeypatch) -> Path:
 def entered(clone: Path, monkeypatch) -> Path:
     monkeypatch.chdir(clone)
     monkeypatch.setenv("ZENML_CONFIG_PATH", ".figment/zenml")
+    monkeypatch.delenv("ZENML_REPOSITORY_PATH", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{MLFLOW}")
     return clone
 

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from figment.checkpoint import Checkpoint
 from figment.datasets.kinds import LabelledData
 from figment.datasets.labelled import StreamedImages, has_split, open_labelled
-from figment.files import digest
 from figment.keys import data_digest
 from figment.loop import Log
 from figment.planning.bag_of_tricks import REAL
@@ -19,10 +18,11 @@ from figment.synthesis.pool import Pool
 from figment.training.config import TrainingConfig
 from figment.training.jobs import Job, Material, Trained
 from figment.training.kinds.timm_classifier import TIMM, timm_preprocessing
-from figment.training.lists import open_training_list, training_list
+from figment.training.lists import list_digest, open_training_list, training_list
 from figment.training.saved import SavedModel
 from figment.training.start import weights_key
 from figment.training.train import CHECKPOINT_VERSION, train_classifier
+from figment.validation.verdicts import LISTED
 
 
 def jobs(config: TrainingConfig, material: Material) -> Iterator[Job]:
@@ -30,12 +30,13 @@ def jobs(config: TrainingConfig, material: Material) -> Iterator[Job]:
     assert isinstance(material.data, LabelledData)  # the pipeline sees to it
     assert material.images is not None
     assert material.verdicts is not None
-    pool, judged = Pool(material.images.open().parent), pq.read_table(material.verdicts.open())
+    judged = pq.read_table(material.verdicts.open(), columns=LISTED)
+    pool = Pool(material.images.open().parent)
     sizes: dict[str, Any] = {"resize": config.resize, "native_size": config.native_size}
     for name, shares in material.sets.items():
         chosen = training_list(judged, shares)
         images = partial(open_training_list, chosen, pool, material.space, config.image_size, name, **sizes)
-        yield job(name, config, material, images, {"images": digest(chosen.to_pylist())}, chosen)
+        yield job(name, config, material, images, {"images": list_digest(chosen)}, chosen)
     real = material.data.real
     if has_split(Path(real.path), "train"):
         where = (Path(real.path), "train", material.space, config.image_size, real.train_per_class)

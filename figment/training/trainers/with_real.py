@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from figment.checkpoint import Checkpoint
 from figment.clip.scorer import clip_digest
 from figment.datasets.kinds import LabelledData
-from figment.files import digest, sha256_file
+from figment.files import sha256_file
 from figment.keys import data_digest, file_digest
 from figment.loop import Log
 from figment.planning.bag_of_tricks import CLIP_SHOTS, CLIP_UNLABELLED, FIXED, FUSED, chosen_of, students_of
@@ -23,7 +23,7 @@ from figment.training.config import TrainingConfig
 from figment.training.jobs import Job, Material, Trained
 from figment.training.kinds.clip_classifier import CLIP, ClipClassifier, ClipSettings, clip_preprocessing
 from figment.training.kinds.timm_classifier import TIMM
-from figment.training.lists import open_training_list, training_list
+from figment.training.lists import list_digest, open_training_list, training_list
 from figment.training.saved import WEIGHTS, SavedModel, load_model, read_model
 from figment.training.train import CHECKPOINT_VERSION
 from figment.training.trainers.timm import folder_of, job
@@ -71,7 +71,7 @@ class _Rows:
         real, clip = self.helped.real, self.helped.clip
         return {
             "labels": self.material.space,
-            "images": digest(self.chosen.to_pylist()),
+            "images": list_digest(self.chosen),
             "clip": [clip, clip_digest(clip)],
             "real": [real, *map(file_digest, real.beside), data_digest(Path(real.path), "train")],
         }

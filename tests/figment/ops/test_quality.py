@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pandas as pd
 import pytest
 
@@ -104,9 +106,9 @@ def test_as_many_duplicates_as_allowed_pass(labels):
 
 def test_no_class_is_empty_or_above_its_share():
     suite = class_suite(GateConfig(min_per_class=2))
-    good = class_table(["car"] * 3 + ["frog"] * 2, ["car", "frog"], 3)
+    good = class_table(Counter(["car"] * 3 + ["frog"] * 2), ["car", "frog"], 3)
     assert all(finding.passed for finding in check(good, "classes", suite, "label"))
     with pytest.raises(DataQualityError, match="between failed for images: frog has 1"):
-        check(class_table(["car"] * 3 + ["frog"], ["car", "frog"], 3), "classes", suite, "label")
+        check(class_table(Counter(["car"] * 3 + ["frog"]), ["car", "frog"], 3), "classes", suite, "label")
     with pytest.raises(DataQualityError, match="failed for share and images: car has 2 and 3"):
-        check(class_table(["car"] * 3 + ["frog"] * 2, ["car", "frog"], 2), "classes", suite, "label")
+        check(class_table(Counter(["car"] * 3 + ["frog"] * 2), ["car", "frog"], 2), "classes", suite, "label")
