@@ -105,7 +105,7 @@ def rounding_of(recipe: Any) -> Rounding:
         acceptance=recipe.acceptance,
         training=recipe.trainer.as_base(TrainingConfig),
         real=recipe.dataset.real,
-        review=recipe.review_file and str(recipe.review_file),
+        review=str(recipe.review_file) if recipe.review_file else None,
     )
 
 

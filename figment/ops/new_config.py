@@ -123,7 +123,8 @@ def _coco(train: Path, test: Path | None) -> dict[str, str]:
 
     if test is None or test.suffix != ".json":
         raise InputError("--test: give the annotation file of the images that measure, such as --test test.json")
-    places, shown = [], []
+    places: list[str] = []
+    shown: list[list[str]] = []
     for field, file in (("train", train), ("test", test)):
         coco = load_coco(file)
         folder = _images_of(file, [image["file_name"] for image in coco.imgs.values()])

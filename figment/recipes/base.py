@@ -64,7 +64,8 @@ class Recipe(Settings):
         quota = getattr(self, "quota", None)
         if not quota or not self.planning or not self.planning.planner.tops_up:
             return None
-        return TopUp(quota=quota, planning=self.planning, review=self.review_file and str(self.review_file))
+        review = str(self.review_file) if self.review_file else None
+        return TopUp(quota=quota, planning=self.planning, review=review)
 
     @property
     def review_file(self) -> Path | None:
