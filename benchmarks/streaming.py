@@ -42,6 +42,7 @@ from steps.validation import check_verdicts
 RESULT, DOCS = Path(__file__).parent / "results/streaming.json", Path("docs/scaling.md")
 MARKS = "<!-- streaming -->\n", "<!-- /streaming -->"
 SHARD, CLASSES, NONE = 8192, 1000, 20_000  # the last: rows that show what a process has anyway
+TELLING = 300_000  # rows from which on what grows is more than what does not
 SPACE = LabelSpace.of([f"thing {number}" for number in range(CLASSES)])
 SETS = {"base_class": {"base_class": 10**9}}
 
@@ -155,8 +156,9 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
         anyway = by_rows[str(NONE)]["peak"]
         for rows, one in ((int(rows), one) for rows, one in by_rows.items() if int(rows) > NONE):
             more = (one["peak"] - anyway) / (rows - NONE)
-            cells = f"{rows / one['seconds']:,.0f} | {one['peak'] / 2**20:,.0f} MiB | {more:,.0f}"
-            lines.append(f"| {stage} | {rows:,} | {cells} | {(anyway + more * 1e8) / 1e9:.0f} GB |")
+            growth = f"{more:,.0f} | {(anyway + more * 1e8) / 1e9:.0f} GB" if rows >= TELLING else " | "
+            cells = f"{rows / one['seconds']:,.0f} | {one['peak'] / 2**20:,.0f} MiB | {growth}"
+            lines.append(f"| {stage} | {rows:,} | {cells} |")
     return lines
 
 
