@@ -15,6 +15,7 @@ from figment.validation.config import GateConfig
 from figment.validation.verdicts import BLANK, REASONS
 
 ROWS_NAMED = 5
+LIBRARY = gx.__name__
 
 
 class DataQualityError(InputError):
@@ -78,8 +79,7 @@ def examine(
     table: pd.DataFrame, name: str, suite: Suite, id_column: str = "image_id", run: str | None = None
 ) -> list[Finding]:
     """What is found of ``table`` by each expectation, in the suite's order; with ``run`` it is kept for the Data Docs, too."""
-    for logger in [n for n in logging.root.manager.loggerDict if n.startswith("great_expectations")]:
-        logging.getLogger(logger).setLevel(logging.ERROR)
+    _quieten()
     table, context = table.reset_index(drop=True), open_context()
     asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
     expectations = [configuration.to_domain_obj() for configuration in suite.expectations()]
@@ -102,6 +102,15 @@ def examine(
     order = [expectation.id for expectation in definition.suite.expectations]
     found = sorted(result.to_json_dict()["results"], key=lambda each: order.index(each["expectation_config"]["id"]))
     return [describe(each, table, id_column) for each in found]
+
+
+def _quieten() -> None:
+    """Great Expectations says errors alone. Each level that is set empties the caches of all loggers, so few are set."""
+    logging.getLogger(LIBRARY).setLevel(logging.ERROR)
+    own = [name for name in logging.root.manager.loggerDict if name.startswith(f"{LIBRARY}.")]
+    for logger in map(logging.getLogger, own):
+        if logger.level not in (logging.ERROR, logging.NOTSET):
+            logger.setLevel(logging.ERROR)
 
 
 def describe(result: dict[str, Any], table: pd.DataFrame, id_column: str) -> Finding:

@@ -13,11 +13,16 @@ from typing import Any
 
 import zenml
 from pydantic import BaseModel
+from zenml.steps import BaseStep
 
 from figment import store
+from figment.files import canonical_json
+from figment.keys import jsonable
 from figment.manifests import FileRef
 from figment.ops import artifacts, caching, lineage, tracking
 from figment.ops.stack import fetch_data
+
+SCHEMAS: dict[str, dict[str, Any] | None] = {}  # the last one
 
 
 def step(function: Callable[..., Any] | None = None, role: str = "light", **options: Any) -> Any:
@@ -36,9 +41,22 @@ def step(function: Callable[..., Any] | None = None, role: str = "light", **opti
                 with store.mirrored(named([args, kwargs])):
                     return function(*args, **kwargs)
 
-        return zenml.step(run, **options)
+        made = zenml.step(run, **options)
+        made._compute_parameter_schema = functools.partial(schema_of, made)
+        return made
 
     return decorate if function is None else decorate(function)
+
+
+def schema_of(made: BaseStep) -> dict[str, Any] | None:
+    """The JSON schema of a step's parameters, as ZenML makes it; steps with the same parameters share one, which takes a second
+    to make of a whole recipe."""
+    key = canonical_json(jsonable(made.configuration.parameters))
+    if key not in SCHEMAS:
+        SCHEMAS.clear()
+        SCHEMAS[key] = BaseStep._compute_parameter_schema(made)
+    title = f"{made.name.title().replace('_', '')}Parameters"
+    return SCHEMAS[key] and {**SCHEMAS[key], "title": title}
 
 
 @contextlib.contextmanager

@@ -310,9 +310,16 @@ def register_classifier(
     prepared = {"labels": list(labels), "image_size": size, "resize": resize, "native_size": native_size}
     grey = io.BytesIO()
     Image.new("RGB", (size, size), "grey").save(grey, "PNG")
+    needs = [
+        f"torch=={torch.__version__.split('+')[0]}",
+        "torchvision",
+        "timm",
+    ]  # else a process is started to find them
     with TemporaryDirectory() as folder:
         network = Path(folder) / "network"
-        mlflow.pytorch.save_model(model.eval(), network, signature=signature, input_example=example)
+        mlflow.pytorch.save_model(
+            model.eval(), network, signature=signature, input_example=example, pip_requirements=needs
+        )
         info = mlflow.pyfunc.log_model(
             name="classifier",
             python_model=str(Path(__file__).with_name("served.py")),
@@ -320,7 +327,7 @@ def register_classifier(
             model_config=prepared,
             signature=ModelSignature(outputs=answer),
             input_example=[base64.b64encode(grey.getvalue()).decode()],
-            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", "torchvision", "timm"],
+            pip_requirements=needs,
             registered_model_name=name,
             metadata=prepared,
             step=NO_STEP,

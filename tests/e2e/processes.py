@@ -3,6 +3,7 @@
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
@@ -29,18 +30,20 @@ processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(PACKAGES)
 
 
-def start(pipeline: str, config: Path) -> BaseProcess:
-    """``python -m figment.ops.run PIPELINE -c CONFIG`` as the leader of a process group, silent."""
-    process = processes.Process(target=_run, args=(dict(os.environ), [pipeline, "-c", str(config)]))
+def start(pipeline: str, config: Path, log: str = os.devnull) -> BaseProcess:
+    """``python -m figment.ops.run PIPELINE -c CONFIG`` as the leader of a process group that heeds Ctrl-C; what it says goes to
+    ``log``."""
+    process = processes.Process(target=_run, args=(dict(os.environ), [pipeline, "-c", str(config)], log))
     process.start()
     return process
 
 
-def _run(environment: Mapping[str, str], arguments: list[str]) -> None:
+def _run(environment: Mapping[str, str], arguments: list[str], log: str) -> None:
     os.setsid()
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
+    said = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
     os.environ.clear()
     os.environ.update(environment)
     from figment.ops.run import main

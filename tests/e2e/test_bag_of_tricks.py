@@ -4,12 +4,9 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -29,6 +26,7 @@ from figment.ops.run import main
 from figment.ops.versioning import dvc_md5
 from figment.synthesis.pool import Pool
 from pipelines.bag_of_tricks import bag_of_tricks
+from tests.e2e.processes import start
 from tests.e2e.servers import BUCKET, s3_server
 
 PIPELINE = "pipelines.bag_of_tricks.bag_of_tricks"
@@ -55,17 +53,16 @@ def config(tmp_path_factory) -> Path:
 def output(config) -> Path:
     """The folder of a finished run that was interrupted by Ctrl-C in the middle of synthesis and then run again."""
     output = Path(yaml.safe_load(config.read_text())["parameters"]["output"])
-    command = [sys.executable, "-m", "figment.ops.run", PIPELINE, "-c", str(config)]
-    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever started the tests may ignore Ctrl-C
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heeds)
+    log = config.parent / "log"
+    process = start(PIPELINE, config, str(log))
     deadline = time.monotonic() + 240
-    while not list(output.glob("images/*.parquet")) and process.poll() is None:
+    while not list(output.glob("images/*.parquet")) and process.exitcode is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == 130, said[-2000:]
-    assert "run the same command again" in said
+    process.join(timeout=120)
+    assert process.exitcode == 130, log.read_text()[-2000:]
+    assert "run the same command again" in log.read_text()
     shards = {path.name: path.read_bytes() for path in output.glob("images/*.parquet")}
     assert 1 <= len(shards) < 8
 

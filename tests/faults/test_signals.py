@@ -9,12 +9,12 @@ import time
 
 import mlflow
 import pytest
-import torch
 
 from figment.errors import InputError
 from figment.ops import tracking
 from figment.ops.environment import ROOT
 from figment.training.processes import run_together
+from tests.faults.dying import killed_in_the_middle
 
 PATIENCE = 300  # seconds; for machines that have other things to do
 ENDED = """
@@ -148,14 +148,6 @@ def test_a_fault_of_the_machine_is_one_sentence_however_wrapped(work, said):
 
 
 # --- processes that a run starts ------------------------------------------------------------------------------------------------
-
-
-def killed_in_the_middle(accelerator, log, number):
-    """The second process dies; the first waits for it."""
-    if accelerator.process_index == 1:
-        os.kill(os.getpid(), number)
-    torch.distributed.barrier()
-    return {}
 
 
 @pytest.mark.slow

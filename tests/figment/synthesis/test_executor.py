@@ -61,13 +61,18 @@ from pathlib import Path
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.executor import synthesise
 from figment.synthesis.pool import Pool
+import torch
+from figment.planning.plan import read_plan
+from figment.synthesis.renderers import Renderers
+torch.set_num_threads(1)  # a child has no others
 config = SynthesisConfig.model_validate_json(sys.argv[1])
-folder, dice = Path(sys.argv[3]), random.Random(0)
+folder, dice, loaded = Path(sys.argv[3]), random.Random(0), Renderers(config)
+loaded.load(*(read_plan(Path(sys.argv[2]))[name][0].as_py() for name in ("model", "revision")))
 for _ in range(20):
     before, wanted = len(Pool(folder).shards), dice.randint(0, 2)
     child = os.fork()
     if not child:
-        synthesise(Path(sys.argv[2]), Pool(folder), config)
+        synthesise(Path(sys.argv[2]), Pool(folder), config, renderers=loaded)
         os._exit(0)
     while len(list(folder.glob("*.parquet"))) < before + wanted and not os.waitpid(child, os.WNOHANG)[0]:
         time.sleep(0.005)
