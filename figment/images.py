@@ -66,6 +66,12 @@ def data_uri(data: bytes, image_format: str) -> str:
     return f"data:image/{image_format};base64,{base64.b64encode(data).decode()}"
 
 
+def contrasts_of(pixels: Tensor) -> Tensor:
+    """(N,) the mean over channels of the standard deviation of images (N, 3, H, W), uint8 or float in [0, 1]; 0 shows nothing."""
+    pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+    return pixels.flatten(2).std(2).mean(1)
+
+
 def to_tensor(image: Image.Image, size: int, resize: Resize = "bicubic", native_size: int | None = None) -> Tensor:
     """(3, size, size) uint8 of an RGB image, centre-cropped to a square and resized if need be: ``bicubic`` with
     antialiasing, or bilinearly as ``bilinear`` does it; or whole, squashed to the square. Larger images are brought

@@ -23,6 +23,7 @@ from figment.adaptation.held_out import PromptSplit, split_prompts
 from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
+from figment.images import contrasts_of
 from figment.labels import LabelSpace
 from figment.loop import Log, Part, Row, Stateful, Trainer, fit
 from figment.planning.generator_config import GeneratorConfig
@@ -310,7 +311,7 @@ class Tuner(Trainer):
             pixels = self.images(some, range(start + i, start + i + len(some)))
             features = self.scorer.features(pixels)
             logits.append(self.scorer.model.logit_scale.exp() * features @ self.text.T)
-            contrasts.append(pixels.flatten(2).std(2).mean(1))
+            contrasts.append(contrasts_of(pixels))
             cosines.append(F.cosine_similarity(features, self.scorer.prompt_features([p.text for p in some])))
         if weights is not None:
             self.load(current)

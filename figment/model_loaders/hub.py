@@ -9,9 +9,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from figment.errors import InputError
-from figment.model_folders import (
-    one_sentence,
-)
+from figment.model_folders import one_sentence
 
 CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]  # all of a model but its weights
 VARIANT = re.compile(r"\.(fp16|bf16)[.-]")  # in the name of a file of weights

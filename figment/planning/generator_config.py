@@ -26,10 +26,8 @@ class GeneratorConfig(Settings):
     guidance_scale: Guidance = 7.5
     num_inference_steps: InferenceSteps = 40
     scheduler: str | None = None  # a scheduler class of diffusers; by default the model's own
-    long_prompts: bool = (
-        False  # prompts over the text encoder's length are read in parts, not cut: Stable Diffusion 1, 2, XL
-    )
-
+    # prompts over the text encoder's length are read in parts, not cut: Stable Diffusion 1, 2, XL
+    long_prompts: bool = False
     loras: tuple[LoraFile, ...] = ()  # added to the model, all at once
 
     @model_validator(mode="after")

@@ -21,16 +21,14 @@ class SynthesisConfig(Settings):
     device: str = "auto"  # auto: cuda, mps or cpu, whichever is there
     lanes: Count | None = None  # batches under way at once; by default 1 on a GPU, one a core on a CPU
     channels_last: bool | None = None  # by default on a GPU only
-    offload: Literal["none", "model", "group"] = (
-        "none"  # off the GPU while idle: whole networks, or parts of each (slower)
-    )
+    # off the GPU while idle: whole networks, or parts of each (slower)
+    offload: Literal["none", "model", "group"] = "none"
     compile: bool = False  # torch.compile of the denoiser's repeated blocks; worth it for hours of work
     vae_slicing: bool = False  # decode one image at a time: less memory, a little slower
     # images/ of other runs: what they have rendered and this plan asks for, too, is copied
     reuse: tuple[PathText, ...] = ()
-    engine: Literal["local", "ray"] = (
-        "local"  # this process; or Ray's actors, on this machine or the cluster of RAY_ADDRESS
-    )
+    # this process; or Ray's actors, on this machine or the cluster of RAY_ADDRESS
+    engine: Literal["local", "ray"] = "local"
     workers: Count | None = None  # of Ray: actors, by default one a GPU of the cluster
     max_hours: Positive | None = None  # stop at a shard's end before this is exceeded; run again to go on
     max_images: Count | None = None  # likewise

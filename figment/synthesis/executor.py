@@ -21,7 +21,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from figment.images import encode
+from figment.images import contrasts_of, encode
 from figment.planning.plan import check_rows, check_sorted, ranges, rechunk
 from figment.progress import Progress
 from figment.synthesis.batches import fill_batches
@@ -215,11 +215,10 @@ class Run:
         futures = []
         for rows, rendering in self.renderers.render(batch):
             pixels = rendering.pixels.mul(255).round().byte()
-            contrast = rendering.pixels.flatten(2).std(2).mean(1)
+            contrast = contrasts_of(rendering.pixels)
             seen = self.observer.look(rows, pixels) if self.observer else [None] * len(rows)
-            for some in (
-                slice(i, i + -(-len(rows) // ENCODERS)) for i in range(0, len(rows), -(-len(rows) // ENCODERS))
-            ):
+            size = -(-len(rows) // ENCODERS)
+            for some in (slice(i, i + size) for i in range(0, len(rows), size)):
                 job = (rows[some], pixels[some], contrast[some], rendering.unsafe[some], seen[some])
                 futures.append(self.encoders.submit(self.encode, *job))
         return futures

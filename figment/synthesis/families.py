@@ -58,9 +58,7 @@ class Family:
     handed: tuple[str, ...] = ()  # arguments of encode_prompt that the call hands on; theirs are its defaults
     scale: str = "guidance_scale"
     guided_above: float = 1  # a row of this scale or less has no unconditional pass
-    axes: int = (
-        3  # of size 1 behind the batch, in the scale that the network's (B, ...) output is multiplied by; 0: see Turns
-    )
+    axes: int = 3  # of size 1 behind the batch, in the scale that the network's output is multiplied by; 0: see Turns
     embedded: str = ""  # key of the denoiser's config: where it is set, the scale is an input of the network
     classifier_free: bool = True  # where it is not
     distilled: str = ""  # key of the pipeline's config: where it is set, the scale has no effect
@@ -71,9 +69,8 @@ class Family:
     settings: Mapping[str, Any] = field(default_factory=dict)  # more arguments of the call
     loras: bool = True  # whether diffusers loads LoRAs into its networks
     chunks: bool = False  # whether longer prompts can be read in parts
-    multiple: Callable[[int, Sizes], int] = lambda vae, denoiser: (
-        vae
-    )  # of pixels, width and height; vae: pixels a latent
+    # of pixels, width and height; vae: pixels a latent
+    multiple: Callable[[int, Sizes], int] = lambda vae, denoiser: vae
     encode: Callable[..., Meaning] | None = None  # in place of the rule of ``outputs``
     fit_negative: Callable[[Meaning, Meaning], Meaning] | None = (
         None  # a row's negative meaning, given its positive one

@@ -75,9 +75,7 @@ class Pool:
     def refresh(self) -> None:
         """See what other processes have added. A shard whose file is gone is not there."""
         elsewhere = self._other_records()
-        singles = [
-            _read(path) for path in self.folder.glob("*.shard.json")
-        ]  # before the manifest that may swallow them
+        singles = [_read(path) for path in self.folder.glob("*.shard.json")]  # before a manifest that may swallow them
         manifest = _read(self.manifest_file)
         manifest = {"shards": []} if manifest is None else manifest
         try:

@@ -10,9 +10,7 @@ from figment.types import Count, Integer, Settings, Share
 class GateConfig(Settings):
     """What a training list and the test images must hold to. Shares are of the set."""
 
-    near: Annotated[Integer, Field(ge=0, le=24)] = (
-        10  # bits of 256 in which two images' hashes may differ and still be alike
-    )
+    near: Annotated[Integer, Field(ge=0, le=24)] = 10  # bits of 256 in which hashes of images that are alike may differ
     min_per_class: Count = 1  # images in every training list
     max_duplicates: Share = 0.1  # images of a training list that are like an earlier one
     max_leakage: Share = 0.0  # generated training images that are like a test image

@@ -11,11 +11,10 @@ from torch import Tensor
 from figment.columns import Ids, Places, id_array
 from figment.datasets.labelled import StreamedImages
 from figment.datasets.tagged import TaggedImages
+from figment.images import contrasts_of
 from figment.synthesis.pool import Pool
-from figment.validation.duplicates import WORDS, perceptual_hash
+from figment.validation.duplicates import TOGETHER, WORDS, perceptual_hash
 from figment.validation.features import FeatureStore
-
-TOGETHER = 256  # images hashed at a time
 
 
 class HashStore(FeatureStore):
@@ -83,11 +82,10 @@ def joined(sets: Sequence[HashedSet]) -> HashedSet:
 
 
 def _hashed(parts: Iterable[tuple[np.ndarray, Tensor]], labels: np.ndarray, where: Callable[[int], str]) -> HashedSet:
-    """Contrast is the mean over channels of the pixels' standard deviation in [0, 1], as of generated images."""
     codes, mirrored = (np.empty((len(labels), WORDS), np.uint64) for _ in range(2))
     contrasts = np.empty(len(labels))
     for rows, pixels in parts:
         codes[rows] = perceptual_hash(pixels)
         mirrored[rows] = perceptual_hash(pixels.flip(3))
-        contrasts[rows] = (pixels.float() / 255).flatten(2).std(2).mean(1)
+        contrasts[rows] = contrasts_of(pixels)
     return HashedSet(codes, mirrored, contrasts, labels, where)

@@ -55,9 +55,8 @@ class Top1Policy(MostProbable):
     """``MostProbable`` by CLIP."""
 
     kind: Literal["top1"] = "top1"
-    scores: Scores = (
-        "softmax"  # sigmoid: of a SigLIP, the probability that a class is there at all, whatever others are
-    )
+    # sigmoid: of a SigLIP, the probability that a class is there at all, whatever others are
+    scores: Scores = "softmax"
 
 
 class CocoPolicy(_Policy):

@@ -13,6 +13,7 @@ from torch import Tensor
 from figment.clip.scorer import ClipScorer
 from figment.columns import sorted_by_id
 from figment.errors import InputError
+from figment.images import contrasts_of
 from figment.labels import LabelSpace
 from figment.metrics.calibration import Threshold
 from figment.planning.plan import CHUNK, ranges
@@ -129,7 +130,7 @@ class LiveAcceptance(FeatureStore):
     def look(self, rows: Sequence[Mapping[str, Any]], pixels: Tensor) -> Sequence[np.ndarray]:
         features = self.scorer.image_features(pixels)
         logits = self.scorer.compare(features, self.text).cpu()
-        contrasts = (pixels.float() / 255).flatten(2).std(2).mean(1).tolist()  # what a safety checker stops is black
+        contrasts = contrasts_of(pixels).tolist()  # what a safety checker stops is black
         known = [{**row, "contrast": value, "unsafe": False} for row, value in zip(rows, contrasts, strict=True)]
         probabilities = probabilities_of(self.policy, self.scorer, logits, requested_classes(known, self.labels))
         accepted = make_verdicts(known, probabilities, self.labels, self.policy)["accepted"].to_pylist()

@@ -28,10 +28,7 @@ LISTED = ["image_id", "accepted", "labels", "trick"]  # columns that decide a tr
 COUNTED = ["accepted", "reason", "labels", "trick"]
 HUMAN_DROP = "human_drop"  # a person said so (figment.validation.review)
 SURPLUS = "surplus"  # beyond the number that was wanted
-EASY, OUTLIER = (
-    "easy",
-    "outlier",
-)  # of a round: what the classifier is sure of, or least sure of all (figment.training.rounds)
+EASY, OUTLIER = "easy", "outlier"  # of a round: what the classifier is sure of, or least sure of all
 REASONS = (
     "accepted", "unsafe", "blank", "near_uniform", "wrong_class", "low_probability", "missing_label", "other_label",
     SURPLUS, EASY, OUTLIER, HUMAN_DROP,
