@@ -7,10 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from figment.adaptation.adapted import given_of
 from figment.datasets.few_shot import photo_chunks
 from figment.datasets.listing import select
 from figment.images import decode, encode
 from figment.labels import LabelSpace
+from figment.manifests import FileRef
+from figment.recipes.config import FewShot
 from figment.synthesis import sources as module
 from figment.synthesis.sources import Sources, keep_photos
 
@@ -45,7 +48,7 @@ def test_two_sizes_of_one_photo_are_two_images(tmp_path, photos):
     assert sources.read(image_hash).size == (SIDE + 1, SIDE)
 
 
-def test_every_photo_finds_its_mask_by_its_place_and_name(tmp_path):
+def test_every_photo_finds_its_mask_by_its_place_and_name_and_a_plan_names_it(tmp_path, pocket_config):
     for name, side in (("cat/1", 8), ("dog/deep/2", 9)):
         for folder, suffix, mode in (("shots", "jpg", "RGB"), ("masks", "png", "1")):
             file = tmp_path / folder / f"{name}.{suffix}"
@@ -63,3 +66,13 @@ def test_every_photo_finds_its_mask_by_its_place_and_name(tmp_path):
         assert white.sum() == 12
         assert np.array_equal(np.asarray(sources.mask(row["background"], side, 8)), 255 * ~white)
     assert np.asarray(sources.mask(row["object"], 3, 4)).shape == (4, 3)
+
+    data = {"source": "folders", "root": str(tmp_path), "train": "shots", "masks": "masks", "tests": {"test": "others"}}
+    methods = {"inside": {"images": 1, "mask": True}, "outside": {"images": 1, "mask": True, "invert": True}}
+    fields = {"classes": ["cat", "dog"], "shots": 1, "methods": methods, "output": str(tmp_path / "out")}
+    recipe = FewShot(data=data, generator=pocket_config, **fields)
+    recipe.check()
+    planned = recipe.planning.planner.rows(given_of(space, recipe.planning, photos=FileRef.of(path)), recipe.planning)
+    kept = pq.read_table(path).to_pylist()
+    masks = {(row["image"], row[side]) for row in kept for side in ("object", "background")}
+    assert {(row.initial_image, row.mask) for row in planned} == masks
