@@ -127,9 +127,10 @@ def has_split(path: Path, split: str) -> bool:
 
 def _check_photos(data: FewShotDataConfig | PhotosConfig) -> None:
     places = {"train": data.train} | {f"tests.{name}": where for name, where in getattr(data, "tests", {}).items()}
+    places |= {"masks": masks} if (masks := getattr(data, "masks", None)) else {}
     for field, where in places.items() if data.source != "focus" and Path(data.root).is_dir() else ():
         coco = Path("annotations", f"instances_{where}.json")
-        for place in [Path(where), *([coco] if data.source == "coco" else [])]:
+        for place in [Path(where), *([coco] if data.source == "coco" and field != "masks" else [])]:
             if not (Path(data.root) / place).exists():
                 raise InputError(
                     f"{field}: {str(Path(data.root) / place)!r} is not there; give what lies below data.root"

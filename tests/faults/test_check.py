@@ -58,6 +58,11 @@ ONE = {
         "data.masks names no folder",
     ),
     "masks of photos in Parquet": ("few_shot", {"data.masks": "masks"}, "masks belong to photos that are files"),
+    "masks that are not there": (
+        "few_shot",
+        {"data.source": "folders", "data.masks": "none", "data.tests": {}},
+        "data.masks: 'data/none' is not there",
+    ),
     "the outside of no mask": ("few_shot", {"methods": {"m": {"invert": True}}}, "invert: true without mask"),
     "a method's name": ("few_shot", {"methods": {"a/b": {}}}, "a/b"),
     "an output where nothing can be written": ("tailored", {"output": "/proc/figment"}, "parameters.output"),
