@@ -194,7 +194,7 @@ class Generator:
             arguments["strength"] = first["strength"]
         known = inspect.signature(pipeline.__call__).parameters  # image-to-image takes its size from the image
         meanings = self.encode(rows, guided)  # before the LoRAs are on: another lane may wait for them while it encodes
-        call = pipeline
+        call: Any = pipeline
         if first.get("mask"):
             call = partial(render_within, [self.sources.mask(row["mask"], *size) for row in rows], pipeline)
         with self.encode.loras.on(first["adapter"]), self._embedding(scales):

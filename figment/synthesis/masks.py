@@ -14,7 +14,8 @@ from torchvision.transforms.functional import pil_to_tensor
 def render_within(masks: Sequence[Image.Image], pipeline: Any, **arguments: Any) -> Any:
     """The output of an image-to-image pipeline's call, rendered where the images' masks are white; elsewhere its pixels are the
     image's own."""
-    scheduler, seen = pipeline.scheduler, []
+    scheduler = pipeline.scheduler
+    seen: list[tuple[Tensor, tuple[Tensor, ...]]] = []
     name = "scale_noise" if hasattr(scheduler, "scale_noise") else "add_noise"
     noised = getattr(scheduler, name)
 
