@@ -29,7 +29,7 @@ from torch import Tensor
 
 from benchmarks.tables.statistics import Mean, difference, mean
 from figment.adaptation.config import InversionConfig, ProbeConfig
-from figment.adaptation.textual_inversion import learn_concepts, probe_concepts
+from figment.adaptation.textual_inversion import Probing, learn_concepts, probe_concepts
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.config import FewShotDataConfig
 from figment.datasets.few_shot import open_photos, photo_files, read_splits
@@ -39,8 +39,8 @@ from figment.files import digest, write_json
 from figment.labels import LabelSpace
 from figment.metrics.accuracy import macro_accuracy
 from figment.metrics.diversity import diversity_ledger
-from figment.planning.few_shot import Shot, Words, plan_few_shot
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.few_shot import RECIPE, Shot, Words, plan_few_shot
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.methods import Method
 from figment.planning.plan import make_plan, write_plan
 from figment.planning.sample_weights import confidence_weight, mean_effective_size
@@ -157,7 +157,7 @@ class Bench:
                 images[name].append(np.asarray(self.sources.read(file)))
             said = {label.name: label.prompt_name for label in self.space.labels}
             adapter = learn_concepts(self.generator, images, said, config, self.work / "adapters")
-            probes = probe_concepts(self.generator, adapter, images, self.scorer, self.probe, self.synthesis)
+            probes = probe_concepts(adapter, Probing(self.generator, images, self.scorer, self.probe, self.synthesis))
             lengths = {name: relative_noise(adapter, name, 1.0) for name, found in probes.items() if found.usable}
             numbers = {
                 "usable_words": len(lengths),
@@ -172,11 +172,12 @@ class Bench:
         """The measures of each method."""
         methods = {name: self.methods[name] for name in names}
         cell = self.cell(shots, seed, any(method.concepts for method in methods.values()))
+        origin = Origin(self.generator, self.revision, seed, RECIPE)
         planned = {
             name: [
                 (number, row)
                 for number, shot in enumerate(cell.shots)
-                for row in plan_few_shot([shot], method, self.contexts, cell.words, self.generator, self.revision, seed)
+                for row in plan_few_shot([shot], method, self.contexts, cell.words, origin)
             ]
             for name, method in methods.items()
         }

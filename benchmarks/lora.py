@@ -28,6 +28,7 @@ from benchmarks.pocket_shots import TEMPLATES
 from benchmarks.tables.statistics import difference, mean
 from figment.adaptation.config import LoraConfig
 from figment.adaptation.lora import learn_loras, probe_loras
+from figment.adaptation.textual_inversion import Probing
 from figment.files import digest, write_json
 from figment.ops.run import quieten
 from figment.planning.methods import Method
@@ -75,7 +76,9 @@ class LoraBench(Bench):
             names = {label.name: label.prompt_name for label in self.space.labels}
             folder = self.work / "adapters"
             loras = learn_loras(self.generator, photos, names, config, folder)
-            made = probe_loras(self.generator, loras, names, photos, folder, self.scorer, self.probe, self.synthesis)
+            made = probe_loras(
+                loras, names, folder, Probing(self.generator, photos, self.scorer, self.probe, self.synthesis)
+            )
             retrieval = float(np.mean([probe.retrieval for probe in made.probes.values()]))
             numbers = {"lora_retrieval": retrieval, "usable_loras": len(made.loras)}
             write_json(kept, {"loras": made.loras, "numbers": numbers})

@@ -32,7 +32,7 @@ from figment.evaluation.row_spread import spread_correlation
 from figment.files import write_json
 from figment.labels import LabelSpace, key
 from figment.metrics.multilabel import measures
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import write_plan
 from figment.synthesis.config import SynthesisConfig
@@ -126,7 +126,7 @@ def made(space: LabelSpace, seed: int, work: Path) -> pa.Table:
     """CLIP's verdicts on the generator's images of unseen labels, rendered now unless they were before."""
     plan, pool = work / f"plan-{len(space)}.parquet", Pool(work / "images")
     revision = model_revision(GENERATOR)
-    write_plan(plan_pairs(space, space.unseen_ids, GENERATOR, revision, IMAGES_PER_LABEL, seed), plan)
+    write_plan(plan_pairs(space, space.unseen_ids, IMAGES_PER_LABEL, Origin(GENERATOR, revision, seed, "pairs")), plan)
     synthesise(plan, pool, SYNTHESIS)
     return validate(plan, pool, space, ClipScorer(CLIP), ACCEPTANCE)
 

@@ -27,7 +27,7 @@ from figment.files import write_json
 from figment.labels import LabelSpace
 from figment.ops.run import quieten
 from figment.planning.from_prompts import plan_prompts
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.plan import count_rows, make_plan, write_plan
 from figment.planning.row import Row
 from figment.prompts.tricks import build_tricks, write_prompts
@@ -81,7 +81,7 @@ def pocket_plan(count: int) -> pa.Table:
     tricks = build_tricks(["base_class"], ["photo"], POCKET.guidance_scale)
     book = write_prompts(labels, tricks)
     return make_plan(
-        plan_prompts(book, POCKET, model_revision(POCKET), count // len(CLASSES), 0, "bag_of_tricks", tricks)
+        plan_prompts(book, Origin(POCKET, model_revision(POCKET), 0, "bag_of_tricks"), count // len(CLASSES), tricks)
     )
 
 

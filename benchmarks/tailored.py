@@ -25,13 +25,14 @@ import torch
 from scipy.stats import t as student
 
 from benchmarks.filter_quality import filter_quality
+from figment.adaptation.stage import Material
 from figment.adaptation.text_encoder import Tuned, TuningConfig, tune_text_encoder
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.tagged import TaggedImages, read_tagged
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.files import write_json
 from figment.planning.from_prompts import plan_prompts
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.plan import read_plan, write_plan
 from figment.prompts.chat import ChatConfig
 from figment.prompts.pair_book import PairPromptConfig, write_pair_prompts
@@ -112,9 +113,11 @@ def tuned(seed: int, work: Path) -> Tuned:
     if not file.is_file():
         start = time.process_time()
         result = tune_text_encoder(
-            book("language model", seed, work), UNSEEN, GENERATOR, "", CLIP, CocoPolicy(),
-            TUNING.model_copy(update={"seed": seed}), work / f"tuning-{seed}", model_revision(GENERATOR), str(seed),
-        )  # fmt: skip
+            book("language model", seed, work),
+            Material(work / f"tuning-{seed}", UNSEEN, GENERATOR, CLIP, SYNTHESIS, CocoPolicy()),
+            TUNING.model_copy(update={"seed": seed}),
+            str(seed),
+        )
         write_json(file, {**result.model_dump(mode="json"), "cpu_seconds": time.process_time() - start})
         source = work / f"tuning-{seed}" / "adapters"
         (work / "adapters").mkdir(exist_ok=True)
@@ -133,7 +136,7 @@ def images(prompts: str, generator: str, seed: int, work: Path) -> list[dict]:
         plan, pool = work / "plan.parquet", Pool(work / "images")
         write_plan(
             plan_prompts(
-                book(prompts, seed, work), GENERATOR, model_revision(GENERATOR), MADE, seed, "tailored", adapter=adapter
+                book(prompts, seed, work), Origin(GENERATOR, model_revision(GENERATOR), seed, "tailored", adapter), MADE
             ),
             plan,
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from figment.adaptation.stage import Material
 from figment.adaptation.text_encoder import Tuner, TuningConfig
 from figment.clip.scorer import ClipConfig
 from figment.files import write_json
@@ -24,7 +25,7 @@ from figment.labels import LabelSpace
 from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.pair_book import template_prompts
 from figment.prompts.pairs import label_pairs
-from figment.synthesis.weights import model_revision
+from figment.synthesis.config import SynthesisConfig
 from figment.validation.policies import CocoPolicy
 
 RESULT = Path(__file__).parent / "results" / "tuning.json"
@@ -44,7 +45,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         checkpointing=options.checkpointing,
         device=options.device,
     )
-    tuner = Tuner(SPACE, generator, "", ClipConfig(model=options.clip), CocoPolicy(), config, model_revision(generator))
+    clip = ClipConfig(model=options.clip)
+    tuner = Tuner(Material(Path("out"), SPACE, generator, clip, SynthesisConfig(), CocoPolicy()), config)
     prompts = template_prompts(label_pairs(SPACE))
     on_gpu = tuner.device.type == "cuda"
     held = torch.cuda.memory_allocated() if on_gpu else peak()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from figment.planning.bag_of_tricks import most_of
 from figment.planning.from_prompts import Cell, plan_prompts
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.row import Row
 from figment.prompts.tricks import Prompt, Trick
 
@@ -19,7 +19,7 @@ def plan_bag_of_tricks(
     images: Images,
     stream: int,
 ) -> Iterator[Row]:
-    return plan_prompts(prompts, generator, revision, images, stream, "bag_of_tricks", tricks)
+    return plan_prompts(prompts, Origin(generator, revision, stream, "bag_of_tricks"), images, tricks)
 
 
 def plan_tailored(
@@ -31,8 +31,8 @@ def plan_tailored(
     adapter: str = "",
     negative_prompt: str = "",
 ) -> Iterator[Row]:
-    changes = {"adapter": adapter, "negative_prompt": negative_prompt}
-    return plan_prompts(prompts, generator, revision, images, stream, "tailored", **changes)
+    origin = Origin(generator, revision, stream, "tailored", adapter, negative_prompt)
+    return plan_prompts(prompts, origin, images)
 
 
 def replicates_of(sets: Mapping[str, Mapping[str, int]], prompts: Sequence[Prompt]) -> dict[Cell, range]:

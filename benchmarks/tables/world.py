@@ -16,7 +16,7 @@ from figment.evaluation.features import clip_features
 from figment.labels import LabelSpace
 from figment.planning.bag_of_tricks import Shares, most_of
 from figment.planning.from_prompts import plan_prompts
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.plan import make_plan
 from figment.prompts.tricks import build_tricks, write_prompts
 from figment.synthesis.config import SynthesisConfig
@@ -108,7 +108,10 @@ class World:
         book = write_prompts(self.space, chosen)
         plan = make_plan(
             plan_prompts(
-                book, self.generator, model_revision(self.generator), most_of(sets), seed, "bag_of_tricks", chosen
+                book,
+                Origin(self.generator, model_revision(self.generator), seed, "bag_of_tricks"),
+                most_of(sets),
+                chosen,
             )
         )
         store = FeatureStore(self.pool, self.scorer)

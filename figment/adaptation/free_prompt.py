@@ -2,7 +2,10 @@
 
 import re
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,51 +27,34 @@ from figment.synthesis.weights import check_family, model_revision
 SUFFIX = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
+@dataclass(frozen=True)
+class FreePrompt:
+    """``count`` images of a text, drawn from ``seed``."""
+
+    text: str
+    negative: str = ""
+    count: int = 1
+    seed: int = 0
+
+
 def generate(
-    prompt: str,
+    prompt: FreePrompt,
     generator: GeneratorConfig,
     synthesis: SynthesisConfig,
     folder: Path,
     adapter: Path | None = None,
-    count: int = 1,
-    seed: int = 0,
-    negative_prompt: str = "",
 ) -> list[Path]:
-    """``count`` images of ``prompt`` in ``folder``, each named by its id; the same call gives the same files. ``adapter``: a file
+    """The images in ``folder``, each named by its id; the same call gives the same files. ``adapter``: a file
     named by its hash, a run's folder or one that ``figment import`` wrote.
 
     Raises InputError for a word in angle brackets that no adapter holds, and as the generator does."""
-    check_family(generator, Requests((generator.guidance_scale,), negative_prompt))
+    check_family(generator, Requests((generator.guidance_scale,), prompt.negative))
     file, words = _adapter(adapter) if adapter else (None, set())
-    said = set(re.findall(r"<([^<>]+)>", prompt))
-    known = ", ".join(sorted(words)) or "none"
-    if strange := sorted(said - words):
-        raise InputError(
-            f"prompt {prompt!r}: no adapter holds the word {strange[0]!r}; its words are {known}; give --adapter"
-        )
-    if len(said) > 1:
-        raise InputError(f"prompt {prompt!r}: says {len(said)} learned words; an image has one")
     revision = model_revision(generator)
-    rows = [
-        record_of(
-            Row(
-                prompt=prompt, negative_prompt=negative_prompt, labels=(next(iter(said), "image"),), recipe="generate",
-                trick="prompt", stream=seed, replicate=number, concept=next(iter(said), ""),
-                **generator.columns(revision, file.stem if file else ""),
-            )
-        )
-        for number in range(count)
-    ]  # fmt: skip
-    adapters = file.parent if file else None
-    if generator.loras:  # which lie together with the other adapters
-        adapters = folder / "adapters"
-        place_loras(generator, adapters)
-        if file:
-            with atomic(adapters / file.name) as partial:
-                shutil.copyfile(file, partial)
-    renderer = Generator(generator.model, revision, synthesis, Inputs(adapters=adapters))
+    rows = _rows(prompt, _word_in(prompt.text, words), generator.columns(revision, file.stem if file else ""))
+    renderer = Generator(generator.model, revision, synthesis, Inputs(adapters=_together(file, generator, folder)))
     written = []
-    for first in range(0, count, synthesis.batch_size):
+    for first in range(0, len(rows), synthesis.batch_size):
         part = rows[first : first + synthesis.batch_size]
         pixels = renderer.render(part).pixels.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         for row, array in zip(part, pixels, strict=True):
@@ -78,6 +64,43 @@ def generate(
                 partial.write_bytes(encode(image, synthesis.image_format, xmp_packet(row["image_id"])))
             written.append(path)
     return written
+
+
+def _word_in(text: str, words: set[str]) -> str:
+    """The learned word that a prompt says, "" if none. Raises InputError for one that is not among ``words``, and for several."""
+    said = sorted(set(re.findall(r"<([^<>]+)>", text)))
+    if strange := [word for word in said if word not in words]:
+        known = ", ".join(sorted(words)) or "none"
+        raise InputError(
+            f"prompt {text!r}: no adapter holds the word {strange[0]!r}; its words are {known}; give --adapter"
+        )
+    if len(said) > 1:
+        raise InputError(f"prompt {text!r}: says {len(said)} learned words; an image has one")
+    return said[0] if said else ""
+
+
+def _rows(prompt: FreePrompt, word: str, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        record_of(
+            Row(
+                prompt=prompt.text, negative_prompt=prompt.negative, labels=(word or "image",), recipe="generate",
+                trick="prompt", stream=prompt.seed, replicate=number, concept=word, **columns,
+            )
+        )
+        for number in range(prompt.count)
+    ]  # fmt: skip
+
+
+def _together(file: Path | None, generator: GeneratorConfig, folder: Path) -> Path | None:
+    """The folder that holds the adapter's file and the generator's LoRAs: the file's own if there are none."""
+    if not generator.loras:
+        return file.parent if file else None
+    adapters = folder / "adapters"
+    place_loras(generator, adapters)
+    if file:
+        with atomic(adapters / file.name) as partial:
+            shutil.copyfile(file, partial)
+    return adapters
 
 
 def _adapter(place: Path) -> tuple[Path, set[str]]:

@@ -6,7 +6,7 @@ What is learned is a LoRA file of diffusers, which any tool around diffusers loa
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,11 +17,10 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from figment.adaptation.config import LoraConfig, ProbeConfig
+from figment.adaptation.config import LoraConfig
 from figment.adaptation.denoising import Denoising, Photos
-from figment.adaptation.textual_inversion import ConceptProbe, check_photos, probe_adapters
+from figment.adaptation.textual_inversion import ConceptProbe, Probing, check_photos, probe_adapters
 from figment.checkpoint import Checkpoint, State
-from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.files import atomic, canonical_json, digest
 from figment.keys import checkpoint_key
@@ -30,7 +29,6 @@ from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import seed_of
 from figment.progress import Progress
 from figment.synthesis.concepts import text_encoders
-from figment.synthesis.config import SynthesisConfig
 
 CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
 ALL = "all classes"
@@ -199,20 +197,11 @@ def _learn(learning: LoraLearning, group: str, folder: Path, log: Callable[..., 
     return path
 
 
-def probe_loras(
-    generator: GeneratorConfig,
-    loras: Mapping[str, str],
-    names: Mapping[str, str],
-    photos: Mapping[str, Iterable[np.ndarray]],
-    folder: Path,
-    scorer: ClipScorer,
-    config: ProbeConfig = ProbeConfig(),  # noqa: B008, frozen
-    synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008, frozen
-) -> LorasFile:
+def probe_loras(loras: Mapping[str, str], names: Mapping[str, str], folder: Path, probing: Probing) -> LorasFile:
     """Render a few images of every class with its LoRA from ``folder`` and compare them with the photos; the usable ones."""
     rows = {
-        name: {"prompt": config.template.replace("{name}", names[name]), "adapter": adapter}
+        name: {"prompt": probing.config.template.replace("{name}", names[name]), "adapter": adapter}
         for name, adapter in loras.items()
     }
-    probes = probe_adapters(generator, rows, folder, photos, scorer, config, synthesis)
+    probes = probe_adapters(rows, folder, probing)
     return LorasFile(loras={name: loras[name] for name, probe in probes.items() if probe.usable}, probes=probes)

@@ -20,18 +20,18 @@ from figment.adaptation.adapters import imported_adapter, save_adapter
 from figment.adaptation.config import TuningConfig
 from figment.adaptation.gradient_sampler import checkpointed, sample
 from figment.adaptation.held_out import PromptSplit, split_prompts
+from figment.adaptation.stage import Material
 from figment.checkpoint import Checkpoint
-from figment.clip.scorer import ClipConfig, ClipScorer
+from figment.clip.scorer import ClipScorer
 from figment.errors import InputError
 from figment.images import contrasts_of
-from figment.labels import LabelSpace
 from figment.loop import Log, Part, Row, Stateful, Trainer, fit
-from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.tricks import Prompt
 from figment.synthesis.concepts import text_encoders
 from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.encoding import PromptEncoder
 from figment.synthesis.generator import Generator, resolve_dtype
+from figment.synthesis.weights import model_revision
 from figment.validation.grouping import grouping_softmax, presence_probabilities
 from figment.validation.policies import AcceptancePolicy, is_settled, settle
 from figment.validation.verdicts import make_verdicts
@@ -74,27 +74,21 @@ class Tuned(BaseModel):
 
 def tune_text_encoder(
     prompts: Sequence[Prompt],
-    space: LabelSpace,
-    generator: GeneratorConfig,
-    negative_prompt: str,
-    clip: ClipConfig,
-    policy: AcceptancePolicy,
+    material: Material,
     config: TuningConfig,
-    folder: Path,
-    revision: str,
     key: str = "",
     log: Log = lambda step, metrics: None,
 ) -> Tuned:
-    """Tune on ``prompts``, whose labels are classes of ``space``; write the kept encoder into ``folder``/adapters.
+    """Tune on ``prompts``, whose labels are classes of the material's space; write the kept encoder into its adapters.
 
     Interrupted, the next call with the same ``key`` goes on after the last evaluation and ends with the same weights.
     """
-    tuner = Tuner(space, generator, negative_prompt, clip, policy, config, revision)
+    tuner = Tuner(material, config)
     tuner.split = split = split_prompts(prompts, config.held_out, config.seed)
     tuner.settle(split.choose)
     if config.imported:
-        return _use_imported(tuner, split.measure, Path(config.imported), folder)
-    state = fit(tuner, Checkpoint(folder / CHECKPOINT, key), log)
+        return _use_imported(tuner, split.measure, Path(config.imported), material.adapters)
+    state = fit(tuner, Checkpoint(material.output / CHECKPOINT, key), log)
     after = tuner.quality(split.measure, "measure", state.best)
     before = tuner.quality(split.measure, "measure", tuner.base)
     kept = state.kept
@@ -103,7 +97,7 @@ def tune_text_encoder(
         for step, row in state.history
     ]
     return Tuned(
-        adapter=save_adapter(state.best, folder / "adapters", {"kept_step": str(kept)}) if kept else "",
+        adapter=save_adapter(state.best, material.adapters, {"kept_step": str(kept)}) if kept else "",
         kept_step=kept,
         before=before,
         after=after,
@@ -112,7 +106,7 @@ def tune_text_encoder(
     )
 
 
-def _use_imported(tuner: "Tuner", measure: Sequence[Prompt], source: Path, folder: Path) -> Tuned:
+def _use_imported(tuner: "Tuner", measure: Sequence[Prompt], source: Path, adapters: Path) -> Tuned:
     """An encoder that was tuned elsewhere, beside the base encoder on prompts of which neither says anything."""
     where = "adaptation.imported"
     _, weights = imported_adapter(source, where)
@@ -120,7 +114,7 @@ def _use_imported(tuner: "Tuner", measure: Sequence[Prompt], source: Path, folde
     if wrong or not weights:
         own = tuple(tuner.base[wrong].shape) if wrong in tuner.base else "none of this name"
         raise InputError(f"{where}: {source}: {wrong} does not fit the generator's text encoder, which has {own}")
-    adapter = save_adapter(weights, folder / "adapters", {"imported": str(source)})
+    adapter = save_adapter(weights, adapters, {"imported": str(source)})
     after = tuner.quality(
         measure, "measure", {**tuner.base, **{name: value.float() for name, value in weights.items()}}
     )
@@ -134,21 +128,13 @@ class Tuner(Trainer):
     name, unit, rate, chosen_by = "tuning", "step", "adaptation.learning_rate", "acceptance"
     split: PromptSplit
 
-    def __init__(
-        self,
-        space: LabelSpace,
-        generator: GeneratorConfig,
-        negative_prompt: str,
-        clip: ClipConfig,
-        policy: AcceptancePolicy,
-        config: TuningConfig,
-        revision: str,
-    ):
-        self.space, self.policy, self.config, self.negative_prompt = space, policy, config, negative_prompt
+    def __init__(self, material: Material, config: TuningConfig):
+        self.space, self.config, self.negative_prompt = material.space, config, material.negative_prompt
+        self.policy: AcceptancePolicy = material.policy
         size = {name: getattr(config, name) for name in ("width", "height", "num_inference_steps")}
-        self.generator = generator.model_copy(update=size)
+        self.generator = material.generator.model_copy(update=size)
         synthesis = SynthesisConfig(dtype=config.dtype, device=config.device)
-        loaded = Generator(generator.model, revision, synthesis)
+        loaded = Generator(self.generator.model, model_revision(material.generator), synthesis)
         self.pipeline, self.device, self.denoiser = loaded.pipeline, loaded.device, loaded.denoiser
         self.pipeline.register_modules(**{n: None for n in ("safety_checker",) if n in self.pipeline.components})
         for module in self.modules():
@@ -163,8 +149,8 @@ class Tuner(Trainer):
             # Images are made under autocast, which would round every weight that is tuned to bfloat16 again.
             encoder.forward = torch.autocast(self.device.type, enabled=False)(encoder.forward)
         self.base = self.weights()
-        self.scorer = ClipScorer(clip.model_copy(update={"device": str(self.device)}))
-        self.text = self.scorer.text_features(space).clone()  # outside inference mode: it takes part in gradients
+        self.scorer = ClipScorer(material.clip.model_copy(update={"device": str(self.device)}))
+        self.text = self.scorer.text_features(self.space).clone()  # outside inference mode: it takes part in gradients
         self.loss = AsymmetricLoss(config.gamma_neg, config.gamma_pos, eps=config.eps)
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), config.learning_rate, weight_decay=config.weight_decay

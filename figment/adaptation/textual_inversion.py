@@ -6,6 +6,7 @@ their own vectors has a gradient. A concept comes out the same whichever others 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
@@ -136,42 +137,39 @@ class WordsFile(BaseModel):
         return {"usable": len(self.words.lengths), "classes": len(self.probes)}
 
 
-def probe_concepts(
-    generator: GeneratorConfig,
-    adapter: Path,
-    photos: Mapping[str, Iterable[np.ndarray]],
-    scorer: ClipScorer,
-    config: ProbeConfig = ProbeConfig(),  # noqa: B008, frozen
-    synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008, frozen
-) -> dict[str, ConceptProbe]:
-    """Render a few images of every class of ``photos`` by its concept in the file ``adapter`` and compare them with the
-    photos, each of which is asked for once; a table of the results as ``<sha256>.probe.json`` beside the file."""
+@dataclass(frozen=True)
+class Probing:
+    """How what was learned is tried out: by a few images of every class of ``photos``, each of which is asked for once."""
+
+    generator: GeneratorConfig
+    photos: Mapping[str, Iterable[np.ndarray]]
+    scorer: ClipScorer
+    config: ProbeConfig
+    synthesis: SynthesisConfig
+
+
+def probe_concepts(adapter: Path, probing: Probing) -> dict[str, ConceptProbe]:
+    """Render a few images of every class by its concept in the file ``adapter`` and compare them with the photos; a table of the
+    results as ``<sha256>.probe.json`` beside the file."""
     rows = {
         name: {
-            "prompt": config.template.replace("{name}", placeholder(name)), "adapter": adapter.stem, "concept": name
+            "prompt": probing.config.template.replace("{name}", placeholder(name)), "adapter": adapter.stem, "concept": name
         }
-        for name in photos
+        for name in probing.photos
     }  # fmt: skip
-    probes = probe_adapters(generator, rows, adapter.parent, photos, scorer, config, synthesis)
+    probes = probe_adapters(rows, adapter.parent, probing)
     write_json(adapter.with_suffix(".probe.json"), {name: probe.model_dump() for name, probe in probes.items()})
     return probes
 
 
-def probe_adapters(
-    generator: GeneratorConfig,
-    rows: Mapping[str, Mapping[str, str]],
-    folder: Path,
-    photos: Mapping[str, Iterable[np.ndarray]],
-    scorer: ClipScorer,
-    config: ProbeConfig,
-    synthesis: SynthesisConfig,
-) -> dict[str, ConceptProbe]:
-    """By class: ``config.images`` images of a plan row with these fields (prompt, adapter, ...), whose adapters lie in
-    ``folder``, compared with the class's photos."""
-    names = sorted(photos)
+def probe_adapters(rows: Mapping[str, Mapping[str, str]], folder: Path, probing: Probing) -> dict[str, ConceptProbe]:
+    """By class: a few images of a plan row with these fields (prompt, adapter, ...), whose adapters lie in ``folder``, compared
+    with the class's photos."""
+    generator, photos, scorer, config = probing.generator, probing.photos, probing.scorer, probing.config
+    names, batch_size = sorted(photos), probing.synthesis.batch_size
     revision = model_revision(generator)
     place_loras(generator, folder)
-    renderer = Generator(generator.model, revision, synthesis, Inputs(adapters=folder))
+    renderer = Generator(generator.model, revision, probing.synthesis, Inputs(adapters=folder))
     made_of = {name: generator.columns(revision, rows[name]["adapter"]) for name in names}
     planned = [
         record_of(
@@ -184,7 +182,7 @@ def probe_adapters(
         for i in range(config.images)
     ]  # fmt: skip
     parts = [list(part) for _, part in groupby(planned, batch_key)]
-    batches = [part[i : i + synthesis.batch_size] for part in parts for i in range(0, len(part), synthesis.batch_size)]
+    batches = [part[i : i + batch_size] for part in parts for i in range(0, len(part), batch_size)]
     made = torch.cat([scorer.image_features(renderer.render(batch).pixels) for batch in batches]).unflatten(
         0, (len(names), -1)
     )

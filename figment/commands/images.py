@@ -57,7 +57,7 @@ def render_plan(options: argparse.Namespace) -> None:
     argument("--seed", type=int, default=0),
 )
 def generate_images(options: argparse.Namespace) -> None:
-    from figment.adaptation.free_prompt import generate
+    from figment.adaptation.free_prompt import FreePrompt, generate
     from figment.planning.generator_config import GeneratorConfig
     from figment.synthesis.config import SynthesisConfig
 
@@ -66,9 +66,8 @@ def generate_images(options: argparse.Namespace) -> None:
         raise InputError("generate: give a prompt, --count of 1 or more and --seed of 0 or more")
     generator = setting(options.config, parameters, "generator", GeneratorConfig)
     synthesis = setting(options.config, parameters, "synthesis", SynthesisConfig)
-    for path in generate(
-        options.prompt, generator, synthesis, options.out, options.adapter, options.count, options.seed
-    ):
+    prompt = FreePrompt(options.prompt, count=options.count, seed=options.seed)
+    for path in generate(prompt, generator, synthesis, options.out, options.adapter):
         print(path)
 
 

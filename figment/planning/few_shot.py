@@ -10,8 +10,7 @@ import numpy as np
 
 from figment.files import digest
 from figment.labels import Label
-from figment.planning.adapters import join_adapters
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import Origin
 from figment.planning.methods import Method
 from figment.planning.row import Row
 from figment.planning.words import Words
@@ -37,9 +36,7 @@ def plan_few_shot(
     method: Method,
     contexts: Contexts,
     words: Words,
-    generator: GeneratorConfig,
-    revision: str,
-    stream: int,
+    origin: Origin,
 ) -> Iterator[Row]:
     """``method.images`` rows for each photo, photo by photo. What is drawn for an image depends on its own photo and number
     alone: more photos, or more images of each, add rows and change none."""
@@ -50,17 +47,14 @@ def plan_few_shot(
         sigmas = (0.0, *method.noise) if word else (0.0,)
         unit = words.lengths[name] if word and method.relative_noise else 1.0
         for replicate in range(method.images):
-            rng = np.random.default_rng(int(digest([stream, method.kind, name, shot.image, replicate])[:16], 16))
+            rng = np.random.default_rng(int(digest([origin.stream, method.kind, name, shot.image, replicate])[:16], 16))
             prompt, sigma, strength = _pick(prompts, rng), _pick(sigmas, rng), _pick(method.strengths, rng)
             lora = words.loras.get(name, "") if method.lora else ""
-            adapter = join_adapters(words.adapter if word else "", lora)
             scale = {} if method.guidance_scale is None else {"guidance_scale": method.guidance_scale}
             yield Row(
                 prompt=prompt.replace(NAME, f"<{word}>" if word else shot.label.prompt_name),
                 labels=(name,),
-                recipe=RECIPE,
                 trick=method.kind,
-                stream=stream,
                 replicate=replicate,
                 strength=strength,
                 initial_image=shot.image,
@@ -68,7 +62,7 @@ def plan_few_shot(
                 concept=word,
                 noise=sigma * unit,
                 noise_draw="once" if sigma and method.noise_once else "",
-                **generator.columns(revision, adapter) | scale,
+                **origin.columns(words.adapter if word else "", lora) | scale,
             )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from figment.files import digest
 from figment.labels import LabelSpace
 from figment.planning.adapters import join_adapters
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import Origin
 from figment.planning.row import Row
 from figment.planning.words import Words
 from figment.prompts.naming import naming_pattern
@@ -25,25 +25,20 @@ Cell = tuple[str, tuple[str, ...]]  # a trick and the labels it is asked to show
 
 def plan_prompts(
     prompts: Sequence[Prompt],
-    generator: GeneratorConfig,
-    revision: str,
+    origin: Origin,
     images: int | Mapping[str, int] | Mapping[Cell, range],
-    stream: int,
-    recipe: str,
     tricks: Sequence[Trick] = (),
-    adapter: str = "",
-    negative_prompt: str = "",
 ) -> Iterator[Row]:
     """Rows for ``images`` of every set of labels in every trick, or so many by trick, or for these replicates of some sets; a
-    set's prompts take turns. A trick that ``tricks`` does not define has the generator's guidance. ``adapter``: the hash of
-    what was tuned."""
+    set's prompts take turns. A trick that ``tricks`` does not define has the generator's guidance."""
+    stream, columns = origin.stream, origin.columns()
     by_name = {trick.name: trick for trick in tricks}
     books: dict[Cell, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
         books[prompt.trick, prompt.labels].append(prompt)
     for cell, replicates in cells_of(books, images).items():
         book = books[cell]
-        trick = by_name.get(cell[0]) or Trick(cell[0], (), (), generator.guidance_scale)
+        trick = by_name.get(cell[0]) or Trick(cell[0], (), (), origin.generator.guidance_scale)
         for replicate in replicates:
             prompt = book[replicate % len(book)]
             identity = (stream, *cell, replicate)
@@ -51,15 +46,12 @@ def plan_prompts(
             scale = draw_once(trick.guidance, stream) if trick.once else draw_guidance(trick.guidance, identity)
             yield Row(
                 prompt=prompt.text,
-                negative_prompt=negative_prompt,
                 labels=prompt.labels,
-                recipe=recipe,
                 trick=prompt.trick,
                 domain=prompt.domain,
-                stream=stream,
                 replicate=replicate,
                 shared_noise=paired,
-                **generator.columns(revision, adapter) | {"guidance_scale": scale},
+                **columns | {"guidance_scale": scale},
             )
 
 

@@ -1,5 +1,6 @@
 """Which generator a plan asks, and with which settings."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,6 +57,24 @@ class GeneratorConfig(Settings):
             lora_adapter(lora_name(Path(lora.file), f"generator.loras[{i}].file"), lora.weight)
             for i, lora in enumerate(self.loras)
         ]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What all rows of a plan have in common: the generator at its pinned ``revision``, the run's seed, the recipe, which is part
+    of an image's identity, and the hash of what was tuned."""
+
+    generator: GeneratorConfig
+    revision: str
+    stream: int
+    recipe: str
+    adapter: str = ""
+    negative_prompt: str = ""
+
+    def columns(self, *adapters: str) -> dict[str, Any]:
+        """These fields of a ``Row`` that is made with some adapters more."""
+        own = {name: getattr(self, name) for name in ("stream", "recipe", "negative_prompt")}
+        return own | self.generator.columns(self.revision, join_adapters(*adapters, self.adapter))
 
 
 DEFAULT_GENERATOR = GeneratorConfig(model="stable-diffusion-v1-5/stable-diffusion-v1-5")

@@ -6,23 +6,20 @@ Pairs are those of "Diverse and Tailored Image Generation" (Zhang et al. 2024): 
 from collections.abc import Iterator, Sequence
 
 from figment.labels import Label, LabelSpace
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import Origin
 from figment.planning.row import Row
 from figment.prompts.pairs import label_pairs
-
-RECIPE = "pairs"
 
 
 def plan_pairs(
     space: LabelSpace,
     wanted: Sequence[int],
-    generator: GeneratorConfig,
-    revision: str,
     images_per_label: int,
-    stream: int,
+    origin: Origin,
 ) -> Iterator[Row]:
     """Rows for ``images_per_label`` images of each class in ``wanted`` (ids): half of it alone (the odd one too), the
     others of it and one more class of ``space``, each of those in turn."""
+    columns = origin.columns()
     pairs = [pair for pair in label_pairs(space) if len(pair) == 2]
     for label in (space.labels[i] for i in wanted):
         both = [pair for pair in pairs if label in pair]
@@ -33,13 +30,11 @@ def plan_pairs(
             yield Row(
                 prompt=prompt_of(asked),
                 labels=tuple(one.name for one in asked),
-                recipe=RECIPE,
                 trick="single" if len(asked) == 1 else "pair",
                 domain="photo",
-                stream=stream,
                 # A pair of two wanted classes is asked for by both: each adds images of its own.
                 replicate=2 * replicate + (len(asked) == 2 and asked[0] is not label),
-                **generator.columns(revision),
+                **columns,
             )
 
 

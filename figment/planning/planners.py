@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from figment.labels import LabelSpace
 from figment.planning.few_shot import Shot, plan_few_shot
 from figment.planning.from_prompts import Cell, plan_prompts, say_words
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.methods import Method
 from figment.planning.pairs import plan_pairs
 from figment.planning.quotas import QuotaConfig
@@ -50,17 +50,9 @@ class PromptPlanner(Settings):
 
     def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
         """In any order; with ``more`` these replicates of some sets of labels."""
-        rows = plan_prompts(
-            given.prompts,
-            planning.generator,
-            given.revision,
-            self.images if more is None else more,
-            planning.seed,
-            planning.recipe,
-            rules_of(planning.prompts, planning.generator.guidance_scale),
-            given.adapter,
-            planning.negative_prompt,
-        )
+        rules = rules_of(planning.prompts, planning.generator.guidance_scale)
+        images = self.images if more is None else more
+        rows = plan_prompts(given.prompts, planning.origin(given), images, rules)
         return say_words(rows, given.words, given.space)
 
 
@@ -75,9 +67,7 @@ class PairPlanner(Settings):
     tops_up: ClassVar[bool] = False
 
     def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
-        space, generator = given.space, planning.generator
-        rows = plan_pairs(space, space.unseen_ids, generator, given.revision, self.images, planning.seed)
-        return (row.model_copy(update={"adapter": given.adapter, "recipe": planning.recipe}) for row in rows)
+        return plan_pairs(given.space, given.space.unseen_ids, self.images, planning.origin(given))
 
 
 class PhotoPlanner(Settings):
@@ -104,11 +94,7 @@ class PhotoPlanner(Settings):
     def rows(self, given: Given, planning: "Planning", more: Mapping[Cell, range] | None = None) -> Iterator[Row]:
         method = self.method(bool(given.words.adapter), bool(given.words.loras))
         contexts = contexts_of(given.space, given.prompts)
-        rows = plan_few_shot(
-            given.shots, method, contexts, given.words, planning.generator, given.revision, planning.seed
-        )
-        tuned = {"adapter": given.adapter} if given.adapter else {}
-        return (row.model_copy(update={"recipe": planning.recipe, **tuned}) for row in rows)
+        return plan_few_shot(given.shots, method, contexts, given.words, planning.origin(given))
 
 
 class MethodPlanner(Settings):
@@ -133,11 +119,10 @@ class MethodPlanner(Settings):
 
     def uses(self, given: Given, planning: "Planning") -> Iterator[tuple[str, int, Row]]:
         """Each method with the number of a photo and an image made of it that the method learns from."""
-        contexts = contexts_of(given.space, given.prompts)
-        made_by = (planning.generator, given.revision, planning.seed)
+        contexts, origin = contexts_of(given.space, given.prompts), planning.origin(given)
         for name, method in self.methods.items():
             for number, shot in enumerate(given.shots):
-                for row in plan_few_shot([shot], method, contexts, given.words, *made_by):
+                for row in plan_few_shot([shot], method, contexts, given.words, origin):
                     yield name, number, row
 
     def uses_of_imported(self, given: Given, imported: Sequence[Row]) -> Iterator[tuple[str, int, Row]]:
@@ -188,6 +173,10 @@ class Planning(Settings):
         if isinstance(self.planner, ImportedPlanner) and not self.imported:
             raise ValueError("planner.kind: imported renders nothing, and no folder is imported; name one in imported")
         return self
+
+    def origin(self, given: Given) -> Origin:
+        """Of all its rows."""
+        return Origin(self.generator, given.revision, self.seed, self.recipe, given.adapter, self.negative_prompt)
 
     @property
     def scales(self) -> tuple[float, ...]:

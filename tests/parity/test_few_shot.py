@@ -19,7 +19,7 @@ from figment.labels import Label, LabelSpace
 from figment.metrics.accuracy import calibration_error, macro_accuracy
 from figment.ops.environment import ROOT
 from figment.planning.few_shot import Shot, Words, plan_few_shot
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.methods import Method
 from figment.planning.sample_weights import Use, confidence_weight, use_of
 from figment.prompts.chat import ChatConfig
@@ -39,6 +39,7 @@ from figment.training.sampling import sampling_law
 
 CONFIG = yaml.safe_load((ROOT / "configs/paper/few_shot_custom_coco.yaml").read_text())
 METHODS = {name: Method(**fields) for name, fields in CONFIG["parameters"]["methods"].items()}
+ORIGIN = Origin(GeneratorConfig(model="some/model", scheduler="DDIMScheduler"), "main", 0, "few_shot")
 CUSTOM_COCO = LabelSpace.load(ROOT / "configs/labels/custom_coco.yaml")
 HELD_OUT = (27, 12, 20, 41, 10, 12, 34, 15, 20, 9, 18, 20, 11, 27, 17, 13, 21, 41, 10, 9, 31, 7, 9)
 DRAWN = {
@@ -168,11 +169,7 @@ def test_p8_prompts_and_noises_are_drawn_independently_unlike_in_the_published_c
     label, contexts = Label(name="cup"), {"cup": [f"a {{name}}, {i}" for i in range(10)]}
     method, words = METHODS["all"].model_copy(update={"images": 40}), Words("f" * 64, {"cup": 1.0})
     shots = [Shot(f"{i:064}", label) for i in range(8)]
-    rows = list(
-        plan_few_shot(
-            shots, method, contexts, words, GeneratorConfig(model="some/model", scheduler="DDIMScheduler"), "main", 0
-        )
-    )
+    rows = list(plan_few_shot(shots, method, contexts, words, ORIGIN))
     assert len({(row.prompt, row.noise) for row in rows}) == 40
     table = np.zeros((10, 4))
     for row in rows:
@@ -183,9 +180,7 @@ def test_p8_prompts_and_noises_are_drawn_independently_unlike_in_the_published_c
 def test_p27_stacked_strengths_come_a_quarter_each():
     method = METHODS["stacked"].model_copy(update={"images": 10_000})
     shots = [Shot("a" * 64, Label(name="cup"))]
-    rows = plan_few_shot(
-        shots, method, {}, Words(), GeneratorConfig(model="some/model", scheduler="DDIMScheduler"), "main", 0
-    )
+    rows = plan_few_shot(shots, method, {}, Words(), ORIGIN)
     counts = Counter(row.strength for row in rows)
     assert sorted(counts) == [0.25, 0.5, 0.75, 1.0]
     for count in counts.values():

@@ -3,7 +3,7 @@
 from figment.adaptation.config import LoraConfig, ProbeConfig
 from figment.adaptation.lora import LorasFile, learn_loras, probe_loras
 from figment.adaptation.stage import Job, Material
-from figment.adaptation.textual_inversion import forget_learning
+from figment.adaptation.textual_inversion import Probing, forget_learning
 from figment.clip.scorer import ClipScorer
 from figment.loop import Log
 
@@ -16,8 +16,8 @@ def job(config: LoraConfig, probe: ProbeConfig, material: Material) -> Job:
         small, whole = material.shots()
         generator, names, folder = material.generator, material.names, material.adapters
         loras = learn_loras(generator, small, names, config, folder, lambda metrics, step: log(step, metrics))
-        scorer = ClipScorer(material.clip)
-        return probe_loras(generator, loras, names, whole, folder, scorer, probe, material.synthesis)
+        probing = Probing(generator, whole, ClipScorer(material.clip), probe, material.synthesis)
+        return probe_loras(loras, names, folder, probing)
 
     inputs = {**material.photo_inputs(), "adaptation": config, "probe": probe}
     return Job("loras.json", __name__, 0, inputs, adapt, lambda: forget_learning(material.adapters))

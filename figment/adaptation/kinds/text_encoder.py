@@ -24,19 +24,7 @@ def job(config: TuningConfig, material: Material) -> Job:
         inputs["imported"] = file_digest(config.imported)
 
     def adapt(key: str, log: Log) -> Tuned:
-        return tune_text_encoder(
-            read_prompts(prompts.open()),
-            material.space,
-            material.generator,
-            material.negative_prompt,
-            material.clip,
-            material.policy,
-            config,
-            material.output,
-            revision,
-            key,
-            log,
-        )
+        return tune_text_encoder(read_prompts(prompts.open()), material, config, key, log)
 
     def forget() -> None:
         (material.output / CHECKPOINT).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from figment.adaptation.config import InversionConfig, ProbeConfig
 from figment.adaptation.stage import Job, Material
 from figment.adaptation.textual_inversion import (
+    Probing,
     WordsFile,
     forget_learning,
     imported_words,
@@ -34,8 +35,8 @@ def job(inversion: InversionConfig, probe: ProbeConfig, material: Material) -> J
             adapter = learn_concepts(
                 material.generator, small, material.names, inversion, folder, lambda metrics, step: log(step, metrics)
             )
-        scorer = ClipScorer(material.clip)
-        probes = probe_concepts(material.generator, adapter, whole, scorer, probe, material.synthesis)
+        probing = Probing(material.generator, whole, ClipScorer(material.clip), probe, material.synthesis)
+        probes = probe_concepts(adapter, probing)
         lengths = {name: relative_noise(adapter, name, 1.0) for name, found in probes.items() if found.usable}
         return WordsFile(words=Words(adapter.stem, lengths), probes=probes)
 

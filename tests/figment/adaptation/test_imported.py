@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import load_file
 
-from figment.adaptation.free_prompt import generate
+from figment.adaptation.free_prompt import FreePrompt, generate
 from figment.adaptation.text_encoder import Tuner, tune_text_encoder
 from figment.cli import main
 from figment.imports.contract import Options
@@ -12,8 +12,7 @@ from figment.imports.text_encoder import EMBEDDING, own_prefix
 from figment.prompts.pair_book import template_prompts
 from figment.prompts.pairs import label_pairs
 from figment.prompts.tricks import Prompt
-from figment.synthesis.weights import model_revision
-from tests.figment.adaptation.test_text_encoder import CLIP, FAST, SPACE, STRICT, make_tuner
+from tests.figment.adaptation.test_text_encoder import FAST, SPACE, STRICT, make_tuner, material
 
 PROMPTS = [
     Prompt(prompt.text + place, prompt.labels, "t")
@@ -24,9 +23,7 @@ PROMPTS = [
 
 def tune(pocket_config, folder, imported):
     config = FAST.model_copy(update={"imported": str(imported)})
-    return tune_text_encoder(
-        PROMPTS, SPACE, pocket_config, "", CLIP, STRICT, config, folder, model_revision(pocket_config), "key"
-    )
+    return tune_text_encoder(PROMPTS, material(pocket_config, folder, STRICT), config, "key")
 
 
 def test_an_imported_encoder_is_measured_and_becomes_the_runs_adapter(pocket_config, tmp_path, capsys):
@@ -69,7 +66,11 @@ def test_a_free_prompt_says_an_imported_word(pocket_config, synthesis, tmp_path)
     import_source("words", tmp_path / "learned_embeds.bin", Options(), tmp_path / "words")
     made = [
         generate(
-            "a photo of a <zebra> on a beach", pocket_config, synthesis, tmp_path / "made", tmp_path / "words", 2, seed
+            FreePrompt("a photo of a <zebra> on a beach", count=2, seed=seed),
+            pocket_config,
+            synthesis,
+            tmp_path / "made",
+            tmp_path / "words",
         )
         for seed in (0, 0, 1)
     ]

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from figment.adaptation import lora as module
 from figment.adaptation.config import LoraConfig, ProbeConfig
 from figment.adaptation.lora import LoraLearning, learn_loras, probe_loras
-from figment.adaptation.textual_inversion import forget_learning
+from figment.adaptation.textual_inversion import Probing, forget_learning
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.synthesis.config import SynthesisConfig
@@ -107,7 +107,7 @@ def test_what_the_probe_says_decides_which_are_used(learned, pocket_config):
     synthesis = SynthesisConfig(device="cpu", batch_size=3)
     for share, usable in ((0.0, 2), (1.0, None)):
         config = ProbeConfig(images=2, retrieval=share)
-        found = probe_loras(pocket_config, loras, NAMES, PHOTOS, folder, scorer, config, synthesis)
+        found = probe_loras(loras, NAMES, folder, Probing(pocket_config, PHOTOS, scorer, config, synthesis))
         assert sorted(found.probes) == sorted(PHOTOS)
         assert {n for n, probe in found.probes.items() if probe.usable} == set(found.loras)
         assert usable in (None, len(found.loras))

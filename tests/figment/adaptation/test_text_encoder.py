@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from figment.adaptation.stage import Material
 from figment.adaptation.text_encoder import Tuned, Tuner, TuningConfig, tune_text_encoder
 from figment.clip.scorer import ClipConfig
 from figment.files import sha256_file
@@ -13,6 +15,7 @@ from figment.planning.plan import make_plan
 from figment.prompts.pair_book import template_prompts
 from figment.prompts.pairs import label_pairs
 from figment.prompts.tricks import Prompt
+from figment.synthesis.config import SynthesisConfig
 from figment.synthesis.generator import Generator, Inputs
 from figment.synthesis.weights import model_revision
 from figment.validation.policies import CalibratedPolicy, CocoPolicy
@@ -28,6 +31,10 @@ FAST = TuningConfig(
 )  # fmt: skip
 
 
+def material(generator: GeneratorConfig, output: Path, policy=CocoPolicy(), negative_prompt: str = "") -> Material:  # noqa: B008
+    return Material(output, SPACE, generator, CLIP, SynthesisConfig(), policy, negative_prompt)
+
+
 @pytest.fixture(scope="module")
 def prompts() -> list[Prompt]:
     places = ("", " on the beach", " on grass", " at night")
@@ -41,10 +48,7 @@ def prompts() -> list[Prompt]:
 @pytest.fixture(scope="module")
 def tune(prompts, pocket_config):
     def call(folder, config=FAST, **more) -> Tuned:
-        revision = model_revision(pocket_config)
-        return tune_text_encoder(
-            prompts, SPACE, pocket_config, "blurry", CLIP, STRICT, config, folder, revision, "key", **more
-        )
+        return tune_text_encoder(prompts, material(pocket_config, folder, STRICT, "blurry"), config, "key", **more)
 
     return call
 
@@ -60,8 +64,7 @@ def tuned(tune, folder) -> Tuned:
 
 
 def make_tuner(pocket_config: GeneratorConfig, **changes) -> Tuner:
-    config = FAST.model_copy(update=changes)
-    return Tuner(SPACE, pocket_config, "", CLIP, CocoPolicy(), config, model_revision(pocket_config))
+    return Tuner(material(pocket_config, Path("out")), FAST.model_copy(update=changes))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from figment.adaptation import textual_inversion
 from figment.adaptation.concept_learning import Learning
 from figment.adaptation.config import InversionConfig, ProbeConfig
-from figment.adaptation.textual_inversion import forget_learning, learn_concepts, probe_concepts
+from figment.adaptation.textual_inversion import Probing, forget_learning, learn_concepts, probe_concepts
 from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
@@ -206,14 +206,14 @@ def test_both_text_encoders_of_xl_learn(xl, tmp_path):
     assert set(tensors) == {f"{kind}.{name}" for kind in ("concept", "concept_2") for name in PHOTOS}
     first = Learning(generator, PHOTOS, NAMES, QUICK).parameters()
     assert all(not torch.allclose(tensors[name], first[name], atol=1e-3) for name in tensors)
-    probes = probe_concepts(
-        generator.model_copy(update={"num_inference_steps": 2}), path, PHOTOS, clip(), ProbeConfig(images=1)
-    )
+    fast = generator.model_copy(update={"num_inference_steps": 2})
+    probing = Probing(fast, PHOTOS, clip(), ProbeConfig(images=1), SynthesisConfig())
+    probes = probe_concepts(path, probing)
     assert set(probes) == set(PHOTOS)  # such a file renders
     save_file(tensors | {"concept_2.blue": torch.zeros(2, 32)}, tmp_path / "uneven")
     uneven = (tmp_path / "uneven").rename(tmp_path / f"{sha256_file(tmp_path / 'uneven')}.safetensors")
     with pytest.raises(InputError, match="concept 'blue' has more vectors for one text encoder than for another"):
-        probe_concepts(generator, uneven, PHOTOS, clip())
+        probe_concepts(uneven, probing)
 
 
 def test_models_that_take_no_learned_words_are_named(tmp_path):
@@ -259,7 +259,9 @@ def test_the_probe_tells_a_good_concept_from_a_lost_one(generator, pocket_config
     shots = generator.render(rows).pixels.mul(255).byte().permute(0, 2, 3, 1).cpu().numpy()
     photos = {"car": list(shots[:3]), "frog": [np.pad(image, ((0, 0), (2, 2), (0, 0))) for image in shots[3:]]}
     config = pocket_config.model_copy(update={"num_inference_steps": 12})
-    probes = probe_concepts(config, adapter, photos, clip(), ProbeConfig(images=4), SynthesisConfig(batch_size=3))
+    probes = probe_concepts(
+        adapter, Probing(config, photos, clip(), ProbeConfig(images=4), SynthesisConfig(batch_size=3))
+    )
     assert (probes["car"].usable, probes["car"].reason) == (True, "4 of 4 images are nearest to its own photos")
     assert not probes["frog"].usable
     assert probes["frog"].reason == (

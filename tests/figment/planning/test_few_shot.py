@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from figment.files import digest
 from figment.labels import Label
 from figment.planning.few_shot import Shot, Words, plan_few_shot
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.methods import Method
 from figment.planning.plan import make_plan
 
@@ -27,7 +27,7 @@ ALL = Method(images=10, concepts=True, noise=SIGMAS, contexts=True, weights="per
 
 
 def rows(method: Method, shots=SHOTS, words=WORDS, stream=0):
-    return list(plan_few_shot(shots, method, CONTEXTS, words, GENERATOR, "main", stream))
+    return list(plan_few_shot(shots, method, CONTEXTS, words, Origin(GENERATOR, "main", stream, "few_shot")))
 
 
 @pytest.mark.parametrize(

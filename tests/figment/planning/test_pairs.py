@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from figment.labels import Label, LabelSpace
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.pairs import plan_pairs
 from figment.planning.row import Row
 
@@ -19,7 +19,7 @@ def space(count: int, confusable=()) -> LabelSpace:
 
 
 def plan(labels: LabelSpace, wanted, images: int) -> list[Row]:
-    return list(plan_pairs(labels, wanted, GENERATOR, "r", images, 0))
+    return list(plan_pairs(labels, wanted, images, Origin(GENERATOR, "r", 0, "pairs")))
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,7 +4,7 @@ import pytest
 
 from figment.labels import LabelSpace
 from figment.planning.few_shot import Shot
-from figment.planning.generator_config import GeneratorConfig
+from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.methods import Method
 from figment.planning.pairs import plan_pairs
 from figment.planning.planners import Given, MethodPlanner, PairPlanner, PhotoPlanner, Planning, PromptPlanner
@@ -42,7 +42,7 @@ def test_the_papers_plans_are_this_planners():
     book = write_book([pairs], SPACE, 4.0, None).prompts
     old = list(plan_tailored(book, GENERATOR, "main", 4, 3, "cd" * 32))
     assert planned(PromptPlanner(images=4), (pairs,), "tailored", adapter="cd" * 32) == old
-    old = list(plan_pairs(SPACE, SPACE.unseen_ids, GENERATOR, "main", 4, 3))
+    old = list(plan_pairs(SPACE, SPACE.unseen_ids, 4, Origin(GENERATOR, "main", 3, "pairs")))
     assert planned(PairPlanner(images=4), recipe="pairs") == old
 
 

@@ -9,6 +9,7 @@ from figment.clip.scorer import ClipConfig
 from figment.datasets.tagged import TaggedImages
 from figment.datasets.zero_shot import ZeroShotConfig, write_splits, zero_shot_space
 from figment.errors import InputError
+from figment.planning.generator_config import Origin
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import make_plan
 from figment.synthesis.executor import synthesise
@@ -70,7 +71,7 @@ def test_only_made_images_bring_unseen_labels_into_the_loss(tmp_path, data, vect
 
 def test_made_images_show_what_is_said_of_them_and_nothing_else(tmp_path, data, pocket_config, synthesis):
     space = zero_shot_space(data)
-    plan = make_plan(plan_pairs(space, [2, 3], pocket_config, model_revision(pocket_config), 4, 0))
+    plan = make_plan(plan_pairs(space, [2, 3], 4, Origin(pocket_config, model_revision(pocket_config), 0, "pairs")))
     pool = Pool(tmp_path)
     synthesise(plan, pool, synthesis)
     shown = dict(zip(plan["image_id"].to_pylist(), plan["labels"].to_pylist(), strict=True))

@@ -9,6 +9,7 @@ from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.images import decode
 from figment.labels import Label, LabelSpace
+from figment.planning.generator_config import Origin
 from figment.planning.pairs import plan_pairs
 from figment.planning.plan import make_plan, write_plan
 from figment.synthesis.executor import synthesise
@@ -27,7 +28,10 @@ POCKET = ClipScorer(ClipConfig(model="local-dir:models/pocket/clip"))
 def pairs(tmp_path_factory, labels, pocket_config, synthesis) -> tuple[Path, Pool]:
     """36 images in several shards: each class alone and beside another."""
     folder = tmp_path_factory.mktemp("pairs")
-    write_plan(plan_pairs(labels, [0, 1, 2], pocket_config, model_revision(pocket_config), 12, 0), folder / "plan")
+    write_plan(
+        plan_pairs(labels, [0, 1, 2], 12, Origin(pocket_config, model_revision(pocket_config), 0, "pairs")),
+        folder / "plan",
+    )
     pool = Pool(folder / "images")
     synthesise(folder / "plan", pool, synthesis)
     assert len(pool.shards) > 1
@@ -128,7 +132,7 @@ def test_for_single_labels_it_is_the_zero_shot_softmax(plan, pool, labels):
 
 def test_only_the_plans_images_are_judged_and_only_those_that_are_there(pairs, labels, pocket_config, tmp_path):
     """So a plan may be validated while it is being rendered, and a pool may hold the images of several plans."""
-    other = make_plan(plan_pairs(labels, [0], pocket_config, model_revision(pocket_config), 14, 0))
+    other = make_plan(plan_pairs(labels, [0], 14, Origin(pocket_config, model_revision(pocket_config), 0, "pairs")))
     verdicts = validate(other, pairs[1], labels, POCKET, NusPolicy(top_k=1))
     assert len(verdicts) == 12
     assert set(verdicts["image_id"].to_pylist()) < set(other["image_id"].to_pylist())
