@@ -1,14 +1,20 @@
 """Ways to spoil a copy of a model's folder, or to plant code in it that writes a file if it is ever run."""
 
+import contextlib
+import io
 import json
 import pickle
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
+
+from figment.errors import InputError
 
 GENERATOR, CLIP, CHAT = (Path("models/pocket", name) for name in ("diffusion", "clip", "chat"))
 Harm = Callable[[Path], Any]
@@ -147,3 +153,31 @@ ODD_JSON = {
     "not UTF-8": b'{"a": "\xff\xfe"}',
     "a string": '"text"',
 }
+
+
+@pytest.fixture(autouse=True)
+def yes(monkeypatch):
+    """Whoever asks on stdin whether code may run is told that it may."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 100))
+
+
+def refused(open_it, folder: Path, field: str) -> None:
+    """One sentence, no code run."""
+    with pytest.raises(InputError) as caught:
+        open_it()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 800
+    assert field in message
+    assert not (folder.parent / "marker").exists()
+
+
+def opened_or_refused(open_it, folder: Path) -> None:
+    """Code that is only there, or named where no loader looks, is ignored; it does not run."""
+    with contextlib.suppress(InputError):
+        open_it()
+    assert not (folder.parent / "marker").exists()
+
+
+def cases(harms: dict) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("harm", harms.values(), ids=harms.keys())

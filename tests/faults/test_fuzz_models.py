@@ -18,7 +18,8 @@ from figment.synthesis.weights import check_generator
 from figment.training.config import TrainingConfig
 from figment.training.kinds.registry import open_model
 from tests.faults.model_harm import CHAT, CLIP, GENERATOR
-from tests.faults.test_model_folders import SPACE, ask
+from tests.faults.test_model_chats import ask
+from tests.faults.test_model_clips import SPACE
 from tests.saved_models import save_timm
 
 EXAMPLES = int(os.environ.get("FIGMENT_FUZZ_EXAMPLES", "5"))
