@@ -1,5 +1,6 @@
 """Measure every classifier, and CLIP itself, on the real test images, the one time they are used."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from figment.reading import read_artifact
 from figment.recipes.config import AnyRecipe
 from figment.training.features import photo_features
 from figment.training.histories import HISTORY
-from figment.training.saved import add_metrics
+from figment.training.saved import Measure, add_metrics
 from figment.training.trainers.few_shot_head import views_of
 
 Evaluated = tuple[FileRef, FileRef]
@@ -76,10 +77,7 @@ def evaluate_labelled(recipe: AnyRecipe, labels: LabelSpace, classifiers: Classi
 
     cached(output / "errors.json", labelled.__name__, {**inputs, "of": chosen.name}, explain)
     found = {row.name: labelled.numbers(row, results) for row in results.rows}
-    for item in classifiers.items:
-        with tracking.classifier(item.name):
-            tracking.log_metrics("evaluation", found[item.name])
-        add_metrics(item.weights.open().parent, labelled.measures(results[item.name], results))
+    note(classifiers, found, lambda name: labelled.measures(results[name], results))
     tracking.log_headline(
         {"accuracy": results[chosen.name].top1},
         [{"trained on": row.name, "images": row.images, **found[row.name]} for row in results.rows],
@@ -106,13 +104,20 @@ def evaluate_few_shot(
     bench = few_shot.Bench(labels, photos, features, recipe.clip, output, cached)
     results: FewShotResults = bench.measure(heads, plan, images, data.photos)
     rows = {row.name: few_shot.numbers(row, results) for row in results.rows}
-    for item in heads.items:
-        with tracking.classifier(item.name):
-            tracking.log_metrics("evaluation", rows[item.name])
-        add_metrics(item.weights.open().parent, few_shot.measures(results[item.name], results))
+    note(heads, rows, lambda name: few_shot.measures(results[name], results))
     first = next(iter(rows[results.deployed].values()))
     tracking.log_headline({"accuracy": first}, [{"method": name, **found} for name, found in rows.items()])
     metrics = {f"{row.name}/{test}": found.value for row in results.rows for test, found in row.tests.items()}
     write_json(output / "few_shot.json", results.model_dump(mode="json"))
     write_json(output / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
     return FileRef.of(output / "few_shot.json"), heads[results.deployed].weights
+
+
+def note(
+    classifiers: Classifiers, numbers: Mapping[str, dict[str, float]], measures: Callable[[str], Sequence[Measure]]
+) -> None:
+    """The numbers of each classifier to MLflow, its measures into its model.json."""
+    for item in classifiers.items:
+        with tracking.classifier(item.name):
+            tracking.log_metrics("evaluation", numbers[item.name])
+        add_metrics(item.weights.open().parent, measures(item.name))

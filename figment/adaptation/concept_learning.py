@@ -35,7 +35,6 @@ class Learning(Denoising, Trainer):
         super().__init__(generator, photos, config)
         self.config: InversionConfig = config
         self.count = self.steps = config.steps
-        self.losses: list[float] = []  # since the last row
         self.words = {name: names[name] if config.initialise == "name" else NEUTRAL for name in self.names}
         self.vectors = {name: self.first_vectors(self.words[name]) for name in self.names}
         self.averages = {name: p.detach().clone() for name, p in self.parameters().items()}
@@ -138,14 +137,9 @@ class Learning(Denoising, Trainer):
         self.averages = {name: average.to(self.device) for name, average in averages.items()}
 
     def round(self, first: int, last: int) -> Iterator[Row | None]:
-        """One step; some fifty times in all the mean loss since the last time, and how many losses were no number."""
-        self.losses.append(self.step(first))
+        loss = self.step(first)
         yield None
-        if last % max(1, self.steps // 50) == 0 or last == self.steps:
-            finite = [loss for loss in self.losses if math.isfinite(loss)]
-            row = {"skipped": float(sum(self.skipped.values()))}
-            self.losses.clear()
-            yield last, row | ({"loss": float(np.mean(finite))} if finite else {})
+        yield from self.spaced(loss, sum(self.skipped.values()), last)
 
     def write(self, folder: Path) -> Path:
         """``<folder>/<sha256>.safetensors``: the vectors, and as metadata what they were made from."""

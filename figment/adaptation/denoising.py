@@ -1,7 +1,8 @@
 """What is learned on a frozen Stable Diffusion from photos: what a step shows, and how far the network is from it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from figment.adaptation.config import InversionConfig, LoraConfig
 from figment.errors import InputError
 from figment.files import digest
+from figment.loop import Row
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import seed_of
 from figment.synthesis.concepts import text_encoders
@@ -38,6 +40,7 @@ class Denoising:
 
     def __init__(self, generator: GeneratorConfig, photos: Photos, config: InversionConfig | LoraConfig):
         self.config, self.names = config, sorted(photos)
+        self.losses: list[float] = []  # since the last row
         revision = model_revision(generator)
         loaded = Generator(
             generator.model, revision, SynthesisConfig(dtype=config.dtype, device=config.device, batch_size=1)
@@ -62,6 +65,15 @@ class Denoising:
         self.photos = {
             name: [[p.shape, hashlib.sha256(p.tobytes()).hexdigest()] for p in photos[name]] for name in self.names
         }
+
+    def spaced(self, loss: float, skipped: int, step: int) -> Iterator[Row]:
+        """Some fifty times in all the mean loss since the last time, and how many losses were no number so far."""
+        self.losses.append(loss)
+        steps = self.config.steps
+        if step % max(1, steps // 50) == 0 or step == steps:
+            finite = [loss for loss in self.losses if math.isfinite(loss)]
+            self.losses.clear()
+            yield step, {"skipped": float(skipped)} | ({"loss": float(np.mean(finite))} if finite else {})
 
     @torch.no_grad()
     def encode_photos(self, photos: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

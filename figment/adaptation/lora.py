@@ -5,12 +5,10 @@ What is learned is a LoRA file of diffusers, which any tool around diffusers loa
 
 import hashlib
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import peft
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -20,19 +18,18 @@ from torch import Tensor, nn
 from figment.adaptation.config import LoraConfig
 from figment.adaptation.denoising import Denoising, Photos
 from figment.adaptation.textual_inversion import ConceptProbe, Probing, check_photos, probe_adapters
-from figment.checkpoint import Checkpoint, State
+from figment.checkpoint import Checkpoint
 from figment.errors import InputError
 from figment.files import atomic, canonical_json, digest
 from figment.keys import checkpoint_key
+from figment.loop import Log, Part, Row, Stateful, Trainer, copies, fit
 from figment.planning.adapters import lora_adapter
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import seed_of
-from figment.progress import Progress
 from figment.synthesis.concepts import text_encoders
 
-CHECKPOINT_VERSION = 1  # raise it where old checkpoints must not be resumed (figment.keys)
+CHECKPOINT_VERSION = 2  # raise it where old checkpoints must not be resumed (figment.keys)
 ALL = "all classes"
-SAVE_SECONDS = 60.0
 TARGETS = {"unet": ["to_q", "to_k", "to_v", "to_out.0"], "text_encoder": ["q_proj", "k_proj", "v_proj", "out_proj"]}
 PEFT_NAME = "learning"
 
@@ -53,12 +50,15 @@ class LorasFile(BaseModel):
         return {"usable_loras": len(self.loras), "classes": len(self.probes)}
 
 
-class LoraLearning(Denoising):
+class LoraLearning(Denoising, Trainer):
     """LoRAs on a frozen model, one after the other."""
+
+    name, unit = "loras", "step"
 
     def __init__(self, generator: GeneratorConfig, photos: Photos, names: Mapping[str, str], config: LoraConfig):
         super().__init__(generator, photos, config)
         self.lora: LoraConfig = config
+        self.count = self.steps = config.steps
         self.said = {name: [names[name]] * len(self.latents[name][0]) for name in self.names}
         self.classes = {name: [name] for name in self.names}
         if config.per == "all":
@@ -86,7 +86,7 @@ class LoraLearning(Denoising):
 
     def begin(self, group: str) -> None:
         """A fresh LoRA on the networks, of its group's own random numbers, and its optimiser."""
-        config = self.lora
+        config, self.group, self.skipped = self.lora, group, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(digest([config.seed, group])))
             for part, network in self.networks.items():
@@ -115,6 +115,23 @@ class LoraLearning(Denoising):
             self.optimizer.step()
         return loss.item() if norm.isfinite() else math.nan
 
+    def parts(self) -> dict[str, Stateful]:
+        skipped = Part(lambda: {"count": self.skipped}, lambda saved: setattr(self, "skipped", saved["count"]))
+        return {"lora": Part(self.weights, self.load), "optimizer": self.optimizer, "skipped": skipped}
+
+    def weights(self) -> dict[str, Tensor]:
+        return copies(self.parameters())
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        for name, parameter in self.parameters().items():
+            parameter.data.copy_(weights[name])
+
+    def round(self, first: int, last: int) -> Iterator[Row | None]:
+        loss = self.step(self.group, first)
+        self.skipped += not math.isfinite(loss)
+        yield None
+        yield from self.spaced(loss, self.skipped, last)
+
     def meaning(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """The embedded prompts, each tensor (B, ...)."""
         if self.lora.text_encoder:
@@ -140,58 +157,31 @@ def learn_loras(
     names: Mapping[str, str],
     config: LoraConfig,
     folder: Path,
-    log: Callable[[dict[str, float], int], None] = lambda metrics, step: None,
+    log: Log = lambda step, row: None,
 ) -> dict[str, str]:
     """Learn LoRAs from ``photos`` of each class, (H, W, 3) uint8 RGB of any size, into ``<folder>/<sha256>.safetensors``; by
     class name the adapter of rows that are made with it.
 
     ``names`` gives each class's prompt name. Photos are squashed to the generator's width and height. An interrupted call is
-    resumed when it is repeated, and ends with the same files. ``log`` receives ({loss, skipped}, step), the steps of all LoRAs
+    resumed when it is repeated, and ends with the same files. ``log`` receives (step, {loss, skipped}), the steps of all LoRAs
     counted together. Raises InputError for photos that are none, for a model that cannot learn, and for a loss that never is a
     number.
     """
     check_photos(photos, names)
     learning = LoraLearning(generator, photos, names, config)
     found: dict[str, str] = {}
-    total = config.steps * len(learning.classes)
-    with Progress(total, "loras", "step") as bar:
-        for position, group in enumerate(learning.classes):
-            path = _learn(learning, group, folder, lambda m, step, p=position: log(m, p * config.steps + step), bar)  # type: ignore[misc]
-            found |= dict.fromkeys(learning.classes[group], lora_adapter(path.stem, config.weight))
+    for position, group in enumerate(learning.classes):
+        path = _learn(learning, group, folder, lambda step, row, p=position: log(p * config.steps + step, row))  # type: ignore[misc]
+        found |= dict.fromkeys(learning.classes[group], lora_adapter(path.stem, config.weight))
     return found
 
 
-def _learn(learning: LoraLearning, group: str, folder: Path, log: Callable[..., None], bar: Progress) -> Path:
-    config, key = learning.lora, learning.key(group)
-    checkpoint = Checkpoint(folder / f".learning-{key[:16]}.pt", key)
+def _learn(learning: LoraLearning, group: str, folder: Path, log: Log) -> Path:
+    key = learning.key(group)
     learning.begin(group)
-    state = checkpoint.load() or State()
-    if state.done:
-        for name, parameter in learning.parameters().items():
-            parameter.data.copy_(state.parts["lora"][name])
-        learning.optimizer.load_state_dict(state.parts["optimizer"])
-    bar.update(state.done)
-    saved, losses, skipped = time.monotonic(), [], state.parts.get("skipped", 0)
-
-    def keep(done: int) -> None:
-        weights = {name: parameter.detach().cpu() for name, parameter in learning.parameters().items()}
-        parts = {"lora": weights, "optimizer": learning.optimizer.state_dict(), "skipped": skipped}
-        checkpoint.save(State(done, parts))
-
-    for number in range(state.done, config.steps):
-        losses.append(learning.step(group, number))
-        skipped += not math.isfinite(losses[-1])
-        bar.update()
-        if (number + 1) % max(1, config.steps // 50) == 0 or number + 1 == config.steps:
-            finite = [loss for loss in losses if math.isfinite(loss)]
-            log({"skipped": float(skipped)} | ({"loss": float(np.mean(finite))} if finite else {}), number + 1)
-            losses.clear()
-        if time.monotonic() - saved >= SAVE_SECONDS:
-            keep(number + 1)
-            saved = time.monotonic()
-    if skipped == config.steps:
+    fit(learning, Checkpoint(folder / f".learning-{key[:16]}.pt", key), log)
+    if learning.skipped == learning.count:
         raise InputError(f"LoRA of {group!r}: its loss was never a number; set dtype to float32, or look at its photos")
-    keep(config.steps)
     path = learning.write(group, folder)
     learning.end()
     return path

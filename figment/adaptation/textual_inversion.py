@@ -5,7 +5,7 @@ embedding matrix for the sake of one row. Here the frozen model is loaded once, 
 their own vectors has a gradient. A concept comes out the same whichever others are learned beside it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -28,7 +28,7 @@ from figment.errors import InputError
 from figment.files import write_json
 from figment.images import squash
 from figment.labels import LabelSpace
-from figment.loop import fit
+from figment.loop import Log, fit
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import Row, record_of
 from figment.planning.words import Words
@@ -46,22 +46,18 @@ def learn_concepts(
     names: Mapping[str, str],
     config: InversionConfig,
     folder: Path,
-    log: Callable[[dict[str, float], int], None] = lambda metrics, step: None,
+    log: Log = lambda step, row: None,
 ) -> Path:
     """Learn a pseudo-word for every class of ``photos``, (H, W, 3) uint8 RGB of any size; ``<folder>/<sha256>.safetensors``.
 
     ``names`` gives each class's prompt name. Photos are squashed to the generator's width and height. An interrupted call
     goes on when it is repeated, and ends with the same file; one that has ended learns nothing again either, until
-    ``forget_learning``. ``log`` receives ({loss, skipped}, step).
+    ``forget_learning``. ``log`` receives (step, {loss, skipped}).
     Raises InputError for photos that are none, for a model that takes no learned words, and for a loss that is no number.
     """
     check_photos(photos, names)
     learning = Learning(generator, photos, names, config)
-    fit(
-        learning,
-        Checkpoint(folder / f".learning-{learning.key[:16]}.pt", learning.key),
-        lambda step, metrics: log(metrics, step),
-    )
+    fit(learning, Checkpoint(folder / f".learning-{learning.key[:16]}.pt", learning.key), log)
     for name, count in learning.skipped.items():
         if count == config.steps:
             raise InputError(

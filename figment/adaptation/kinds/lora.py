@@ -15,7 +15,7 @@ def job(config: LoraConfig, probe: ProbeConfig, material: Material) -> Job:
     def adapt(_: str, log: Log) -> LorasFile:
         small, whole = material.shots()
         generator, names, folder = material.generator, material.names, material.adapters
-        loras = learn_loras(generator, small, names, config, folder, lambda metrics, step: log(step, metrics))
+        loras = learn_loras(generator, small, names, config, folder, log)
         probing = Probing(generator, whole, ClipScorer(material.clip), probe, material.synthesis)
         return probe_loras(loras, names, folder, probing)
 

@@ -32,9 +32,7 @@ def job(inversion: InversionConfig, probe: ProbeConfig, material: Material) -> J
         if inversion.imported:
             adapter = imported_words(material.space, Path(inversion.imported), folder)
         else:
-            adapter = learn_concepts(
-                material.generator, small, material.names, inversion, folder, lambda metrics, step: log(step, metrics)
-            )
+            adapter = learn_concepts(material.generator, small, material.names, inversion, folder, log)
         probing = Probing(material.generator, whole, ClipScorer(material.clip), probe, material.synthesis)
         probes = probe_concepts(adapter, probing)
         lengths = {name: relative_noise(adapter, name, 1.0) for name, found in probes.items() if found.usable}

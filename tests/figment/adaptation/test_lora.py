@@ -1,5 +1,7 @@
 """LoRAs are learned one after the other, each as if alone; interrupted as if not; what is written is a LoRA of diffusers."""
 
+from functools import partial
+
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -9,6 +11,7 @@ from figment.adaptation import lora as module
 from figment.adaptation.config import LoraConfig, ProbeConfig
 from figment.adaptation.lora import LoraLearning, learn_loras, probe_loras
 from figment.adaptation.textual_inversion import Probing, forget_learning
+from figment.checkpoint import Checkpoint
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.errors import InputError
 from figment.synthesis.config import SynthesisConfig
@@ -24,7 +27,7 @@ QUICK = LoraConfig(
 def learned(pocket_config, tmp_path_factory):
     folder, logged = tmp_path_factory.mktemp("adapters"), []
     return (
-        learn_loras(pocket_config, PHOTOS, NAMES, QUICK, folder, lambda m, step: logged.append((step, m))),
+        learn_loras(pocket_config, PHOTOS, NAMES, QUICK, folder, lambda step, m: logged.append((step, m))),
         folder,
         logged,
     )
@@ -49,7 +52,7 @@ def test_each_class_has_a_lora_that_diffusers_loads(learned, pocket_config):
 def test_a_lora_is_the_same_whichever_others_are_learned_and_wherever_it_was_interrupted(
     learned, pocket_config, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "Checkpoint", partial(Checkpoint, every_seconds=0.0))
     step, numbers = LoraLearning.step, []
 
     def stop_at_the_second(self, group, number):

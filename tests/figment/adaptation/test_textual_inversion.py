@@ -48,7 +48,7 @@ def learned(pocket_config, tmp_path_factory):
         NAMES,
         QUICK,
         tmp_path_factory.mktemp("adapters"),
-        lambda m, step: logged.append((step, m)),
+        lambda step, m: logged.append((step, m)),
     )
     return path, logged
 
