@@ -79,8 +79,8 @@ def test_words_are_learned_from_small_images_and_tried_on_one_whole_photo_at_a_t
         assert {image.shape for own in photos.values() for image in own} == {(32, 32, 3)}
         return output / "adapters/made.safetensors"
 
-    def probe_concepts(generator, adapter, photos, *values):
-        for own in photos.values():
+    def probe_concepts(adapter, probing):
+        for own in probing.photos.values():
             assert iter(own) is own, "all in memory"
             assert [photo.shape for photo in own] == [(60, 80, 3)]
         return {}

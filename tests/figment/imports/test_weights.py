@@ -88,13 +88,13 @@ def encoder_state() -> dict[str, torch.Tensor]:
 def test_text_encoder(tmp_path, prefix):
     torch.save({prefix + name: value for name, value in encoder_state().items()}, tmp_path / "text_encoder_param.pth")
     import_source("text-encoder", tmp_path / "text_encoder_param.pth", Options(), tmp_path / "out")
-    file, tensors = imported_adapter(tmp_path / "out", "tuning.imported")
+    file, tensors = imported_adapter(tmp_path / "out", "adaptation.imported")
     own = {name.removeprefix("text_model.") for name in encoder_state() if "position_ids" not in name}
     assert {name.removeprefix(f"text_encoder.{own_prefix()}") for name in tensors} == own
     assert {value.dtype for value in tensors.values()} == {torch.float32}
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
-    with pytest.raises(InputError, match=r"tuning\.imported.*not what its name says"):
-        imported_adapter(tmp_path / "out", "tuning.imported")
+    with pytest.raises(InputError, match=r"adaptation\.imported.*not what its name says"):
+        imported_adapter(tmp_path / "out", "adaptation.imported")
 
 
 def test_words_of_a_folder_of_diffusers(tmp_path):
