@@ -15,9 +15,8 @@ from figment.clip.scorer import ClipConfig
 from figment.datasets.config import RealConfig
 from figment.labels import Label, LabelSpace
 from figment.manifests import FileRef, Prepared
-from figment.training.config import TrainingConfig
 from figment.training.semantic import TrainedMatrix, build_semantic_matrix
-from figment.training.stage import SemanticMatrix
+from figment.training.stage import SemanticMatrix, Timm
 from figment.training.trainers import semantic_matrix as trainer
 from steps import training
 from tests.recipes import recipe_of
@@ -87,7 +86,7 @@ def test_classifiers_that_steps_of_their_own_train_are_the_same(plan, pool, tmp_
     rows = plan.select(["image_id", "trick", "labels"])
     pq.write_table(rows.append_column("accepted", pa.array([True] * len(plan))), tmp_path / "verdicts.parquet")
     made = (None, FileRef.of(pool.manifest_file), FileRef.of(tmp_path / "verdicts.parquet"))
-    config = TrainingConfig(model="test_resnet", image_size=16, steps=2, batch_size=4, device="cpu")
+    config = Timm(model="test_resnet", image_size=16, steps=2, batch_size=4, device="cpu")
     tricks = {"tricks": ["base_class", "random_guidance"], "images_per_class": 3}
     real = {"real": RealConfig(path=str(tmp_path / "none")), "training": config}
     given = LabelSpace.of(("car", "frog", "banana")), Prepared(), *made
