@@ -83,9 +83,7 @@ def measure(world: World, unlabelled: LabelledImages, seed: int, clusters: int) 
     found, clicks, pure = answer(groups, unlabelled.labels, len(world.space))
     chosen = pq.read_table(folder / "classifiers" / COMBINED / TRAINING_LIST)
     store = FeatureStore(Pool(folder / "images"), world.scorer)
-    by_id = {
-        i: row for ids, part in store.read(chosen["image_id"].to_pylist()) for i, row in zip(ids, part, strict=True)
-    }
+    by_id = store.by_id(chosen["image_id"].to_pylist())
     made = (
         torch.stack([by_id[i] for i in chosen["image_id"].to_pylist()]).float(),
         torch.tensor([world.space.names.index(label) for label in chosen["label"].to_pylist()]),

@@ -38,7 +38,7 @@ from figment.evaluation.features import clip_features
 from figment.files import digest, write_json
 from figment.labels import LabelSpace
 from figment.metrics.accuracy import macro_accuracy
-from figment.metrics.diversity import diversity_ledger
+from figment.metrics.diversity import Labelled, diversity_ledger
 from figment.planning.few_shot import RECIPE, Shot, Words, plan_few_shot
 from figment.planning.generator_config import GeneratorConfig, Origin
 from figment.planning.methods import Method
@@ -221,7 +221,7 @@ class Bench:
 
     def diversity(self, clip: Tensor, labels: Tensor) -> dict[str, float]:
         seen, real = self.tests[TESTS[0]]
-        ledger = diversity_ledger(clip, labels, real, seen.labels, self.space.names)
+        ledger = diversity_ledger(Labelled(clip, labels), Labelled(real, seen.labels), self.space.names)
         values = {"vendi": ledger.vendi, "distance": ledger.distance, "frechet": ledger.frechet}
         return values | {name: getattr(ledger.reach, name) for name in ("recall", "coverage", "precision")}
 

@@ -21,7 +21,7 @@ from benchmarks.tables.world import World
 from figment.evaluation.features import clip_features
 from figment.files import sha256_file, write_text
 from figment.metrics import accuracy
-from figment.metrics.diversity import diversity_ledger
+from figment.metrics.diversity import Labelled, diversity_ledger
 from figment.planning.bag_of_tricks import training_sets
 from figment.training.config import TrainingConfig
 
@@ -43,7 +43,8 @@ def rows_of(world: World, seed: int, per_class: int) -> list[dict[str, Any]]:
     for name, shares in sets.items():
         ids, chosen, features = images.of(shares)
         found = cell(world, name, seed, ids, chosen, training)
-        spread = diversity_ledger(features, chosen.labels, real_features, real.labels, world.space.names, per_class)
+        made, shots = Labelled(features, chosen.labels), Labelled(real_features, real.labels)
+        spread = diversity_ledger(made, shots, world.space.names, per_class)
         rows.append(_row(name, found) | {"recall": spread.reach.recall, "coverage": spread.reach.coverage})
         print(rows[-1], flush=True)
     real_id = [sha256_file(Path(world.parameters["real"]["path"]) / "train.parquet"), str(per_class)]

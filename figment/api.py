@@ -39,12 +39,12 @@ class Model:
         """The classes or tags of image files, folders of them or Parquet files, the likeliest first, each a mapping with "image",
         "label" and a number. ``top_k`` of an image, by default one class or ten tags.
         Raises InputError for an image that cannot be read."""
-        from figment.evaluation.prediction import predict_files
+        from figment.evaluation.prediction import Asked, predict_files
         from figment.image_files import find_files
 
         paths = [images] if isinstance(images, str | Path) else list(images)
         files = find_files([Path(path) for path in paths])
-        return [json.loads(line) for line in predict_files(self.folder, files, top_k=top_k)]
+        return [json.loads(line) for line in predict_files(self.folder, files, Asked(top_k=top_k))]
 
 
 def load(folder: str | Path) -> Model:

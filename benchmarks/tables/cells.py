@@ -13,7 +13,7 @@ from benchmarks.tables.world import World
 from figment.datasets.labelled import LabelledImages
 from figment.files import digest, sha256_file, write_json
 from figment.metrics import accuracy
-from figment.metrics.diversity import diversity_ledger
+from figment.metrics.diversity import Labelled, diversity_ledger
 from figment.training.classifier import predict
 from figment.training.config import TrainingConfig
 from figment.training.train import train_classifier
@@ -57,7 +57,8 @@ def ledger(world: World, identity: Sequence[str], labels: Tensor, features: Tens
     if not file.is_file():
         values: dict[str, float] = {}
         for suffix, count in (("", per_class), ("_equal", min(AT_EQUAL_SIZE, per_class))):
-            found = diversity_ledger(features, labels, real, world.train.labels, world.space.names, count)
+            made, shots = Labelled(features, labels), Labelled(real, world.train.labels)
+            found = diversity_ledger(made, shots, world.space.names, count)
             values |= {f"vendi{suffix}": found.vendi, f"distance{suffix}": found.distance}
             values |= {f"{name}{suffix}": getattr(found.reach, name) for name in ("precision", "recall", "coverage")}
             values |= {f"frechet{suffix}": found.frechet}

@@ -119,9 +119,7 @@ class World:
         verdicts = validate(plan, self.pool, self.space, self.scorer, policy)
         everything = training_list(verdicts, tricks)
         streamed = open_training_list(everything, self.pool, self.space, self.size, f"seed {seed}")
-        found = {
-            i: row for ids, part in store.read(plan["image_id"].to_pylist()) for i, row in zip(ids, part, strict=True)
-        }
+        found = store.by_id(plan["image_id"].to_pylist())
         ids = everything["image_id"].to_pylist()
         return Rendered(
             ids={image_id: row for row, image_id in enumerate(ids)},

@@ -131,13 +131,14 @@ def preview_config(options: argparse.Namespace) -> None:
 
 def recipe_of_config(path: Path) -> Any:
     """The recipe of a config without a fault that renders images; that its files are there is known once they are read."""
-    from figment.ops.checking import recipe_of
+    from figment.ops.checking import parameters_model
     from figment.ops.config_check import before_steps, checked, refuse_faults
+    from figment.recipes.base import Recipe
 
     found = checked(path, on_disk=False)
     refuse_faults([found])
-    kind = recipe_of(before_steps(found.pipeline)[0])
-    if kind is None:
+    kind = parameters_model(before_steps(found.pipeline)[0])
+    if not issubclass(kind, Recipe):
         raise InputError(
             f"{path}: {found.pipeline} renders nothing; give the config of a recipe, such as bag_of_tricks"
         )

@@ -124,15 +124,15 @@ def predict_images(options: argparse.Namespace) -> None:
 
     files = find_files(options.image)  # before what takes seconds to import
 
-    from figment.evaluation.prediction import predict_files
+    from figment.evaluation.prediction import Asked, predict_files
     from figment.evaluation.prediction_files import check_ending, write_predictions
     from figment.ops.summary import last_model
 
     if options.out:
         check_ending(options.out)
     model = options.model or last_model()
-    given = (options.tags, options.top_k, options.batch_size, options.rendered, options.device)
-    lines = predict_files(model, files, *given)
+    asked = Asked(options.tags, options.top_k, options.batch_size, options.rendered, options.device)
+    lines = predict_files(model, files, asked)
     if options.out:
         print(f"{options.out}: {write_predictions(lines, options.out)} rows")
     else:

@@ -1,6 +1,7 @@
 """The worst errors: real images that a classifier is surest of and wrong about, beside what it learned from that is nearest."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -9,6 +10,8 @@ from torch import Tensor
 from figment.datasets.labelled import StreamedImages
 from figment.images import data_uri, encode
 from figment.validation.features import FeatureStore
+
+NEIGHBOURS = 4  # of an error
 
 
 class Neighbour(BaseModel):
@@ -39,20 +42,19 @@ class WorstError(BaseModel):
 def explain_errors(
     logits: Tensor,
     test: StreamedImages,
-    seen: StreamedImages,
     learned: Sequence[str],
     store: FeatureStore,
     names: Sequence[str],
     count: int,
-    neighbours: int,
 ) -> list[WorstError]:
-    """The ``count`` worst errors on ``test`` by ``logits`` (N, C), each with the ``neighbours`` nearest of the pool's images that
-    the model ``learned`` from. ``seen``: the same images at CLIP's size."""
+    """The ``count`` worst errors on ``test`` by ``logits`` (N, C), each with the nearest of the pool's images that the model
+    ``learned`` from."""
     rows = worst_errors(logits, test.labels, count)
     if not len(rows):
         return []
-    features = {i: row.float() for ids, part in store.read(learned) for i, row in zip(ids, part, strict=True)}
-    near = nearest(store.scorer.image_features(seen.subset(rows).load().pixels).cpu(), features, neighbours)
+    scorer, wrong = store.scorer, test.subset(rows)
+    seen = replace(wrong, size=scorer.size, resize="bicubic", native_size=None).load()
+    near = nearest(scorer.image_features(seen.pixels).cpu(), store.by_id(learned), NEIGHBOURS)
     wanted, columns = {i for found in near for i, _ in found}, ["image_id", "image", "labels", "trick"]
     kept = {row["image_id"]: row for batch in store.pool.read(wanted, columns) for row in batch.to_pylist()}
 
@@ -71,7 +73,7 @@ def explain_errors(
             uri=data_uri(encode(pixels.permute(1, 2, 0).contiguous().numpy(), "png"), "png"),
             neighbours=tuple(neighbour(*pair) for pair in found),
         )
-        for row, pixels, found in zip(rows.tolist(), test.subset(rows).load().pixels, near, strict=True)
+        for row, pixels, found in zip(rows.tolist(), wrong.load().pixels, near, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from figment.errors import InputError
 from figment.evaluation.fonts import drawable
+from figment.metrics.diversity import Labelled
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -33,10 +34,8 @@ def project(features: Tensor, method: Literal["tsne", "pca"] = "tsne", seed: int
 
 
 def feature_map(
-    synthetic: Tensor,
-    labels: Tensor,
-    real: Tensor,
-    real_labels: Tensor,
+    synthetic: Labelled,
+    real: Labelled,
     names: Sequence[str],
     method: Literal["tsne", "pca"] = "tsne",
     most: int = 2000,
@@ -45,14 +44,14 @@ def feature_map(
     """An image: crosses are real, dots synthetic, a colour a class; at most ``most`` images of either, drawn from
     ``seed``. One projection of both, so that their places can be compared."""
     generator = torch.Generator().manual_seed(seed)
-    chosen = [torch.randperm(len(x), generator=generator)[:most] for x in (synthetic, real)]
-    points = project(torch.cat([synthetic[chosen[0]], real[chosen[1]]]), method, seed)
+    chosen = [torch.randperm(len(x.labels), generator=generator)[:most] for x in (synthetic, real)]
+    points = project(torch.cat([synthetic.features[chosen[0]], real.features[chosen[1]]]), method, seed)
     names, families = drawable(names)
     plt.rcParams["font.family"] = families
     figure, axes = plt.subplots(figsize=(8, 6))
     colours = plt.get_cmap("tab20" if len(names) > 10 else "tab10")
     first = 0
-    for rows, ids, marker, size in ((chosen[0], labels, "o", 8), (chosen[1], real_labels, "x", 22)):
+    for rows, ids, marker, size in ((chosen[0], synthetic.labels, "o", 8), (chosen[1], real.labels, "x", 22)):
         here, of = points[first : first + len(rows)], ids[rows]
         for label, name in enumerate(names):
             x, y = here[of == label].unbind(1)

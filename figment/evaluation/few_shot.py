@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.config import CROSS_VALIDATED
@@ -20,7 +19,7 @@ from figment.evaluation.few_shot_results import FewShotResults, MethodResult, ta
 from figment.keys import data_digest, model_digest
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
-from figment.metrics.diversity import compare_sets
+from figment.metrics.diversity import Labelled, compare_sets
 from figment.planning.planners import USES
 from figment.synthesis.pool import Pool
 from figment.training.backbone import view_features
@@ -78,7 +77,7 @@ class Bench(NamedTuple):
         uses = pq.read_table(plan.open().with_name(USES))
         sets = features_of_methods(self.space, store, uses, pq.read_table(photos.open()))
         first = by_clip[next(iter(tests))]
-        ledgers = compare_sets(sets, first.features[:, 0], first.labels, self.space.names)
+        ledgers = compare_sets(sets, Labelled(first.features[:, 0], first.labels), self.space.names)
         return results.model_copy(update={"diversity": ledgers})
 
     def _features_of(self, model: TrainedModel, head: ClassifierRef) -> Mapping[str, FeatureSet]:
@@ -119,18 +118,17 @@ class Bench(NamedTuple):
 
 def features_of_methods(
     labels: LabelSpace, store: FeatureStore, used: pa.Table, photos: pa.Table
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """CLIP features (S, D) and labels (S,) of each method's images."""
+) -> dict[str, Labelled]:
+    """CLIP features and labels of each method's images."""
     store.complete()
     rows = used.to_pylist()
-    wanted = {row["image_id"] for row in rows}
-    found = {i: row for ids, part in store.read(wanted) for i, row in zip(ids, part, strict=True)}
+    found = store.by_id(row["image_id"] for row in rows)
     label_of = [labels.names.index(name) for name in photos["label"].to_pylist()]
     sets = {}
     for name in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == name]
-        features = torch.stack([found[row["image_id"]] for row in own]).float()
-        sets[name] = features, torch.tensor([label_of[row["photo"]] for row in own])
+        features = torch.stack([found[row["image_id"]] for row in own])
+        sets[name] = Labelled(features, torch.tensor([label_of[row["photo"]] for row in own]))
     return sets
 
 

@@ -17,7 +17,7 @@ from figment.evaluation.features import clip_features
 from figment.evaluation.results import Result, Results, tabulate
 from figment.labels import LabelSpace
 from figment.manifests import ClassifierRef, Classifiers, FileRef
-from figment.metrics.diversity import compare_sets
+from figment.metrics.diversity import Labelled, compare_sets
 from figment.synthesis.pool import Pool
 from figment.training.classifier import predict_all
 from figment.training.finetune import classify
@@ -31,7 +31,7 @@ from figment.validation.features import FeatureStore
 SHOTS = 1000  # real images of a class that diversity is measured against, at most
 TOGETHER = 256  # images scored at a time
 MAPPED = 500  # images of either kind on the map
-ERRORS, NEIGHBOURS = 12, 4
+ERRORS = 12
 
 
 class Bench(NamedTuple):
@@ -58,17 +58,17 @@ class Bench(NamedTuple):
         images = {item.name: item.images for item in classifiers.items}
         results = tabulate(space, test.labels, clip_logits, logits, images, classifiers.deployed)
         sets = features_of_sets(space, FeatureStore(Pool(self.images.open().parent), scorer), classifiers)
-        shots, shot_labels = self.shots(scorer)
-        results = results.model_copy(update={"diversity": compare_sets(sets, shots, shot_labels, space.names)})
-        return results, feature_map(*sets[results.confusion_of], shots, shot_labels, space.names, most=MAPPED)
+        shots = self.shots(scorer)
+        results = results.model_copy(update={"diversity": compare_sets(sets, shots, space.names)})
+        return results, feature_map(sets[results.confusion_of], shots, space.names, most=MAPPED)
 
-    def shots(self, scorer: ClipScorer) -> tuple[Tensor, Tensor]:
+    def shots(self, scorer: ClipScorer) -> Labelled:
         """CLIP features and labels of real training images, or of test images if there are no others: nothing is chosen by
         them."""
         real, path = self.real, Path(self.real.path)
         split, few = ("train", real.train_per_class) if has_split(path, "train") else (real.test, real.test_per_class)
         shots = open_labelled(path, split, self.space, scorer.size, min(SHOTS, few or SHOTS))
-        return clip_features(shots, scorer), shots.labels
+        return Labelled(clip_features(shots, scorer), shots.labels)
 
     def explain(self, classifier: ClassifierRef) -> list[WorstError]:
         """The worst errors of a classifier, each with its nearest training images."""
@@ -76,10 +76,9 @@ class Bench(NamedTuple):
         path, few = Path(real.path), real.test_per_class
         size, resize, native_size = model.preparation
         test = open_labelled(path, real.test, self.space, size, few, resize, native_size)
-        seen = open_labelled(path, real.test, self.space, scorer.size, few, "bicubic")
         learned = pq.read_table(folder_of(classifier) / TRAINING_LIST)["image_id"].to_pylist()
         store = FeatureStore(Pool(self.images.open().parent), scorer)
-        return explain_errors(logits_of(model, test), test, seen, learned, store, self.space.names, ERRORS, NEIGHBOURS)
+        return explain_errors(logits_of(model, test), test, learned, store, self.space.names, ERRORS)
 
 
 def folder_of(classifier: ClassifierRef) -> Path:
@@ -111,18 +110,15 @@ def log_probabilities(network: nn.Module, pixels: Tensor) -> Tensor:
     return torch.cat([network(part).clamp(min=1e-12).log() for part in parts])
 
 
-def features_of_sets(
-    space: LabelSpace, store: FeatureStore, classifiers: Classifiers
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """CLIP features (N, D) and labels (N,) of the generated images that each classifier learned from, if any."""
+def features_of_sets(space: LabelSpace, store: FeatureStore, classifiers: Classifiers) -> dict[str, Labelled]:
+    """CLIP features and labels of the generated images that each classifier learned from, if any."""
     store.complete()
     files = {item.name: folder_of(item) / TRAINING_LIST for item in classifiers.items}
     lists = {name: pq.read_table(file) for name, file in files.items() if file.is_file()}
-    wanted = {i for chosen in lists.values() for i in chosen["image_id"].to_pylist()}
-    found = {i: row for ids, part in store.read(wanted) for i, row in zip(ids, part, strict=True)}
+    found = store.by_id(i for chosen in lists.values() for i in chosen["image_id"].to_pylist())
     return {
-        name: (
-            torch.stack([found[i] for i in chosen["image_id"].to_pylist()]).float(),
+        name: Labelled(
+            torch.stack([found[i] for i in chosen["image_id"].to_pylist()]),
             torch.tensor([space.names.index(label) for label in chosen["label"].to_pylist()]),
         )
         for name, chosen in lists.items()

@@ -12,11 +12,11 @@ from figment.evaluation.report import History, Plot, Section, Table, curve, perc
 from figment.evaluation.verdict import Verdict
 from figment.planning import rounds
 from figment.training.classifier import predict_all
-from figment.training.round_stages import Stages, open_validation
+from figment.training.round_stages import Stages
 from figment.validation.features import FeatureStore
 
 ROUNDS_FILE = "rounds"  # .json, beside the plan
-SHOWN, NEIGHBOURS = 4, 4  # real images of a missing class, and generated ones beside each
+SHOWN = 4  # real images of a missing class
 HELP = {
     "error": "the share of real validation images that are called something else, with its 95 % interval",
     "gain": "points of top-1 over the round before, on the same images; ?: undecided",
@@ -35,16 +35,14 @@ def show_missing(history: rounds.History, stages: Stages, network: nn.Module, ve
     """``history`` with what its missing classes look like: real images that the ``network`` is surest of and wrong about, and the
     accepted ones of the class that are nearest."""
     shown: list[WorstError] = []
-    real, scorer = stages.rounding.real, stages.scorer
     for name in history.missing:
-        both = (stages.validation(), open_validation(stages.space, real, scorer.size))
-        rows = (both[0].labels == stages.space.names.index(name)).nonzero().flatten()
-        own, seen = (images.subset(rows) for images in both)
+        images = stages.validation()
+        own = images.subset((images.labels == stages.space.names.index(name)).nonzero().flatten())
         accepted = verdicts.filter(verdicts["accepted"])
         made = accepted.filter(pc.equal(pc.list_element(accepted["labels"], 0), name))["image_id"].to_pylist()
-        store = FeatureStore(stages.pool, scorer)
+        store = FeatureStore(stages.pool, stages.scorer)
         logits = predict_all(network, own)
-        shown += explain_errors(logits, own, seen, made, store, stages.space.names, SHOWN, NEIGHBOURS)
+        shown += explain_errors(logits, own, made, store, stages.space.names, SHOWN)
     return RoundsFile(**history.model_dump(), shown=tuple(shown))
 
 

@@ -3,11 +3,11 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -37,6 +37,11 @@ class Tag:
     score: float
     unseen: bool
     row: int
+
+    @property
+    def beside(self) -> tuple[str, str]:
+        """A name and numbers: ``*`` around unseen ones, score, row."""
+        return f"*{self.tag}*" if self.unseen else self.tag, f"{self.score:.3g}   row {self.row}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def predict_tags(
 
     Images are taken ``batch_size`` at a time and squashed to the model's size, as in the paper.
     """
-    _check_sizes(top_k, batch_size)
+    check_sizes(top_k, batch_size)
     names = tagger.labels.names
     for batch in batches(images, batch_size):
         pixels = torch.stack([squash(as_rgb(image), tagger.image_size) for image in batch])
@@ -116,7 +121,7 @@ def predict_tags(
             yield [Tag(names[j], float(score[j]), names[j] in tagger.unseen, int(row[j])) for j in chosen]
 
 
-def _check_sizes(top_k: int, batch_size: int) -> None:
+def check_sizes(top_k: int, batch_size: int) -> None:
     if top_k < 1 or batch_size < 1:
         raise InputError(f"top_k is {top_k} and batch_size {batch_size}; both are at least 1")
 
@@ -128,33 +133,51 @@ def tag_files(
     batch_size: int = 32,
     rendered: Path | None = None,
 ) -> Iterator[str]:
-    """Lines of JSON ``{"image", "tag", "score", "unseen", "row"}``, a line a tag, for the images of files (Parquet has
-    many) in their order.
+    """``lines_of`` images, ``{"image", "tag", "score", "unseen", "row"}``, a line a tag. Raises InputError at once for a
+    ``top_k`` or a ``batch_size`` below 1."""
+    check_sizes(top_k, batch_size)
 
-    With a folder ``rendered``, each image with its tags beside is written there as PNG. An image that cannot be read has
-    a line ``{"image", "error"}``, and UnreadImages is raised at the end. Raises InputError at once for a ``top_k`` or a
-    ``batch_size`` below 1.
+    def see(images: Sequence[Image.Image]) -> Iterator[list[Said]]:
+        for tags in predict_tags(tagger, images, top_k, batch_size):
+            yield [Said(asdict(tag), *tag.beside) for tag in tags]
+
+    return lines_of(files, see, batch_size, rendered)
+
+
+class Said(NamedTuple):
+    """One thing that is said of an image: in a line of JSON; and beside the image, a name and its numbers."""
+
+    record: dict[str, Any]
+    name: str
+    numbers: str
+
+
+See = Callable[[Sequence[Image.Image]], Iterable[Sequence[Said]]]  # what is said of each image of a batch
+
+
+def lines_of(files: Sequence[Path], see: See, batch_size: int, rendered: Path | None) -> Iterator[str]:
+    """Lines of JSON ``{"image", ...}`` of all that ``see`` says of the images of files (Parquet has many) in their order.
+
+    With a folder ``rendered``, each image with its lines beside is written there as PNG. An image that cannot be read has
+    a line ``{"image", "error"}``, and UnreadImages is raised at the end.
     """
-    _check_sizes(top_k, batch_size)
     names = [name for file in files for name in names_in(file)]
     targets = rendered_files(names, rendered) if rendered else []
     unread: list[InputError] = []
     images = (image for file in files for image in try_images(file))
     for batch in batches(enumerate(images), batch_size):
-        tagged = predict_tags(
-            tagger, [found for _, found in batch if isinstance(found, Image.Image)], top_k, batch_size
-        )
+        seen = iter(see([found for _, found in batch if isinstance(found, Image.Image)]))
         for i, found in batch:
             if isinstance(found, InputError):
                 unread.append(found)
                 yield json.dumps({"image": names[i], "error": str(found)}, ensure_ascii=False)
                 continue
-            tags = next(tagged)
+            said = next(seen)
             if rendered:
                 with atomic(targets[i]) as partial:
-                    render_tags(found, tags).save(partial, "PNG")
-            for tag in tags:
-                yield json.dumps({"image": names[i]} | asdict(tag), ensure_ascii=False)
+                    render_lines(found, [(one.name, one.numbers) for one in said]).save(partial, "PNG")
+            for one in said:
+                yield json.dumps({"image": names[i]} | one.record, ensure_ascii=False)
     if unread:
         raise UnreadImages(unread, len(names))
 
@@ -185,9 +208,7 @@ def rendered_name(name: str) -> str:
 
 def render_tags(image: Image.Image, tags: Sequence[Tag]) -> Image.Image:
     """The image with its tags beside: ``*`` around unseen ones, score, row."""
-    return render_lines(
-        image, [(f"*{tag.tag}*" if tag.unseen else tag.tag, f"{tag.score:.3g}   row {tag.row}") for tag in tags]
-    )
+    return render_lines(image, [tag.beside for tag in tags])
 
 
 def render_lines(image: Image.Image, lines: Sequence[tuple[str, str]]) -> Image.Image:

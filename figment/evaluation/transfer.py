@@ -14,6 +14,7 @@ from figment.evaluation.feature_map import feature_map
 from figment.files import atomic, write_json
 from figment.labels import LabelSpace
 from figment.metrics.accuracy import top1
+from figment.metrics.diversity import Labelled
 from figment.synthesis.pool import Pool
 from figment.training.backbone import load_backbone, view_features
 from figment.training.config import AugmentConfig, BackboneConfig, HeadConfig
@@ -81,9 +82,8 @@ def transfer(
             counts = {"images": len(learned_from), "tested": len(tested_by)}
             cells.append(Cell(trained_on=trained_on, tested_on=tested_on, **counts, **numbers))
     synthetic, real = (features[name][1] for name in (GENERATED, REAL))
-    drawn = feature_map(
-        synthetic.features[:, 0], synthetic.labels, real.features[:, 0], real.labels, space.names, seed=seed
-    )
+    mapped = (Labelled(images.features[:, 0], images.labels) for images in (synthetic, real))
+    drawn = feature_map(*mapped, space.names, seed=seed)
     with atomic(out / "transfer.png") as partial:
         drawn.save(partial, "PNG")
     write_json(out / "transfer.json", {"backbone": backbone.model, "cells": [cell.model_dump() for cell in cells]})

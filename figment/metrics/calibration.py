@@ -9,6 +9,7 @@ from figment.types import Natural, Settings, Share
 
 MAX_CANDIDATES = 100
 Scores = Sequence[float] | np.ndarray
+Bounded = tuple[np.ndarray, np.ndarray, np.ndarray]  # estimates, and both ends of their intervals
 
 
 class Threshold(Settings):
@@ -66,7 +67,7 @@ def threshold_from_negatives(
     estimate = precision(share[0], fpr[0], failed(own_below[0], others_below[0]))
     low = precision(share[1], fpr[2], failed(own_below[2], others_below[1]))
     high = precision(share[2], fpr[1], failed(own_below[1], others_below[2]))
-    return _lowest(values, estimate, low, high, share[0], len(others.scores), target_precision)
+    return _lowest(values, (estimate, low, high), share[0], len(others.scores), target_precision)
 
 
 class _Shares:
@@ -77,26 +78,19 @@ class _Shares:
         if not ((self.scores >= 0) & (self.scores <= 1)).all():
             raise InputError("thresholds are fitted to probabilities from 0 to 1; a score is outside, or NaN")
 
-    def at_least(self, values: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def at_least(self, values: np.ndarray, confidence: float) -> Bounded:
         return self._share(len(self.scores) - np.searchsorted(self.scores, values), confidence)
 
-    def below(self, value: float, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def below(self, value: float, confidence: float) -> Bounded:
         return self._share(np.searchsorted(self.scores, np.array(value)), confidence)
 
-    def _share(self, counts: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _share(self, counts: np.ndarray, confidence: float) -> Bounded:
         return counts / max(len(self.scores), 1), *proportion_interval(counts, len(self.scores), confidence)
 
 
-def _lowest(
-    values: np.ndarray,
-    estimate: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    accepted: np.ndarray,
-    negatives: int,
-    target: float,
-) -> Threshold:
+def _lowest(values: np.ndarray, precision: Bounded, accepted: np.ndarray, negatives: int, target: float) -> Threshold:
     """The lowest of ascending ``values`` whose bound reaches the target, else the one that comes nearest."""
+    estimate, low, high = precision
     reaching = np.flatnonzero(low >= target)
     best = int(reaching[0]) if len(reaching) else int(np.lexsort((accepted, estimate, low))[-1])
     return Threshold(

@@ -5,6 +5,7 @@ Density and coverage: Naeem et al. 2020. Frechet distance: Heusel et al. 2017, h
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -100,17 +101,22 @@ class Ledger(BaseModel):
     frechet: float
 
 
+class Labelled(NamedTuple):
+    """Images by their ``features`` (N, D) and ``labels`` (N,)."""
+
+    features: Tensor
+    labels: Tensor
+
+
 def diversity_ledger(
-    synthetic: Tensor,
-    labels: Tensor,
-    real: Tensor,
-    real_labels: Tensor,
+    synthetic: Labelled,
+    real: Labelled,
     names: Sequence[str],
     per_class: int | None = None,
     k: int = 5,
     seed: int = 0,
 ) -> Ledger:
-    """Of synthetic features (N, D) against real shots' (M, D), class by class.
+    """Of synthetic images against real shots, class by class.
 
     All these numbers grow with the number of images; ``per_class`` compares sets of different size at so many of each
     class, drawn from ``seed``. Raises InputError if a class has fewer, or not more than ``k``.
@@ -118,8 +124,8 @@ def diversity_ledger(
     generator = torch.Generator().manual_seed(seed)
     lines, kept = [], []
     for label, name in enumerate(names):
-        rows = (labels == label).nonzero().flatten()
-        shots = real[real_labels == label]
+        rows = (synthetic.labels == label).nonzero().flatten()
+        shots = real.features[real.labels == label]
         if per_class is not None:
             if len(rows) < per_class:
                 raise InputError(f"diversity: {len(rows)} images of {name}; per_class asks for {per_class}")
@@ -127,7 +133,7 @@ def diversity_ledger(
         for what, count in (("synthetic", len(rows)), ("real", len(shots))):
             if count <= k:
                 raise InputError(f"diversity: {count} {what} images of {name}; {k} nearest neighbours need {k + 1}")
-        mine = synthetic[rows]
+        mine = synthetic.features[rows]
         kept.append(rows)
         lines.append(
             ClassDiversity(
@@ -143,28 +149,24 @@ def diversity_ledger(
         vendi=_mean([line.vendi for line in lines]),
         distance=_mean([line.distance for line in lines]),
         reach=Reach(**{field: _mean([getattr(line.reach, field) for line in lines]) for field in Reach.model_fields}),
-        frechet=frechet_distance(synthetic[torch.cat(kept)], real),
+        frechet=frechet_distance(synthetic.features[torch.cat(kept)], real.features),
     )
 
 
 def compare_sets(
-    sets: Mapping[str, tuple[Tensor, Tensor]],
-    real: Tensor,
-    real_labels: Tensor,
+    sets: Mapping[str, Labelled],
+    real: Labelled,
     names: Sequence[str],
     most: int = 1000,
     k: int = 5,
 ) -> dict[str, Ledger]:
-    """The ledger of each set of features and labels, all at the same number of images of every class: that of the smallest,
+    """The ledger of each set, all at the same number of images of every class: that of the smallest,
     at most ``most``. Empty if that, or the number of real shots of a class, does not exceed ``k``."""
     fewest = min(int(torch.bincount(labels, minlength=len(names)).min()) for _, labels in sets.values())
-    if min(fewest, int(torch.bincount(real_labels, minlength=len(names)).min())) <= k:
+    if min(fewest, int(torch.bincount(real.labels, minlength=len(names)).min())) <= k:
         return {}
     per_class = min(fewest, most)
-    return {
-        name: diversity_ledger(features, labels, real, real_labels, names, per_class, k)
-        for name, (features, labels) in sets.items()
-    }
+    return {name: diversity_ledger(images, real, names, per_class, k) for name, images in sets.items()}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import ValidationError
 
 from figment.errors import InputError
 from figment.reading import mapping, name_of, read_yaml
@@ -51,24 +51,12 @@ def sentences(model: Any, values: Mapping[str, Any]) -> tuple[list[tuple[tuple[s
     return [], set()
 
 
-def recipe_of(function: Callable[..., Any]) -> type[Settings] | None:
-    """The config of a recipe, whose fields are a pipeline's parameters; None of a pipeline that names its own."""
+def parameters_model(function: Callable[..., Any]) -> type[Settings]:
+    """The one config that a pipeline's function takes: its fields are the pipeline's parameters."""
     if known := getattr(function, "recipe", None):
         return known
-    annotations = [parameter.annotation for parameter in inspect.signature(function).parameters.values()]
-    return annotations[0] if len(annotations) == 1 and issubclass(annotations[0], Settings) else None
-
-
-def parameters_model(function: Callable[..., Any]) -> Any:
-    """The pydantic model of a pipeline's parameters."""
-    if recipe := recipe_of(function):
-        return recipe
-    parameters = inspect.signature(function).parameters
-    fields: dict[str, Any] = {
-        name: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default)
-        for name, p in parameters.items()
-    }
-    return create_model("parameters", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+    (parameter,) = inspect.signature(function).parameters.values()
+    return parameter.annotation
 
 
 def _sentence(first: Any, model: Any) -> str:

@@ -15,7 +15,7 @@ import yaml
 
 from figment.errors import InputError
 from figment.files import check_writable
-from figment.ops.checking import parameters_model, read_config, recipe_of, refuse_unknown, sentences
+from figment.ops.checking import parameters_model, read_config, refuse_unknown, sentences
 from figment.ops.config_files import local_faults
 from figment.ops.endings import say
 from figment.ops.environment import PIPELINES, PREFIX, RESOURCES
@@ -64,7 +64,7 @@ def checked(path: Path, pipeline: str = "", on_disk: bool = True) -> Checked:
         known = {key: getattr(values, key) for key in model.model_fields}
         absent = local_faults(values) if on_disk else []
         faults += [f"{path}: parameters.{sentence}{_example(name, place, path)}" for place, sentence in absent]
-        checks.append(lambda: function(values) if recipe_of(function) else function(**known))
+        checks.append(lambda: function(values))
     if "classes" in good and "labels" not in wrong:
         from figment.labels import LabelSpace
 

@@ -30,7 +30,7 @@ from figment.errors import InputError
 from figment.evaluation.verdict import SUMMARY
 from figment.files import check_writable
 from figment.ops import lineage, tracking
-from figment.ops.checking import complaint, parameters_model, read_config, recipe_of, refuse_unknown
+from figment.ops.checking import complaint, parameters_model, read_config, refuse_unknown
 from figment.ops.databases import repository
 from figment.ops.endings import ended
 from figment.ops.shots import gather, runs_of
@@ -204,16 +204,16 @@ def offer(parameters: Mapping[str, Any], config: Path) -> None:
 
 
 def figment_pipeline(function: Callable[..., None]) -> CheckedPipeline:
-    """Decorator: a pipeline named after the function, whose parameters are the function's, or the fields of the one recipe that
-    it takes. Its steps keep their own books on what is done (``ops.caching``)."""
+    """Decorator: a pipeline named after the function, whose parameters are the fields of the one config that it
+    takes. Its steps keep their own books on what is done (``ops.caching``)."""
     return CheckedPipeline(name=function.__name__, entrypoint=with_fields(function), enable_cache=False)
 
 
 def with_fields(function: Callable[..., None]) -> Callable[..., None]:
-    """The function of one recipe as a function of the recipe's fields; any other, and one that is so already, as it is."""
-    recipe = recipe_of(function)
-    if recipe is None or hasattr(function, "recipe"):
+    """The function of a config as a function of the config's fields; one that is so already as it is."""
+    if hasattr(function, "recipe"):
         return function
+    recipe = parameters_model(function)
 
     def entrypoint(**parameters: Any) -> None:
         function(recipe(**parameters))

@@ -43,7 +43,7 @@ from figment.synthesis.config import SynthesisConfig
 from figment.training.acceptance import Acceptance, FilterPolicy
 from figment.training.config import FewShotTrainingConfig, check_selection
 from figment.training.stage import DualPrompt, FewShotHead, SemanticMatrix, Timm, Training
-from figment.types import Count, PathText, RegisteredName
+from figment.types import Count, PathText, RegisteredName, Settings
 from figment.validation.policies import AcceptancePolicy, CocoPolicy, Top1Policy
 from figment.validation.verdicts import BLANK
 
@@ -334,6 +334,20 @@ class Custom(Recipe):
         from figment.recipes.combinations import check_combination
 
         check_combination(self)
+
+
+class Prediction(Settings):
+    """What the pipeline ``predict`` asks of a trained ``model``; ``rendered``: each image is also written with what is said of it
+    beside."""
+
+    model: PathText
+    images: list[PathText]
+    output: PathText
+    tags: PathText | None = None
+    top_k: Count | None = None
+    batch_size: Count = 32
+    rendered: bool = True
+    device: str = "auto"
 
 
 AnyRecipe = Annotated[BagOfTricks | Tailored | SemanticDiversity | FewShot | Custom, Field(discriminator="kind")]

@@ -75,6 +75,11 @@ class FeatureStore:
             yield len(rows)
         self.keep(file, kept)
 
+    def by_id(self, image_ids: Ids) -> dict[str, Tensor]:
+        """(D,) float32 of each of the images wanted; call ``complete`` first."""
+        parts = self.read(image_ids)
+        return {image_id: row.float() for ids, rows in parts for image_id, row in zip(ids, rows, strict=True)}
+
     def read(self, image_ids: Ids) -> Iterable[tuple[list[str], Tensor]]:
         """(ids, features (n, D)) of the images wanted, a shard at a time; call ``complete`` first. An image that two shards hold
         counts once."""

@@ -32,8 +32,7 @@ def test_errors_are_explained_by_images_of_the_training_list(plan, pool, labels)
     store = FeatureStore(pool, ClipScorer(ClipConfig(model="local-dir:models/pocket/clip")))
     store.complete()
     learned = plan["image_id"].to_pylist()[:10]
-    seen = open_labelled(Path("data/real"), "test", labels, store.scorer.size, 4)
-    errors = explain_errors(predict_all(model, test), test, seen, learned, store, labels.names, 5, 3)
+    errors = explain_errors(predict_all(model, test), test, learned, store, labels.names, 5)
     wrong = int((predict_all(model, test).argmax(1) != test.labels).sum())
     assert len(errors) == min(5, wrong) > 0
     for error in errors:

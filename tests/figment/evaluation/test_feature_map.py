@@ -4,6 +4,7 @@ import torch
 
 from figment.errors import InputError
 from figment.evaluation.feature_map import feature_map, project
+from figment.metrics.diversity import Labelled
 
 
 def clusters() -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,11 +25,12 @@ def test_two_groups_stay_two_groups_on_the_plane(method):
 
 def test_the_map_shows_dots_and_crosses_of_every_class():
     features, labels = clusters()
-    image = feature_map(features, labels, features[:20], labels[:20], ["cat", "dog"], "pca")
+    image = feature_map(Labelled(features, labels), Labelled(features[:20], labels[:20]), ["cat", "dog"], "pca")
     colours = {tuple(c) for c in np.asarray(image).reshape(-1, 3).tolist()}
     assert image.width > 500
     assert len(colours) > 10
-    only_cats = feature_map(features[labels == 0], labels[labels == 0], features[:4], labels[:4] * 0, ["cat"], "pca")
+    cats = Labelled(features[labels == 0], labels[labels == 0])
+    only_cats = feature_map(cats, Labelled(features[:4], labels[:4] * 0), ["cat"], "pca")
     assert not np.array_equal(np.asarray(image.resize((50, 50))), np.asarray(only_cats.resize((50, 50))))
 
 

@@ -5,7 +5,7 @@ from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.labelled import open_labelled
 from figment.evaluation.features import clip_features
 from figment.labels import LabelSpace
-from figment.metrics.diversity import diversity_ledger, vendi_score
+from figment.metrics.diversity import Labelled, diversity_ledger, vendi_score
 from figment.ops.environment import ROOT
 
 
@@ -33,10 +33,10 @@ def test_real_images_reach_each_other_and_one_image_repeated_does_not(scorer, sp
     features = clip_features(images, scorer)
     first = torch.cat([(images.labels == i).nonzero().flatten()[:20] for i in range(3)])
     second = torch.cat([(images.labels == i).nonzero().flatten()[20:] for i in range(3)])
-    shots, labels = features[first], images.labels[first]
-    others = diversity_ledger(features[second], images.labels[second], shots, labels, space.names)
+    shots = Labelled(features[first], images.labels[first])
+    others = diversity_ledger(Labelled(features[second], images.labels[second]), shots, space.names)
     copies = features[second][[0] * 20 + [20] * 20 + [40] * 20]
-    same = diversity_ledger(copies, images.labels[second], shots, labels, space.names)
+    same = diversity_ledger(Labelled(copies, images.labels[second]), shots, space.names)
     assert same.vendi == pytest.approx(1, abs=1e-3)
     assert 1.5 < others.vendi <= 20
     assert others.reach.coverage > 0.5 > same.reach.coverage

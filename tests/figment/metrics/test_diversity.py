@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from figment.errors import InputError
 from figment.metrics.diversity import (
+    Labelled,
     compare_sets,
     diversity_ledger,
     frechet_distance,
@@ -125,7 +126,9 @@ def test_the_ledger_puts_the_varied_set_before_the_narrow_one():
     centre = F.normalize(real[:1] + 0 * real, dim=1)
     narrow = F.normalize(centre + 0.1 * units(80, 16, 3), dim=1)
     varied = units(80, 16, 4)
-    rich, poor = (diversity_ledger(x, labels, real, labels, ["cat", "dog"]) for x in (varied, narrow))
+    rich, poor = (
+        diversity_ledger(Labelled(x, labels), Labelled(real, labels), ["cat", "dog"]) for x in (varied, narrow)
+    )
     assert rich.vendi > poor.vendi
     assert rich.distance > poor.distance
     assert rich.reach.recall > poor.reach.recall
@@ -137,21 +140,21 @@ def test_the_ledger_puts_the_varied_set_before_the_narrow_one():
 
 def test_the_ledger_compares_at_equal_numbers():
     real, labels = units(40, 8, 1), torch.arange(40) % 2
-    ledger = diversity_ledger(real, labels, real, labels, ["cat", "dog"], per_class=10)
+    ledger = diversity_ledger(Labelled(real, labels), Labelled(real, labels), ["cat", "dog"], per_class=10)
     assert [line.images for line in ledger.classes] == [10, 10]
     with pytest.raises(InputError, match="20 images of cat; per_class asks for 21"):
-        diversity_ledger(real, labels, real, labels, ["cat", "dog"], per_class=21)
+        diversity_ledger(Labelled(real, labels), Labelled(real, labels), ["cat", "dog"], per_class=21)
     with pytest.raises(InputError, match="0 synthetic images of eel; 5 nearest neighbours need 6"):
-        diversity_ledger(real, labels, real, labels, ["cat", "dog", "eel"])
+        diversity_ledger(Labelled(real, labels), Labelled(real, labels), ["cat", "dog", "eel"])
 
 
 def test_sets_are_compared_at_the_size_of_the_smallest_class_of_any():
     names, real = ["a", "b"], units(40, 8, 1)
-    real_labels = torch.arange(40) % 2
+    real = Labelled(real, torch.arange(40) % 2)
     big, small = units(60, 8, 2), units(21, 8, 3)
-    sets = {"big": (big, torch.arange(60) % 2), "small": (small, torch.arange(21) % 2)}
-    ledgers = compare_sets(sets, real, real_labels, names)
+    sets = {"big": Labelled(big, torch.arange(60) % 2), "small": Labelled(small, torch.arange(21) % 2)}
+    ledgers = compare_sets(sets, real, names)
     assert {line.images for ledger in ledgers.values() for line in ledger.classes} == {10}
-    assert {line.images for line in compare_sets(sets, real, real_labels, names, most=7)["big"].classes} == {7}
-    assert compare_sets(sets | {"few": (units(10, 8, 4), torch.arange(10) % 2)}, real, real_labels, names) == {}
-    assert compare_sets({"lacks b": (big, torch.zeros(60, dtype=torch.long))}, real, real_labels, names) == {}
+    assert {line.images for line in compare_sets(sets, real, names, most=7)["big"].classes} == {7}
+    assert compare_sets(sets | {"few": Labelled(units(10, 8, 4), torch.arange(10) % 2)}, real, names) == {}
+    assert compare_sets({"lacks b": Labelled(big, torch.zeros(60, dtype=torch.long))}, real, names) == {}
