@@ -9,7 +9,7 @@ from figment.commands.command import CONFIG, argument, command, config_option
 from figment.commands.options import read_parameters, setting
 from figment.errors import InputError
 from figment.files import write_text
-from figment.ops.new_config import RECIPES, new_config
+from figment.ops.new_config import RECIPES, Wanted, new_config
 from figment.ops.run import OPTIONS
 
 
@@ -41,8 +41,12 @@ def write_config(options: argparse.Namespace) -> None:
     from figment.ops.config_check import checked, refuse_faults
 
     file = options.config
-    given = (options.recipe, options.classes, options.photos, options.test, options.labels, options.model, options.out)
-    warnings = new_config(file, *given)
+    warnings = new_config(
+        file,
+        Wanted(
+            options.recipe, options.classes, options.photos, options.test, options.labels, options.model, options.out
+        ),
+    )
     try:
         refuse_faults([checked(file)])
     except InputError:

@@ -55,41 +55,49 @@ def tabulate(
     for name, scores in {CLIP: clip_logits, **logits}.items():
         accuracy.check_finite(name, scores)
     base, bound = logits.get(BASE), logits.get(REAL)
-    base_score = accuracy.top1(base, truth).top1 if base is not None else None
-    bound_score = accuracy.top1(bound, truth).top1 if bound is not None else None
+    ends = ()
+    if base is not None and bound is not None:
+        ends = (accuracy.top1(base, truth).top1, accuracy.top1(bound, truth).top1)
     rows = [Result(name=CHANCE, images=None, top1=1 / len(labels), low=1 / len(labels), high=1 / len(labels))]
     for name, scores in {CLIP: clip_logits, **logits}.items():
-        score = accuracy.top1(scores, truth)
-        row = Result(
-            name=name,
-            images=images.get(name),
-            top1=score.top1,
-            low=score.low,
-            high=score.high,
-            per_class=tuple(of_class.top1 for of_class in accuracy.per_class(scores, truth)),
-            calibration_error=accuracy.calibration_error(scores, truth),
-        )
+        row = _row(name, images.get(name), scores, truth)
         if base is not None and name not in (CLIP, BASE):
-            gain = accuracy.paired_difference(scores, base, truth)
-            row = row.model_copy(update={"gain": (gain.top1, gain.low, gain.high)})
-        if base_score is not None and bound_score is not None and name not in (CLIP, BASE, REAL):
-            row = row.model_copy(update={"gap_closed": accuracy.gap_closed(score.top1, base_score, bound_score)})
+            row = row.model_copy(update={"gain": _gain(scores, base, truth)})
+        if ends and name not in (CLIP, BASE, REAL):
+            row = row.model_copy(update={"gap_closed": accuracy.gap_closed(row.top1, *ends)})
         rows.append(row)
     shown = deployed or chosen_of(logits)
-    matrix = accuracy.confusion(logits[shown], truth)
     rivals = {BASE: base, CLIP: clip_logits, CLIP_UNLABELLED: logits.get(CLIP_UNLABELLED), REAL: bound}
     if shown == ROUNDS:
         rivals |= {name: logits.get(name) for name in (BEST, COMBINED, RANDOM)}
-    paired = {
-        name: accuracy.paired_difference(logits[shown], scores, truth)
-        for name, scores in rivals.items()
-        if scores is not None and name != shown
-    }
     return Results(
         labels=labels.names,
         test_images=len(truth),
         rows=tuple(rows),
-        confusion=tuple(tuple(line) for line in matrix.tolist()),
+        confusion=tuple(tuple(line) for line in accuracy.confusion(logits[shown], truth).tolist()),
         confusion_of=shown,
-        gains={name: (gain.top1, gain.low, gain.high) for name, gain in paired.items()},
+        gains={
+            name: _gain(logits[shown], scores, truth)
+            for name, scores in rivals.items()
+            if scores is not None and name != shown
+        },
     )
+
+
+def _row(name: str, images: int | None, scores: Tensor, truth: Tensor) -> Result:
+    score = accuracy.top1(scores, truth)
+    return Result(
+        name=name,
+        images=images,
+        top1=score.top1,
+        low=score.low,
+        high=score.high,
+        per_class=tuple(of_class.top1 for of_class in accuracy.per_class(scores, truth)),
+        calibration_error=accuracy.calibration_error(scores, truth),
+    )
+
+
+def _gain(scores: Tensor, rival: Tensor, truth: Tensor) -> tuple[float, float, float]:
+    """Paired: mean and 95 % interval."""
+    found = accuracy.paired_difference(scores, rival, truth)
+    return found.top1, found.low, found.high

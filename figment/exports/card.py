@@ -38,46 +38,47 @@ def data_card(classes: Classes, summary: Summary, layout: str, command: str, eve
         "",
         f"    {one_line(command)}",
         "",
-        "## Classes",
-        "",
-        "| position | id | name | images |",
-        "|---|---|---|---|",
-        *(
-            f"| {position} | {number} | {_cell(name)} | {summary.by_class[position]} |"
-            for position, (number, name) in enumerate(zip(classes.ids, classes.names, strict=True))
-        ),
-        "",
+        *_classes(classes, summary),
         *(_escaped(classes.names) if layout == "folder" else []),
-        "## Generator",
-        "",
-        *(
-            f"* {_cell(model)} at {_cell(revision)}{f' with adapter {_cell(adapter)}' if adapter else ''}: {count:,} images"
-            for (model, revision, adapter), count in sorted(summary.generators.items())
-        ),
-        *([f"* {summary.from_photos:,} images started from a photo"] if summary.from_photos else []),
-        "",
-        f"## Prompts ({len(summary.prompts):,} different)",
-        "",
-        *(f"    {one_line(prompt)}" for prompt in summary.examples),
-        "",
-        "## Licence",
-        "",
-        "The images were generated; what they may be used for follows from the terms of the generator"
-        + (" and of the photos that some started from" if summary.from_photos else "")
-        + ". Labels are what a prompt asked for and, where a run validates, CLIP saw; they can be wrong.",
-        "",
-        *(
-            line
-            for model, revision in sorted({key[:2] for key in summary.generators})
-            for line in _terms(model, revision)
-        ),
-        "",
+        *_generators(summary),
+        *_licences(summary),
         "## Digest",
         "",
         "SHA-256 of a line `[image_id, SHA-256 of its file, positions of its classes]` (JSON without spaces) an image, in the "
         f"order of the run's shards: `{summary.content.hexdigest()}`",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _classes(classes: Classes, summary: Summary) -> list[str]:
+    rows = [
+        f"| {position} | {number} | {_cell(name)} | {summary.by_class[position]} |"
+        for position, (number, name) in enumerate(zip(classes.ids, classes.names, strict=True))
+    ]
+    return ["## Classes", "", "| position | id | name | images |", "|---|---|---|---|", *rows, ""]
+
+
+def _generators(summary: Summary) -> list[str]:
+    """What made the images, and by which prompts."""
+    made_by = [
+        f"* {_cell(model)} at {_cell(revision)}{f' with adapter {_cell(adapter)}' if adapter else ''}: {count:,} images"
+        for (model, revision, adapter), count in sorted(summary.generators.items())
+    ]
+    photos = [f"* {summary.from_photos:,} images started from a photo"] if summary.from_photos else []
+    prompts = [f"    {one_line(prompt)}" for prompt in summary.examples]
+    heading = f"## Prompts ({len(summary.prompts):,} different)"
+    return ["## Generator", "", *made_by, *photos, "", heading, "", *prompts, ""]
+
+
+def _licences(summary: Summary) -> list[str]:
+    text = (
+        "The images were generated; what they may be used for follows from the terms of the generator"
+        + (" and of the photos that some started from" if summary.from_photos else "")
+        + ". Labels are what a prompt asked for and, where a run validates, CLIP saw; they can be wrong."
+    )
+    models = sorted({key[:2] for key in summary.generators})
+    terms = [line for model, revision in models for line in _terms(model, revision)]
+    return ["## Licence", "", text, "", *terms, ""]
 
 
 def _cell(text: str) -> str:

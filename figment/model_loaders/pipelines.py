@@ -1,7 +1,7 @@
 """Ways into a diffusers pipeline: a folder or a hub id. Configs are read first and no code of the model runs."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,54 +27,66 @@ DENOISERS = ("unet", "transformer")  # what pipelines call the network that runs
 
 def component_classes(folder: Path, field: str) -> dict[str, Any]:
     """The class of every part that model_index.json names; only the libraries' own parts of a pipeline are among them."""
+    file = folder / "model_index.json"
+    check_config(file, field)
+    index = read_json(file, field)
+    pipeline = _pipeline_class(index, f"{field}: {file}")
+    # Settings of the pipeline may be lists too, such as Krea 2's of layers.
+    settings = set(pipeline._get_signature_keys(pipeline)[1])
+    parts = {
+        name: value
+        for name, value in index.items()
+        if isinstance(value, list) and not name.startswith("_") and name not in settings
+    }
+    needed = ("unet", "transformer", "vae", "scheduler")
+    return {
+        name: _part_class(name, value, f"{field}: {file}")
+        for name, value in parts.items()
+        if value != [None, None] or name in needed
+    }
+
+
+def _pipeline_class(index: Mapping[str, Any], where: str) -> Any:
+    """The text-to-image pipeline of diffusers that an index names, and whose parts it all names."""
+    import diffusers
+
+    pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str):
+        raise InputError(f"{where}: _class_name is {shown(pipeline)}; a pipeline of diffusers belongs there")
+    found = getattr(diffusers, pipeline, None) if pipeline.endswith("Pipeline") else None
+    if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
+        raise InputError(f"{where}: diffusers has no pipeline {shown(pipeline)}; give a model of one that it has")
+    if "prompt" not in inspect.signature(found.__call__).parameters:
+        raise InputError(f"{where}: {pipeline} makes no images from text; give a text-to-image model")
+    parameters = inspect.signature(found).parameters.values()
+    required = {p.name for p in parameters if p.default is p.empty} - {*getattr(found, "_optional_components", ())}
+    if missing := sorted(name for name in required if not isinstance(index.get(name), list)):
+        raise InputError(f"{where} names no {missing[0]}, a part of {pipeline}; restore the file")
+    return found
+
+
+def _part_class(name: str, value: Sequence[Any], where: str) -> type:
+    """The class ``value``, (library, class), of a pipeline's part."""
     import diffusers
     import transformers
     from diffusers.pipelines.pipeline_loading_utils import simple_get_class_obj
 
-    file = folder / "model_index.json"
-    check_config(file, field)
-    index = read_json(file, field)
-    pipeline = index.get("_class_name")
-    if not isinstance(pipeline, str):
-        raise InputError(f"{field}: {file}: _class_name is {shown(pipeline)}; a pipeline of diffusers belongs there")
-    found = getattr(diffusers, pipeline, None) if pipeline.endswith("Pipeline") else None
-    if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
-        raise InputError(
-            f"{field}: {file}: diffusers has no pipeline {shown(pipeline)}; give a model of one that it has"
-        )
-    if "prompt" not in inspect.signature(found.__call__).parameters:
-        raise InputError(f"{field}: {file}: {pipeline} makes no images from text; give a text-to-image model")
-    parameters = inspect.signature(found).parameters.values()
-    required = {p.name for p in parameters if p.default is p.empty} - {*getattr(found, "_optional_components", ())}
-    if missing := sorted(name for name in required if not isinstance(index.get(name), list)):
-        raise InputError(f"{field}: {file} names no {missing[0]}, a part of {pipeline}; restore the file")
     kinds = (
         diffusers.ModelMixin, diffusers.SchedulerMixin, transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase,
         transformers.ProcessorMixin, transformers.FeatureExtractionMixin, transformers.ImageProcessingMixin,
     )  # fmt: skip
-    classes: dict[str, Any] = {}
-    # Settings of the pipeline may be lists too, such as Krea 2's of layers.
-    settings = set(found._get_signature_keys(found)[1])  # type: ignore[attr-defined]
-    for name, value in index.items():
-        if name.startswith("_") or name in settings or not isinstance(value, list):
-            continue
-        if value == [None, None] and name not in ("unet", "transformer", "vae", "scheduler"):
-            continue
-        if not (len(value) == 2 and all(isinstance(v, str) for v in value)):
-            raise InputError(f"{field}: {file}: {shown(name)} is {shown(value)}; [library, class] belongs there")
-        library, kind = value
-        known = library in ("diffusers", "transformers") or _is_part_of_diffusers(library)
-        with one_sentence(
-            f"{field}: {file}: {shown(name)} is no {shown(kind)} of {shown(library)}", "restore the file"
-        ):
-            part = simple_get_class_obj(library, kind) if known else None
-        if not (isinstance(part, type) and issubclass(part, kinds)):
-            raise InputError(
-                f"{field}: {file}: {shown(name)} is {shown(kind)} of {shown(library)}, which is no part that diffusers or "
-                "transformers has; Figment runs no code of a model, give one that needs none"
-            )
-        classes[name] = part
-    return classes
+    if not (len(value) == 2 and all(isinstance(v, str) for v in value)):
+        raise InputError(f"{where}: {shown(name)} is {shown(value)}; [library, class] belongs there")
+    library, kind = value
+    known = library in ("diffusers", "transformers") or _is_part_of_diffusers(library)
+    with one_sentence(f"{where}: {shown(name)} is no {shown(kind)} of {shown(library)}", "restore the file"):
+        part = simple_get_class_obj(library, kind) if known else None
+    if not (isinstance(part, type) and issubclass(part, kinds)):
+        raise InputError(
+            f"{where}: {shown(name)} is {shown(kind)} of {shown(library)}, which is no part that diffusers or "
+            "transformers has; Figment runs no code of a model, give one that needs none"
+        )
+    return part
 
 
 def _is_part_of_diffusers(library: str) -> bool:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -22,28 +23,32 @@ GENERATORS = {
 }
 
 
-def new_config(
-    file: Path,
-    recipe: str,
-    classes: str,
-    photos: Path | None,
-    test: Path | None,
-    labels: Path | None,
-    model: str,
-    output: str,
-) -> list[str]:
-    """Write ``file``. ``classes`` are names with commas between them, a text file with a name a line, or empty: the folders in
-    ``photos`` or ``test`` are the classes then. Returns what the user should know of it. Raises InputError."""
+class Wanted(NamedTuple):
+    """``classes`` are names with commas between them, a text file with a name a line, or empty: the folders in ``photos`` or
+    ``test`` are the classes then."""
+
+    recipe: str
+    classes: str
+    photos: Path | None
+    test: Path | None
+    labels: Path | None
+    model: str
+    output: str
+
+
+def new_config(file: Path, wanted: Wanted) -> list[str]:
+    """Write ``file``. Returns what the user should know of it. Raises InputError."""
+    recipe, model = wanted.recipe, wanted.model
     if file.exists():
         raise InputError(f"{file}: is there already; give another name")
     parameters: dict[str, str] = {}
     names: list[str] = []
     if recipe in CLASSES:
-        names = class_names(classes, photos if recipe == "few_shot" else test)
+        names = class_names(wanted.classes, wanted.photos if recipe == "few_shot" else wanted.test)
         parameters["classes"] = _flow(names)
-    parameters |= _data(recipe, photos, test, labels)
+    parameters |= _data(recipe, wanted.photos, wanted.test, wanted.labels)
     parameters |= _settings(recipe, POCKET if model == "pocket" else model)
-    parameters["output"] = _flow(output or f"artifacts/{file.stem}")
+    parameters["output"] = _flow(wanted.output or f"artifacts/{file.stem}")
     lines = [f"# recipe: {recipe}; run it with: figment run {file}", "parameters:"]
     write_text(file, "\n".join([*lines, *(f"  {name}: {value}" for name, value in parameters.items())]) + "\n")
     return unknown_to_pocket(names) if model == "pocket" else []

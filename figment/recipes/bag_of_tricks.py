@@ -38,6 +38,7 @@ from figment.recipes.tables import diversity_section
 from figment.validation.verdicts import reasons, yields
 
 ACCEPTED, REJECTED = 12, 6  # images a class
+REVIEWING = "Some of each class. All images, to be kept or dropped against CLIP: review.html beside this page."
 HELP = {
     "top-1": "the share of real images whose most probable class is the right one",
     "95 % interval": "where top-1 lies for other test images of the same kind (bootstrap)",
@@ -55,32 +56,16 @@ def report(recipe: Any, made: Made) -> Report:
         Images([(label, [chosen.get((label, kept), [])]) for label in results.labels]) for kept in (True, False)
     )
     rounds = made.read(ROUNDS_FILE, RoundsFile) if made.file(ROUNDS_FILE) else None
-    errors, histories = read_artifact(made.folder / "errors.json", list[WorstError]), made.curves()
-    measured = {name for history in histories.values() for _, values in history for name in values}
     model = made.get(Classifiers)[results.confusion_of].weights.open().parent
     sections = [
         results_section(results),
         *(rounds_sections(rounds) if rounds else []),
-        Section(
-            "Accepted images",
-            [accepted],
-            "Some of each class. All images, to be kept or dropped against CLIP: review.html beside this page.",
-        ),
+        Section("Accepted images", [accepted], REVIEWING),
         Section("Rejected images, and why", [rejected]),
-        *([errors_section(errors, results.confusion_of)] if errors else []),
-        Section("Top-1 by class (%)", [by_class(results)]),
-        Section(f"Confusion of {plain(results.confusion_of)}", [confusion(results)], "Rows: the true class."),
-        *([diversity_section(results.diversity, "real images")] if results.diversity else []),
-        Section(
-            f"Real and synthetic features ({plain(results.confusion_of)})",
-            [Plot("t-SNE of CLIP features", uri=png_uri(Image.open(made.folder / "feature_map.png")))],
-        ),
+        *looked_at_closer(results, made),
         Section("Validation", validation(judged)),
         Section("What was asked", [asked(plan), Table((), list(choices(recipe).items()), kind="words")]),
-        Section(
-            "Training",
-            [curve(histories, name) for name in ("loss", "validation_top1") if name in measured],
-        ),
+        training_section(made),
     ]
     return Report(
         title="Figment: bag of tricks",
@@ -96,6 +81,26 @@ def report(recipe: Any, made: Made) -> Report:
         },
         price_per_hour=recipe.synthesis.price_per_hour,
     )
+
+
+def looked_at_closer(results: Results, made: Made) -> list[Section]:
+    """The errors of the classifier that is registered, class by class, and how varied the sets are."""
+    name = results.confusion_of
+    errors = read_artifact(made.folder / "errors.json", list[WorstError])
+    drawn = Plot("t-SNE of CLIP features", uri=png_uri(Image.open(made.folder / "feature_map.png")))
+    return [
+        *([errors_section(errors, name)] if errors else []),
+        Section("Top-1 by class (%)", [by_class(results)]),
+        Section(f"Confusion of {plain(name)}", [confusion(results)], "Rows: the true class."),
+        *([diversity_section(results.diversity, "real images")] if results.diversity else []),
+        Section(f"Real and synthetic features ({plain(name)})", [drawn]),
+    ]
+
+
+def training_section(made: Made) -> Section:
+    histories = made.curves()
+    measured = {name for history in histories.values() for _, values in history for name in values}
+    return Section("Training", [curve(histories, name) for name in ("loss", "validation_top1") if name in measured])
 
 
 def choices(recipe: Any) -> dict[str, str]:

@@ -75,24 +75,23 @@ def run_together(
             listen()
             if refused:
                 raise InputError(refused[0]) from None
-            codes = [process.exitcode or 0 for process in started.processes]
-            for number in (
-                signal.SIGKILL,
-                signal.SIGBUS,
-                signal.SIGSEGV,
-                signal.SIGABRT,
-            ):  # others fail because of the first
-                if -number in codes:
-                    who = f"training process {codes.index(-number) + 1} of {count}"
-                    raise InputError(
-                        f"{who} was ended by {ending(number, 'training.batch_size or training.processes')}"
-                    ) from error
+            if killed := _killed([process.exitcode or 0 for process in started.processes]):
+                raise InputError(killed) from error
             raise
         finally:
             for process in started.processes:
                 process.kill()
                 process.join()
         return torch.load(Path(folder) / "weights.pt", map_location="cpu", weights_only=True)
+
+
+def _killed(codes: Sequence[int]) -> str:
+    """Which process a signal ended, in a sentence; "" if none did. Others fail because of the first."""
+    for number in (signal.SIGKILL, signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT):
+        if -number in codes:
+            who = f"training process {codes.index(-number) + 1} of {len(codes)}"
+            return f"{who} was ended by {ending(number, 'training.batch_size or training.processes')}"
+    return ""
 
 
 def _take_part(
