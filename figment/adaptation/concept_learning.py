@@ -16,7 +16,7 @@ from figment.adaptation.denoising import Denoising, Draw, Photos
 from figment.errors import InputError
 from figment.files import atomic, canonical_json
 from figment.keys import checkpoint_key
-from figment.loop import Part, Row, Stateful, Trainer, copies
+from figment.loop import Part, Row, Stateful, copies
 from figment.planning.generator_config import GeneratorConfig
 from figment.synthesis.concepts import concepts_in_place, placeholder, tensor_name, text_encoders
 from figment.synthesis.renderers import is_out_of_memory
@@ -26,7 +26,7 @@ NEUTRAL = "the"  # the word that DIAGen's concepts start from
 WEIGHT_DECAY = 0.01
 
 
-class Learning(Denoising, Trainer):
+class Learning(Denoising):
     """The vectors, the optimiser and the frozen model."""
 
     name, unit, rate = "concepts", "step", "adaptation.inversion.learning_rate"
@@ -125,13 +125,6 @@ class Learning(Denoising, Trainer):
             "optimizer": self.optimizer,
             "skipped": Part(lambda: dict(self.skipped), self.skipped.update),
         }
-
-    def weights(self) -> dict[str, Tensor]:
-        return copies(self.parameters())
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        for name, parameter in self.parameters().items():
-            parameter.data.copy_(weights[name])
 
     def load_averages(self, averages: dict[str, Tensor]) -> None:
         self.averages = {name: average.to(self.device) for name, average in averages.items()}

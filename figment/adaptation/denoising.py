@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,12 +10,12 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from figment.adaptation.config import InversionConfig, LoraConfig
 from figment.errors import InputError
 from figment.files import digest
-from figment.loop import Row
+from figment.loop import Row, Trainer, copies
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import seed_of
 from figment.synthesis.concepts import text_encoders
@@ -34,7 +35,7 @@ class Draw(NamedTuple):
     prompts: list[str]
 
 
-class Denoising:
+class Denoising(Trainer):
     """A frozen model and the photos of each class. What a step draws follows from the seed, the class and the step's number
     alone, so there is no random state to keep."""
 
@@ -65,6 +66,19 @@ class Denoising:
         self.photos = {
             name: [[p.shape, hashlib.sha256(p.tobytes()).hexdigest()] for p in photos[name]] for name in self.names
         }
+
+    @abstractmethod
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What is learned, by its name in the file that is written."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of what is learned."""
+        return copies(self.parameters())
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Put back what ``weights`` gave."""
+        for name, parameter in self.parameters().items():
+            parameter.data.copy_(weights[name])
 
     def spaced(self, loss: float, skipped: int, step: int) -> Iterator[Row]:
         """Some fifty times in all the mean loss since the last time, and how many losses were no number so far."""

@@ -22,7 +22,7 @@ from figment.checkpoint import Checkpoint
 from figment.errors import InputError
 from figment.files import atomic, canonical_json, digest
 from figment.keys import checkpoint_key
-from figment.loop import Log, Part, Row, Stateful, Trainer, copies, fit
+from figment.loop import Log, Part, Row, Stateful, fit
 from figment.planning.adapters import lora_adapter
 from figment.planning.generator_config import GeneratorConfig
 from figment.planning.row import seed_of
@@ -50,7 +50,7 @@ class LorasFile(BaseModel):
         return {"usable_loras": len(self.loras), "classes": len(self.probes)}
 
 
-class LoraLearning(Denoising, Trainer):
+class LoraLearning(Denoising):
     """LoRAs on a frozen model, one after the other."""
 
     name, unit = "loras", "step"
@@ -118,13 +118,6 @@ class LoraLearning(Denoising, Trainer):
     def parts(self) -> dict[str, Stateful]:
         skipped = Part(lambda: {"count": self.skipped}, lambda saved: setattr(self, "skipped", saved["count"]))
         return {"lora": Part(self.weights, self.load), "optimizer": self.optimizer, "skipped": skipped}
-
-    def weights(self) -> dict[str, Tensor]:
-        return copies(self.parameters())
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        for name, parameter in self.parameters().items():
-            parameter.data.copy_(weights[name])
 
     def round(self, first: int, last: int) -> Iterator[Row | None]:
         loss = self.step(self.group, first)

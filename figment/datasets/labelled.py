@@ -5,7 +5,7 @@ folder a class.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,6 +104,13 @@ class StreamedImages:
 
 
 Images = LabelledImages | StreamedImages
+
+
+def of_each(images: Images, see: Callable[[Tensor], Tensor]) -> Tensor:
+    """(N, ...) what ``see`` gives of pixels (n, 3, S, S) uint8, for a whole set in its order, whether or not memory holds it."""
+    found = [(rows, see(part.pixels)) for rows, part in images.parts()]
+    order = torch.cat([rows for rows, _ in found]).argsort()
+    return torch.cat([seen for _, seen in found])[order]
 
 
 def open_labelled(

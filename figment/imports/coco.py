@@ -5,27 +5,28 @@ Also the json that the code of "Diverse and Tailored Image Generation" writes of
 
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from figment.datasets.coco import load_coco
 from figment.errors import InputError
 from figment.image_files import BYTES
-from figment.imports.contract import Found, Importer, Options
-from figment.imports.images import Item, write_images
+from figment.imports.contract import Options
+from figment.imports.images import Item, images_importer
 from figment.reading import name_of, read_bytes
 
 FOLDERS = ("", "images", "syn_images", "syn_image")  # beside the json or beside its folder
 
 
-def _items(source: Path, images: Path | None) -> Iterator[Item]:
+def _items(source: Path, options: Options) -> Iterator[Item]:
     coco = load_coco(source)
     labels: dict[int, dict[str, None]] = defaultdict(dict)
     for annotation in coco.anns.values():
         labels[annotation["image_id"]][coco.cats[annotation["category_id"]]["name"]] = None
     names = {number: coco.imgs[number]["file_name"] for number in labels}
     places = (
-        [images] if images else [above / name for above in (source.parent, source.parent.parent) for name in FOLDERS]
+        [options.images]
+        if options.images
+        else [above / name for above in (source.parent, source.parent.parent) for name in FOLDERS]
     )
     first = next(iter(names.values()), "")
     folder = next((place for place in places if first and (place / first).is_file()), None)
@@ -37,8 +38,4 @@ def _items(source: Path, images: Path | None) -> Iterator[Item]:
         yield Item(name_of(folder / name), data, tuple(labels[number]))
 
 
-def _read(source: Path, folder: Path, options: Options) -> Found:
-    return write_images(partial(_items, source, options.images), folder, "coco", options.name)
-
-
-IMPORTER = Importer("images", "a COCO annotation json", _read, frozenset({"name", "images"}))
+IMPORTER = images_importer("coco", "a COCO annotation json", _items, "images")

@@ -7,6 +7,7 @@ the replicate its place therein. So an image's id follows from the content, wher
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from PIL import Image
 from figment.errors import InputError
 from figment.files import canonical_json
 from figment.images import decode, encode
-from figment.imports.contract import Found, read_record
+from figment.imports.contract import Found, Importer, Options, read_record
 from figment.labels import LabelSpace, check_name, nearest
 from figment.planning.identity import table_of
 from figment.planning.plan import write_plan
@@ -43,6 +44,15 @@ class Item(NamedTuple):
 
 Made = tuple[Row, tuple[bytes, str], float]  # a row, its file's bytes and suffix, the contrast of its pixels
 Items = Callable[[], Iterator[Item]]  # may be gone through twice
+
+
+def images_importer(kind: str, source: str, items: Callable[[Path, Options], Iterator[Item]], *takes: str) -> Importer:
+    """What brings in the images that ``items`` finds in a source, in the same order each time; ``takes``: options beside name."""
+
+    def read(source: Path, folder: Path, options: Options) -> Found:
+        return write_images(partial(items, source, options), folder, kind, options.name)
+
+    return Importer("images", source, read, frozenset({"name", *takes}))
 
 
 def write_images(items: Items, folder: Path, kind: str, name: str) -> Found:

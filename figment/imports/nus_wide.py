@@ -3,7 +3,6 @@
 """
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ from figment.datasets.multilabel import check_file_name
 from figment.datasets.nus_wide import read_array
 from figment.errors import InputError
 from figment.image_files import BYTES
-from figment.imports.contract import Found, Importer, Options
-from figment.imports.images import Item, write_images
+from figment.imports.contract import Options
+from figment.imports.images import Item, images_importer
 from figment.reading import LARGE, name_of, read_bytes, read_text
 
 NAMES = ("Tag_all/all_labels.txt", "all_labels.txt")
@@ -38,9 +37,9 @@ def _first(source: Path, names: tuple[str, ...]) -> list[Path]:
     return [place / name for place in above for name in names]
 
 
-def _items(source: Path, images: Path | None, labels: Path | None) -> Iterator[Item]:
+def _items(source: Path, options: Options) -> Iterator[Item]:
     target_file, name_file = _one(source, "labels"), _one(source, "images")
-    listed = labels or next((file for file in _first(source, NAMES) if file.is_file()), None)
+    listed = options.labels or next((file for file in _first(source, NAMES) if file.is_file()), None)
     if listed is None:
         raise InputError(f"{name_of(source)}: no all_labels.txt at or above it names the columns; give --labels")
     lines = read_text(listed, "the classes' names, one a line", LARGE).split("\n")
@@ -55,7 +54,7 @@ def _items(source: Path, images: Path | None, labels: Path | None) -> Iterator[I
         raise InputError(
             f"{source}: arrays of {targets.dtype} and {names.dtype}; expected numbers, and text in the images'"
         )
-    places = [images] if images else _first(source, FOLDERS)
+    places = [options.images] if options.images else _first(source, FOLDERS)
     folder = None
     for row, raw in enumerate(names):
         name = str(raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw).strip().replace("\\", "/")
@@ -69,13 +68,10 @@ def _items(source: Path, images: Path | None, labels: Path | None) -> Iterator[I
         yield Item(where, read_bytes(folder / name, "an image", BYTES, "a readable image"), shown)
 
 
-def _read(source: Path, folder: Path, options: Options) -> Found:
-    return write_images(partial(_items, source, options.images, options.labels), folder, "nus", options.name)
-
-
-IMPORTER = Importer(
-    "images",
+IMPORTER = images_importer(
+    "nus",
     "the folder of formatted_syn_labels_filtered.npy and formatted_syn_images_filtered.npy",
-    _read,
-    frozenset({"name", "images", "labels"}),
+    _items,
+    "images",
+    "labels",
 )

@@ -2,7 +2,6 @@
 one."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,15 +10,15 @@ from figment.datasets import hub_parquet
 from figment.datasets.hub_parquet import RowGroup
 from figment.errors import InputError
 from figment.image_files import open_parquet
-from figment.imports.contract import Found, Importer, Options
-from figment.imports.images import Item, write_images
+from figment.imports.contract import Options
+from figment.imports.images import Item, images_importer
 from figment.reading import name_of
 
 CAPTIONS = ("caption", "prompt", "text")
 ROWS = 256  # in memory
 
 
-def _items(source: Path) -> Iterator[Item]:
+def _items(source: Path, _: Options) -> Iterator[Item]:
     files = sorted(source.rglob("*.parquet")) if source.is_dir() else [source]
     if not files:
         raise InputError(f"{name_of(source)}: holds no .parquet file; give one, or a folder of them")
@@ -41,10 +40,4 @@ def _items(source: Path) -> Iterator[Item]:
                     yield Item(where, data, tuple(labels[row]), said if isinstance(said, str) else "")
 
 
-def _read(source: Path, folder: Path, options: Options) -> Found:
-    return write_images(partial(_items, source), folder, "parquet", options.name)
-
-
-IMPORTER = Importer(
-    "images", "a Parquet file of the Hugging Face Hub's form, or a folder of them", _read, frozenset({"name"})
-)
+IMPORTER = images_importer("parquet", "a Parquet file of the Hugging Face Hub's form, or a folder of them", _items)

@@ -13,7 +13,7 @@ from figment.evaluation.row_spread import spread_correlation
 from figment.evaluation.tagging import Tagger, load_tagger, predict_tags, render_tags
 from figment.reading import read_artifact
 from figment.recipes.made import IMAGES, Made, licences
-from figment.recipes.tables import MEASURES, epochs_section, yields_table
+from figment.recipes.tables import MEASURES, epochs_section, ranked, yields_table
 from figment.training.histories import HISTORY, Epochs
 from figment.validation.verdicts import reasons, yields
 
@@ -67,13 +67,8 @@ def report(recipe: Any, made: Made) -> Report:
 
 def verdict_of(history: Epochs) -> list[verdict.Verdict]:
     """The matrix beside a ranking by chance, of the unseen labels and of all."""
-    kept = history.epochs[history.kept - 1]
-    found = []
-    for name in ("zsl", "gzsl"):
-        found.append(verdict.Verdict(text=f"The matrix: {100 * kept[f'{name}/mAP']:.1f} % mAP on {PROTOCOLS[name]}."))
-        if gain := history.gains.get(name):
-            found.append(verdict.compare("It", "a ranking by chance", gain, unit="points of mAP"))
-    return found
+    kept, both = history.epochs[history.kept - 1], {name: PROTOCOLS[name] for name in ("zsl", "gzsl")}
+    return ranked("The matrix", "a ranking by chance", both, kept, history)
 
 
 def protocols(metrics: Mapping[str, float]) -> dict[str, str]:

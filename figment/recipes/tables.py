@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from figment.evaluation import verdict
 from figment.evaluation.report import Cell, Section, Table, curve, plain
 from figment.metrics.diversity import Ledger
-from figment.training.histories import Epochs
+from figment.training.histories import ComparedEpochs, Epochs
 
 MEASURES = {
     "mAP": "mean average precision: how well the images of a class are ranked before all others, in the mean over classes",
@@ -66,3 +67,20 @@ def yields_table(yields: Mapping[str, float]) -> Table:
     return Table(
         ("class", "accepted", ""), rows, {"accepted": "the share of generated images in which CLIP sees the class"}
     )
+
+
+def ranked(
+    subject: str,
+    rival: str,
+    protocols: Mapping[str, str],
+    measured: Mapping[str, float],
+    history: Epochs | ComparedEpochs,
+) -> list[verdict.Verdict]:
+    """The mean average precision of a ranking under each protocol, beside that of a rival."""
+    found = []
+    for name, protocol in protocols.items():
+        value = 100 * measured[f"{name}/mAP"]
+        found.append(verdict.Verdict(text=f"{subject}: {value:.1f} % mAP on {protocol}."))
+        if gain := history.gains.get(name):
+            found.append(verdict.compare("It", rival, gain, unit="points of mAP"))
+    return found

@@ -26,7 +26,7 @@ from figment.evaluation.report import (
 from figment.labels import LabelSpace
 from figment.reading import read_artifact
 from figment.recipes.made import Made, licences
-from figment.recipes.tables import MEASURES, epochs_section, yields_table
+from figment.recipes.tables import MEASURES, epochs_section, ranked, yields_table
 from figment.training.histories import HISTORY, ComparedEpochs
 from figment.validation.verdicts import reasons, yields
 
@@ -79,13 +79,7 @@ def report(recipe: Any, made: Made) -> Report:
 
 def verdict_of(history: ComparedEpochs) -> list[verdict.Verdict]:
     """The trained classifier beside CLIP as it is, under both protocols."""
-    found = []
-    for name, protocol in PROTOCOLS.items():
-        value = 100 * history.test[f"{name}/mAP"]
-        found.append(verdict.Verdict(text=f"The trained classifier: {value:.1f} % mAP on {protocol}."))
-        if gain := history.gains.get(name):
-            found.append(verdict.compare("It", "CLIP as it is", gain, unit="points of mAP"))
-    return found
+    return ranked("The trained classifier", "CLIP as it is", PROTOCOLS, history.test, history)
 
 
 def measures_section(history: ComparedEpochs) -> Section:

@@ -10,7 +10,7 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from figment.clip.scorer import ClipConfig, ClipScorer
-from figment.datasets.labelled import Images
+from figment.datasets.labelled import Images, of_each
 from figment.devices import choose_device
 from figment.errors import InputError
 from figment.labels import nearest
@@ -98,14 +98,16 @@ def view_features(
     """(N, 1 + views, D) on the CPU, in the set's order: each image as it is, then in ``views`` random views. Drawn once,
     so that training looks features up instead of decoding, changing and forwarding an image for every draw. An image's
     views follow from ``seed`` and its pixels, not from its company."""
-    found, rows = [], []
-    for part_rows, part in images.parts():
-        for some in part.pixels.split(max(1, batch_size // (1 + views))):
+
+    def see(pixels: Tensor) -> Tensor:
+        found = []
+        for some in pixels.split(max(1, batch_size // (1 + views))):
             shown = torch.stack([_shown(image, augmentation, views, seed) for image in some])
             features = backbone(shown.flatten(0, 1).to(backbone.device)).float().cpu()
             found.append(features.unflatten(0, (len(some), 1 + views)))
-        rows.append(part_rows)
-    return torch.cat(found)[torch.cat(rows).argsort()]
+        return torch.cat(found)
+
+    return of_each(images, see)
 
 
 def _shown(image: Tensor, augmentation: AugmentConfig, views: int, seed: int) -> Tensor:

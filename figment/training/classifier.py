@@ -9,7 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
-from figment.datasets.labelled import Images
+from figment.datasets.labelled import Images, of_each
 from figment.errors import InputError
 from figment.labels import nearest
 from figment.model_folders import check_module, one_sentence
@@ -156,6 +156,4 @@ def predict(model: nn.Module, pixels: Tensor, batch_size: int = 512) -> Tensor:
 
 def predict_all(model: nn.Module, images: Images, predict: Callable[[nn.Module, Tensor], Tensor] = predict) -> Tensor:
     """Logits (N, C) of a set, whether or not memory holds it."""
-    found = [(rows, predict(model, part.pixels)) for rows, part in images.parts()]
-    order = torch.cat([rows for rows, _ in found]).argsort()
-    return torch.cat([logits for _, logits in found])[order]
+    return of_each(images, lambda pixels: predict(model, pixels))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.datasets.config import RealConfig
-from figment.datasets.labelled import Images, StreamedImages
+from figment.datasets.labelled import Images, StreamedImages, of_each
 from figment.datasets.listing import join
 from figment.datasets.real import open_shots, open_unlabelled
 from figment.labels import LabelSpace
@@ -65,10 +65,7 @@ class WithReal:
 
     def _features(self, images: StreamedImages) -> Tensor:
         """(N, D) unit vectors on the CPU, in the set's order."""
-        found = torch.empty(len(images), self.text.shape[1])
-        for rows, part in images.parts():
-            found[rows] = self.scorer.image_features(part.pixels).cpu()
-        return found
+        return of_each(images, lambda pixels: self.scorer.image_features(pixels).cpu())
 
     def adapted(self, network: nn.Module) -> tuple[nn.Module, int]:
         """A copy with the batch statistics of the unlabelled images, and how many layers have them."""
