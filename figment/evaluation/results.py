@@ -55,7 +55,7 @@ def tabulate(
     for name, scores in {CLIP: clip_logits, **logits}.items():
         accuracy.check_finite(name, scores)
     base, bound = logits.get(BASE), logits.get(REAL)
-    ends = ()
+    ends: tuple[float, float] | None = None
     if base is not None and bound is not None:
         ends = (accuracy.top1(base, truth).top1, accuracy.top1(bound, truth).top1)
     rows = [Result(name=CHANCE, images=None, top1=1 / len(labels), low=1 / len(labels), high=1 / len(labels))]
