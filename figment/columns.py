@@ -1,12 +1,13 @@
 """Columns of large tables as arrays, with no Python object a row: image ids, looked up by bisection, and groups of rows."""
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 LENGTH = 64
-Ids = Iterable[str] | pa.Array | pa.ChunkedArray | np.ndarray
+Ids: TypeAlias = Iterable[str] | pa.Array | pa.ChunkedArray | np.ndarray
 
 
 def id_array(ids: Ids) -> np.ndarray:

@@ -81,9 +81,10 @@ def transfer(
             numbers = {"top1": score.top1, "low": score.low, "high": score.high}
             counts = {"images": len(learned_from), "tested": len(tested_by)}
             cells.append(Cell(trained_on=trained_on, tested_on=tested_on, **counts, **numbers))
-    synthetic, real = (features[name][1] for name in (GENERATED, REAL))
-    mapped = (Labelled(images.features[:, 0], images.labels) for images in (synthetic, real))
-    drawn = feature_map(*mapped, space.names, seed=seed)
+    synthetic, real = (
+        Labelled(features[name][1].features[:, 0], features[name][1].labels) for name in (GENERATED, REAL)
+    )
+    drawn = feature_map(synthetic, real, space.names, seed=seed)
     with atomic(out / "transfer.png") as partial:
         drawn.save(partial, "PNG")
     write_json(out / "transfer.json", {"backbone": backbone.model, "cells": [cell.model_dump() for cell in cells]})

@@ -56,7 +56,8 @@ def schema_of(made: BaseStep) -> dict[str, Any] | None:
         SCHEMAS.clear()
         SCHEMAS[key] = BaseStep._compute_parameter_schema(made)
     title = f"{made.name.title().replace('_', '')}Parameters"
-    return SCHEMAS[key] and {**SCHEMAS[key], "title": title}
+    schema = SCHEMAS[key]
+    return {**schema, "title": title} if schema else schema
 
 
 @contextlib.contextmanager
