@@ -30,9 +30,9 @@ def test_every_parameter_of_a_pipeline_is_in_the_reference(reference, name):
 
 
 @pytest.mark.parametrize(("block", "row"), [
-    ("TrainingConfig", "| `optimizer` | text | `\"adamw\"` | any of timm's |"),
-    ("TrainingConfig", "| `crop_scale` | number > 0 and <= 1 | `0.08` | smallest area of a random resized crop"),
-    ("TrainingConfig", "`steps` | integer > 0 or nothing |  | if given, replaces epochs"),
+    ("Timm", "| `optimizer` | text | `\"adamw\"` | any of timm's |"),
+    ("Timm", "| `crop_scale` | number > 0 and <= 1 | `0.08` | smallest area of a random resized crop"),
+    ("Timm", "`steps` | integer > 0 or nothing |  | if given, replaces epochs"),
     ("SynthesisConfig", "| `image_format` | `jpeg` or `png` or `webp` | `\"jpeg\"` |"),
     ("GeneratorConfig", "| `loras` | list of [LoraFile](#lorafile) |"),
     ("GeneratorConfig", "| `model` | text | required | hub id or folder |"),
