@@ -19,7 +19,7 @@ from figment.ops import caching, quality, tracking
 from figment.ops.gates import Check, gate
 from figment.ops.set_gates import Gates, test_images
 from figment.ops.steps import step
-from figment.planning.plan import ranges
+from figment.planning.plan import rechunk
 from figment.reading import read_artifact
 from figment.recipes.config import AnyRecipe
 from figment.text import shown
@@ -81,9 +81,14 @@ def check_verdicts(path: Path, planned: pa.ChunkedArray, labels: LabelSpace) -> 
     """The gate ``verdicts``, which looks at ``LOOKED_AT`` rows at a time; the last part lacks what the plan has more."""
     places, rows = Places(planned), pq.read_metadata(path).num_rows
 
+    def tables() -> Iterator[pa.Table]:
+        with pq.ParquetFile(path) as file:
+            batches = file.iter_batches(LOOKED_AT, columns=SCHEMA.names)
+            yield from rechunk((pa.Table.from_batches([batch]) for batch in batches), LOOKED_AT)
+
     def parts() -> Iterator[Check]:
         seen = 0
-        for part in ranges(path, LOOKED_AT, SCHEMA.names) if rows else [SCHEMA.empty_table()]:
+        for part in tables() if rows else [SCHEMA.empty_table()]:
             known = places.hold(part["image_id"])
             if not known.all():
                 unknown = shown(part["image_id"][int(known.argmin())].as_py())
