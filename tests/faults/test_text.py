@@ -21,6 +21,7 @@ from figment.ops.pipelines import check_config, figment_pipeline
 from figment.ops.stacks_file import read_stack
 from figment.prompts.contexts import read_contexts
 from figment.reading import parse_yaml, read_json, read_yaml
+from figment.types import Settings
 from figment.validation.review import read_review
 
 SPACE = LabelSpace.of(["café", "dog"])
@@ -31,7 +32,12 @@ COCO = '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "caf�
 CONFIG = "parameters:\n  output: artifacts/café\n"
 
 
-def config_of(output: str) -> None: ...
+class Output(Settings):
+    output: str
+
+
+@figment_pipeline
+def config_of(recipe: Output) -> None: ...
 
 
 ENTRANCES: dict[str, tuple[Callable[[Path], Any], str, Callable[[Any], Any], Any]] = {  # reader, right text, view, seen
@@ -40,7 +46,7 @@ ENTRANCES: dict[str, tuple[Callable[[Path], Any], str, Callable[[Any], Any], Any
     "contexts": (lambda p: read_contexts(p, SPACE), CONTEXTS, lambda f: f["café"], ["a {name} at night"]),
     "review": (read_review, REVIEW, dict, {"a" * 64: True}),
     "coco": (load_coco, COCO, lambda found: found.cats[1]["name"], "café"),
-    "config": (lambda p: check_config(p, config_of), CONFIG, dict, {"output": "artifacts/café"}),
+    "config": (lambda p: check_config(p, config_of.entrypoint), CONFIG, dict, {"output": "artifacts/café"}),
 }
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]
 
@@ -148,7 +154,7 @@ def test_yaml_of_a_wrong_shape_is_told(fault, tmp_path, capsys):
     text, why = YAML[fault]
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    assert why in sentence_of(lambda p: check_config(p, config_of), path)
+    assert why in sentence_of(lambda p: check_config(p, config_of.entrypoint), path)
     assert main(["estimate", "-c", str(path)]) == 2
     assert why in capsys.readouterr().err
     if "parameters" not in text and "steps" not in text:
@@ -159,7 +165,7 @@ def test_yaml_of_a_wrong_shape_is_told(fault, tmp_path, capsys):
 def test_an_empty_config_lacks_its_parameters(tmp_path, capsys):
     (tmp_path / "config.yaml").write_text("")
     assert main(["estimate", "-c", f"{tmp_path}/config.yaml"]) == 2
-    assert "config.yaml: has no 'parameters:'" in capsys.readouterr().err
+    assert "config.yaml: no pipeline has any of its parameters; begin it with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -167,7 +173,7 @@ def test_zenml_reads_the_config_that_figment_reads(encoding, tmp_path):
     """It opens the file by itself, in the encoding of the locale."""
     path = tmp_path / "config.yaml"
     path.write_bytes("run_name: café\nparameters: {output: x}\n".encode(encoding))
-    assert figment_pipeline(config_of)._parse_config_file(str(path), ["run_name"]) == {"run_name": "café"}
+    assert config_of._parse_config_file(str(path), ["run_name"]) == {"run_name": "café"}
 
 
 SOME = settings(max_examples=int(os.environ.get("FIGMENT_FUZZ", 60)), deadline=None)
