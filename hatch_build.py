@@ -34,7 +34,7 @@ class WheelHook(BuildHookInterface):
                 if (
                     file.is_dir()
                     or "__pycache__" in inner.parts
-                    or (package == "models" and inner.parts[0] == "pocket")
+                    or (package == "models" and inner.parts[0] in ("pocket", "photos"))
                 ):
                     continue
                 place = self.folder / target / inner
