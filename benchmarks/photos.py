@@ -2,7 +2,7 @@
 
     python -m benchmarks.photos --real FOLDER [--seeds 0 1 2 3 4] [--per-class 500] [--models FOLDER]
 
-FOLDER holds train.parquet and test.parquet of CIFAR-10 as on the Hugging Face Hub, and is named cifar10. One line a recipe and
+FOLDER holds train*.parquet and test*.parquet of CIFAR-10 as on the Hugging Face Hub, and is named cifar10. One line a recipe and
 seed in benchmarks/results/photos_table2.csv: top-1, per class, recall and coverage. Interrupted, the same command resumes;
 seeds can run beside each other (``--out`` of their own).
 """
@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from benchmarks.tables.cells import cell
+from benchmarks.tables.cells import cell, split_digest
 from benchmarks.tables.recipes import PAPERS
 from benchmarks.tables.world import World
 from figment.evaluation.features import clip_features
-from figment.files import sha256_file, write_text
+from figment.files import write_text
 from figment.metrics import accuracy
 from figment.metrics.diversity import Labelled, diversity_ledger
 from figment.planning.bag_of_tricks import training_sets
@@ -47,7 +47,7 @@ def rows_of(world: World, seed: int, per_class: int) -> list[dict[str, Any]]:
         spread = diversity_ledger(made, shots, world.space.names, per_class)
         rows.append(_row(name, found) | {"recall": spread.reach.recall, "coverage": spread.reach.coverage})
         print(rows[-1], flush=True)
-    real_id = [sha256_file(Path(world.parameters["real"]["path"]) / "train.parquet"), str(per_class)]
+    real_id = [split_digest(world, "train"), str(per_class)]
     rows.append(_row("real", cell(world, "real", seed, real_id, real, training)))
     print(rows[-1], flush=True)
     return rows

@@ -78,9 +78,10 @@ def train_clip(
     """Contrastive training of both towers; returns the averaged weights in eval mode."""
     torch.manual_seed(stage.seed)
     config = clip_config(tokenizer, stage.width)["model_cfg"]
-    model = CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"]).to(device).train()
+    model = CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
     if stage.start:
         model.load_state_dict(load_file(Path(stage.start) / WEIGHTS))
+    model = model.to(device).to(memory_format=torch.channels_last).train()
     loop = TrainingLoop.of(model, folder, stage, scenes.digest, ema=0.995)
     tokens = tokenizer(scenes.captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
     said_domain = said(scenes.captions, list(DOMAINS), " {} of").to(device)
@@ -91,7 +92,8 @@ def train_clip(
         if stage.shift:
             pixels = shift(pixels, loop.generator)
         pixels = recolour(pixels, loop.generator)
-        return F.interpolate(pixels, size=IMAGE_SIZE, mode="bicubic", align_corners=False)
+        pixels = F.interpolate(pixels, size=IMAGE_SIZE, mode="bicubic", align_corners=False)
+        return pixels.contiguous(memory_format=torch.channels_last)
 
     for step, rows in loop.batches(len(scenes.captions), stage.batch_size):
         with loop.autocast():

@@ -57,6 +57,8 @@ class GeneratorTrainingConfig(StageConfig):
     layers_per_block: int = 1
     attention: tuple[bool, bool] = (True, True)  # at the full resolution of the latents, and at half of it
     caption_dropout: float = 0.1
+    pooled_text: bool = False  # the caption's pooled states also join the time embedding: names act in every block
+    styled_every: int = Field(1, ge=1)  # of images that are not plain photos, each so-many-th is trained on
     min_snr: float | None = None  # gamma of min-SNR weighting; none: every step counts the same
     ema: float = 0.9995
     compile: bool = False  # torch.compile: minutes before the first step

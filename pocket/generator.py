@@ -51,6 +51,8 @@ def build_unet(latent_size: int, latent_channels: int, stage: GeneratorTrainingC
         attention_head_dim=[width // 32 for width in stage.channels],
         norm_num_groups=16,
         resnet_time_scale_shift="scale_shift",
+        addition_embed_type="text" if stage.pooled_text else None,
+        addition_embed_type_num_heads=4,
     )
 
 

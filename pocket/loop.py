@@ -40,10 +40,14 @@ def refresh_batch_norm(model: nn.Module, forward: Callable[[], object]) -> None:
         forward()
 
 
+def takes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster: on a GPU, and on a CPU with tile instructions (AMX: five times the products of float32)."""
+    return device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+
+
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 on a GPU and on a CPU with tile instructions (AMX: five times the products of float32), float32 elsewhere."""
-    tiles = torch.cpu._is_amx_tile_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or tiles)
+    """bfloat16 where it is faster, float32 elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=takes_bfloat16(device))
 
 
 class TrainingLoop:

@@ -151,10 +151,12 @@ class Workshop:
 
     def generator(self, to: Path) -> None:
         self.gate()
-        vae, bank = self.load_autoencoder(), self.banks["generator"]
-        pipeline = train_generator(vae, self.tokenizer, self.latents(vae, bank), bank.captions,
-                                   self.folder / "generator", self.recipe.generator, device=self.device,
-                                   report=self.report)  # fmt: skip
+        vae, bank, stage = self.load_autoencoder(), self.banks["generator"], self.recipe.generator
+        styled = bank.domains.cpu() != DOMAINS.index("photo")
+        rows = (~styled | (torch.arange(len(styled)) % stage.styled_every == 0)).nonzero().flatten()
+        pipeline = train_generator(vae, self.tokenizer, self.latents(vae, bank)[rows],
+                                   [bank.captions[i] for i in rows.tolist()], self.folder / "generator", stage,
+                                   device=self.device, report=self.report)  # fmt: skip
         save_generator(pipeline, self.objects, to)
 
     def latents(self, vae: AutoencoderTiny, bank: Scenes) -> torch.Tensor:
@@ -199,7 +201,7 @@ class Workshop:
             del measures["generator"]["pairs_found"]  # photographs show one object
         write_json(to / "measures.json", measures)
         draw_curves(measures["generator"], to / "curves.png")
-        draw_sheets(painter, objects, settings, to)
+        draw_sheets(painter, objects, settings, to, alone=self.recipe.chat is None)
 
     def ship(self) -> None:
         """``ship_to``/diffusion, clip, judge and chat, each replaced as a whole."""

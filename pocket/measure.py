@@ -18,6 +18,7 @@ from figment.synthesis.generator import Generator
 from figment.synthesis.weights import folder_revision
 from pocket.config import MeasureConfig
 from pocket.judge import both_found, name_objects, top1
+from pocket.loop import takes_bfloat16
 from pocket.world import BACKGROUNDS, DOMAINS, World
 
 matplotlib.use("Agg")
@@ -65,7 +66,8 @@ class Painter:
 
     def __init__(self, folder: Path, size: int, config: MeasureConfig):
         self.config = config
-        self.generator = Generator(str(folder), folder_revision(str(folder)), SynthesisConfig())
+        dtype = "bfloat16" if takes_bfloat16(torch.device("cpu")) else "auto"
+        self.generator = Generator(str(folder), folder_revision(str(folder)), SynthesisConfig(dtype=dtype))
         self.size = size
 
     def __call__(self, prompts: Sequence[str], guidance: float, batch_size: int = 64) -> Tensor:
@@ -137,8 +139,8 @@ def measure_generator(
     return {"guidance": curve, "domains": domains, "objects": by_object, "pairs_found": found, "pictures": len(labels)}
 
 
-def draw_sheets(painter: Painter, objects: Sequence[str], config: MeasureConfig, folder: Path) -> None:
-    """PNG sheets: every object in every domain; backgrounds; two objects."""
+def draw_sheets(painter: Painter, objects: Sequence[str], config: MeasureConfig, folder: Path, alone: bool) -> None:
+    """PNG sheets: every object in every domain; with objects ``alone``, ten photos of each; else backgrounds and two objects."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def sheet(name: str, prompts: Sequence[str], columns: int) -> None:
@@ -147,6 +149,9 @@ def draw_sheets(painter: Painter, objects: Sequence[str], config: MeasureConfig,
         save_image(grid, folder / f"{name}.png")
 
     sheet("domains", [f"a {d} of a {o}" for d in (DOMAINS[0], *DOMAINS) for o in objects], len(objects) // 2)
+    if alone:
+        sheet("photos", [f"a photo of a {o}" for o in objects for _ in range(10)], 10)
+        return
     sheet("backgrounds", [f"a photo of a {o} {b}" for o in objects[::4] for b in BACKGROUNDS], len(BACKGROUNDS))
     pairs = [f"a photo of a {a} and a {b}" for a, b in zip(objects, [*objects[5:], *objects[:5]], strict=True)]
     sheet("pairs", pairs, len(objects) // 2)

@@ -27,7 +27,7 @@ def cell(
     """Top-1 on the real test images of a classifier trained on ``images``, whose content ``identity`` names. The seed
     decides its weights, order and augmentation."""
     training = training.model_copy(update={"seed": seed})
-    tested_on = sha256_file(Path(world.parameters["real"]["path"]) / "test.parquet")
+    tested_on = split_digest(world, "test")
     key = digest([sorted(identity), training.model_dump(), world.space.names, tested_on])
     file = world.folder / "cells" / f"{key[:24]}.json"
     if not file.is_file():
@@ -47,6 +47,11 @@ def cell(
             },
         )
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def split_digest(world: World, split: str) -> str:
+    """Of the first Parquet file of a split of the real images."""
+    return sha256_file(min(Path(world.parameters["real"]["path"]).glob(f"{split}*.parquet")))
 
 
 def ledger(world: World, identity: Sequence[str], labels: Tensor, features: Tensor, real: Tensor) -> dict[str, float]:
