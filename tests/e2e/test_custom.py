@@ -26,8 +26,7 @@ def write_config(folder: Path, recipe: str) -> Path:
     parameters = config["parameters"]
     if recipe in ("classifier", "heads"):
         parameters["data"].update(classes=["car", "frog"])
-        helping = {"unlabelled": "data/real/unlabelled.parquet", "shots": 2}
-        parameters["data"]["real"].update(test_per_class=10, train_per_class=10, **helping)
+        parameters["data"]["real"].update(test_per_class=10, train_per_class=10)
         parameters["acceptance"].update(min_probability=0, require_top1=False, min_contrast=0)
         parameters["training"].update(steps=20)
     else:
@@ -47,6 +46,8 @@ def write_config(folder: Path, recipe: str) -> Path:
     else:
         parameters["photos"].update(shots=2)
         parameters["adaptation"].update(inversion={"steps": 3}, probe={"images": 2, "retrieval": 0})
+    if recipe == "classifier":
+        parameters["data"]["real"].update(unlabelled="data/real/unlabelled.parquet", shots=2)
     if recipe == "heads":
         parameters["prompts"] = [{"kind": "tricks", "tricks": ["base_class"]}]
         parameters["adaptation"] = {"kind": "lora", "steps": 2, "rank": 2, "probe": {"images": 2, "retrieval": 0}}
