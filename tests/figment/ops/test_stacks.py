@@ -156,7 +156,7 @@ def config_of(content, kind):
             lambda c: pod_settings(c)["tolerations"][0].update(efect="NoSchedule"),
             r"steps\.render\.settings\.orchestrator\.pod_settings\.tolerations\[0\]: 'efect' is not known here",
         ),
-        (lambda c: pod_settings(c).update(node_selectors=["a"]), r"node_selectors: .*valid dictionary"),
+        (lambda c: pod_settings(c).update(node_selectors=["a"]), r"node_selectors: .*a mapping of fields"),
         (
             lambda c: c["steps"]["render"]["settings"]["resources"].update(gpus=1),
             r"steps\.render\.settings\.resources: 'gpus' is not known here",
