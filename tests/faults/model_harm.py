@@ -1,11 +1,9 @@
 """Ways to spoil a copy of a model's folder, or to plant code in it that writes a file if it is ever run."""
 
 import contextlib
-import io
 import json
 import pickle
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,12 +151,6 @@ ODD_JSON = {
     "not UTF-8": b'{"a": "\xff\xfe"}',
     "a string": '"text"',
 }
-
-
-@pytest.fixture(autouse=True)
-def yes(monkeypatch):
-    """Whoever asks on stdin whether code may run is told that it may."""
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 100))
 
 
 def refused(open_it, folder: Path, field: str) -> None:
