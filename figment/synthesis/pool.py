@@ -168,7 +168,7 @@ class Pool:
         path = self.folder / shard_file(ids)
         with atomic(path) as partial:
             pq.write_table(table.cast(SCHEMA), partial, compression="none", row_group_size=ROW_GROUP)
-        return self._vouch(Shard(file=path.name, rows=len(ids), sha256=sha256_file(path), first=ids[0], last=ids[-1]))
+        return self._record(Shard(file=path.name, rows=len(ids), sha256=sha256_file(path), first=ids[0], last=ids[-1]))
 
     def take(self, other: "Pool", file: str) -> Shard:
         """A whole shard of another pool, which was verified: the same file under a second name, or a copy on another disk."""
@@ -178,9 +178,9 @@ class Pool:
                 os.link(other.folder / file, partial)
             except OSError:
                 shutil.copyfile(other.folder / file, partial)
-        return self._vouch(other.shards[file])
+        return self._record(other.shards[file])
 
-    def _vouch(self, shard: Shard) -> Shard:
+    def _record(self, shard: Shard) -> Shard:
         write_json(self.folder / f"{Path(shard.file).stem}.shard.json", shard.model_dump())
         self.shards = {**self.shards, shard.file: shard}  # a new one: other threads may be going through the old
         self._verified.add(shard.file)
