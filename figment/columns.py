@@ -11,7 +11,8 @@ Ids: TypeAlias = Iterable[str] | pa.Array | pa.ChunkedArray | np.ndarray
 
 
 def id_array(ids: Ids) -> np.ndarray:
-    """(N,) bytes, in the order of ``ids``; of an Arrow array its own memory, where that is in one piece."""
+    """(N,) bytes, in the order of ``ids``; of an Arrow array its own memory, where that is in one piece. What cannot be an id,
+    in a file that was edited, is b"" and so equals none."""
     if isinstance(ids, np.ndarray):
         return ids
     if isinstance(ids, pa.ChunkedArray):
@@ -22,7 +23,8 @@ def id_array(ids: Ids) -> np.ndarray:
         if (np.diff(ends) == LENGTH).all():
             return np.frombuffer(ids.buffers()[2], f"S{LENGTH}", len(ids), int(ends[0]))
     values = ids.to_pylist() if isinstance(ids, pa.Array) else list(ids)
-    return np.array(values, dtype=f"S{LENGTH}")
+    fits = (isinstance(value, str) and value.isascii() and len(value) <= LENGTH for value in values)
+    return np.array([value if fit else "" for value, fit in zip(values, fits, strict=True)], dtype=f"S{LENGTH}")
 
 
 class Wanted:

@@ -54,3 +54,9 @@ def test_a_table_is_sorted_only_if_it_is_not():
     table = pa.table({"image_id": sorted(IDS)})
     assert sorted_by_id(table) is table
     assert sorted_by_id(pa.table({"image_id": IDS})).equals(table)
+
+
+@pytest.mark.parametrize("odd", ["a" * 64 + "b", "é" * 64, None])
+def test_what_is_no_id_equals_none(odd):
+    assert not Places(["a" * 64]).hold(pa.array([odd], pa.string())).any()
+    assert not len(Wanted(["a" * 64]).places(pa.array([odd], pa.string()))[0])
