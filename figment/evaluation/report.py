@@ -230,9 +230,10 @@ def contact_sheet(images: Images, columns: int, cell: int = 64) -> Image.Image:
             sheet.paste(decode(data, thumbnail.alt).resize((cell, cell), Image.Resampling.NEAREST), (x, y))
             colour = "firebrick" if thumbnail.kind == "rejected" else "gray"
             text = thumbnail.caption
-            while draw.textlength(text, font_size=9) > cell:
+            size = next((size for size in (9, 8) if draw.textlength(text, font_size=size) <= cell + 3), 7)
+            while draw.textlength(text, font_size=size) > cell + 3:
                 text = text[:-1]
-            draw.text((x, y + cell), text, fill=colour, font_size=9)
+            draw.text((x, y + cell), text, fill=colour, font_size=size)
     return sheet
 
 
