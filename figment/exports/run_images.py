@@ -114,7 +114,7 @@ class RunImages:
 
     def samples(self, summary: Summary) -> Iterator[Sample]:
         """Shard by shard; ``summary`` counts them. Raises InputError for an image that is not in the pool or none."""
-        for batch in self.pool.read(self.ids.tolist(), COLUMNS, BATCH):
+        for batch in self.pool.read(self.ids, COLUMNS, BATCH):
             for row in batch.to_pylist():
                 image_id = row["image_id"]
                 place = int(np.searchsorted(self.ids, image_id.encode()))

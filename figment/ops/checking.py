@@ -15,6 +15,12 @@ from figment.types import Settings
 
 CONFIG = "the YAML file of a pipeline, with 'parameters:'"
 
+MOVED = {  # keys of configs before 0.2.0
+    "tuning": "adaptation", "inversion": "adaptation.inversion", "probe": "adaptation.probe", "lora": "adaptation.lora",
+    "classifier": "training", "backbone": "training.backbone", "image_size": "training.image_size", "vectors": "training.vectors",
+    "twin_cosine": "training.twin_cosine", "contexts": "prompts",
+}  # fmt: skip
+
 
 def read_config(path: Path) -> dict[str, Any]:
     """The whole of a pipeline's config file, not validated but for its shape: what has keys of its own is a mapping."""
@@ -29,9 +35,16 @@ def refuse_unknown(found: Iterable[str], known: Iterable[str], where: str) -> No
     known = list(known)
     for name in found:
         if name not in known:
-            hint = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-            right = f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}"
-            raise InputError(f"{where}: {shown(name)} is not known here; {right}")
+            raise InputError(f"{where}: {shown(name)} is not known here; {_right(str(name), known)}")
+
+
+def _right(name: str, known: Iterable[str]) -> str:
+    """What to write in place of a key: where it moved, what is near, or all there are."""
+    known, now = list(known), MOVED.get(name, "")
+    if now.partition(".")[0] in known:
+        return f"it is now {now!r} (docs/upgrading.md)"
+    hint = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}"
 
 
 def complaint(error: ValidationError, model: Any) -> str:
@@ -71,8 +84,7 @@ def _sentence(first: Any, model: Any) -> str:
     if first["type"] != "extra_forbidden":
         return f"{field}: {one_line(first['msg']).removeprefix('Value error, ')}; found {shown(first['input'])}"
     known = {name: None for m in _models_at(first["loc"][:-1], model) for name in m.model_fields}
-    hint = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
-    return f"{field} is not known; " + (f"did you mean {hint[0]!r}?" if hint else f"known are {', '.join(known)}")
+    return f"{field} is not known; {_right(str(first['loc'][-1]), known)}"
 
 
 def _models_at(place: Iterable[Any], model: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from figment.clip.scorer import ClipConfig, ClipScorer
 from figment.planning.generator_config import GeneratorConfig
 from figment.prompts.chat import Chat, ChatConfig
 from figment.synthesis.weights import check_generator
-from tests.faults import model_harm as harm
+from tests.faults import model_harm as harms
 from tests.faults.test_model_chats import CHAT_CODE
 from tests.faults.test_model_clips import CLIP_CODE
 from tests.faults.test_model_generators import GENERATOR_CODE
@@ -22,15 +22,15 @@ def cached(source: Path, cache: Path, harm, monkeypatch) -> Path:
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
     (repository / "snapshots").mkdir()
-    harm(folder := harm.copy(source, repository / "snapshots" / COMMIT))
+    harm(folder := harms.copy(source, repository / "snapshots" / COMMIT))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
     return folder
 
 
 HUB = {
-    "generator": (harm.GENERATOR, lambda: check_generator(GeneratorConfig(model="owner/name"), ["frog"])),
-    "clip": (harm.CLIP, lambda: ClipScorer(ClipConfig(model="hf-hub:owner/name"))),
-    "chat": (harm.CHAT, lambda: Chat(ChatConfig(model="owner/name", max_new_tokens=2), Path("none"))._open_backend()),
+    "generator": (harms.GENERATOR, lambda: check_generator(GeneratorConfig(model="owner/name"), ["frog"])),
+    "clip": (harms.CLIP, lambda: ClipScorer(ClipConfig(model="hf-hub:owner/name"))),
+    "chat": (harms.CHAT, lambda: Chat(ChatConfig(model="owner/name", max_new_tokens=2), Path("none"))._open_backend()),
 }
 HUB_HARM = {
     "generator": GENERATOR_CODE["custom_pipeline"],
@@ -43,14 +43,17 @@ HUB_HARM = {
 def test_a_model_of_the_hub_runs_no_code_either(tmp_path, monkeypatch, kind):
     source, open_it = HUB[kind]
     folder = cached(source, tmp_path / "cache", HUB_HARM[kind], monkeypatch)
-    harm.refused(open_it, folder, "owner/name" if kind == "chat" else COMMIT)
+    harms.refused(open_it, folder, "owner/name" if kind == "chat" else COMMIT)
 
 
 @pytest.mark.parametrize("kind", HUB)
 def test_a_whole_model_of_the_hub_opens(tmp_path, monkeypatch, kind):
     source, open_it = HUB[kind]
     folder = cached(
-        source, tmp_path / "cache", harm.edit("config.json") if kind == "chat" else harm.remove("evil.py"), monkeypatch
+        source,
+        tmp_path / "cache",
+        harms.edit("config.json") if kind == "chat" else harms.remove("evil.py"),
+        monkeypatch,
     )
     open_it()
     assert not (folder.parent / "marker").exists()

@@ -31,6 +31,11 @@ def refuse(tmp_path, change, sentence):
 
 def test_misspelt_keys_are_answered_with_the_nearest(tmp_path):
     refuse(tmp_path, lambda c: c.update(paramters={}), "'paramters' is not known here; did you mean 'parameters'")
+    refuse(
+        tmp_path,
+        lambda c: c["parameters"].update(classifier={}),
+        "'classifier' is not known here; it is now 'training'",
+    )
     refuse(tmp_path, lambda c: c["parameters"].update(clases=[]), "'clases' is not known here; did you mean 'classes'")
     refuse(
         tmp_path,
