@@ -61,6 +61,7 @@ class GeneratorTrainingConfig(StageConfig):
     styled_every: int = Field(1, ge=1)  # of images that are not plain photos, each so-many-th is trained on
     min_snr: float | None = None  # gamma of min-SNR weighting; none: every step counts the same
     ema: float = 0.9995
+    look_every: int | None = Field(None, gt=0)  # steps after which the judge looks at some images: the curve of quality
     compile: bool = False  # torch.compile: minutes before the first step
 
 

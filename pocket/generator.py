@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -112,11 +112,13 @@ def train_generator(
     *,
     device: str = "cpu",
     report: Progress = print,
+    look: Callable[[StableDiffusionPipeline], Mapping[str, float]] = lambda pipeline: {},
 ) -> StableDiffusionPipeline:
     """v-prediction on pre-encoded latents, the text encoder trained along (its states cost little at this size).
 
     With ``stage.min_snr``, steps are weighted as in "Efficient Diffusion Training via Min-SNR Weighting Strategy" (Hang et
-    al. 2023): min(SNR, gamma) / (SNR + 1) for v-prediction.
+    al. 2023): min(SNR, gamma) / (SNR + 1) for v-prediction. Every ``stage.look_every`` steps ``look``
+    measures the averaged weights.
     """
     torch.manual_seed(stage.seed)
     if stage.start:
@@ -156,6 +158,9 @@ def train_generator(
         loop.update((errors * weights[times]).mean())
         if loop.due(100):
             report("generator", step, {"loss": loop.mean_loss, "samples": step * stage.batch_size})
+        if stage.look_every and loop.due(stage.look_every):
+            with loop.averaged():
+                report("generator", step, look(assemble(vae, unet, text_encoder, tokenizer)))
 
     loop.load_average()
     return assemble(vae, unet.eval(), text_encoder.eval(), tokenizer)

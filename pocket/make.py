@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import yaml
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderTiny, StableDiffusionPipeline
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -41,6 +41,7 @@ from pocket.config import (
 )
 from pocket.generator import encode_latents, save_generator, train_generator
 from pocket.judge import WEIGHTS, build_judge, name_objects, top1, train_judge
+from pocket.loop import autocast
 from pocket.measure import (
     Painter,
     draw_curves,
@@ -156,8 +157,25 @@ class Workshop:
         rows = (~styled | (torch.arange(len(styled)) % stage.styled_every == 0)).nonzero().flatten()
         pipeline = train_generator(vae, self.tokenizer, self.latents(vae, bank)[rows],
                                    [bank.captions[i] for i in rows.tolist()], self.folder / "generator", stage,
-                                   device=self.device, report=self.report)  # fmt: skip
+                                   device=self.device, report=self.report, look=self.look)  # fmt: skip
         save_generator(pipeline, self.objects, to)
+
+    @torch.no_grad()
+    def look(self, pipeline: StableDiffusionPipeline) -> dict[str, float]:
+        """The judge's top-1 on photos of each object, from the same noise each time."""
+        settings, judge = self.recipe.measure, self.load_judge()
+        size = self.banks["held_out"].pixels.shape[-1]
+        pipeline.set_progress_bar_config(disable=True)
+        right = []
+        for number, name in enumerate(self.objects):
+            prompts = [f"a photo of a {name}"] * settings.per_object
+            noise = torch.Generator().manual_seed(settings.seed + number)
+            with autocast(torch.device(self.device)):
+                images = pipeline(prompts, height=size, width=size, guidance_scale=settings.guidance_scale, generator=noise,
+                                  num_inference_steps=settings.num_inference_steps, output_type="pt").images  # fmt: skip
+            labels = torch.full((len(prompts),), number, device=images.device)
+            right.append(top1(name_objects(judge, images.float() * 2 - 1), labels))
+        return {"judge_top1": sum(right) / len(right), "guidance": settings.guidance_scale}
 
     def latents(self, vae: AutoencoderTiny, bank: Scenes) -> torch.Tensor:
         """Kept beside the autoencoder that they are of: they take minutes of a CPU."""
